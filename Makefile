@@ -1,0 +1,111 @@
+# `make run` and `make test` are all the set-up there is. Both make a virtual environment of their own and
+# install what they need into it; a second run finds that done (the stamps in $(VENV)) and starts at once.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.PHONY: help run test lint types unit properties bench campaign clean
+
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
+PYTEST := $(BIN)/python -m pytest
+
+# $(call install,PACKAGES,WHY): Debian packages when root, else the command to type.
+define install
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+  echo "maitred: installing $(1) ($(2))"; \
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1) >/dev/null; \
+else \
+  echo "maitred: $(2). Install it, then try again:  sudo apt-get install $(1)" >&2; exit 1; \
+fi
+endef
+
+help: ## Show this list
+	@echo "maitred: seats each client at the least-busy of several copies of an unmodified server"; echo
+	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1|\2/p' Makefile | while IFS='|' read -r what why; do \
+	  printf '%-18s %s\n' "$$what" "$$why"; done
+
+# --------------------------------------------------------------------------------------- environments
+
+$(VENV)/.made:
+	@command -v python3 >/dev/null || [ $(PYTHON) != python3 ] || { \
+	  $(call install,python3 python3-venv,Python is missing); }
+	@$(PYTHON) -c pass 2>/dev/null || { echo "maitred: $(PYTHON) does not run." \
+	       "Name a Python 3.11 or newer:  make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "maitred: needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version)." \
+	       "Name another:  make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  $(call install,python3-venv,$(PYTHON) has no venv module); }
+	@echo "maitred: making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.base: $(VENV)/.made pyproject.toml
+	@echo "maitred: installing maitred into $(VENV)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made pyproject.toml
+	@echo "maitred: installing maitred and its tests' needs into $(VENV) (a minute or two the first time)"
+	@$(PIP) -e '.[test,verify]'
+	@touch $(VENV)/.base $@
+
+# ------------------------------------------------------------------------------------------ main job
+
+run: $(VENV)/.base ## Run the main job: three copies of examples/hello.py behind one port
+	@echo
+	@echo "Three copies of an unmodified server, one address. From another terminal, try:"
+	@echo "  open http://127.0.0.1:8000/              reload: the pid is the copy that answered"
+	@echo "  curl http://127.0.0.1:8000/              the same, without a browser"
+	@echo "  $(BIN)/maitred status                  who serves, how many clients each has, who waits"
+	@echo "  kill -9 PID                              a pid from the status: a server's, or the Distributor's;"
+	@echo "                                           then curl and look again"
+	@echo "Ctrl-C here stops it gracefully; a second one at once."
+	@echo
+	@exec $(BIN)/maitred run -b 127.0.0.1:8000 --static 3 examples/hello.py
+
+# --------------------------------------------------------------------------------------------- tests
+
+test: lint types ## Run every check: style, types, imports, all tests, the core's branch coverage
+	@echo "== tests"
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest -q -m "not campaign" --durations=10
+	@echo "== branch coverage of the core: 100 % or it fails"
+	@$(BIN)/python -m coverage report --include='*/maitred/core/*' --fail-under=100 --precision=2
+	@echo "maitred: all checks passed: style, types, imports, tests, and every branch of the core"
+
+lint: $(VENV)/.test ## Check style (ruff) and the import contracts
+	@echo "== style"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "== imports"
+	@$(BIN)/lint-imports --no-logo
+
+types: $(VENV)/.test ## Check types (mypy --strict)
+	@echo "== types"
+	@$(BIN)/python -m mypy --strict
+
+unit: $(VENV)/.test ## Run the quick tests only: no processes, no long explorations
+	@$(PYTEST) -q -m "not properties and not campaign and not system"
+
+properties: $(VENV)/.test ## Run model checking and proofs only
+	@$(PYTEST) -q -m "properties and not campaign"
+
+campaign: $(VENV)/.test ## Run the long fault campaigns
+	@$(PYTEST) -q -m campaign --timeout=0
+
+bench: $(VENV)/.test ## Measure next to HAProxy (installed from its Debian package)
+	@command -v haproxy >/dev/null || { $(call install,haproxy,the benchmark's peer is missing); }
+	@$(PIP) -e '.[bench]'
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove the virtual environment and all that the tools left behind
+	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+	  .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

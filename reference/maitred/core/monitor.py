@@ -1,0 +1,954 @@
+"""The Monitor: keeps the processes running that should run, and keeps what must outlive a Distributor.
+
+Rules
+-----
+1.  Every server class has one Distributor and its static servers, always; what dies is started again after a delay that
+    grows with each death (x1.5, to a cap) and is forgotten once the process has lived for a while.
+2.  A dynamic server is started when the Distributor asks, while the class has one left; it is not started again.
+3.  A process is started on its own processing element, or, if that has failed, on the one with the fewest processes.
+4.  When a server's main process dies, or does not answer, every process descended from it is killed.  Only when the
+    last is gone is the server's place free.  The Distributor is not told: it sees the dialogs end.
+5.  A server is asked to end (SIGTERM) only when its Distributor says that it is drained, or when the grace has ended.
+6.  The store has exactly the clients that wait.  All that a dead Distributor said is heard before its successor is
+    told who waits.
+7.  Servers that die before they were ever ready are reported.  If none of the class has ever been ready, and each
+    static server has died so `CRASH_LOOP` times, the class is given up: it cannot work.
+
+Theory of operation
+-------------------
+A *place* is where a server is to run; each incarnation that fills it is a new `ServerId`, so that whatever is still on
+its way from a former one cannot be mistaken.  The patent's PATHMON is this machine; its store of waiting clients,
+dialogs and listening sockets is what lets a Distributor be replaced without a client noticing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, TypeAlias, assert_never
+
+from maitred.core.messages import (
+    Address,
+    Adopt,
+    Begin,
+    Client,
+    Close,
+    Closed,
+    CreateServer,
+    CreationFailed,
+    Drained,
+    DropListeners,
+    Element,
+    Incarnation,
+    KeepDialog,
+    KeepListener,
+    ListenFailed,
+    Port,
+    Release,
+    Restore,
+    ServerId,
+    ServerNotReady,
+    ServerReady,
+    Store,
+    ToDistributor,
+    ToMonitor,
+    Unresponsive,
+)
+from maitred.core.transition import Reason, Rejected, Transition
+from maitred.core.tree import Tree
+
+ClassId: TypeAlias = int
+"""A server class: its place in the configuration's list."""
+PlaceId: TypeAlias = int
+"""A place for a server within its class: the static ones first, from 0."""
+
+CRASH_LOOP = 5
+"""So many deaths in a row are a crash loop."""
+
+# ================================================================ state
+
+
+@dataclass(frozen=True, slots=True)
+class ClassConfig:
+    """What the Configuration Utility says of one server class, as far as it decides anything here."""
+
+    static: int
+    """Servers that always run."""
+    dynamic: int
+    """Further servers that may be started under load."""
+    max_clients: int
+    """Clients that one server serves at a time."""
+    waiting_limit: int
+    """Clients that may wait."""
+    elements: tuple[Element, ...]
+    """The processing elements that the class may run on, at least one."""
+    listeners: tuple[tuple[Port, Address], ...] = ()
+    """Where to listen."""
+    fixed: bool = False
+    """Whether `listeners` is all; otherwise the first bind of a server decides."""
+
+
+class PlacePhase(Enum):
+    """What becomes of a server's place."""
+
+    DOWN = "down"
+    """No process; a restart is due, or no processing element is up."""
+    STARTING = "starting"
+    """Runs, but has not been ready yet."""
+    READY = "ready"
+    """Runs, and has been ready."""
+    STOPPING = "stopping"
+    """Is drained, or the grace is over: was asked to end."""
+    KILLING = "killing"
+    """Its main process is dead or condemned; its descendants are being killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A server's place and who fills it."""
+
+    place: PlaceId
+    dynamic: bool
+    phase: PlacePhase = PlacePhase.DOWN
+    server: ServerId = 0
+    """The incarnation that fills the place, or did last; 0 before the first."""
+    element: Element = -1
+    """Where it runs, or did last; -1 before the first."""
+    deaths: int = 0
+    """In a row, without a stable life between: sets the delay."""
+    unready_deaths: int = 0
+    """Of those, in a row before having been ready: what rule 7 counts."""
+    dialogs: Tree[Port, bool] = Tree()
+    """The dialogs kept for it, and whether a hand-off may be unread in each."""
+
+    @property
+    def alive(self) -> bool:
+        """Some process of the server may live."""
+        return self.phase is not PlacePhase.DOWN
+
+
+class DistributorPhase(Enum):
+    """What becomes of a class's Distributor."""
+
+    DOWN = "down"
+    RUNNING = "running"
+    DONE = "done"
+    """It has closed, as it was told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistributorPlace:
+    """A class's Distributor."""
+
+    phase: DistributorPhase = DistributorPhase.DOWN
+    incarnation: Incarnation = 0
+    element: Element = -1
+    deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClassState:
+    """One server class."""
+
+    config: ClassConfig
+    distributor: DistributorPlace
+    places: Tree[PlaceId, Place]
+    """The static places, and those dynamic ones that are filled."""
+    vacant: Tree[PlaceId, None]
+    """The dynamic places that are not."""
+    living: Tree[ServerId, PlaceId]
+    """Which place each living server fills: an index of `places`."""
+    store: Tree[Client, None]
+    """The clients that wait."""
+    listeners: Tree[tuple[Port, Address], bool]
+    """Where the class listens, and whether a duplicate of the socket is kept."""
+    proven: bool = False
+    """Some server of the class has been ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class ElementState:
+    """A processing element."""
+
+    up: bool
+    weight: int
+    processes: int = 0
+    """How many servers and Distributors run on it."""
+
+
+class Phase(Enum):
+    """Where the Monitor is in its life."""
+
+    NEW = "new"
+    RUNNING = "running"
+    CLOSING = "closing"
+    """A graceful stop: clients are let go on until they leave or the grace ends."""
+    ENDING = "ending"
+    """Every process is being ended."""
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorState:
+    """All that the Monitor knows."""
+
+    phase: Phase
+    classes: Tree[ClassId, ClassState]
+    elements: Tree[Element, ElementState]
+    next_server: ServerId
+    failure: ClassId | None = None
+    """The class that was given up, or whose address could not be listened on."""
+
+
+def initial(classes: tuple[ClassConfig, ...], weights: tuple[int, ...]) -> MonitorState:
+    """A Monitor that has started nothing yet.
+
+    Args:
+        classes: the server classes; each is known by its place in this tuple.
+        weights: of the processing elements, each at least 1; elements are known by their place in this tuple.
+    """
+    return MonitorState(
+        Phase.NEW,
+        Tree.of((i, _new_class(config)) for i, config in enumerate(classes)),
+        Tree.of((i, ElementState(True, weight)) for i, weight in enumerate(weights)),
+        next_server=1,
+    )
+
+
+def _new_class(config: ClassConfig) -> ClassState:
+    places = Tree.of((i, Place(i, dynamic=False)) for i in range(config.static))
+    vacant = Tree.of((config.static + i, None) for i in range(config.dynamic))
+    listeners = Tree.of((listener, False) for listener in config.listeners)
+    return ClassState(config, DistributorPlace(), places, vacant, Tree(), Tree(), listeners)
+
+
+# ================================================================ timers
+
+
+@dataclass(frozen=True, slots=True)
+class RestartServer:
+    """A dead static server is due."""
+
+    class_id: ClassId
+    place: PlaceId
+    attempt: int
+    """How often it has died in a row, from 0: sets the delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartDistributor:
+    """A dead Distributor is due."""
+
+    class_id: ClassId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStable:
+    """The server has lived long enough for its predecessors' deaths to be forgotten."""
+
+    class_id: ClassId
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class DistributorStable:
+    """The Distributor has lived long enough for its predecessors' deaths to be forgotten."""
+
+    class_id: ClassId
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class StartWarning:
+    """The server should be ready by now."""
+
+    class_id: ClassId
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class KillDelay:
+    """The server was asked to end a while ago."""
+
+    class_id: ClassId
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class GraceOver:
+    """Clients have had their time to leave."""
+
+
+Timer: TypeAlias = (
+    RestartServer | RestartDistributor | ServerStable | DistributorStable | StartWarning | KillDelay | GraceOver
+)
+
+# ================================================================ events
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Begin: start everything that should run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A Distributor's message arrived."""
+
+    class_id: ClassId
+    message: ToMonitor
+
+
+@dataclass(frozen=True, slots=True)
+class ServerExited:
+    """A server's main process has ended."""
+
+    class_id: ClassId
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class ServerGone:
+    """No process of the server is left; follows `Kill`."""
+
+    class_id: ClassId
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class DistributorExited:
+    """The class's Distributor has ended, and all that it said has been heard (rule 6)."""
+
+    class_id: ClassId
+
+
+@dataclass(frozen=True, slots=True)
+class ElementFailed:
+    """A processing element has failed, with all that ran on it."""
+
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class ElementRestored:
+    """A processing element is usable again."""
+
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The operator asks for a stop: graceful the first time, at once the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A timer's time has come."""
+
+    timer: Timer
+
+
+Event: TypeAlias = (
+    Started
+    | Told
+    | ServerExited
+    | ServerGone
+    | DistributorExited
+    | ElementFailed
+    | ElementRestored
+    | StopRequested
+    | Fired
+)
+
+# ================================================================ effects
+
+
+@dataclass(frozen=True, slots=True)
+class StartServer:
+    """Start the program as this server on this processing element."""
+
+    class_id: ClassId
+    server: ServerId
+    place: PlaceId
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class StartDistributor:
+    """Start the class's Distributor, `distributor.initial` of these values."""
+
+    class_id: ClassId
+    incarnation: Incarnation
+    element: Element
+    listeners: tuple[tuple[Port, Address], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TellDistributor:
+    """Send to the class's Distributor; beside `Adopt` and `Restore` the descriptors go that are kept for them."""
+
+    class_id: ClassId
+    message: ToDistributor
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """Ask the server's main process to end (SIGTERM)."""
+
+    class_id: ClassId
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Kill every process descended from the server's; `ServerGone` follows."""
+
+    class_id: ClassId
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class KillDistributor:
+    """Kill the class's Distributor; `DistributorExited` follows."""
+
+    class_id: ClassId
+
+
+@dataclass(frozen=True, slots=True)
+class DropDuplicate:
+    """Close the duplicate that is kept of this client's connection."""
+
+    class_id: ClassId
+    client: Client
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDownStored:
+    """Shut down a stored client's connection: nobody will serve it."""
+
+    class_id: ClassId
+    client: Client
+
+
+@dataclass(frozen=True, slots=True)
+class DropServer:
+    """Close the duplicates that are kept of this server's dialogs."""
+
+    class_id: ClassId
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class DropListener:
+    """Close the duplicates that are kept of this port's listening sockets."""
+
+    class_id: ClassId
+    port: Port
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Start the timer; one that runs already starts anew."""
+
+    timer: Timer
+
+
+class Complaint(Enum):
+    """What an operator should hear of."""
+
+    CRASH_LOOP = "dies again and again before it is ready"
+    GIVEN_UP = "no server has ever become ready"
+    NOT_LISTENING = "runs, but does not listen"
+    CANNOT_LISTEN = "an address cannot be listened on"
+    NO_ELEMENT = "no processing element is up"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Say so in the log."""
+
+    class_id: ClassId
+    complaint: Complaint
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Every process has ended: so may the Monitor."""
+
+    failed: bool
+
+
+Effect: TypeAlias = (
+    StartServer
+    | StartDistributor
+    | TellDistributor
+    | Terminate
+    | Kill
+    | KillDistributor
+    | DropDuplicate
+    | ShutDownStored
+    | DropServer
+    | DropListener
+    | SetTimer
+    | Report
+    | Exit
+)
+Step: TypeAlias = Transition[MonitorState, Effect]
+
+# ================================================================ guards
+
+
+def guard(state: MonitorState, event: Event) -> Reason | None:
+    """Why the event may not happen in the state, or None where it may."""
+    match event:
+        case Started():
+            return None if state.phase is Phase.NEW else Reason.ALREADY_BEGUN
+        case StopRequested():
+            return None if state.phase in (Phase.RUNNING, Phase.CLOSING) else Reason.ALREADY_CLOSING
+        case ElementFailed() | ElementRestored():
+            element = state.elements.get(event.element, None)
+            if element is None:
+                return Reason.UNKNOWN_ELEMENT
+            return None if element.up is isinstance(event, ElementFailed) else Reason.SAME_ELEMENT_STATE
+        case Told():
+            return _guard_told(state, event)
+        case ServerExited() | ServerGone():
+            return None if _place_of(state, event.class_id, event.server) else Reason.NO_SUCH_PROCESS
+        case DistributorExited():
+            cls = state.classes.get(event.class_id, None)
+            if cls is None:
+                return Reason.UNKNOWN_CLASS
+            return Reason.NO_SUCH_PROCESS if cls.distributor.phase is DistributorPhase.DOWN else None
+        case Fired():
+            return _guard_timer(state, event.timer)
+        case _:
+            assert_never(event)
+
+
+def _guard_told(state: MonitorState, event: Told) -> Reason | None:
+    cls = state.classes.get(event.class_id, None)
+    if cls is None:
+        return Reason.UNKNOWN_CLASS
+    match event.message:
+        case Store():
+            return Reason.DUPLICATE_CLIENT if event.message.client in cls.store else None
+        case Release():
+            return None if event.message.client in cls.store else Reason.UNKNOWN_CLIENT
+        case KeepDialog() | ServerReady() | ServerNotReady() | Drained() | Unresponsive():
+            known = _place_of(state, event.class_id, event.message.server)
+            return None if known else Reason.UNKNOWN_SERVER
+        case KeepListener() | DropListeners() | ListenFailed() | CreateServer() | Closed():
+            return None
+        case _:
+            assert_never(event.message)
+
+
+def _guard_timer(state: MonitorState, timer: Timer) -> Reason | None:
+    if isinstance(timer, GraceOver):
+        return None if state.phase is Phase.CLOSING else Reason.NOT_CLOSING
+    cls = state.classes.get(timer.class_id, None)
+    if cls is None:
+        return Reason.UNKNOWN_CLASS
+    match timer:
+        case RestartServer():
+            place = cls.places.get(timer.place, None)
+            due = place is not None and place.phase is PlacePhase.DOWN and state.phase is Phase.RUNNING
+            return None if due else Reason.TIMER_IS_STALE
+        case RestartDistributor():
+            down = cls.distributor.phase is DistributorPhase.DOWN
+            return None if down and state.phase in (Phase.RUNNING, Phase.CLOSING) else Reason.TIMER_IS_STALE
+        case DistributorStable():
+            same = cls.distributor.incarnation == timer.incarnation
+            up = cls.distributor.phase is DistributorPhase.RUNNING
+            return None if same and up and cls.distributor.deaths else Reason.TIMER_IS_STALE
+        case ServerStable() | StartWarning() | KillDelay():
+            place = _place_of(state, timer.class_id, timer.server)
+            if place is None:
+                return Reason.NO_SUCH_PROCESS
+            if isinstance(timer, ServerStable):
+                fresh = place.phase is PlacePhase.READY and place.deaths
+                return None if fresh else Reason.TIMER_IS_STALE
+            wanted = PlacePhase.STARTING if isinstance(timer, StartWarning) else PlacePhase.STOPPING
+            return None if place.phase is wanted else Reason.TIMER_IS_STALE
+        case _:
+            assert_never(timer)
+
+
+def _place_of(state: MonitorState, class_id: ClassId, server: ServerId) -> Place | None:
+    """The place that the living server fills."""
+    cls = state.classes.get(class_id, None)
+    place = cls.living.get(server, None) if cls else None
+    return cls.places[place] if cls and place is not None else None
+
+
+def enabled(state: MonitorState) -> Iterator[Fired]:
+    """What may happen by the passing of time alone: every timer whose guard holds."""
+    timers: list[Timer] = [GraceOver()]
+    for class_id, cls in state.classes.items():
+        timers.append(RestartDistributor(class_id, max(cls.distributor.deaths - 1, 0)))
+        timers.append(DistributorStable(class_id, cls.distributor.incarnation))
+        for place in cls.places.values():
+            if not place.dynamic:
+                timers.append(RestartServer(class_id, place.place, max(place.deaths - 1, 0)))
+            timers.append(ServerStable(class_id, place.server))
+            timers.append(StartWarning(class_id, place.server))
+            timers.append(KillDelay(class_id, place.server))
+    return (Fired(timer) for timer in timers if _guard_timer(state, timer) is None)
+
+
+# ================================================================ the step
+
+
+def step(state: MonitorState, event: Event) -> Step | Rejected:
+    """Let the event happen: the new state and the effects to perform, in order, before the next event is read."""
+    reason = guard(state, event)
+    if reason is not None:
+        return Rejected(reason)
+    work = _Work(state)
+    _ACTIONS[type(event)](work, event)
+    work.settle()
+    return Transition(work.state, tuple(work.effects))
+
+
+class _Work:
+    """A step in the making: the state so far and the effects so far."""
+
+    def __init__(self, state: MonitorState) -> None:
+        self.state = state
+        self.effects: list[Effect] = []
+
+    def put_class(self, class_id: ClassId, cls: ClassState) -> None:
+        self.state = replace(self.state, classes=self.state.classes.set(class_id, cls))
+
+    def put_place(self, class_id: ClassId, place: Place) -> None:
+        cls = self.state.classes[class_id]
+        self.put_class(class_id, replace(cls, places=cls.places.set(place.place, place)))
+
+    def tell(self, class_id: ClassId, message: ToDistributor) -> None:
+        """Tell the Distributor, if it runs; one that does not learns all when it starts."""
+        if self.state.classes[class_id].distributor.phase is DistributorPhase.RUNNING:
+            self.effects.append(TellDistributor(class_id, message))
+
+    # ------------------------------------------------ where and whether to start
+
+    def element_for(self, config: ClassConfig, own: Element) -> Element | None:
+        """Rule 3."""
+        up = [e for e in config.elements if self.state.elements[e].up]
+        if own in up:
+            return own
+        return min(up, key=lambda e: (self.state.elements[e].processes, e), default=None)
+
+    def occupy(self, element: Element, processes: int) -> None:
+        """Count a process in (1) or out (-1) of the processing element."""
+        state = self.state.elements[element]
+        state = replace(state, processes=state.processes + processes)
+        self.state = replace(self.state, elements=self.state.elements.set(element, state))
+
+    def start_server(self, class_id: ClassId, place: Place) -> bool:
+        cls = self.state.classes[class_id]
+        element = self.element_for(cls.config, place.element)
+        if element is None:
+            self.effects.append(Report(class_id, Complaint.NO_ELEMENT, place.server))
+            return False
+        server = self.state.next_server
+        self.state = replace(self.state, next_server=server + 1)
+        place = replace(place, phase=PlacePhase.STARTING, server=server, element=element, dialogs=Tree())
+        living, vacant = cls.living.set(server, place.place), cls.vacant.remove(place.place)
+        self.put_class(class_id, replace(cls, living=living, vacant=vacant))
+        self.put_place(class_id, place)
+        self.occupy(element, 1)
+        self.effects += [
+            StartServer(class_id, server, place.place, element),
+            SetTimer(StartWarning(class_id, server)),
+        ]
+        self.tell(class_id, self.adoption(class_id, place))
+        return True
+
+    def adoption(self, class_id: ClassId, place: Place) -> Adopt:
+        """What a Distributor is told of a living server."""
+        return Adopt(
+            server=place.server,
+            max_clients=self.state.classes[class_id].config.max_clients,
+            weight=self.state.elements[place.element].weight,
+            dynamic=place.dynamic,
+            draining=place.phase not in (PlacePhase.STARTING, PlacePhase.READY),
+            dialogs=tuple(place.dialogs),
+            owed=tuple(port for port, used in place.dialogs.items() if used),
+        )
+
+    def start_distributor(self, class_id: ClassId) -> None:
+        """Start the class's Distributor and tell it all that it must know (FIG. 9)."""
+        cls = self.state.classes[class_id]
+        element = self.element_for(cls.config, cls.distributor.element)
+        if element is None:
+            self.effects.append(Report(class_id, Complaint.NO_ELEMENT, 0))
+            return
+        place = replace(
+            cls.distributor,
+            phase=DistributorPhase.RUNNING,
+            incarnation=cls.distributor.incarnation + 1,
+            element=element,
+        )
+        self.put_class(class_id, replace(cls, distributor=place))
+        self.occupy(element, 1)
+        self.effects.append(StartDistributor(class_id, place.incarnation, element, tuple(cls.listeners)))
+        self.effects.append(SetTimer(DistributorStable(class_id, place.incarnation)))
+        for server in cls.places.values():
+            if server.alive:
+                self.tell(class_id, self.adoption(class_id, server))
+        for client in cls.store:
+            self.tell(class_id, Restore(client))
+        self.tell(class_id, Begin())
+        if self.state.phase is Phase.CLOSING:
+            self.tell(class_id, Close())
+
+    # ------------------------------------------------ ending
+
+    def terminate(self, class_id: ClassId, place: Place) -> None:
+        """Rule 5."""
+        self.put_place(class_id, replace(place, phase=PlacePhase.STOPPING))
+        self.effects += [Terminate(class_id, place.server), SetTimer(KillDelay(class_id, place.server))]
+
+    def kill(self, class_id: ClassId, place: Place) -> None:
+        """Rule 4."""
+        if place.phase is not PlacePhase.KILLING:
+            self.put_place(class_id, replace(place, phase=PlacePhase.KILLING))
+            self.effects.append(Kill(class_id, place.server))
+
+    def end(self, *, at_once: bool) -> None:
+        """Let nothing go on: end the Distributors and the servers, and let go of who waits."""
+        self.state = replace(self.state, phase=Phase.ENDING)
+        for class_id, cls in self.state.classes.items():
+            if cls.distributor.phase is DistributorPhase.RUNNING:
+                self.effects.append(KillDistributor(class_id))
+            for place in cls.places.values():
+                if at_once and place.alive:
+                    self.kill(class_id, place)
+                elif place.phase in (PlacePhase.STARTING, PlacePhase.READY):
+                    self.terminate(class_id, place)
+
+    def fail(self, class_id: ClassId, complaint: Complaint) -> None:
+        """The class cannot work: say so and end."""
+        self.effects.append(Report(class_id, complaint, 0))
+        self.state = replace(self.state, failure=class_id)
+        self.end(at_once=True)
+
+    def settle(self) -> None:
+        """End when the last process has ended."""
+        state = self.state
+        if state.phase not in (Phase.CLOSING, Phase.ENDING):
+            return
+        for cls in state.classes.values():
+            if cls.distributor.phase is DistributorPhase.RUNNING or any(p.alive for p in cls.places.values()):
+                return
+            if state.phase is Phase.CLOSING and cls.distributor.phase is DistributorPhase.DOWN:
+                return  # it is to be restarted, for those who wait
+        for class_id, cls in state.classes.items():
+            self.effects += [ShutDownStored(class_id, client) for client in cls.store]
+            self.put_class(class_id, replace(cls, store=Tree()))
+        self.state = replace(self.state, phase=Phase.ENDED)
+        self.effects.append(Exit(failed=state.failure is not None))
+
+
+# ================================================================ actions
+
+
+def _started(work: _Work, event: Started) -> None:
+    work.state = replace(work.state, phase=Phase.RUNNING)
+    for class_id, cls in work.state.classes.items():
+        work.start_distributor(class_id)
+        for place in cls.places.values():
+            if not place.dynamic:
+                work.start_server(class_id, place)
+
+
+def _server_exited(work: _Work, event: ServerExited) -> None:
+    place = _place_of(work.state, event.class_id, event.server)
+    assert place is not None, "guarded"
+    asked = place.phase in (PlacePhase.STOPPING, PlacePhase.KILLING)
+    if place.phase is PlacePhase.STARTING:
+        place = replace(place, unready_deaths=place.unready_deaths + 1)
+    if not asked:
+        place = replace(place, deaths=place.deaths + 1)
+    work.kill(event.class_id, place)
+
+
+def _server_gone(work: _Work, event: ServerGone) -> None:
+    class_id = event.class_id
+    place = _place_of(work.state, class_id, event.server)
+    assert place is not None, "guarded"
+    work.effects.append(DropServer(class_id, event.server))
+    work.occupy(place.element, -1)
+    cls = work.state.classes[class_id]
+    cls = replace(cls, living=cls.living.remove(event.server))
+    if place.dynamic:
+        cls = replace(cls, places=cls.places.remove(place.place), vacant=cls.vacant.set(place.place, None))
+    else:
+        place = replace(place, phase=PlacePhase.DOWN, dialogs=Tree())
+        cls = replace(cls, places=cls.places.set(place.place, place))
+    work.put_class(class_id, cls)
+    if place.dynamic or work.state.phase is not Phase.RUNNING:
+        return
+    if place.unready_deaths and place.unready_deaths % CRASH_LOOP == 0:
+        work.effects.append(Report(class_id, Complaint.CRASH_LOOP, event.server))
+    work.effects.append(SetTimer(RestartServer(class_id, place.place, max(place.deaths - 1, 0))))
+    if not cls.proven and all(p.unready_deaths >= CRASH_LOOP for p in cls.places.values() if not p.dynamic):
+        work.fail(class_id, Complaint.GIVEN_UP)
+
+
+def _distributor_exited(work: _Work, event: DistributorExited) -> None:
+    cls = work.state.classes[event.class_id]
+    place = cls.distributor
+    work.occupy(place.element, -1)
+    if place.phase is DistributorPhase.DONE:
+        return
+    down = replace(place, phase=DistributorPhase.DOWN, deaths=place.deaths + 1)
+    work.put_class(event.class_id, replace(cls, distributor=down))
+    if work.state.phase in (Phase.RUNNING, Phase.CLOSING):
+        work.effects.append(SetTimer(RestartDistributor(event.class_id, place.deaths)))
+
+
+def _element_failed(work: _Work, event: ElementFailed) -> None:
+    state = work.state.elements[event.element]
+    elements = work.state.elements.set(event.element, replace(state, up=False))
+    work.state = replace(work.state, elements=elements)
+    for class_id, cls in work.state.classes.items():
+        if cls.distributor.phase is DistributorPhase.RUNNING and cls.distributor.element == event.element:
+            work.effects.append(KillDistributor(class_id))
+        for place in cls.places.values():
+            if place.alive and place.element == event.element:
+                work.kill(class_id, place)
+
+
+def _element_restored(work: _Work, event: ElementRestored) -> None:
+    """Start what could not be started elsewhere."""
+    state = work.state.elements[event.element]
+    elements = work.state.elements.set(event.element, replace(state, up=True))
+    work.state = replace(work.state, elements=elements)
+    for class_id, cls in work.state.classes.items():
+        if cls.distributor.phase is DistributorPhase.DOWN:
+            work.effects.append(SetTimer(RestartDistributor(class_id, 0)))
+        for place in cls.places.values():
+            if place.phase is PlacePhase.DOWN and not place.dynamic:
+                work.effects.append(SetTimer(RestartServer(class_id, place.place, 0)))
+
+
+def _stop_requested(work: _Work, event: StopRequested) -> None:
+    if work.state.phase is Phase.CLOSING:
+        work.end(at_once=True)
+        return
+    work.state = replace(work.state, phase=Phase.CLOSING)
+    work.effects.append(SetTimer(GraceOver()))
+    for class_id in work.state.classes:
+        work.tell(class_id, Close())
+
+
+def _told(work: _Work, event: Told) -> None:
+    class_id, message = event.class_id, event.message
+    cls = work.state.classes[class_id]
+    match message:
+        case Store():
+            work.put_class(class_id, replace(cls, store=cls.store.set(message.client, None)))
+        case Release():
+            work.put_class(class_id, replace(cls, store=cls.store.remove(message.client)))
+            work.effects.append(DropDuplicate(class_id, message.client))
+        case KeepListener():
+            listeners = cls.listeners.set((message.port, message.address), True)
+            work.put_class(class_id, replace(cls, listeners=listeners))
+        case DropListeners():
+            kept = Tree.of((key, up) for key, up in cls.listeners.items() if key[0] != message.port)
+            work.put_class(class_id, replace(cls, listeners=kept))
+            work.effects.append(DropListener(class_id, message.port))
+        case ListenFailed():
+            if work.state.phase is Phase.RUNNING:
+                work.fail(class_id, Complaint.CANNOT_LISTEN)
+        case CreateServer():
+            _create(work, class_id)
+        case Closed():
+            done = replace(cls.distributor, phase=DistributorPhase.DONE)
+            work.put_class(class_id, replace(cls, distributor=done))
+        case KeepDialog() | ServerReady() | ServerNotReady() | Drained() | Unresponsive():
+            place = _place_of(work.state, class_id, message.server)
+            assert place is not None, "guarded"
+            _told_of_server(work, class_id, place, message)
+        case _:
+            assert_never(message)
+
+
+def _told_of_server(
+    work: _Work,
+    class_id: ClassId,
+    place: Place,
+    message: KeepDialog | ServerReady | ServerNotReady | Drained | Unresponsive,
+) -> None:
+    match message:
+        case KeepDialog():
+            known = place.dialogs.get(message.port, False)
+            work.put_place(class_id, replace(place, dialogs=place.dialogs.set(message.port, known)))
+        case ServerReady():
+            place = replace(place, dialogs=place.dialogs.set(message.port, True))
+            if place.phase is PlacePhase.STARTING:
+                place = replace(place, phase=PlacePhase.READY, unready_deaths=0)
+                work.put_class(class_id, replace(work.state.classes[class_id], proven=True))
+                work.effects.append(SetTimer(ServerStable(class_id, place.server)))
+            work.put_place(class_id, place)
+        case ServerNotReady():
+            work.put_place(class_id, replace(place, dialogs=place.dialogs.set(message.port, False)))
+        case Drained():
+            if place.phase in (PlacePhase.STARTING, PlacePhase.READY):
+                work.terminate(class_id, place)
+        case Unresponsive():
+            work.kill(class_id, replace(place, deaths=place.deaths + 1))
+        case _:
+            assert_never(message)
+
+
+def _create(work: _Work, class_id: ClassId) -> None:
+    """Rule 2."""
+    vacant = work.state.classes[class_id].vacant.first()
+    running = work.state.phase is Phase.RUNNING
+    if not (vacant and running and work.start_server(class_id, Place(vacant[0], dynamic=True))):
+        work.tell(class_id, CreationFailed())
+
+
+def _fired(work: _Work, event: Fired) -> None:
+    timer = event.timer
+    match timer:
+        case GraceOver():
+            work.end(at_once=False)
+        case RestartServer():
+            work.start_server(timer.class_id, work.state.classes[timer.class_id].places[timer.place])
+        case RestartDistributor():
+            work.start_distributor(timer.class_id)
+        case DistributorStable():
+            cls = work.state.classes[timer.class_id]
+            stable = replace(cls.distributor, deaths=0)
+            work.put_class(timer.class_id, replace(cls, distributor=stable))
+        case ServerStable() | StartWarning() | KillDelay():
+            place = _place_of(work.state, timer.class_id, timer.server)
+            assert place is not None, "guarded"
+            if isinstance(timer, ServerStable):
+                work.put_place(timer.class_id, replace(place, deaths=0))
+            elif isinstance(timer, StartWarning):
+                work.effects.append(Report(timer.class_id, Complaint.NOT_LISTENING, place.server))
+                work.effects.append(SetTimer(timer))
+            else:
+                work.kill(timer.class_id, place)
+        case _:
+            assert_never(timer)
+
+
+_ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action takes its own event type
+    Started: _started,
+    Told: _told,
+    ServerExited: _server_exited,
+    ServerGone: _server_gone,
+    DistributorExited: _distributor_exited,
+    ElementFailed: _element_failed,
+    ElementRestored: _element_restored,
+    StopRequested: _stop_requested,
+    Fired: _fired,
+}

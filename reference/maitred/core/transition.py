@@ -1,0 +1,57 @@
+"""The one shape of a step, shared by the three machines.
+
+``step(state, event)`` gives a `Transition` (the new state, and the effects to perform in order before the next
+event is read) or a `Rejected`: the state does not allow the event, nothing changes, and the reason says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+S = TypeVar("S")
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class Transition(Generic[S, E]):
+    """A step that was taken."""
+
+    state: S
+    effects: tuple[E, ...]
+
+
+class Reason(Enum):
+    """Why a machine declines an event.  Each has one meaning, so that a log line says what happened."""
+
+    UNKNOWN_SERVER = "no such server is in the table"
+    UNKNOWN_PORT = "the port is not one of this server class"
+    UNKNOWN_DIALOG = "the server has no dialog on this port"
+    UNKNOWN_CLIENT = "the connection is not known here"
+    UNKNOWN_ADDRESS = "the address is not being listened on"
+    DUPLICATE_SERVER = "the server is in the table already"
+    DUPLICATE_CLIENT = "the connection is known already"
+    NOT_BEGUN = "the initialisation is not over"
+    ALREADY_BEGUN = "the initialisation is over"
+    NOT_ACCEPTING = "no accept is outstanding on the port"
+    NOT_WAITING = "the client is not on the waiting list"
+    NOT_HANG_UP = "the client has sent data: a half-close is not a hang-up"
+    NOT_OUTSTANDING = "no request is outstanding with the server"
+    NOT_IDLE = "the server is not idle"
+    NOT_RESTING = "the server is not resting"
+    NOT_CLOSING = "the server class is not being closed"
+    ALREADY_CLOSING = "the server class is being closed already"
+    NOTHING_TO_FORGET = "the audit names no connection, or no dialog can carry it"
+    TIMER_IS_STALE = "what the timer was set for has passed"
+    NO_SUCH_PROCESS = "the process is not running"
+    UNKNOWN_ELEMENT = "the processing element is not configured"
+    SAME_ELEMENT_STATE = "the processing element is in that state already"
+    UNKNOWN_CLASS = "the server class is not configured"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A step that was not taken: the state is unchanged and there is nothing to do."""
+
+    reason: Reason
