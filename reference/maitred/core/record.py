@@ -12,8 +12,8 @@ line                                    meaning
 ``{"who": W, "rejected": "REASON"}``    the machine declined that event
 ======================================  ==============================================================================
 
-``W`` is ``monitor``, ``distributor CLASS INCARNATION`` or ``server CLASS SERVER``.  A line may have further keys, such as
-``t``, the seconds since the machine was booted; they are for people.
+``W`` is ``monitor``, ``distributor CLASS INCARNATION`` or ``server CLASS SERVER``.  A line may have further keys, such
+as ``t``, the seconds since the machine was booted; they are for people.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def from_record(hint: Any, record: object, where: str = "") -> Any:  # Any: `hin
             return _tuple(choice, record, where)
         if isinstance(choice, type) and issubclass(choice, Enum) and record in choice.__members__:
             return choice[str(record)]
-        if isinstance(record, dict) and is_dataclass(choice) and record.get("is") == choice.__name__:
+        if isinstance(record, dict) and isinstance(choice, type) and record.get("is") == choice.__name__:
             return _instance(choice, record, f"{where}{choice.__name__}.")
     names = ", ".join(sorted(getattr(choice, "__name__", str(choice)) for choice in choices))
     got = record.get("is", "an object without 'is'") if isinstance(record, dict) else repr(record)
