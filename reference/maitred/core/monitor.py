@@ -177,6 +177,16 @@ class ElementState:
     """How many servers and Distributors run on it."""
 
 
+class Complaint(Enum):
+    """What an operator should hear of."""
+
+    CRASH_LOOP = "dies again and again before it is ready"
+    GIVEN_UP = "no server has ever become ready"
+    NOT_LISTENING = "runs, but does not listen"
+    CANNOT_LISTEN = "an address cannot be listened on"
+    NO_ELEMENT = "no processing element is up"
+
+
 class Phase(Enum):
     """Where the Monitor is in its life."""
 
@@ -197,8 +207,8 @@ class MonitorState:
     classes: Tree[ClassId, ClassState]
     elements: Tree[Element, ElementState]
     next_server: ServerId
-    failure: ClassId | None = None
-    """The class that was given up, or whose address could not be listened on."""
+    failure: Complaint | None = None
+    """Why a class cannot work, where this is what ended the Monitor."""
 
 
 def initial(classes: tuple[ClassConfig, ...], weights: tuple[int, ...]) -> MonitorState:
@@ -455,16 +465,6 @@ class SetTimer:
     timer: Timer
 
 
-class Complaint(Enum):
-    """What an operator should hear of."""
-
-    CRASH_LOOP = "dies again and again before it is ready"
-    GIVEN_UP = "no server has ever become ready"
-    NOT_LISTENING = "runs, but does not listen"
-    CANNOT_LISTEN = "an address cannot be listened on"
-    NO_ELEMENT = "no processing element is up"
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
     """Say so in the log."""
@@ -478,7 +478,8 @@ class Report:
 class Exit:
     """Every process has ended: so may the Monitor."""
 
-    failed: bool
+    failure: Complaint | None
+    """Why a class cannot work; None where the operator asked for the end."""
 
 
 Effect: TypeAlias = (
@@ -733,7 +734,7 @@ class _Work:
     def fail(self, class_id: ClassId, complaint: Complaint) -> None:
         """The class cannot work: say so and end."""
         self.effects.append(Report(class_id, complaint, 0))
-        self.state = replace(self.state, failure=class_id)
+        self.state = replace(self.state, failure=complaint)
         self.end(at_once=True)
 
     def settle(self) -> None:
@@ -750,7 +751,7 @@ class _Work:
             self.effects += [ShutDownStored(class_id, client) for client in cls.store]
             self.put_class(class_id, replace(cls, store=Tree()))
         self.state = replace(self.state, phase=Phase.ENDED)
-        self.effects.append(Exit(failed=state.failure is not None))
+        self.effects.append(Exit(state.failure))
 
 
 # ================================================================ actions
