@@ -1,0 +1,13 @@
+"""What can be configured, and how it is said: on the command line, or in a TOML file.
+
+===============  ===============================================================================================
+`model`          the configuration itself, complete and checked, as the Monitor takes it
+`error`          what every problem with it is raised as
+`values`         one value at a time: addresses, numbers, CPUs, sizes; pure
+`checks`         what only the machine knows: whether a script, a module, a directory or a CPU is there
+`keys`           every key of a configuration file: the documentation's table is made from it
+`toml_file`      a configuration file, read and checked
+`options`        the options of ``maitred run``, checked
+`place`          where the control socket of an instance is, and which instances there are
+===============  ===============================================================================================
+"""

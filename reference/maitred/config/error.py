@@ -1,0 +1,5 @@
+"""What every problem with a configuration is raised as; apart, so that asking for it costs no further import."""
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the text says where, what was said, and what would be right."""

@@ -1,0 +1,104 @@
+"""The configuration that the Monitor takes: what FIG. 13 shows, and what the Configuration Utility asks for.
+
+It is complete and checked: every default is filled in, every name refers to something.  However it was said, on the
+command line or in a file, nothing after this point asks what the user might have meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from maitred.core.messages import Address, Port
+from maitred.core.monitor import ClassConfig
+from maitred.core.timing import Durations
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The unmodified server program ("the name of the .class file")."""
+
+    kind: Literal["module", "script"]
+    """Whether `name` is a module, as in ``python -m``, or the path of a script."""
+    name: str
+    args: tuple[str, ...]
+    """What the program finds in ``sys.argv[1:]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerClass:
+    """One type of Application Server, with its Distributor."""
+
+    name: str
+    program: Program
+    listeners: tuple[tuple[Port, Address], ...]
+    """Where the Distributor listens.  An address is ``host:port``; ``*:port`` is every interface, IPv4 and IPv6."""
+    fixed: bool
+    """Whether `listeners` is all; otherwise the first bind of the program decides."""
+    static: int
+    """Servers that always run; at least 1."""
+    dynamic: int
+    """Further servers that may be started when the load asks for them."""
+    max_clients: int
+    """Clients that one server serves at a time."""
+    waiting_limit: int
+    """Clients that may wait; beyond, they stay in the kernel's backlog."""
+    elements: tuple[str, ...]
+    """Names of the processing elements that the class may run on; at least one."""
+    interpreter: str
+    """Path of the Python that runs the program ("the location of the Java Virtual Machine")."""
+    interpreter_options: tuple[str, ...]
+    """What stands before the program on the interpreter's command line, such as ``-X utf8``."""
+    path: tuple[str, ...]
+    """Put before PYTHONPATH ("the path to any .class files, .jar or .zip files")."""
+    directory: str | None
+    """Where the program runs; None: where ``maitred`` was started."""
+    environment: tuple[tuple[str, str], ...]
+    """Added to the program's environment."""
+    memory_limit: int | None
+    """Bytes of data (RLIMIT_DATA) that one server process may have ("the maximum heap size"); None: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessingElement:
+    """A set of CPUs; the processes on it die together when it fails."""
+
+    name: str
+    cpus: tuple[int, ...]
+    weight: int
+    """A server here takes this many clients where one on an element of weight 1 takes one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that one Monitor needs to know."""
+
+    name: str
+    """Of this instance ("a name for the PATHMON process")."""
+    classes: tuple[ServerClass, ...]
+    elements: tuple[ProcessingElement, ...]
+    durations: Durations
+    control: Path
+    """The control socket; its directory is there, and nobody else serves it (see `maitred.config.place`)."""
+    trace: Path | None
+    """Where every event and effect is written, for ``maitred replay``."""
+    log_directory: Path | None
+    """Where the programs' stdout and stderr go, a file each; None: to those of ``maitred``."""
+
+    def core(self) -> tuple[tuple[ClassConfig, ...], tuple[int, ...]]:
+        """The arguments of `maitred.core.monitor.initial`, which knows elements by their place in the list."""
+        place = {element.name: index for index, element in enumerate(self.elements)}
+        classes = tuple(
+            ClassConfig(
+                static=cls.static,
+                dynamic=cls.dynamic,
+                max_clients=cls.max_clients,
+                waiting_limit=cls.waiting_limit,
+                elements=tuple(place[name] for name in cls.elements),
+                listeners=cls.listeners,
+                fixed=cls.fixed,
+            )
+            for cls in self.classes
+        )
+        return classes, tuple(element.weight for element in self.elements)

@@ -1,0 +1,161 @@
+"""Writes the parts of this folder that follow from the code, so that the protocol is told once.
+
+``python -m spec.generate`` writes `wire.md` (each message: tag, fields, meaning) and `vectors.json` (messages and their
+bytes, for whoever writes another implementation); ``--check`` writes nothing and exits 1 where a file is stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from maitred.core import messages, wire
+from maitred.core.record import to_record
+
+HERE = Path(__file__).parent
+
+CHANNELS = (
+    ("Dialog, towards the server", messages.ToServer),
+    ("Dialog, from the server", messages.FromServer),
+    ("Control, from the server", messages.ControlFromServer),
+    ("Control, towards the server", messages.ControlToServer),
+    ("From the Monitor to a Distributor", messages.ToDistributor),
+    ("From a Distributor to the Monitor", messages.ToMonitor),
+)
+
+DESCRIPTORS = {
+    "HandOff": "the client's connection",
+    "BindRequest": "the Distributor's end of a fresh dialog",
+    "Adopt": "the Distributor's end of the control socket, the server's registry, its end of each dialog in order",
+    "Restore": "the client's connection",
+    "Store": "the client's connection",
+    "KeepDialog": "the Distributor's end of the dialog",
+    "KeepListener": "the listening socket or sockets of the address",
+}
+
+
+def field_docs(kind: type[Any]) -> dict[str, str]:
+    """The string under each field of a class."""
+    found: dict[str, str] = {}
+    body = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    last = ""
+    for node in body.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            last = node.target.id
+        elif last and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            found[last] = " ".join(str(node.value.value).split())
+    return found
+
+
+def type_name(hint: Any) -> str:
+    """How the type of a field is written in the tables."""
+    if get_origin(hint) is tuple:
+        return f"list of {type_name(get_args(hint)[0])}"
+    return str(hint.__name__)
+
+
+def wire_page() -> str:
+    """The text of `wire.md`."""
+    rules = inspect.getdoc(wire) or ""
+    table = (
+        "| field | bytes |\n|---|---|\n"
+        "| int | 8, signed, most significant first |\n"
+        "| bool | 1: 0 or 1 |\n"
+        "| str | 2 for the length in bytes, most significant first; then UTF-8 |\n"
+        "| list | 2 for the number of items, most significant first; then the items |\n"
+        "| Client | 24: its three fields in order |\n"
+        "| Count | 16: its two fields in order |\n"
+    )
+    assert "8, signed, most significant first" in rules, "the table here repeats the module's"
+    out = [
+        "# Wire format",
+        "",
+        "Generated from `maitred.core.messages` and `maitred.core.wire` by `python -m spec.generate`; do not edit.",
+        "",
+        "Every channel is a pair of `AF_UNIX` `SOCK_SEQPACKET` sockets; one message is one packet of at most",
+        f"{wire.LIMIT:,} bytes: a tag of one byte, then the fields in order, nothing else. Descriptors travel beside",
+        "the packet as `SCM_RIGHTS`. Any other bytes are an error. Examples with their bytes are in",
+        "[`vectors.json`](vectors.json).",
+        "",
+        table,
+    ]
+    tags = {kind: tag for tag, kind in wire.TAGS.items()}
+    for title, union in CHANNELS:
+        out += [f"## {title}", ""]
+        for kind in get_args(union) or (union,):
+            out += [f"### {tags[kind]}: {kind.__name__}", "", " ".join((kind.__doc__ or "").split()), ""]
+            if kind.__name__ in DESCRIPTORS:
+                out += [f"Beside it: {DESCRIPTORS[kind.__name__]}.", ""]
+            out += list(field_rows(kind))
+    out += ["## Values within messages", ""]
+    for kind in (messages.Client, messages.Count):
+        out += [f"### {kind.__name__}", "", " ".join((kind.__doc__ or "").split()), "", *field_rows(kind)]
+    return "\n".join(out).rstrip() + "\n"
+
+
+def field_rows(kind: type[Any]) -> Iterator[str]:
+    """The table of a class's fields; nothing for one that has none."""
+    if not fields(kind):
+        return
+    docs, hints = field_docs(kind), get_type_hints(kind)
+    yield "| field | type | meaning |"
+    yield "|---|---|---|"
+    for field in fields(kind):
+        yield f"| {field.name} | {type_name(hints[field.name])} | {docs.get(field.name, '')} |"
+    yield ""
+
+
+def samples(kind: type[Any]) -> Iterator[Any]:
+    """A message of the class with small numbers, and one with awkward ones."""
+    for small in (True, False):
+        yield build(kind, small)
+
+
+def build(hint: Any, small: bool) -> Any:
+    """A value of the type."""
+    if hint is int:
+        return 1 if small else -(1 << 63)
+    if hint is bool:
+        return not small
+    if hint is str:
+        return "127.0.0.1:4049" if small else "[::1]:4049 \u00e9"
+    if get_origin(hint) is tuple:
+        return (build(get_args(hint)[0], small),) * (1 if small else 3)
+    hints = get_type_hints(hint)
+    return hint(*(build(hints[field.name], small) for field in fields(hint)))
+
+
+def vectors() -> str:
+    """The text of `vectors.json`."""
+    rows = [
+        {"message": to_record(message), "bytes": wire.encode(message).hex()}
+        for kind in wire.TAGS.values()
+        for message in (samples(kind) if fields(kind) else [kind()])
+    ]
+    return json.dumps({"version": 1, "vectors": rows}, indent=1, ensure_ascii=True) + "\n"
+
+
+def main(argv: list[str]) -> int:
+    """Write the files, or with ``--check`` say which are stale."""
+    stale = []
+    for name, text in (("wire.md", wire_page()), ("vectors.json", vectors())):
+        path = HERE / name
+        if not path.exists() or path.read_text() != text:
+            stale.append(name)
+            if "--check" not in argv:
+                path.write_text(text)
+    if "--check" in argv and stale:
+        print(f"stale: {', '.join(stale)}; run: python -m spec.generate", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
