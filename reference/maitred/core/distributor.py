@@ -854,7 +854,7 @@ def _adopt(work: _Work, event: Adopt) -> None:
         rank=-1,
     )
     work.update(status, None)
-    if work.state.creation is Creation.REQUESTED:
+    if event.dynamic and work.state.creation is Creation.REQUESTED:
         work.state = replace(work.state, creation=Creation.NONE)
 
 
