@@ -21,6 +21,8 @@ from maitred.core.messages import (
     Adopt,
     Begin,
     Client,
+    Close,
+    Closed,
     Count,
     Disconnect,
     HandOff,
@@ -144,6 +146,23 @@ def seating(servers: int) -> tuple[Class, Cycle]:
     return cls, rounds()
 
 
+def closing(servers: int) -> tuple[Class, Cycle]:
+    """A graceful stop: nothing listens any more, and clients leave a server that keeps some."""
+    cls = server_class(servers, SEATS)
+    for server in range(1, servers + 1):
+        cls.machine.take(distributor.Received(server, PORT, RestartReply(1, Count(SEATS, cls.count(server).sequence))))
+    cls.machine.take(Close())
+    cls.machine.take(distributor.BacklogEmpty(PORT))
+
+    def rounds() -> Cycle:
+        for server in _for_ever(servers):
+            left = Disconnect(Client(0, 0, PORT), Count(SEATS // 2, cls.count(server).sequence))
+            cls.machine.take(distributor.Received(server, PORT, left), "Disconnect (closing)")
+            yield
+
+    return cls, rounds()
+
+
 def queueing(waiting: int) -> tuple[Class, Cycle]:
     """Every seat is taken and so many wait; they come, hang up, are timed out and are seated."""
     cls = server_class(FEW_SERVERS, 1)
@@ -210,6 +229,23 @@ def supervising(servers: int) -> tuple[Watched, Cycle]:
     return machine, rounds()
 
 
+def stopping(servers: int) -> tuple[Watched, Cycle]:
+    """A graceful stop: the Distributor has closed and all servers but the last have ended."""
+    machine = watched(servers, 0)
+    machine.take(monitor.StopRequested())
+    for server in range(1, servers):
+        machine.take(monitor.ServerExited(0, server))
+        machine.take(monitor.ServerGone(0, server))
+    machine.take(monitor.Told(0, Closed()))
+
+    def rounds() -> Cycle:
+        while True:
+            machine.take(monitor.Told(0, ServerNotReady(servers, PORT)), "Told(ServerNotReady) (closing)")
+            yield
+
+    return machine, rounds()
+
+
 def storing(stored: int) -> tuple[Watched, Cycle]:
     """Clients are stored when they start to wait and released when they stop."""
     machine = watched(FEW_SERVERS, stored)
@@ -260,6 +296,10 @@ def measure(rounds: int) -> tuple[list[Row], list[Row]]:
     few, many = seating(FEW_SERVERS), seating(MANY_SERVERS)
     by_servers = compare("Distributor", (few[0].machine.times, few[1]), (many[0].machine.times, many[1]), rounds)
     alone, crowd = supervising(FEW_SERVERS), supervising(MANY_SERVERS)
+    by_servers += compare("Monitor", (alone[0].times, alone[1]), (crowd[0].times, crowd[1]), rounds)
+    few, many = closing(FEW_SERVERS), closing(MANY_SERVERS)
+    by_servers += compare("Distributor", (few[0].machine.times, few[1]), (many[0].machine.times, many[1]), rounds)
+    alone, crowd = stopping(FEW_SERVERS), stopping(MANY_SERVERS)
     by_servers += compare("Monitor", (alone[0].times, alone[1]), (crowd[0].times, crowd[1]), rounds)
     none, queue = queueing(0), queueing(MANY_WAITING)
     by_waiting = compare("Distributor", (none[0].machine.times, none[1]), (queue[0].machine.times, queue[1]), rounds)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from maitred.config.error import ConfigError
 
 T = TypeVar("T")
-Reader = Callable[[object], T]
+S = TypeVar("S")
+Reader: TypeAlias = Callable[[object], T]
 
 MAX_SERVERS: Final = 4096
 """Of one kind in one class: what the Distributor's step is measured at."""
@@ -91,7 +93,7 @@ def listed(item: Reader[T]) -> Reader[tuple[T, ...]]:
     return read
 
 
-def at(where: str, reader: Reader[T], value: object) -> T:
+def at(where: str, reader: Callable[[S], T], value: S) -> T:
     """Read the value; a complaint about it begins with where it stands."""
     try:
         return reader(value)
@@ -274,9 +276,26 @@ def environment(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found))
 
 
-def interpreter_option(value: object) -> str:
-    """An option for the interpreter that leaves it to run the program."""
-    option = filled(value)
-    if option in ("-", "--") or (option.startswith(("-c", "-m", "-h", "-V", "-?")) and not option.startswith("--")):
-        raise wrong(value, "an option such as '-X utf8', '-O' or '-W error'; what to run is said by module or script")
-    return option
+def interpreter_options(value: object) -> tuple[str, ...]:
+    """Options for the interpreter that leave it to run the program: a list, or text as a shell would split it."""
+    right = "interpreter options such as '-O' or ['-X', 'utf8']; what to run is said by module or script"
+    try:
+        options = tuple(shlex.split(text(value))) if isinstance(value, str) else listed(filled)(value)
+    except ValueError as error:  # an open quotation, or what the list complains of
+        raise error if isinstance(error, ConfigError) else wrong(value, right) from None
+    left = iter(options)
+    for option in left:
+        if not _leaves_the_program(option) or (option in _WITH_ARGUMENT and next(left, None) is None):
+            raise wrong(value, right)
+    return options
+
+
+_WITH_ARGUMENT: Final = ("-X", "-W", "--check-hash-based-pycs")
+
+
+def _leaves_the_program(option: str) -> bool:
+    """Whether the interpreter, given this option, goes on to run the program that it is told after it."""
+    if option.startswith("--"):
+        return option == "--check-hash-based-pycs"
+    letters = option[1:].partition("X")[0].partition("W")[0]
+    return option.startswith("-") and len(option) > 1 and not set(letters) & set("cmhV?")

@@ -125,7 +125,7 @@ class ServerStatus:
     owed: Tree[Port, None]
     """Dialogs in which a hand-off of an earlier Distributor may be unread: until they answer, the count may be low."""
     count: Count
-    """The newest that the server has sent (numClients)."""
+    """The newest that the server has sent (numClients); sequence -1 where nothing has been heard of it yet."""
     request: Client | None
     """The client whose hand-off is unanswered (sendOutstanding, reqBuf; its port is the tag)."""
     resting: bool
@@ -138,7 +138,7 @@ class ServerStatus:
     @property
     def idle(self) -> bool:
         """Serves nobody and is about to serve nobody, for certain."""
-        return self.count.clients == 0 and self.request is None and not self.owed
+        return self.count.clients == 0 and self.count.sequence >= 0 and self.request is None and not self.owed
 
     def answers_on(self, port: Port) -> bool:
         """It takes hand-offs on the port, and its count is exact."""
@@ -605,8 +605,6 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
 def _guard_restore(state: DistributorState, client: Client) -> Reason | None:
     if state.phase is not Phase.INITIALISING:
         return Reason.ALREADY_BEGUN
-    if client.port not in state.ports:
-        return Reason.UNKNOWN_PORT
     return Reason.DUPLICATE_CLIENT if _waits(state, client) else None
 
 
@@ -848,7 +846,7 @@ def _adopt(work: _Work, event: Adopt) -> None:
         draining=event.draining,
         dialogs=dialogs,
         owed=Tree.of((port, None) for port in event.owed),
-        count=Count(0, -1),
+        count=Count(0, -1 if event.dialogs else 0),  # a server without dialogs has yet to issue its first count
         request=None,
         resting=False,
         rank=-1,
@@ -860,6 +858,8 @@ def _adopt(work: _Work, event: Adopt) -> None:
 
 def _restore(work: _Work, event: Restore) -> None:
     work.state = replace(work.state, next_arrival=max(work.state.next_arrival, event.client.arrival + 1))
+    if event.client.port not in work.state.ports:  # its listening sockets were closed for a stop already
+        work.put(PortInfo(event.client.port, Tree()))
     work.wait(event.client)
 
 
@@ -887,7 +887,7 @@ def _listening_failed(work: _Work, event: ListeningFailed) -> None:
     if work.state.fixed:
         work.tell(ListenFailed(event.port, event.address, event.errno))
     _decline_binders(work, event.port, event.errno)
-    used = any(event.port in status.dialogs for status in work.state.servers.values())
+    used = info.waiting or any(event.port in status.dialogs for status in work.state.servers.values())
     if not work.state.fixed and not info.listeners and not used:
         work.state = replace(work.state, ports=work.state.ports.remove(event.port))
 
@@ -900,8 +900,10 @@ def _binders(work: _Work, port: Port) -> list[ServerStatus]:
 
 def _decline_binders(work: _Work, port: Port, errno: int) -> None:
     for status in _binders(work, port):
-        work.update(replace(status, dialogs=status.dialogs.remove(port)), status)
+        new = replace(status, dialogs=status.dialogs.remove(port))
+        work.update(new, status)
         _decline(work, status.server, port, errno)
+        _forget_if_gone(work, new)
 
 
 def _decline(work: _Work, server: ServerId, port: Port, errno: int) -> None:
@@ -911,20 +913,25 @@ def _decline(work: _Work, server: ServerId, port: Port, errno: int) -> None:
 def _bind_requested(work: _Work, event: BindRequested) -> None:
     status = work.state.servers[event.server]
     info = work.state.ports.get(event.port, None)
-    if work.state.phase in (Phase.CLOSING, Phase.CLOSED):
+    known = status.dialogs.get(event.port, None)
+    closed = info is not None and work.state.fixed and not info.listeners
+    closed = closed or work.state.phase in (Phase.CLOSING, Phase.CLOSED)
+    if known is None and closed:
         _decline(work, event.server, event.port, ESHUTDOWN)
         return
     if info is None and (work.state.fixed or work.state.ports):
         _decline(work, event.server, event.port, BIND_YOURSELF)
         return
     info = info or PortInfo(event.port, Tree())
-    if not work.state.fixed and event.address not in info.listeners:
+    if not work.state.fixed and not closed and event.address not in info.listeners:
         info = replace(info, listeners=info.listeners.set(event.address, False))
-        work.effects.append(Listen(event.port, event.address))
+        if work.state.phase is not Phase.INITIALISING:  # else Begin listens
+            work.effects.append(Listen(event.port, event.address))
     work.put(info)
-    known = status.dialogs.get(event.port, None)
-    if known is not None and known.phase is not DialogPhase.BINDING:
-        work.effects.append(SendControl(event.server, BindReply(event.port, 0)))
+    if known is not None:
+        # Asked again: what is open stays open, in whatever phase; what is binding is answered in its time.
+        if known.phase is not DialogPhase.BINDING:
+            work.effects.append(SendControl(event.server, BindReply(event.port, 0)))
     elif info.listening:
         _open_dialog(work, status, event.port)
     else:
@@ -1005,7 +1012,8 @@ def _answered(
         new = replace(new, dialogs=new.dialogs.set(port, Dialog(phase, message.count.sequence)))
         if ready and dialog.phase is not phase:
             work.tell(ServerReady(status.server, port))
-        elif echoes and not ready:
+        elif echoes and not ready and not (status.request and status.request.port == port):
+            # else the echo is of an InitialMsg before the hand-off, which may still be unread
             work.tell(ServerNotReady(status.server, port))
         elif not message.incarnation:
             work.effects.append(Send(status.server, port, InitialMsg(work.state.incarnation)))
@@ -1054,12 +1062,14 @@ def _creation_failed(work: _Work, event: CreationFailed) -> None:
 
 
 def _close(work: _Work, event: Close) -> None:
-    """Stop waiting for clients to come; take those who have come already (DESIGN: graceful stop)."""
+    """Stop waiting for clients to come; take those who have come already (DESIGN: graceful stop).
+
+    A socket that is still being opened may be a duplicate of a dead Distributor's, with clients in its backlog: it is
+    closed like the others, once it listens and nobody is left in it.
+    """
     work.state = replace(work.state, phase=Phase.CLOSING)
     for info in work.state.ports.values():
         work.put(replace(info, accepting=False))
-        if not info.listening:
-            _close_listeners(work, info.port)
 
 
 def _backlog_empty(work: _Work, event: BacklogEmpty) -> None:
@@ -1127,13 +1137,14 @@ _ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action 
 
 
 def canonical(state: DistributorState) -> DistributorState:
-    """The same state with ranks numbered from 0 in their order.
+    """The same state with ranks numbered from 0 in their order; who was never chosen keeps rank -1.
 
     Only the order of ranks matters (rule 2), so this state does what ``state`` does; without it, a state space in
     which servers are chosen for ever would be infinite.  The shell has no need of it.
     """
-    by_rank = sorted(state.servers.values(), key=lambda status: (status.rank, status.server))
-    ranks = {status.server: i for i, status in enumerate(by_rank)}
+    chosen = sorted(status.rank for status in state.servers.values() if status.rank >= 0)
+    order = {rank: i for i, rank in enumerate(chosen)}
+    ranks = {status.server: order.get(status.rank, -1) for status in state.servers.values()}
     servers = Tree.of((s.server, replace(s, rank=ranks[s.server])) for s in state.servers.values())
     ports = Tree.of(
         (
@@ -1142,4 +1153,4 @@ def canonical(state: DistributorState) -> DistributorState:
         )
         for info in state.ports.values()
     )
-    return replace(state, servers=servers, ports=ports, next_rank=len(ranks))
+    return replace(state, servers=servers, ports=ports, next_rank=len(order))

@@ -508,7 +508,8 @@ def guard(state: MonitorState, event: Event) -> Reason | None:
         case Started():
             return None if state.phase is Phase.NEW else Reason.ALREADY_BEGUN
         case StopRequested():
-            return None if state.phase in (Phase.RUNNING, Phase.CLOSING) else Reason.ALREADY_CLOSING
+            stoppable = state.phase in (Phase.RUNNING, Phase.CLOSING, Phase.ENDING)
+            return None if stoppable else Reason.ALREADY_CLOSING
         case ElementFailed() | ElementRestored():
             element = state.elements.get(event.element, None)
             if element is None:
@@ -838,7 +839,7 @@ def _element_restored(work: _Work, event: ElementRestored) -> None:
 
 
 def _stop_requested(work: _Work, event: StopRequested) -> None:
-    if work.state.phase is Phase.CLOSING:
+    if work.state.phase is not Phase.RUNNING:
         work.end(at_once=True)
         return
     work.state = replace(work.state, phase=Phase.CLOSING)

@@ -1,0 +1,125 @@
+"""The client of the control protocol: one line of JSON to a running instance, one line back.
+
+Whatever is at the other end, the answer is a JSON object or a `ControlError` that says what happened; nothing hangs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from maitred.config import place
+from maitred.config.error import ConfigError
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+
+PATIENCE: Final = 5.0
+"""Seconds for the whole exchange; the Monitor itself waits 1 s at most for a Distributor."""
+MAX_REPLY: Final = 64 << 20
+"""Bytes; a thousand servers with a hundred thousand waiting clients fit."""
+
+
+class ControlError(Exception):
+    """The instance did not do what it was asked to; the text says why."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The option that says which instance is meant."""
+    parser.add_argument("--control", metavar="PATH", help="its control socket (default: of the only one that runs)")
+
+
+def find(control: str | None) -> Path:
+    """The control socket that is meant: the one given, or that of our only running instance.
+
+    Raises:
+        ControlError: none runs.
+        ConfigError: several do.
+    """
+    if control is not None:
+        return Path(control)
+    found = place.running()
+    if not found:
+        looked = ", ".join(str(directory) for directory in place.candidates())
+        raise ControlError(f"no instance of yours is running (looked in {looked}); for another one, say --control PATH")
+    if len(found) > 1:
+        listing = "".join(f"\n  {path.stem}: --control {path}" for path in found)
+        raise ConfigError(f"{len(found)} instances are running; say which one is meant:{listing}")
+    return found[0]
+
+
+def ask(path: Path, request: Mapping[str, Json], patience: float = PATIENCE) -> tuple[dict[str, Json], str]:
+    """Send the request; returns the reply, as an object and as it was written.
+
+    Raises:
+        ControlError: nothing listens there, we may not, it does not answer in time, or not in the protocol, or with an
+            error of its own.
+    """
+    line = json.dumps(request).encode() + b"\n"
+    deadline = time.monotonic() + patience
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.settimeout(patience)
+            connection.connect(os.fspath(path))
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has answered, and hung up, before we asked
+                connection.sendall(line)
+            content = _line(connection, deadline)
+        except TimeoutError:
+            raise ControlError(f"{path}: no answer within {patience:g} s") from None
+        except OSError as error:
+            raise ControlError(f"{path}: {_why(error)}") from None
+    return _reply(content, path)
+
+
+def _line(connection: socket.socket, deadline: float) -> bytes:
+    """All up to the first end of line, or to the end."""
+    content = bytearray()
+    reset = False
+    while b"\n" not in content and len(content) <= MAX_REPLY:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        try:
+            piece = connection.recv(1 << 16)
+        except ConnectionResetError:
+            if reset:
+                raise
+            reset = True  # it overtakes what was sent before it: read on
+            continue
+        if not piece:
+            break
+        content += piece
+    return bytes(content.partition(b"\n")[0])
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+        return "no instance is running there"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "permission denied: only its owner and root may ask"
+    if error.errno is None:  # of a path that is too long, raised before the kernel is asked
+        return str(error)
+    return f"{error.strerror}: this is not a control socket of maitred, or it broke off"
+
+
+def _reply(content: bytes, path: Path) -> tuple[dict[str, Json], str]:
+    if not content:
+        raise ControlError(f"{path}: closed without an answer")
+    try:
+        text = content.decode()
+        reply = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ControlError(f"{path}: the answer is not JSON: this is no control socket of maitred") from None
+    if not isinstance(reply, dict):
+        raise ControlError(f"{path}: the answer is not a JSON object: this is no control socket of maitred")
+    if "error" in reply:
+        raise ControlError(str(reply["error"]))
+    return reply, text

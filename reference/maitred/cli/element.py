@@ -1,0 +1,35 @@
+"""``maitred element``: take a processing element of a running instance out of use, or back into it.
+
+What runs on it dies at once, as if its CPUs had failed (FIG. 12), and is started elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from maitred.cli import complain
+from maitred.cli.control import ControlError, add_arguments, ask, find
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    made = argparse.ArgumentParser(
+        prog="maitred element",
+        description="Take a processing element of a running instance out of use, or back into it. What runs on it is"
+        " killed at once, as if its CPUs had failed, and is started on another one.",
+    )
+    made.add_argument("name", metavar="NAME", help="the element, as `maitred status` names it (such as cpu0)")
+    made.add_argument("state", choices=("up", "down"), help="whether it may be used")
+    add_arguments(made)
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Ask for it; 1 where nobody answers or the instance declines."""
+    arguments = parser().parse_args(argv)
+    try:
+        ask(find(arguments.control), {"request": "element", "name": arguments.name, "up": arguments.state == "up"})
+    except ControlError as error:
+        return complain(str(error), 1)
+    return 0

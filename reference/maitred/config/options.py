@@ -1,0 +1,112 @@
+"""The options of ``maitred run`` made into a `Config` of one server class, with the same checks as a file's.
+
+The options come as they were written; which there are, and how they are told apart from the program's own arguments,
+is the command's business (`maitred.cli.run`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from maitred.config import checks, place, values
+from maitred.config.error import ConfigError
+from maitred.config.model import Config, Program, ServerClass
+from maitred.config.toml_file import least, one_per_cpu, plausible
+from maitred.core.timing import Durations
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was written on the command line."""
+
+    program: Program
+    bind: Sequence[str] = ()
+    single: Mapping[str, str] = field(default_factory=dict)
+    """Of every option that was given once and takes one value: by its long name, without the hyphens before it."""
+
+    def number(self, option: str, reader: Callable[[object], T], default: T) -> T:
+        """The number that the option gives, or the default."""
+        if option not in self.single:
+            return default
+        return values.at(f"--{option}", reader, values.number(self.single[option]))
+
+    def text(self, option: str, reader: Callable[[str], str]) -> str | None:
+        """The text that the option gives, or None."""
+        return values.at(f"--{option}", reader, self.single[option]) if option in self.single else None
+
+
+def configure(options: Options) -> Config:
+    """The configuration that the options ask for.
+
+    Raises:
+        ConfigError: they do not make sense, or what they name is not there.
+    """
+    program = options.program
+    if program.kind == "script":
+        checks.script(program.name)
+    else:
+        values.at("-m", values.module, program.name)
+        values.at("-m", lambda name: checks.module(name, [os.getcwd()]), program.name)
+    listeners = tuple(values.at("-b", values.listener, text) for text in options.bind)
+    values.at("-b", lambda addresses: values.apart(addresses), [address for _, address in listeners])
+    elements = one_per_cpu()
+    name = options.text("name", values.name)
+    cls = ServerClass(
+        name=name or made_up_name(program),
+        program=program,
+        listeners=listeners,
+        fixed=bool(listeners),
+        static=options.number("static", values.whole(1, values.MAX_SERVERS), len(checks.available_cpus())),
+        dynamic=options.number("dynamic", values.whole(0, values.MAX_SERVERS), 0),
+        max_clients=options.number("max-clients", values.whole(1, values.MAX_CLIENTS), 64),
+        waiting_limit=options.number("waiting-limit", values.whole(1, values.MAX_WAITING), 1024),
+        elements=tuple(element.name for element in elements),
+        interpreter=sys.executable,
+        interpreter_options=(),
+        path=(),
+        directory=None,
+        environment=(),
+        memory_limit=None,
+    )
+    durations = _durations(options)
+    trace = options.text("trace", checks.new_file)
+    control = options.text("control", checks.socket_path)
+    if control is None:
+        instance, socket_path = place.default(cls.name, chosen=name is not None)
+    else:
+        instance, socket_path = cls.name, place.claim(Path(os.path.abspath(control)))
+    return Config(
+        name=instance,
+        classes=(cls,),
+        elements=elements,
+        durations=durations,
+        control=socket_path,
+        trace=Path(os.path.abspath(trace)) if trace else None,
+        log_directory=None,
+    )
+
+
+def _durations(options: Options) -> Durations:
+    given = {}
+    for key in Durations.__dataclass_fields__:
+        option = key.replace("_", "-")
+        if option in options.single:
+            given[key] = options.number(option, values.seconds(least(key)), 0.0)
+    try:
+        return plausible(replace(Durations(), **given))
+    except ConfigError as error:
+        raise ConfigError(re.sub(r"backoff_(\w+)", r"--backoff-\1", str(error))) from None
+
+
+def made_up_name(program: Program) -> str:
+    """A name for a class that was given none: the module's, or the script's without its ending."""
+    stem = program.name if program.kind == "module" else Path(os.path.abspath(program.name)).stem
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).lstrip("-.")[:64] or "program"

@@ -1,0 +1,294 @@
+"""A configuration file (TOML) read into a `Config`.
+
+Every key is known, every value is checked, and what is wrong is said with the file, the key, the value and what would
+be right.  Paths are taken from where the file is, so that it means the same wherever ``maitred`` is started.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final, TypeVar
+
+from maitred.config import checks, keys, place, values
+from maitred.config.error import ConfigError
+from maitred.config.model import Config, ProcessingElement, Program, ServerClass
+from maitred.core.timing import Durations
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+MAX_BYTES: Final = 1 << 20
+"""A file that is larger is something else."""
+MAX_CLASSES: Final = 256
+MAX_ELEMENTS: Final = 4096
+
+_AT: Final = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
+
+
+def load(path: str, *, control: str | None = None, trace: str | None = None) -> Config:
+    """Read the file; ``control`` and ``trace``, where given, win over what it says.
+
+    Raises:
+        ConfigError: it cannot be read, or does not say what is needed.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    document = parse(content, path)
+    if control is not None:
+        document["control"] = os.path.abspath(values.at("--control", checks.socket_path, control))
+    if trace is not None:
+        document["trace"] = os.path.abspath(values.at("--trace", checks.new_file, trace))
+    return read(document, path)
+
+
+def parse(content: bytes, path: str) -> dict[str, object]:
+    """The TOML document; a slip is told as ``file:line:column``."""
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB: this is not a configuration file")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8: TOML is") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(_placed(path, text, str(error))) from None
+    except ValueError as error:  # a number with thousands of digits
+        raise ConfigError(f"{path}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
+
+
+def _placed(path: str, text: str, complaint: str) -> str:
+    match = _AT.fullmatch(complaint)
+    if match is None:
+        return f"{path}: {complaint}"
+    lines = text.split("\n")
+    line, column = (match[2], match[3]) if match[2] else (len(lines), len(lines[-1]) + 1)
+    return f"{path}:{line}:{column}: {match[1]}"
+
+
+def read(document: dict[str, object], path: str) -> Config:
+    """The configuration that a parsed document stands for.
+
+    Args:
+        document: what `tomllib` makes of the file.
+        path: of the file, for messages and for relative paths.
+
+    Raises:
+        ConfigError: whatever the document holds, nothing else is raised.
+    """
+    top = _Table(document, keys.TOP, path, "", os.path.dirname(os.path.abspath(path)))
+    elements = _elements(top)
+    classes = _classes(top, elements)
+    durations = _durations(top)
+    log_directory = top.get("log_directory", top.path(checks.writable_directory), None)
+    trace = top.get("trace", top.path(checks.new_file), None)
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).name.removesuffix(".toml")).lstrip("-.")[:64] or "maitred"
+    name = top.get("name", values.name, stem)
+    control = top.get("control", top.path(checks.socket_path), None)
+    if control is None:
+        name, socket_path = place.default(name, chosen="name" in document)
+    else:
+        socket_path = place.claim(Path(control))
+    return Config(
+        name=name,
+        classes=classes,
+        elements=elements,
+        durations=durations,
+        control=socket_path,
+        trace=Path(trace) if trace else None,
+        log_directory=Path(log_directory) if log_directory else None,
+    )
+
+
+class _Table:
+    """A table of the file, where it is, and which keys it may have."""
+
+    def __init__(
+        self, content: dict[str, object], known: tuple[keys.Key, ...], file: str, where: str, base: str
+    ) -> None:
+        self.content = content
+        self.file = file
+        self.where = where
+        self.base = base
+        names = keys.names(known)
+        for key in content:
+            if key not in names:
+                near = get_close_matches(key, names, 1)
+                hint = f"did you mean {near[0]!r}?" if near else "known are " + ", ".join(names)
+                raise self.error(key, f"unknown key; {hint}")
+
+    def error(self, key: str, complaint: object) -> ConfigError:
+        """The complaint, with the file and the key before it."""
+        where = f"{self.where}.{key}" if self.where and key else self.where or key
+        return ConfigError(f"{self.file}: {where}: {complaint}")
+
+    def get(self, key: str, reader: Callable[[object], T], default: D) -> T | D:
+        """The key's value, or the default where it is not there."""
+        return self.require(key, reader) if key in self.content else default
+
+    def require(self, key: str, reader: Callable[[object], T]) -> T:
+        """The key's value, which must be there."""
+        if key not in self.content:
+            raise self.error(key, "is missing")
+        try:
+            return reader(self.content[key])
+        except ConfigError as error:
+            raise self.error(key, error) from None
+
+    def path(self, check: Callable[[str], str]) -> Callable[[object], str]:
+        """A reader of paths that are taken from where the file is."""
+
+        def read(value: object) -> str:
+            return check(os.path.join(self.base, os.path.expanduser(values.filled(value))))
+
+        return read
+
+    def tables(self, key: str, known: tuple[keys.Key, ...], most: int) -> list[_Table]:
+        """The tables of an array such as ``[[class]]``."""
+        content = self.content.get(key, [])
+        if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
+            raise self.error(key, values.wrong(content, f"tables, each under a line [[{key}]]"))
+        if len(content) > most:
+            raise self.error(key, f"{len(content)} are too many; at most {most} fit")
+        return [_Table(item, known, self.file, f"{key}[{index}]", self.base) for index, item in enumerate(content)]
+
+
+def _unique(tables: list[_Table]) -> None:
+    """Raise if two tables have one name."""
+    seen: dict[object, str] = {}
+    for table in tables:
+        name = table.require("name", values.name)
+        if name in seen:
+            raise table.error("name", f"{name!r} is the name of {seen[name]} already; choose another")
+        seen[name] = table.where
+
+
+def _elements(top: _Table) -> tuple[ProcessingElement, ...]:
+    tables = top.tables("element", keys.ELEMENT, MAX_ELEMENTS)
+    _unique(tables)
+    if not tables:
+        return one_per_cpu()
+    return tuple(
+        ProcessingElement(
+            table.require("name", values.name),
+            table.require("cpus", lambda value: checks.cpus(values.cpus(value))),
+            table.get("weight", values.whole(1, values.MAX_WEIGHT), 1),
+        )
+        for table in tables
+    )
+
+
+def one_per_cpu() -> tuple[ProcessingElement, ...]:
+    """The processing elements where none are configured."""
+    return tuple(ProcessingElement(f"cpu{cpu}", (cpu,), 1) for cpu in checks.available_cpus())
+
+
+def _classes(top: _Table, elements: tuple[ProcessingElement, ...]) -> tuple[ServerClass, ...]:
+    tables = top.tables("class", keys.CLASS, MAX_CLASSES)
+    if not tables:
+        raise top.error("class", "is missing: say under a line [[class]] what to run, with name and module or script")
+    _unique(tables)
+    taken: dict[str, str] = {}
+    return tuple(_class(table, tuple(element.name for element in elements), taken) for table in tables)
+
+
+def _class(table: _Table, elements: tuple[str, ...], taken: dict[str, str]) -> ServerClass:
+    """One server class; ``taken`` has the addresses of those before it, and which."""
+    listeners = table.get("listen", values.listeners, ())
+    for _, address in listeners:
+        for other, where in taken.items():
+            if values.overlap(address, other):
+                raise table.error("listen", f"{address} collides with {other} of {where}; a port has one class")
+    taken.update((address, table.where) for _, address in listeners)
+    path = table.get("path", values.listed(table.path(str)), ())
+    directory = table.get("directory", table.path(checks.directory), None)
+    interpreter = table.get("interpreter", lambda value: _interpreter(table, value), sys.executable)
+    return ServerClass(
+        name=table.require("name", values.name),
+        program=_program(table, path, directory, interpreter),
+        listeners=listeners,
+        fixed=bool(listeners),
+        static=table.get("static", values.whole(1, values.MAX_SERVERS), len(checks.available_cpus())),
+        dynamic=table.get("dynamic", values.whole(0, values.MAX_SERVERS), 0),
+        max_clients=table.get("max_clients", values.whole(1, values.MAX_CLIENTS), 64),
+        waiting_limit=table.get("waiting_limit", values.whole(1, values.MAX_WAITING), 1024),
+        elements=table.get("elements", lambda value: _element_names(value, elements), elements),
+        interpreter=interpreter,
+        interpreter_options=table.get("interpreter_options", values.interpreter_options, ()),
+        path=path,
+        directory=directory,
+        environment=table.get("environment", values.environment, ()),
+        memory_limit=table.get("memory_limit", values.memory, None),
+    )
+
+
+def _element_names(value: object, elements: tuple[str, ...]) -> tuple[str, ...]:
+    names = values.listed(values.name)(value)
+    for name in names:
+        if name not in elements:
+            near = get_close_matches(name, elements, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(elements)
+            raise ConfigError(f"no element is named {name!r}; {hint}")
+    if not names or len(set(names)) < len(names):
+        raise values.wrong(value, "at least one processing element, each once")
+    return names
+
+
+def _interpreter(table: _Table, value: object) -> str:
+    command = os.path.expanduser(values.filled(value))
+    return checks.interpreter(os.path.join(table.base, command) if os.sep in command else command)
+
+
+def _program(table: _Table, path: tuple[str, ...], directory: str | None, interpreter: str) -> Program:
+    if ("module" in table.content) == ("script" in table.content):
+        raise table.error("", "say what to run: either module or script")
+    args = table.get("args", values.listed(values.text), ())
+    if "script" in table.content:
+        return Program("script", table.require("script", table.path(checks.script)), args)
+
+    def read(value: object) -> str:
+        name = values.module(value)
+        # Another interpreter has modules of its own; only it can say which.
+        return checks.module(name, [directory or os.getcwd(), *path]) if interpreter == sys.executable else name
+
+    return Program("module", table.require("module", read), args)
+
+
+def _durations(top: _Table) -> Durations:
+    content = top.content.get("durations", {})
+    if not isinstance(content, dict):
+        raise top.error("durations", values.wrong(content, "a table, under a line [durations]"))
+    table = _Table(content, keys.DURATIONS, top.file, "durations", top.base)
+    given = {key: table.require(key, values.seconds(least(key))) for key in content}
+    durations = replace(Durations(), **given)
+    try:
+        return plausible(durations)
+    except ConfigError as error:
+        raise table.error("", error) from None
+
+
+def least(key: str) -> float:
+    """The shortest that a duration may be: a timer that sets itself again must not keep a CPU busy."""
+    again = ("rest", "accept_retry", "audit_period", "backoff_first", "backoff_cap", "start_warning")
+    return 0.01 if key in again else 0.1 if key in ("queue_timeout", "hand_off_timeout") else 0.0
+
+
+def plausible(durations: Durations) -> Durations:
+    """The durations, unless they contradict each other."""
+    if durations.backoff_first > durations.backoff_cap:
+        first, cap = durations.backoff_first, durations.backoff_cap
+        raise ConfigError(f"backoff_first ({first:g}) is longer than backoff_cap ({cap:g}): it should be at most that")
+    return durations

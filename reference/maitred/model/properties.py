@@ -1,0 +1,726 @@
+"""What must always hold of the closed system, and what must sometimes happen.  One sentence each.
+
+An *always* property is asked of every world that is reached, or of every step of a machine; one counterexample refutes
+it.  A *sometimes* property is a witness: one occurrence shows that what the others speak of does happen, so that they
+do not hold for want of an occasion.  A property that the bounds leave no occasion for is not applicable, and said so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from maitred.core import distributor, invariants, monitor, server
+from maitred.core.distributor import DistributorState
+from maitred.core.messages import (
+    Accepted,
+    Begin,
+    Client,
+    CreateServer,
+    CreationFailed,
+    Drained,
+    HandOff,
+    InitialMsg,
+    KeepDialog,
+    NotReady,
+    Refused,
+    Release,
+    RestartReply,
+    Restore,
+    ServerNotReady,
+    ServerReady,
+    Store,
+    Unresponsive,
+)
+from maitred.core.transition import Reason
+from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Group, Stride, World, released
+
+WorldPredicate: TypeAlias = Callable[[World], bool]
+StepPredicate: TypeAlias = Callable[[str, Any, Any, Stride], bool]  # Any: of whichever machine
+Witness: TypeAlias = Callable[[World, Action, World], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A statement about the closed system."""
+
+    name: str
+    kind: Literal["always", "sometimes"]
+    text: str
+    """One sentence, in the words of the requirements."""
+    applies: Callable[[Bounds], bool]
+    """Whether the bounds leave an occasion for it."""
+    world: WorldPredicate | None = None
+    """Always: true of every world."""
+    step: StepPredicate | None = None
+    """Always: true of every step of a machine: who, the state before, the event, and what came of it."""
+    witness: Witness | None = None
+    """Sometimes: true of one step of the system: before, the action, after."""
+
+
+PROPERTIES: dict[str, Property] = {}
+"""All properties, by name; `always` first."""
+
+
+def _text(function: Callable[..., bool]) -> str:
+    return " ".join((function.__doc__ or "").split())
+
+
+def _everywhere(bounds: Bounds) -> bool:
+    return True
+
+
+def _always(predicate: WorldPredicate) -> WorldPredicate:
+    name = predicate.__name__
+    PROPERTIES[name] = Property(name, "always", _text(predicate), _everywhere, world=predicate)
+    return predicate
+
+
+def _always_step(predicate: StepPredicate) -> StepPredicate:
+    name = predicate.__name__
+    PROPERTIES[name] = Property(name, "always", _text(predicate), _everywhere, step=predicate)
+    return predicate
+
+
+def _sometimes(applies: Callable[[Bounds], bool]) -> Callable[[Witness], Witness]:
+    def register(witness: Witness) -> Witness:
+        name = witness.__name__
+        PROPERTIES[name] = Property(name, "sometimes", _text(witness), applies, witness=witness)
+        return witness
+
+    return register
+
+
+# ================================================================ always, of a world
+
+
+@_always
+def never_above_the_maximum(world: World) -> bool:
+    """No server ever serves more clients than its maximum."""
+    most = world.monitor.classes[CLASS].config.max_clients
+    return all(len(group.endpoint.clients) - len(group.gone) <= most for group in world.groups)
+
+
+@_always
+def never_stale_low(world: World) -> bool:
+    """A server to which the Distributor may send a client serves, or has unread, no more than the Distributor believes."""
+    state = world.distributor
+    if state is None:
+        return True
+    free = {seat.server for info in state.ports.values() for seat in info.free}
+    for group in world.groups:
+        if group.server in free and group.alive:
+            if _truth(group) > state.servers[group.server].count.clients:
+                return False
+    return True
+
+
+def _truth(group: Group) -> int:
+    return len(group.endpoint.clients) + len(_unread(group))
+
+
+def _unread(group: Group) -> list[Client]:
+    """The clients whose hand-offs the server has yet to read."""
+    return [m.client for link in group.links for m in link.to_server if isinstance(m, HandOff)]
+
+
+@_always
+def no_client_has_two_servers(world: World) -> bool:
+    """No client is ever accepted by a server twice, whether by two servers or by one."""
+    return all(guest.taken <= 1 for guest in world.guests)
+
+
+@_always
+def no_client_lost(world: World) -> bool:
+    """A client ends only as it wishes, by the queue's timeout, by a stop, or at one of the instants that are named:
+    with the Distributor that alone held it (one for each death), unanswered at the Distributor's death and then not
+    taken by its server, with the server that served it, or in the backlog of a socket that was not kept yet."""
+    return all(guest.fate is not Fate.LOST for guest in world.guests)
+
+
+@_always
+def at_most_one_request_outstanding(world: World) -> bool:
+    """No server has more than one hand-off unread, or unanswered, at any time."""
+    state = world.distributor
+    for group in world.groups:
+        unread = _unread(group)
+        if len(unread) > 1:
+            return False
+        status = state.servers.get(group.server, None) if state is not None else None
+        if unread and status is not None and not status.owed and status.request not in (None, unread[0]):
+            return False
+    return True
+
+
+@_always
+def never_more_servers_than_configured(world: World) -> bool:
+    """No more servers live than static and dynamic ones are configured."""
+    config = world.monitor.classes[CLASS].config
+    return sum(group.alive for group in world.groups) <= config.static + config.dynamic
+
+
+@_always
+def the_count_is_exact_when_dialogs_are_quiet(world: World) -> bool:
+    """When nothing is on its way between them, the Distributor's count of a server's clients is the server's own."""
+    return all(status.count.clients == len(group.endpoint.clients) for group, status in _quiet(world))
+
+
+@_always
+def the_table_is_exact_again_after_a_restart(world: World) -> bool:
+    """Once every dialog has answered the new Distributor, its table says of each server what is true of it."""
+    if world.distributor is None or world.distributor.incarnation < 2 or world.pending:
+        return True
+    for group, status in _quiet(world):
+        if status.count.clients != len(group.endpoint.clients) or status.request is not None:
+            return False
+        for port, dialog in status.dialogs.items():
+            listener = group.endpoint.listeners.get(port, None)
+            listens = listener is not None and listener.listening
+            if (dialog.phase is distributor.DialogPhase.READY) is not listens:
+                return False
+    return True
+
+
+def _quiet(world: World) -> Iterator[tuple[Group, distributor.ServerStatus]]:
+    """The living servers of the table between which and the Distributor no message is on its way."""
+    if world.distributor is None:
+        return
+    for group in world.groups:
+        status = world.distributor.servers.get(group.server, None)
+        if status is None or not group.alive or status.owed:
+            continue
+        if not any(link.to_server or link.to_distributor for link in group.links):
+            yield group, status
+
+
+@_always
+def store_has_exactly_those_who_wait(world: World) -> bool:
+    """When nothing is on its way between Monitor and Distributor, the store holds those who wait and no others."""
+    state = world.distributor
+    if state is None or world.to_monitor or any(isinstance(m, Restore) for m in world.to_distributor):
+        return True
+    store = world.monitor.classes[CLASS].store
+    waiting = [client for info in state.ports.values() for client in info.waiting]
+    return len(store) == len(waiting) and all(client in store for client in waiting)
+
+
+@_always
+def no_successor_is_told_of_a_client_with_a_server(world: World) -> bool:
+    """Whoever a server has, or may yet read, will not be in the store when a next Distributor is told who waits."""
+    if not any(group.endpoint.clients or any(link.to_server for link in group.links) for group in world.groups):
+        return True
+    store = {*world.monitor.classes[CLASS].store}
+    store |= {m.client for m in world.to_monitor if isinstance(m, Store)}
+    store -= released(world.to_monitor)
+    if not store:
+        return True
+    return not any(
+        client in store for group in world.groups for client in (*group.endpoint.clients, *_unread(group))
+    )
+
+
+# ================================================================ always, of a step
+
+
+@_always_step
+def first_come_first_served(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: of each machine
+    """No hand-off overtakes an earlier client of its port, and a free server takes the earliest across its ports."""
+    if who != "distributor":
+        return True
+    sends = _hand_offs(stride)
+    after: DistributorState = stride.state
+    for i, (number, client) in enumerate(sends):
+        served = {c for _, c in sends[:i]}
+        status = after.servers[number]
+        for port, info in after.ports.items():
+            if port != client.port and not status.answers_on(port):
+                continue
+            earlier = {*info.waiting, *(c for _, c in sends[i + 1 :] if c.port == port)}
+            if port in before.ports:
+                earlier |= {c for c in before.ports[port].waiting if c in info.waiting}
+            if any(other < client for other in earlier - served):
+                return False
+    return True
+
+
+def _hand_offs(stride: Stride) -> list[tuple[int, Client]]:
+    return [
+        (effect.server, effect.message.client)
+        for effect in stride.effects
+        if isinstance(effect, distributor.Send) and isinstance(effect.message, HandOff)
+    ]
+
+
+@_always_step
+def the_chosen_server_was_least_loaded(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """Of the servers that were free, the one chosen was least loaded for its weight, and longest unchosen among equals."""
+    if who != "distributor":
+        return True
+    sends = _hand_offs(stride)
+    after: DistributorState = stride.state
+    for i, (number, client) in enumerate(sends):
+        chosen = after.servers[number]
+        later = {server_id for server_id, _ in sends[i + 1 :]}
+        for other in after.servers.values():
+            free = other.free_on(client.port) or (other.server in later and other.answers_on(client.port))
+            if other.server != number and free and _prefers(before, other, chosen):
+                return False
+    return True
+
+
+def _prefers(before: DistributorState, other: distributor.ServerStatus, chosen: distributor.ServerStatus) -> bool:
+    """Whether the other server should have been chosen."""
+    theirs = (other.count.clients + 1) * chosen.weight
+    ours = (chosen.count.clients + 1) * other.weight
+    if theirs != ours:
+        return theirs < ours
+    ranks = [before.servers[s.server].rank if s.server in before.servers else -1 for s in (other, chosen)]
+    return (ranks[0], other.server) < (ranks[1], chosen.server)
+
+
+@_always_step
+def hand_offs_go_to_free_servers(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A client is sent only to a server that listens, is below its maximum, and is neither draining nor resting."""
+    if who != "distributor":
+        return True
+    for number, client in _hand_offs(stride):
+        status = stride.state.servers[number]
+        fit = status.answers_on(client.port) and status.count.clients < status.max_clients
+        if not fit or status.draining or status.resting or status.request != client:
+            return False
+        old = before.servers.get(number, None)
+        if old is not None and old.request is not None and not _answers(event, number):
+            return False
+    return True
+
+
+def _answers(event: object, number: int) -> bool:
+    """Whether the event ends the server's outstanding request."""
+    if isinstance(event, distributor.Received):
+        return event.server == number and isinstance(event.message, (Accepted, Refused))
+    return isinstance(event, (distributor.DialogEnded, distributor.Unsent)) and event.server == number
+
+
+@_always_step
+def a_request_comes_back_only_from_the_server(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A client that was sent to a server is placed anew only when the server refused it, its dialog ended, or the
+    kernel declined to send it."""
+    if who != "distributor":
+        return True
+    after: DistributorState = stride.state
+    for number, old in before.servers.items():
+        if old.request is None:
+            continue
+        new = after.servers.get(number, None)
+        if (new is None or new.request != old.request) and not _answers(event, number):
+            return False
+    return True
+
+
+@_always_step
+def released_before_sent(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """Who has waited is released from the store before being handed to a server."""
+    if who != "distributor":
+        return True
+    out: set[Client] = set()
+    stored = {client for info in before.ports.values() for client in info.waiting}
+    for effect in stride.effects:
+        if isinstance(effect, distributor.Tell) and isinstance(effect.message, Store):
+            stored.add(effect.message.client)
+        elif isinstance(effect, distributor.Tell) and isinstance(effect.message, Release):
+            out.add(effect.message.client)
+        elif isinstance(effect, distributor.Send) and isinstance(effect.message, HandOff):
+            if effect.message.client in stored - out:
+                return False
+    return True
+
+
+@_always_step
+def shut_down_before_released(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A waiter that is dropped is shut down before it is released, as other copies of its connection exist."""
+    if who != "distributor":
+        return True
+    seen: set[Client] = set()
+    for effect in stride.effects:
+        if isinstance(effect, distributor.Tell) and isinstance(effect.message, Release):
+            seen.add(effect.message.client)
+        elif isinstance(effect, distributor.ShutDown) and effect.client in seen:
+            return False
+    return True
+
+
+@_always_step
+def a_dialog_in_use_stays_open(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """The Distributor closes its end of a dialog only when it has struck the dialog off its table."""
+    if who != "distributor":
+        return True
+    for effect in stride.effects:
+        if isinstance(effect, distributor.CloseDialog) and effect.port != distributor.CONTROL:
+            status = stride.state.servers.get(effect.server, None)
+            if status is not None and effect.port in status.dialogs:
+                return False
+    return True
+
+
+@_always_step
+def an_address_is_listened_on_once(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """The Distributor does not ask for a socket that it listens on, or has asked for already."""
+    if who != "distributor":
+        return True
+    if before.phase is distributor.Phase.INITIALISING and not isinstance(event, distributor.Begin):
+        return not any(isinstance(effect, distributor.Listen) for effect in stride.effects)
+    asked = [(e.port, e.address) for e in stride.effects if isinstance(e, distributor.Listen)]
+    if isinstance(event, distributor.Begin):
+        return len(asked) == len(set(asked))
+    known = {(port, address) for port, info in before.ports.items() for address in info.listeners}
+    return not known & set(asked)
+
+
+@_always_step
+def accepts_only_below_the_limit(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """No accept is issued once as many clients wait as may."""
+    if who != "distributor":
+        return True
+    issued = any(isinstance(effect, distributor.Accept) for effect in stride.effects)
+    return not issued or stride.state.waiting < stride.state.waiting_limit
+
+
+@_always_step
+def only_drained_servers_are_asked_to_end(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A server is asked to end only when its Distributor has said that it is drained, or when the grace has ended."""
+    if who != "monitor" or not any(isinstance(effect, monitor.Terminate) for effect in stride.effects):
+        return True
+    if isinstance(event, monitor.Fired):
+        return isinstance(event.timer, monitor.GraceOver)
+    return isinstance(event, monitor.Told) and isinstance(event.message, Drained)
+
+
+LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
+    {
+        # The client has sent data: the half-close is no hang-up.
+        (distributor.PeerClosed, None, Reason.NOT_HANG_UP),
+        # The dialog ended before the Distributor came to read that the hand-off could not be sent.
+        (distributor.Unsent, None, Reason.NOT_OUTSTANDING),
+        (distributor.Unsent, None, Reason.UNKNOWN_SERVER),
+        # The server ended, or closed its listener, while the kernel was being asked about its clients.
+        (distributor.Audited, None, Reason.UNKNOWN_SERVER),
+        (distributor.Audited, None, Reason.NOTHING_TO_FORGET),
+        # The server was gone, and its place free, before the Monitor heard this of it.
+        (monitor.Told, KeepDialog, Reason.UNKNOWN_SERVER),
+        (monitor.Told, ServerReady, Reason.UNKNOWN_SERVER),
+        (monitor.Told, ServerNotReady, Reason.UNKNOWN_SERVER),
+        (monitor.Told, Drained, Reason.UNKNOWN_SERVER),
+        (monitor.Told, Unresponsive, Reason.UNKNOWN_SERVER),
+    }
+)
+"""The rejections that a sound system comes to: two things happened at once.  Of `Told`, with the message's class."""
+
+
+@_always_step
+def no_surprising_rejection(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A machine declines an event only where two things happened at once, as listed with the property."""
+    if stride.rejected is None:
+        return True
+    message = type(event.message) if isinstance(event, monitor.Told) else None
+    return (type(event), message, stride.rejected) in LEGITIMATE
+
+
+# ---------------------------------------------------------------- always, of one machine's state
+
+
+def _invariant(name: str, text: str) -> None:
+    """An invariant of the core: `System` asks it of every state that a step leads to."""
+    PROPERTIES[name] = Property(name, "always", text, _everywhere, step=_asked_by_the_system)
+
+
+def _asked_by_the_system(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    return True
+
+
+_INVARIANTS: Final[Mapping[str, Callable[..., bool]]] = {
+    **invariants.DISTRIBUTOR,
+    **invariants.SERVER,
+    **invariants.MONITOR,
+}
+for _name, _predicate in _INVARIANTS.items():
+    _invariant(_name, _text(_predicate))
+
+
+def judge(who: str, before: Any, event: Any, stride: Stride) -> tuple[str, ...]:  # Any: as above
+    """The names of the properties that a machine's step breaks."""
+    return tuple(
+        name
+        for name, prop in PROPERTIES.items()
+        if prop.step is not None and not prop.step(who, before, event, stride)
+    )
+
+
+# ================================================================ sometimes
+
+
+def _completed(action: Action, kind: type) -> bool:
+    """A step of a machine, for an event of this class, that its process survived."""
+    return isinstance(action.what, kind) and action.performed is None
+
+
+def _received(action: Action, kind: type) -> bool:
+    """The Distributor read such a message of a server."""
+    return isinstance(action.what, distributor.Received) and isinstance(action.what.message, kind)
+
+
+def _enough_clients(bounds: Bounds) -> bool:
+    return bounds.clients > bounds.servers * bounds.max_clients
+
+
+@_sometimes(lambda b: b.clients > 0)
+def a_client_is_served_and_leaves(before: World, action: Action, after: World) -> bool:
+    """A client is seated at a server, and leaves."""
+    return isinstance(action.what, server.Disconnected)
+
+
+@_sometimes(_enough_clients)
+def a_server_is_full_while_somebody_waits(before: World, action: Action, after: World) -> bool:
+    """A server serves as many as it may, and somebody waits."""
+    state = after.distributor
+    if state is None or not state.waiting:
+        return False
+    return any(status.count.clients >= status.max_clients for status in state.servers.values())
+
+
+@_sometimes(_enough_clients)
+def a_waiter_is_seated(before: World, action: Action, after: World) -> bool:
+    """A client that has waited is handed to a server."""
+    if before.distributor is None or after.distributor is None:
+        return False
+    if not before.distributor.waiting:
+        return False
+    waited = {client for info in before.distributor.ports.values() for client in info.waiting}
+    return any(status.request in waited for status in after.distributor.servers.values())
+
+
+@_sometimes(lambda b: b.clients > b.servers * b.max_clients + b.waiting_limit)
+def the_backlog_holds_who_may_not_wait(before: World, action: Action, after: World) -> bool:
+    """As many wait as may, and another client stays in the kernel's backlog."""
+    state = after.distributor
+    if state is None or state.waiting < state.waiting_limit:
+        return False
+    return any(after.kernel.backlog) and not any(info.accepting for info in state.ports.values())
+
+
+@_sometimes(lambda b: b.clients > 1 and b.servers > 1)
+def the_less_loaded_server_is_chosen(before: World, action: Action, after: World) -> bool:
+    """A client is sent past a server that is busier to one that is less so."""
+    old, new = before.distributor, after.distributor
+    if old is None or new is None or not isinstance(action.what, distributor.ConnectionRequest):
+        return False
+    loads = [s.count.clients for s in old.servers.values() if s.answers_on(action.what.port)]
+    chosen = [s.count.clients for s in new.servers.values() if s.request and s.request.cookie == action.what.cookie]
+    return bool(chosen) and max(loads) > chosen[0]
+
+
+@_sometimes(lambda b: b.descriptor_losses > 0 and b.servers > 1)
+def a_refused_client_is_served_elsewhere(before: World, action: Action, after: World) -> bool:
+    """A server refuses a hand-off, and the client is handed to another."""
+    if not _received(action, Refused) or before.distributor is None or after.distributor is None:
+        return False
+    assert isinstance(action.what, distributor.Received)
+    client = before.distributor.servers[action.what.server].request
+    return client is not None and any(s.request == client for s in after.distributor.servers.values())
+
+
+@_sometimes(lambda b: b.server_crashes > 0 and b.clients > 0)
+def a_client_outlives_the_server_it_was_sent_to(before: World, action: Action, after: World) -> bool:
+    """A dialog ends with a hand-off unanswered, and the client goes on."""
+    if not _completed(action, distributor.DialogEnded) or before.distributor is None or after.distributor is None:
+        return False
+    assert isinstance(action.what, distributor.DialogEnded)
+    status = before.distributor.servers[action.what.server]
+    return status.request is not None and status.request.port == action.what.port
+
+
+@_sometimes(lambda b: b.distributor_crashes > 0 and b.clients > 0)
+def the_table_becomes_exact_after_a_death_with_a_request_outstanding(
+    before: World, action: Action, after: World
+) -> bool:
+    """A Distributor died with a hand-off unanswered, and its successor's table has come to count the client."""
+    state = after.distributor
+    if state is None or state.incarnation < 2 or not _received(action, RestartReply):
+        return False
+    for group, status in _quiet(after):
+        if any(after.guests[client.cookie].unanswered for client in group.endpoint.clients):
+            return status.count.clients == len(group.endpoint.clients)
+    return False
+
+
+@_sometimes(lambda b: b.distributor_crashes > 0 and _enough_clients(b))
+def a_stored_client_is_restored_and_served(before: World, action: Action, after: World) -> bool:
+    """A client that waited when the Distributor died is handed to a server by the next."""
+    if not isinstance(action.what, Begin) or before.distributor is None or after.distributor is None:
+        return False
+    restored = {client for info in before.distributor.ports.values() for client in info.waiting}
+    return any(status.request in restored for status in after.distributor.servers.values())
+
+
+@_sometimes(lambda b: b.distributor_crashes > 0 and b.clients > 0)
+def the_named_loss_happens(before: World, action: Action, after: World) -> bool:
+    """A Distributor dies with a client that it alone holds: the one loss that its death may cause."""
+    return any(guest.fate is Fate.LOST_ALONE for guest in after.guests)
+
+
+@_sometimes(lambda b: b.dynamic > 0 and b.creations > 0 and _enough_clients(b))
+def a_dynamic_server_starts(before: World, action: Action, after: World) -> bool:
+    """A dynamic server is started because somebody waits, and takes a client."""
+    dynamic = {p.server for p in after.monitor.classes[CLASS].places.values() if p.dynamic}
+    return any(group.server in dynamic and group.endpoint.clients for group in after.groups)
+
+
+@_sometimes(lambda b: b.dynamic > 0 and b.creations > 0 and b.deletions > 0 and _enough_clients(b))
+def an_idle_dynamic_server_is_let_go(before: World, action: Action, after: World) -> bool:
+    """A dynamic server that has become idle is drained, asked to end, and ends."""
+    return action.what is Deed.ENDS
+
+
+@_sometimes(lambda b: 0 < b.dynamic < b.creations and _enough_clients(b))
+def a_dynamic_server_is_declined(before: World, action: Action, after: World) -> bool:
+    """One more dynamic server is asked for than the class may have, and is declined."""
+    return isinstance(action.what, CreationFailed)
+
+
+@_sometimes(lambda b: b.reorders > 0 and b.clients > 0)
+def a_count_arrives_out_of_order(before: World, action: Action, after: World) -> bool:
+    """An older count arrives after a newer one, and is ignored."""
+    if before.distributor is None or not isinstance(action.what, distributor.Received):
+        return False
+    known = before.distributor.servers[action.what.server].count
+    return action.what.message.count.sequence < known.sequence
+
+
+@_sometimes(lambda b: b.server_crashes > 0 and b.forked_children > 0 and b.clients > 0)
+def a_forked_child_takes_a_hand_off(before: World, action: Action, after: World) -> bool:
+    """A forked child accepts a client after its parent's death."""
+    if not isinstance(action.what, server.MessageRead) or not isinstance(action.what.message, HandOff):
+        return False
+    group = next(g for g in before.groups if f"server {g.server}" == action.who)
+    return not group.main and action.what.intact
+
+
+@_sometimes(lambda b: b.element_failures > 0 and b.elements > 1)
+def a_server_restarts_elsewhere(before: World, action: Action, after: World) -> bool:
+    """A processing element fails, and a server that ran there is started on another."""
+    fired = action.what.timer if isinstance(action.what, monitor.Fired) else None
+    if not isinstance(fired, monitor.RestartServer):
+        return False
+    old = before.monitor.classes[CLASS].places[fired.place]
+    new = after.monitor.classes[CLASS].places[fired.place]
+    return new.alive and old.element != new.element
+
+
+@_sometimes(lambda b: b.element_failures > 0 and b.elements > 1)
+def the_distributor_restarts_elsewhere(before: World, action: Action, after: World) -> bool:
+    """The Distributor's processing element fails, and the Distributor is started on another."""
+    old, new = before.monitor.classes[CLASS].distributor, after.monitor.classes[CLASS].distributor
+    return new.incarnation > old.incarnation and old.element != new.element
+
+
+@_sometimes(lambda b: b.stops > 0)
+def a_graceful_stop_completes(before: World, action: Action, after: World) -> bool:
+    """After a stop was asked for, the Distributor closes by itself and the Monitor ends."""
+    if after.monitor.phase is not monitor.Phase.ENDED or before.monitor.phase is not monitor.Phase.CLOSING:
+        return False
+    return after.monitor.failure is None
+
+
+@_sometimes(lambda b: b.stops > 0 and b.clients > 0)
+def a_stop_takes_what_the_backlog_holds(before: World, action: Action, after: World) -> bool:
+    """While closing, a client is taken from the backlog."""
+    closing = before.distributor is not None and before.distributor.phase is distributor.Phase.CLOSING
+    return closing and isinstance(action.what, distributor.ConnectionRequest)
+
+
+@_sometimes(lambda b: b.hang_ups > 0 and _enough_clients(b))
+def a_waiter_hangs_up(before: World, action: Action, after: World) -> bool:
+    """A waiting client closes its side and is dropped."""
+    return isinstance(action.what, distributor.PeerClosed) and not action.what.unread
+
+
+@_sometimes(lambda b: b.queue_timeouts > 0 and _enough_clients(b))
+def a_waiter_is_timed_out(before: World, action: Action, after: World) -> bool:
+    """A client has waited too long and is dropped."""
+    return isinstance(action.what, distributor.Fired) and isinstance(action.what.timer, distributor.QueueTimeout)
+
+
+@_sometimes(lambda b: b.hand_off_timeouts > 0 and b.clients > 0)
+def an_unresponsive_server_is_killed(before: World, action: Action, after: World) -> bool:
+    """A server leaves a hand-off unanswered, and is killed for it."""
+    return isinstance(action.what, monitor.Told) and isinstance(action.what.message, Unresponsive)
+
+
+@_sometimes(lambda b: b.listener_closes > 0 and b.clients > 0)
+def a_closed_listener_refuses(before: World, action: Action, after: World) -> bool:
+    """A program closes its listening socket with a hand-off unread, and the client is placed anew."""
+    if not _received(action, Refused) or not _completed(action, distributor.Received):
+        return False
+    return before.budget.descriptor_losses == after.budget.descriptor_losses and before.distributor is not None
+
+
+@_sometimes(lambda b: b.listener_closes > 0)
+def a_server_listens_again(before: World, action: Action, after: World) -> bool:
+    """A program that had closed its listening socket listens again, and is ready again."""
+    if not _received(action, RestartReply) or before.distributor is None or after.distributor is None:
+        return False
+    assert isinstance(action.what, distributor.Received)
+    dialog = before.distributor.servers[action.what.server].dialogs[action.what.port]
+    return dialog.sequence >= 0 and dialog.phase is distributor.DialogPhase.OPENED
+
+
+@_sometimes(lambda b: b.audits > 0 and b.leaks > 0 and b.clients > 0)
+def an_audit_corrects_a_count(before: World, action: Action, after: World) -> bool:
+    """A server that counts a connection which is gone is told to forget it."""
+    if not isinstance(action.what, server.MessageRead) or not isinstance(action.what.message, InitialMsg):
+        return False
+    return bool(action.what.message.forget)
+
+
+@_sometimes(lambda b: b.accept_failures > 0)
+def an_accept_fails_and_is_tried_again(before: World, action: Action, after: World) -> bool:
+    """An accept fails for want of descriptors, and is issued again after a while."""
+    return isinstance(action.what, distributor.Fired) and isinstance(action.what.timer, distributor.AcceptRetry)
+
+
+@_sometimes(lambda b: b.unsent > 0 and b.clients > 0)
+def an_unsent_client_is_placed_anew(before: World, action: Action, after: World) -> bool:
+    """The kernel declines to send a hand-off, and the client is placed anew."""
+    return _completed(action, distributor.Unsent) and after.distributor is not before.distributor
+
+
+@_sometimes(lambda b: b.listen_failures > 0)
+def an_address_cannot_be_listened_on(before: World, action: Action, after: World) -> bool:
+    """An address cannot be listened on, and this is reported or the program is told."""
+    return isinstance(action.what, distributor.ListeningFailed)
+
+
+@_sometimes(lambda b: not b.fixed)
+def the_first_bind_decides_the_port(before: World, action: Action, after: World) -> bool:
+    """Without a configured port, the first that a program binds becomes the server class's."""
+    if before.distributor is None or not isinstance(action.what, distributor.BindRequested):
+        return False
+    return not before.distributor.ports
+
+
+@_sometimes(lambda b: b.server_crashes > 0)
+def a_dead_server_is_started_again(before: World, action: Action, after: World) -> bool:
+    """A static server dies, and its place is filled again."""
+    return isinstance(action.what, monitor.Fired) and isinstance(action.what.timer, monitor.RestartServer)
+
+
+@_sometimes(lambda b: b.dynamic > 0 and b.creations > 0)
+def the_monitor_is_asked_for_a_server(before: World, action: Action, after: World) -> bool:
+    """The Distributor asks the Monitor for a dynamic server."""
+    return isinstance(action.what, monitor.Told) and isinstance(action.what.message, CreateServer)
+
+
+@_sometimes(lambda b: b.stops > 0)
+def a_ready_listener_was_told_not_ready(before: World, action: Action, after: World) -> bool:
+    """A program that does not listen yet answers so, and is not handed anybody."""
+    return _received(action, NotReady)

@@ -1,0 +1,1262 @@
+"""The closed system: one state of everything, and every step that leads on from it.
+
+Theory of operation
+-------------------
+A `World` holds the state of the Monitor, of the Distributor if there is one, of each server's group of processes, the
+messages on their way, the kernel's backlogs, and of each client what became of it.  `System.successors` gives every
+action that is possible in a world, with the world it leads to.  All decisions are the machines': this module only
+carries messages, clients and descriptors about, as the kernel does, and breaks things, within the budget of `Bounds`.
+
+What is modelled, and how
+-------------------------
+*Channels* are first in, first out.  A channel gives what was sent, then its end once no process holds the other end.
+(A reset that overtakes data, as real ones do, is no event of any machine: the shell reads on.)  An `Acknowledge` is
+delivered at once, as it changes nothing.  What a machine brings upon itself (`Listening`, `Unsent`, `Audited`) is in a
+queue of its own and may come before or after what others sent.
+
+*Where a connection is held* is derived, not recorded: in the Distributor's tables, in the Monitor's store, beside a
+message on its way, in a living server.  A client that was accepted, has not ended, and is held nowhere, is lost; at
+that moment `_explain` says why, and the reasons that DESIGN allows are the only ones that are no violation.
+
+*The Distributor dies at any point*: between two events, or in the midst of a step after any number of its effects.
+What it had sent is on its way; what it held is gone; the dialogs and listening sockets of which the Monitor keeps a
+duplicate stay.  (A dialog of which it does not is one whose bind is unanswered: the server holds both ends until then,
+and asks again.)
+
+*A server* is a main process and perhaps a forked child, which share the endpoint's state and hold the dialogs' ends.
+`Kill` condemns them: they may act on until they are dead.
+
+*Canonical form.*  Ranks are renumbered (`distributor.canonical`).  The sequence numbers of a server's counts are
+renumbered in their order: the machines only compare them and issue the next higher one, so their order alone decides.
+Of a dead server nothing is left but what the Distributor has yet to read.  Both keep the space finite.
+
+*Speed.*  Every component of a world is interned, so that equal components are one object and a world is known exactly
+by the identities of its components; each machine's step is taken once for each (state, event) and remembered.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from errno import EADDRINUSE
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from maitred.core import distributor, invariants, monitor, server
+from maitred.core.distributor import DistributorState
+from maitred.core.messages import (
+    Adopt,
+    Begin,
+    BindReply,
+    BindRequest,
+    Client,
+    Element,
+    FromServer,
+    HandOff,
+    KeepDialog,
+    KeepListener,
+    Port,
+    Release,
+    Restore,
+    ServerId,
+    Store,
+    ToDistributor,
+    ToMonitor,
+    ToServer,
+)
+from maitred.core.monitor import MonitorState
+from maitred.core.transition import Reason, Rejected
+from maitred.core.tree import Tree
+
+T = TypeVar("T")
+DistributorEvent: TypeAlias = distributor.Event
+
+# ================================================================ bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How large the system is, and how much may go wrong in it: what an exploration is exhaustive within."""
+
+    servers: int = 2
+    """Static servers."""
+    dynamic: int = 0
+    """Dynamic servers that may be started."""
+    ports: int = 1
+    max_clients: int = 1
+    """Clients that one server serves at a time."""
+    clients: int = 3
+    """Clients that come, each to any port, once."""
+    waiting_limit: int = 2
+    elements: int = 1
+    """Processing elements; the second has twice the weight of the first, and so on."""
+    fixed: bool = True
+    """Whether the ports are configured; otherwise the first bind of a server decides."""
+    server_crashes: int = 0
+    """A server's main process dies, with all its children."""
+    forked_children: int = 0
+    """Of the crashes: a forked child lives on and may still take a hand-off."""
+    distributor_crashes: int = 0
+    element_failures: int = 0
+    element_returns: int = 0
+    """A failed processing element is usable again."""
+    descriptor_losses: int = 0
+    """A hand-off arrives without its descriptor."""
+    unsent: int = 0
+    """The kernel declines to send a hand-off."""
+    accept_failures: int = 0
+    listen_failures: int = 0
+    reorders: int = 0
+    """The second message of a server comes before its first."""
+    hang_ups: int = 0
+    """A client closes its side before it is served."""
+    queue_timeouts: int = 0
+    hand_off_timeouts: int = 0
+    listener_closes: int = 0
+    """A program closes its listening socket; it may bind and listen again."""
+    repeated_binds: int = 0
+    """A server repeats its `BindRequest` though the first is still being answered."""
+    creations: int = 0
+    """How often the delay passes after which a dynamic server is asked for."""
+    deletions: int = 0
+    """How often an idle dynamic server is let go."""
+    audits: int = 0
+    leaks: int = 0
+    """A connection is gone without the server's own books noticing; only an audit finds it."""
+    stops: int = 0
+    """The operator asks for a stop; a second time for one at once."""
+    warm: bool = False
+    """Begin when every static server is ready and nothing is on its way, instead of with the Monitor's start."""
+    stable: bool = False
+    """Whether processes come to live long enough for earlier deaths to be forgotten (changes delays only)."""
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that describe no system.
+
+        Raises:
+            ValueError: a number is out of range; the text names the bound.
+        """
+        for field in fields(self):
+            least = 1 if field.name in ("servers", "ports", "max_clients", "waiting_limit", "elements") else 0
+            if getattr(self, field.name) < least:
+                raise ValueError(f"{field.name} must be at least {least}")
+
+
+class Budget(NamedTuple):
+    """What may still go wrong."""
+
+    server_crashes: int
+    forked_children: int
+    distributor_crashes: int
+    element_failures: int
+    element_returns: int
+    descriptor_losses: int
+    unsent: int
+    accept_failures: int
+    listen_failures: int
+    reorders: int
+    hang_ups: int
+    queue_timeouts: int
+    hand_off_timeouts: int
+    listener_closes: int
+    repeated_binds: int
+    creations: int
+    deletions: int
+    audits: int
+    leaks: int
+    stops: int
+
+    def less(self, name: str) -> Budget:
+        """One of these is spent."""
+        left: int = getattr(self, name)
+        return self._replace(**{name: left - 1})
+
+
+# ================================================================ the state
+
+
+class Fate(Enum):
+    """What has become of a client."""
+
+    ABSENT = "has not come yet"
+    BACKLOG = "in the kernel's backlog"
+    IN = "accepted"
+    LEFT = "left after being served"
+    DROPPED = "dropped by the Distributor: hung up, or waited too long"
+    STOPPED = "let go when the system stopped"
+    LOST_ALONE = "lost: the Distributor alone held it when it died"
+    LOST_SENT = "lost: sent and unanswered when the Distributor died, and its server did not take it"
+    LOST_SERVED = "lost: its server died"
+    LOST_BACKLOG = "lost: the Distributor died before the Monitor had a duplicate of the listening socket"
+    LOST = "lost, and nothing allows it"
+
+
+class Guest(NamedTuple):
+    """A client's record; the client is known by its place in `World.guests`, which is also its cookie."""
+
+    fate: Fate = Fate.ABSENT
+    hung: int = 0
+    """1: has closed its side; 2: has closed it with data unread, which is no hang-up."""
+    taken: int = 0
+    """How many times a server has accepted it."""
+    unanswered: bool = False
+    """Its hand-off was sent and unanswered when a Distributor died: no one has a copy for it if it fails."""
+
+
+class Program(Enum):
+    """How far the unmodified program has come on a port."""
+
+    NEW = "has not bound"
+    BINDING = "is in bind"
+    BOUND = "has bound"
+    LISTENING = "listens"
+    CLOSED = "has closed its listening socket"
+    DECLINED = "was declined the port"
+
+
+class Link(NamedTuple):
+    """A dialog of a server, both ways, and the program's socket that it stands for."""
+
+    port: Port
+    program: Program = Program.NEW
+    to_server: tuple[ToServer, ...] = ()
+    to_distributor: tuple[FromServer, ...] = ()
+
+
+class Group(NamedTuple):
+    """A server: the processes that share its endpoint and hold its ends of the channels."""
+
+    server: ServerId
+    element: Element
+    links: tuple[Link, ...]
+    main: bool = True
+    child: bool = False
+    """A forked child that has outlived the main process."""
+    condemned: bool = False
+    """Is being killed: lives on until it is dead."""
+    asked: bool = False
+    """Was asked to end (SIGTERM)."""
+    reported: bool = False
+    """The Monitor knows that the main process is dead."""
+    endpoint: server.EndpointState = server.EndpointState()
+    gone: tuple[Client, ...] = ()
+    """Clients that the endpoint counts although no process holds their connection."""
+    requests: tuple[BindRequest, ...] = ()
+    replies: tuple[BindReply, ...] = ()
+
+    @property
+    def alive(self) -> bool:
+        """Some process of the group lives."""
+        return self.main or self.child
+
+    def link(self, port: Port) -> Link | None:
+        """The dialog on the port."""
+        return next((link for link in self.links if link.port == port), None)
+
+
+class Life(Enum):
+    """The Distributor's process."""
+
+    UP = "up"
+    CONDEMNED = "is being killed"
+    DEAD = "dead; its channel is yet to be read to the end"
+    ABSENT = "none"
+
+
+class Kernel(NamedTuple):
+    """The listening sockets, by port."""
+
+    listening: tuple[bool, ...]
+    backlog: tuple[tuple[int, ...], ...]
+    """Who waits to be accepted, by cookie, first come first."""
+
+
+class World(NamedTuple):
+    """One state of everything."""
+
+    monitor: MonitorState
+    distributor: DistributorState | None
+    life: Life
+    groups: tuple[Group, ...]
+    to_monitor: tuple[ToMonitor, ...]
+    to_distributor: tuple[ToDistributor, ...]
+    pending: tuple[DistributorEvent, ...]
+    """What the Distributor has brought upon itself and has not taken yet."""
+    kernel: Kernel
+    guests: tuple[Guest, ...]
+    budget: Budget
+
+    def group(self, number: ServerId) -> Group | None:
+        """The server, while anything is left of it."""
+        return next((group for group in self.groups if group.server == number), None)
+
+
+# ================================================================ actions
+
+
+class Deed(Enum):
+    """What happens that is no event of a machine."""
+
+    ARRIVES = "connects"
+    HANGS_UP = "closes its side"
+    HALF_CLOSES = "closes its side, having sent data"
+    DIES = "dies"
+    LEAVES_A_CHILD = "main process dies; a forked child lives on"
+    IS_KILLED = "is killed with all its processes"
+    ENDS = "ends, as it was asked to"
+    EXITS = "exits: it is closed"
+    BINDS = "calls bind"
+    BINDS_AGAIN = "repeats its request to bind"
+    READS_REPLY = "reads the answer to its bind"
+    LEAKS = "loses track of a connection that has closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step of the whole system."""
+
+    who: str
+    """``distributor``, ``monitor``, ``server 3`` or ``client 0``."""
+    what: Deed | distributor.Event | monitor.Event | server.Event
+    about: int | None = None
+    """Of a deed: the port, or the cookie of the client."""
+    performed: int | None = None
+    """The Distributor died after so many of the step's effects; None: it did not."""
+    declined: int | None = None
+    """Which of the step's effects the kernel declined."""
+    late: bool = False
+    """The message overtook the one before it."""
+
+
+class Stride(NamedTuple):
+    """A step of one machine, as it is remembered: its outcome, and what is wrong with it."""
+
+    state: Any  # Any: the state of whichever machine it is
+    effects: tuple[Any, ...]
+    rejected: Reason | None
+    wrong: tuple[str, ...]
+    """The names of the properties that the step breaks."""
+
+
+Successor: TypeAlias = "tuple[Action, World, tuple[str, ...]]"
+Judge: TypeAlias = "Callable[[str, Any, Any, Stride], tuple[str, ...]]"  # Any: a machine's state, its event
+
+SILENT: Final = (
+    distributor.SetTimer,
+    distributor.Watch,
+    distributor.CloseCopy,
+    distributor.Accept,
+    distributor.CloseDialog,
+    distributor.Audit,
+)
+"""Effects that nobody but the Distributor notices: to die before or after them is the same."""
+ADDRESS: Final = "*:"
+CLASS: Final = 0
+"""The model has one server class: classes share nothing but the Monitor's processing elements."""
+_PACK: Final = struct.Struct(f"{len(World._fields)}Q").pack
+
+
+class System:
+    """The closed system within bounds: its first world, and what may happen in each."""
+
+    def __init__(self, bounds: Bounds, judge: Judge | None = None) -> None:
+        """Prepare to explore; `judge` says which properties a machine's step breaks."""
+        self.bounds: Final = bounds
+        self.ports: Final = tuple(range(1, bounds.ports + 1))
+        self._judge = judge
+        self._parts: dict[Any, Any] = {}  # Any: components of every type
+        self._groups: dict[tuple[int, ...], tuple[Group, ...]] = {}
+        self._strides: dict[tuple[int, Any], Stride] = {}
+        self._masks: dict[int, int] = {}
+        self._compacted: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+
+    # ------------------------------------------------ identity
+
+    def seal(self, world: World, before: World | None = None) -> World:
+        """The same world, of interned components; those that are `before`'s are interned already."""
+        old = before or (None,) * len(world)
+        parts = [part if part is known else self._part(part) for part, known in zip(world, old, strict=True)]
+        return World._make(parts)
+
+    @staticmethod
+    def key(world: World) -> bytes:
+        """What is equal for equal sealed worlds and for no others."""
+        return _PACK(*map(id, world))
+
+    def _part(self, part: T) -> T:
+        """The one object that is equal to this."""
+        known: T = self._parts.setdefault(part, part)
+        return known
+
+    def _team(self, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+        """The one tuple of these groups, each of which is interned."""
+        return self._groups.setdefault(tuple(map(id, groups)), groups)
+
+    # ------------------------------------------------ beginning
+
+    def initial(self) -> World:
+        """The world in which the Monitor has just been started, or in which the static servers are ready."""
+        world = self._started()
+        while self.bounds.warm:
+            quiet = (w for a, w, _ in self.successors(world) if self._only_starts(a))
+            following = next(quiet, None)
+            if following is None:
+                break
+            world = following
+        return world
+
+    @staticmethod
+    def _only_starts(action: Action) -> bool:
+        """Whether the action is one of those by which a system starts: no client, fault, timer or stop."""
+        usual = action.performed is None and action.declined is None and not action.late
+        return usual and (action.what in (Deed.BINDS, Deed.READS_REPLY) or isinstance(action.what, _STARTING))
+
+    def _started(self) -> World:
+        b = self.bounds
+        addresses = tuple((port, f"{ADDRESS}{port}") for port in self.ports)
+        config = monitor.ClassConfig(
+            static=b.servers,
+            dynamic=b.dynamic,
+            max_clients=b.max_clients,
+            waiting_limit=b.waiting_limit,
+            elements=tuple(range(b.elements)),
+            listeners=addresses if b.fixed else (),
+            fixed=b.fixed,
+        )
+        world = World(
+            monitor=monitor.initial((config,), tuple(range(1, b.elements + 1))),
+            distributor=None,
+            life=Life.ABSENT,
+            groups=(),
+            to_monitor=(),
+            to_distributor=(),
+            pending=(),
+            kernel=Kernel((False,) * b.ports, ((),) * b.ports),
+            guests=(Guest(),) * b.clients,
+            budget=Budget._make(getattr(b, name) for name in Budget._fields),
+        )
+        draft = _Draft(self, self.seal(world))
+        stride = self.stride("monitor", world.monitor, monitor.Started())
+        draft.monitor_step(stride)
+        return draft.done()
+
+    # ------------------------------------------------ the machines, remembered
+
+    def stride(self, who: str, state: Any, event: Any) -> Stride:  # Any: of whichever machine
+        """The machine's step, taken once for each state and event."""
+        key = (id(state), event)
+        known = self._strides.get(key)
+        if known is None:
+            known = self._strides[key] = self._take(who, state, event)
+        return known
+
+    def _take(self, who: str, state: Any, event: Any) -> Stride:  # Any: of whichever machine
+        machine = {"distributor": distributor, "monitor": monitor}.get(who, server)
+        result = machine.step(state, event)
+        if isinstance(result, Rejected):
+            stride = Stride(state, (), result.reason, ())
+        else:
+            after = result.state
+            if who == "distributor":
+                after = distributor.canonical(after)
+            after = self._part(after)
+            stride = Stride(after, result.effects, None, invariants.broken(result.state))
+        wrong = stride.wrong + (self._judge(who, state, event, stride) if self._judge else ())
+        self._part(state)  # keeps the object, and so its id, alive
+        return stride._replace(wrong=wrong)
+
+    # ------------------------------------------------ who is held where
+
+    def held(self, part: Any) -> int:  # Any: a component of the world
+        """The clients whose connections this component holds, one bit for each cookie."""
+        mask = self._masks.get(id(part))
+        if mask is None:
+            mask = 0
+            for client in _clients_in(part):
+                mask |= 1 << client.cookie
+            self._masks[id(self._part(part))] = mask
+        return mask
+
+    def holders(self, world: World) -> int:
+        """The clients whose connections are held anywhere, one bit for each cookie.
+
+        What the Monitor is about to be told to release does not count: nothing can keep it from being told.
+        """
+        stored, released = self._news(world.to_monitor)
+        mask = self.held(world.monitor) & ~released | stored | self.held(world.to_distributor)
+        if world.distributor is not None:
+            mask |= self.held(world.distributor)
+        for group in world.groups:
+            if group.alive:
+                mask |= self.held(group)
+        return mask
+
+    def _news(self, messages: tuple[ToMonitor, ...]) -> tuple[int, int]:
+        """The clients that the messages, once read, will have added to the store, and those taken out of it."""
+        stored = released = 0
+        for message in messages:
+            if isinstance(message, Store):
+                stored |= 1 << message.client.cookie
+            elif isinstance(message, Release):
+                stored &= ~(1 << message.client.cookie)
+                released |= 1 << message.client.cookie
+        return stored, released
+
+    # ------------------------------------------------ everything that may happen
+
+    def successors(self, world: World) -> Iterator[Successor]:
+        """Every action that is possible, where it leads, and the properties that the step itself breaks."""
+        if world.monitor.phase is monitor.Phase.ENDED:
+            return
+        yield from self._clients_act(world)
+        yield from self._monitor_acts(world)
+        if world.distributor is not None:
+            yield from self._distributor_acts(world, world.distributor)
+        for i, group in enumerate(world.groups):
+            if group.alive:
+                yield from self._server_acts(world, i, group)
+
+    # ------------------------------------------------ clients
+
+    def _clients_act(self, world: World) -> Iterator[Successor]:
+        for cookie, guest in enumerate(world.guests):
+            if guest.fate is Fate.ABSENT:  # clients come in the order of their cookies: which is which is all one
+                for i, port in enumerate(self.ports):
+                    if world.kernel.listening[i]:
+                        draft = _Draft(self, world)
+                        draft.guest(cookie, fate=Fate.BACKLOG)
+                        draft.queue(i, (*world.kernel.backlog[i], cookie))
+                        yield Action(f"client {cookie}", Deed.ARRIVES, port), draft.done(), ()
+                break
+            if world.budget.hang_ups and not guest.hung and guest.fate in (Fate.BACKLOG, Fate.IN) and not guest.taken:
+                for deed, hung in ((Deed.HANGS_UP, 1), (Deed.HALF_CLOSES, 2)):
+                    draft = _Draft(self, world)
+                    draft.guest(cookie, hung=hung)
+                    draft.spend("hang_ups")
+                    yield Action(f"client {cookie}", deed), draft.done(), ()
+
+    # ------------------------------------------------ the Monitor
+
+    def _monitor_acts(self, world: World) -> Iterator[Successor]:
+        for event, spent, take in self._monitor_events(world):
+            stride = self.stride("monitor", world.monitor, event)
+            if stride.rejected and not take and not stride.wrong:
+                continue
+            draft = _Draft(self, world)
+            if spent:
+                draft.spend(spent)
+            if take:
+                draft.to_monitor = world.to_monitor[1:]
+            if isinstance(event, monitor.DistributorExited):
+                draft.life = Life.ABSENT
+            if isinstance(event, monitor.ServerExited):
+                draft.change(event.server, reported=True)
+            draft.monitor_step(stride)
+            after = draft.done()
+            if after.monitor is not world.monitor or take or after.groups is not world.groups or stride.wrong:
+                yield Action("monitor", event), after, stride.wrong
+
+    def _monitor_events(self, world: World) -> Iterator[tuple[monitor.Event, str, bool]]:
+        """Each event, what it is spent of, and whether it is the head of the Distributor's channel."""
+        budget, state = world.budget, world.monitor
+        if world.to_monitor:
+            yield monitor.Told(CLASS, world.to_monitor[0]), "", True
+        elif world.life is Life.DEAD:
+            yield monitor.DistributorExited(CLASS), "", False
+        places = {p.server: p for p in state.classes[CLASS].places.values() if p.alive}
+        for group in world.groups:
+            place = places.get(group.server)
+            if place is None:
+                continue
+            if not group.main and not group.reported and place.phase is not monitor.PlacePhase.KILLING:
+                yield monitor.ServerExited(CLASS, group.server), "", False
+            if group.condemned and not group.alive:
+                yield monitor.ServerGone(CLASS, group.server), "", False
+        for fired in monitor.enabled(state):
+            if not isinstance(fired.timer, (monitor.DistributorStable, monitor.ServerStable)) or self.bounds.stable:
+                yield fired, "", False
+        if budget.stops:
+            yield monitor.StopRequested(), "stops", False
+        for element, status in state.elements.items():
+            if budget.element_failures and status.up:
+                yield monitor.ElementFailed(element), "element_failures", False
+            if budget.element_returns and not status.up:
+                yield monitor.ElementRestored(element), "element_returns", False
+
+    # ------------------------------------------------ the Distributor
+
+    def _distributor_acts(self, world: World, state: distributor.DistributorState) -> Iterator[Successor]:
+        mortal = world.life is Life.CONDEMNED or world.budget.distributor_crashes > 0
+        if state.phase is distributor.Phase.CLOSED:
+            draft = _Draft(self, world)
+            draft.distributor_dies(state, state, ())
+            yield Action("distributor", Deed.EXITS), draft.done(), ()
+        if mortal:
+            draft = _Draft(self, world)
+            draft.distributor_crashes()
+            draft.distributor_dies(state, state, ())
+            yield Action("distributor", Deed.DIES), draft.done(), ()
+        for event, take, spent, late in self._distributor_events(world, state):
+            stride = self.stride("distributor", state, event)
+            if stride.rejected and take is None and not stride.wrong:
+                continue
+            draft = _Draft(self, world)
+            draft.take(take, late)
+            if spent:
+                draft.spend(spent)
+            taken = draft.copy() if mortal or world.budget.unsent or world.budget.listen_failures else draft
+            draft.distributor_step(stride, None)
+            yield Action("distributor", event, late=late), draft.done(), stride.wrong
+            yield from self._declined(taken, event, stride, late)
+            if mortal:
+                yield from self._deaths(taken, state, event, stride, late)
+
+    def _declined(self, taken: _Draft, event: distributor.Event, stride: Stride, late: bool) -> Iterator[Successor]:
+        """The kernel declines one of the effects."""
+        budget = taken.budget
+        for i, effect in enumerate(stride.effects):
+            unsent = budget.unsent and isinstance(effect, distributor.Send) and isinstance(effect.message, HandOff)
+            unheard = budget.listen_failures and isinstance(effect, distributor.Listen)
+            if unsent or unheard:
+                draft = taken.copy()
+                draft.spend("unsent" if unsent else "listen_failures")
+                draft.distributor_step(stride, i)
+                yield Action("distributor", event, declined=i, late=late), draft.done(), stride.wrong
+
+    def _deaths(
+        self,
+        taken: _Draft,
+        state: distributor.DistributorState,
+        event: distributor.Event,
+        stride: Stride,
+        late: bool,
+    ) -> Iterator[Successor]:
+        """The Distributor dies after any number of the step's effects."""
+        for j in range(len(stride.effects) + 1):
+            if j and isinstance(stride.effects[j - 1], SILENT):
+                continue
+            draft = taken.copy()
+            draft.distributor_crashes()
+            for effect in stride.effects[:j]:
+                draft.perform(effect)
+            draft.distributor_dies(state, stride.state, stride.effects[:j])
+            yield Action("distributor", event, performed=j, late=late), draft.done(), stride.wrong
+
+    def _distributor_events(
+        self, world: World, state: distributor.DistributorState
+    ) -> Iterator[tuple[distributor.Event, Any, str, bool]]:  # Any: where the event is taken from, see `_Draft.take`
+        """Each event, where it is taken from, what it is spent of, and whether it overtook another."""
+        budget = world.budget
+        if world.pending:
+            yield world.pending[0], "pending", "", False
+        if world.to_distributor:
+            yield world.to_distributor[0], "monitor", "", False
+        for group in world.groups:
+            status = state.servers.get(group.server, None)
+            if status is not None:
+                yield from self._from_server(group, status, budget)
+        for i, port in enumerate(self.ports):
+            info = state.ports.get(port, None)
+            if info is None:
+                continue
+            if info.accepting and world.kernel.listening[i]:
+                backlog = world.kernel.backlog[i]
+                if backlog:
+                    yield distributor.ConnectionRequest(port, backlog[0]), i, "", False
+                    if budget.accept_failures:
+                        yield distributor.AcceptFailed(port), None, "accept_failures", False
+                elif state.phase is distributor.Phase.CLOSING:
+                    yield distributor.BacklogEmpty(port), None, "", False
+            for client in info.waiting:
+                guest = world.guests[client.cookie]
+                if guest.hung == 1 or guest.fate is Fate.DROPPED:
+                    yield distributor.PeerClosed(client, reset=False, unread=False), None, "", False
+                elif guest.hung == 2:
+                    yield distributor.PeerClosed(client, reset=False, unread=True), None, "", False
+        for fired in distributor.enabled(state):
+            if isinstance(fired.timer, distributor.RestOver):
+                resting = world.group(fired.timer.server)
+                if resting is None or not resting.alive:
+                    continue  # the dialog's end is at hand: to try again, and fail again, would go on for ever
+            name = _TIMER_BUDGET.get(type(fired.timer))
+            if name is None:
+                yield fired, None, "", False
+            elif getattr(budget, name):
+                yield fired, None, name, False
+
+    def _from_server(
+        self, group: Group, status: distributor.ServerStatus, budget: Budget
+    ) -> Iterator[tuple[distributor.Event, Any, str, bool]]:  # Any: as above
+        number = group.server
+        if group.requests:
+            request = group.requests[0]
+            yield distributor.BindRequested(number, request.port, request.address), (number, 0), "", False
+        elif not group.alive and status.attached:
+            yield distributor.ControlEnded(number), None, "", False
+        for link in group.links:
+            if link.port not in status.dialogs:
+                continue
+            messages = link.to_distributor
+            if messages:
+                yield distributor.Received(number, link.port, messages[0]), (number, link.port), "", False
+                if budget.reorders and len(messages) > 1:
+                    event = distributor.Received(number, link.port, messages[1])
+                    yield event, (number, link.port), "reorders", True
+            elif not group.alive:
+                yield distributor.DialogEnded(number, link.port), None, "", False
+
+    # ------------------------------------------------ a server
+
+    def _server_acts(self, world: World, i: int, group: Group) -> Iterator[Successor]:
+        who = f"server {group.server}"
+        budget = world.budget
+        if group.condemned:
+            draft = _Draft(self, world)
+            draft.server_dies(group, child=False)
+            yield Action(who, Deed.IS_KILLED), draft.done(), ()
+        if group.main:
+            if group.asked and not group.condemned:
+                draft = _Draft(self, world)
+                draft.server_dies(group, child=False)
+                yield Action(who, Deed.ENDS), draft.done(), ()
+            if budget.server_crashes and not group.condemned:
+                draft = _Draft(self, world)
+                draft.spend("server_crashes")
+                draft.server_dies(group, child=False)
+                yield Action(who, Deed.DIES), draft.done(), ()
+                if budget.forked_children:
+                    draft = _Draft(self, world)
+                    draft.spend("server_crashes")
+                    draft.spend("forked_children")
+                    draft.server_dies(group, child=True)
+                    yield Action(who, Deed.LEAVES_A_CHILD), draft.done(), ()
+            yield from self._program_acts(world, group, who)
+        for event, spent in self._endpoint_events(group, budget):
+            stride = self.stride("server", group.endpoint, event)
+            draft = _Draft(self, world)
+            if spent:
+                draft.spend(spent)
+            draft.endpoint_step(group, event, stride)
+            yield Action(who, event), draft.done(), stride.wrong
+        if budget.leaks:
+            for client in group.endpoint.clients:
+                if client not in group.gone:
+                    draft = _Draft(self, world)
+                    draft.spend("leaks")
+                    draft.put(group._replace(gone=(*group.gone, client)))
+                    draft.guest(client.cookie, fate=Fate.LEFT)
+                    yield Action(who, Deed.LEAKS, client.cookie), draft.done(), ()
+
+    def _program_acts(self, world: World, group: Group, who: str) -> Iterator[Successor]:
+        """The program binds its ports one after the other; the shell beside it reads the answers."""
+        if group.replies:
+            reply = group.replies[0]
+            draft = _Draft(self, world)
+            draft.reply_read(group, reply)
+            yield Action(who, Deed.READS_REPLY, reply.port), draft.done(), ()
+        for link in group.links:
+            if link.program in (Program.NEW, Program.CLOSED):
+                draft = _Draft(self, world)
+                draft.binds(group, link)
+                yield Action(who, Deed.BINDS, link.port), draft.done(), ()
+                break
+            if link.program is Program.BINDING:
+                awaited = any(reply.port == link.port for reply in group.replies)
+                if not awaited and not any(request.port == link.port for request in group.requests):
+                    yield from self._binds_again(world, group, link, who)
+                break
+
+    def _binds_again(self, world: World, group: Group, link: Link, who: str) -> Iterator[Successor]:
+        """A server that is given no answer asks again; where its Distributor has died, it must."""
+        status = world.distributor.servers.get(group.server, None) if world.distributor else None
+        dialog = status.dialogs.get(link.port, None) if status else None
+        needless = dialog is not None and dialog.phase is distributor.DialogPhase.BINDING
+        if not needless or world.budget.repeated_binds:
+            draft = _Draft(self, world)
+            if needless:
+                draft.spend("repeated_binds")
+            draft.binds(group, link)
+            yield Action(who, Deed.BINDS_AGAIN, link.port), draft.done(), ()
+
+    def _endpoint_events(self, group: Group, budget: Budget) -> Iterator[tuple[server.Event, str]]:
+        for link in group.links:
+            if group.main and link.program is Program.BOUND:
+                yield server.Listened(link.port), ""
+            if group.main and link.program is Program.LISTENING and budget.listener_closes:
+                yield server.ListenerClosed(link.port), "listener_closes"
+            if link.to_server and link.port in group.endpoint.listeners:
+                message = link.to_server[0]
+                yield server.MessageRead(link.port, message), ""
+                if isinstance(message, HandOff) and budget.descriptor_losses:
+                    yield server.MessageRead(link.port, message, intact=False), "descriptor_losses"
+        for client in group.endpoint.clients:
+            if client not in group.gone:
+                yield server.Disconnected(client), ""
+
+
+_TIMER_BUDGET: Final[dict[type, str]] = {
+    distributor.QueueTimeout: "queue_timeouts",
+    distributor.HandOffTimeout: "hand_off_timeouts",
+    distributor.CreateDelay: "creations",
+    distributor.DeleteDelay: "deletions",
+    distributor.AuditDue: "audits",
+}
+
+
+_STARTING: Final = (
+    Adopt,
+    Begin,
+    distributor.BindRequested,
+    distributor.Listening,
+    distributor.Received,
+    monitor.Told,
+    server.Listened,
+    server.MessageRead,
+)
+"""The events by which a system starts."""
+
+
+def _clients_in(part: object) -> Iterator[Client]:
+    """The clients whose connections the component holds."""
+    if isinstance(part, distributor.DistributorState):
+        for info in part.ports.values():
+            yield from info.waiting
+        for status in part.servers.values():
+            if status.request is not None:
+                yield status.request
+    elif isinstance(part, monitor.MonitorState):
+        for cls in part.classes.values():
+            yield from cls.store
+    elif isinstance(part, Group):
+        yield from (client for client in part.endpoint.clients if client not in part.gone)
+        for link in part.links:
+            yield from (message.client for message in link.to_server if isinstance(message, HandOff))
+    elif isinstance(part, tuple):
+        yield from (message.client for message in part if isinstance(message, Restore))
+
+
+# ================================================================ a world in the making
+
+
+class _Draft:
+    """A successor in the making: the components of a world, to be changed one by one."""
+
+    __slots__ = ("before", "system", *World._fields)
+
+    monitor: MonitorState
+    distributor: DistributorState | None
+    life: Life
+    groups: tuple[Group, ...]
+    to_monitor: tuple[ToMonitor, ...]
+    to_distributor: tuple[ToDistributor, ...]
+    pending: tuple[DistributorEvent, ...]
+    kernel: Kernel
+    guests: tuple[Guest, ...]
+    budget: Budget
+
+    def __init__(self, system: System, world: World) -> None:
+        self.system = system
+        self.before = world
+        (
+            self.monitor,
+            self.distributor,
+            self.life,
+            self.groups,
+            self.to_monitor,
+            self.to_distributor,
+            self.pending,
+            self.kernel,
+            self.guests,
+            self.budget,
+        ) = world
+
+    def copy(self) -> _Draft:
+        """A second draft that begins as this one is now."""
+        other = _Draft(self.system, self._world())
+        other.before = self.before
+        return other
+
+    def _world(self) -> World:
+        return World(
+            self.monitor,
+            self.distributor,
+            self.life,
+            self.groups,
+            self.to_monitor,
+            self.to_distributor,
+            self.pending,
+            self.kernel,
+            self.guests,
+            self.budget,
+        )
+
+    def done(self) -> World:
+        """The finished world: what is left of the dead is dropped, and who is lost is counted as lost."""
+        self._bury()
+        if self.groups is not self.before.groups:
+            self.groups = self.system._team(self.groups)
+        world = self.system.seal(self._world(), self.before)
+        missing = self._missing(world)
+        if missing:
+            for cookie in missing:
+                self.guest(cookie, fate=Fate.LOST_SERVED if self.guests[cookie].taken else self._loss(cookie))
+            world = self.system.seal(self._world(), self.before)
+        return world
+
+    # ------------------------------------------------ small changes
+
+    def spend(self, name: str) -> None:
+        self.budget = self.budget.less(name)
+
+    def guest(self, cookie: int, **changes: Any) -> None:  # Any: fields of Guest
+        guest = self.guests[cookie]._replace(**changes)
+        if guest.fate not in (Fate.BACKLOG, Fate.IN):
+            guest = Guest(guest.fate, 0, guest.taken)
+        self.guests = (*self.guests[:cookie], guest, *self.guests[cookie + 1 :])
+
+    def queue(self, i: int, backlog: tuple[int, ...]) -> None:
+        old = self.kernel.backlog
+        self.kernel = self.kernel._replace(backlog=(*old[:i], backlog, *old[i + 1 :]))
+
+    def listen(self, i: int, listening: bool) -> None:
+        old = self.kernel.listening
+        self.kernel = self.kernel._replace(listening=(*old[:i], listening, *old[i + 1 :]))
+
+    def group(self, number: ServerId) -> Group | None:
+        return next((group for group in self.groups if group.server == number), None)
+
+    def put(self, group: Group) -> None:
+        group = self.system._part(group)
+        self.groups = tuple(group if g.server == group.server else g for g in self.groups)
+
+    def change(self, number: ServerId, **changes: Any) -> None:  # Any: fields of Group
+        group = self.group(number)
+        if group is not None:
+            self.put(group._replace(**changes))
+
+    def put_link(self, group: Group, link: Link) -> Group:
+        group = group._replace(links=tuple(link if old.port == link.port else old for old in group.links))
+        self.put(group)
+        return group
+
+    # ------------------------------------------------ the Monitor's effects
+
+    def monitor_step(self, stride: Stride) -> None:
+        self.monitor = stride.state
+        for effect in stride.effects:
+            match effect:
+                case monitor.StartServer():
+                    links = tuple(Link(port) for port in self.system.ports)
+                    self.groups = (*self.groups, self.system._part(Group(effect.server, effect.element, links)))
+                case monitor.StartDistributor():
+                    self._start_distributor(effect)
+                case monitor.TellDistributor():
+                    if self.distributor is not None:
+                        self.to_distributor = (*self.to_distributor, effect.message)
+                case monitor.Terminate():
+                    self.change(effect.server, asked=True)
+                case monitor.Kill():
+                    self.change(effect.server, condemned=True)
+                case monitor.KillDistributor():
+                    if self.life is Life.UP:
+                        self.life = Life.CONDEMNED
+                case monitor.ShutDownStored():
+                    if self.guests[effect.client.cookie].fate is Fate.IN:
+                        self.guest(effect.client.cookie, fate=Fate.STOPPED)
+                case monitor.Exit():
+                    self._turn_away(range(len(self.system.ports)), Fate.STOPPED)
+                case _:
+                    pass  # duplicates dropped are derived from the store; timers and reports change nothing here
+
+    def _start_distributor(self, effect: monitor.StartDistributor) -> None:
+        b = self.system.bounds
+        state = distributor.initial(effect.incarnation, b.dynamic, b.waiting_limit, effect.listeners, b.fixed)
+        self.distributor = self.system._part(state)
+        self.life = Life.UP
+        self.to_distributor = ()
+
+    # ------------------------------------------------ the Distributor's effects
+
+    def take(self, source: Any, late: bool) -> None:  # Any: see below
+        """Take the event from where it is.
+
+        ``pending``, ``monitor``, a (server, port) whose dialog or, with port 0, control channel it is, the place of
+        a port whose backlog gives a client, or None of what is in no channel.
+        """
+        if source == "pending":
+            self.pending = self.pending[1:]
+        elif source == "monitor":
+            self.to_distributor = self.to_distributor[1:]
+        elif isinstance(source, int):
+            cookie, *rest = self.kernel.backlog[source]
+            self.queue(source, tuple(rest))
+            self.guest(cookie, fate=Fate.IN)
+        elif source is not None:
+            number, port = source
+            group = self.group(number)
+            assert group is not None, "its channel has a message"
+            link = group.link(port)
+            if link is None:
+                self.put(group._replace(requests=group.requests[1:]))
+            else:
+                messages = link.to_distributor
+                rest_ = (messages[0], *messages[2:]) if late else messages[1:]
+                self.put_link(group, link._replace(to_distributor=rest_))
+
+    def distributor_step(self, stride: Stride, declined: int | None) -> None:
+        self.distributor = stride.state
+        for i, effect in enumerate(stride.effects):
+            self.perform(effect, declined=i == declined)
+        for group in self.groups:
+            self.compact(group.server)
+
+    def perform(self, effect: distributor.Effect, declined: bool = False) -> None:
+        match effect:
+            case distributor.Send():
+                self._send(effect, declined)
+            case distributor.Tell():
+                self.to_monitor = (*self.to_monitor, effect.message)
+            case distributor.SendControl():
+                group = self.group(effect.server)
+                if isinstance(effect.message, BindReply) and group is not None and group.main:
+                    self.put(group._replace(replies=(*group.replies, effect.message)))
+            case distributor.ShutDown():
+                if self.guests[effect.client.cookie].fate is Fate.IN:
+                    self.guest(effect.client.cookie, fate=Fate.DROPPED)
+            case distributor.Listen():
+                if declined:
+                    event: distributor.Event = distributor.ListeningFailed(effect.port, effect.address, EADDRINUSE)
+                else:
+                    event = distributor.Listening(effect.port, effect.address)
+                    self.listen(effect.port - 1, True)
+                self.pending = (*self.pending, event)
+            case distributor.CloseListeners():
+                self._turn_away((effect.port - 1,), Fate.LOST)
+            case distributor.Audit():
+                group = self.group(effect.server)
+                if group is not None and group.gone:
+                    self.pending = (*self.pending, distributor.Audited(effect.server, group.gone))
+            case _:
+                pass  # timers may fire whenever they are enabled; watching, accepting and copies are derived
+
+    def _send(self, effect: distributor.Send, declined: bool) -> None:
+        group = self.group(effect.server)
+        link = group.link(effect.port) if group else None
+        if group is not None and link is not None and group.alive and not declined:
+            self.put_link(group, link._replace(to_server=(*link.to_server, effect.message)))
+        elif isinstance(effect.message, HandOff):
+            self.pending = (*self.pending, distributor.Unsent(effect.server, effect.message.client))
+
+    def _turn_away(self, ports: Any, fate: Fate) -> None:  # Any: an iterable of places of ports
+        """The listening sockets close; who is in their backlogs is reset."""
+        for i in ports:
+            for cookie in self.kernel.backlog[i]:
+                self.guest(cookie, fate=fate)
+            self.queue(i, ())
+            self.listen(i, False)
+
+    # ------------------------------------------------ the Distributor's death
+
+    def distributor_crashes(self) -> None:
+        if self.life is Life.UP:
+            self.spend("distributor_crashes")
+
+    def distributor_dies(
+        self,
+        before: distributor.DistributorState,
+        after: distributor.DistributorState,
+        performed: tuple[distributor.Effect, ...],
+    ) -> None:
+        """What it alone held is gone; what the Monitor keeps a duplicate of stays."""
+        sent = {e.message.client for e in performed if isinstance(e, distributor.Send) and isinstance(e.message, HandOff)}
+        for number, status in before.servers.items():
+            now = after.servers.get(number, None)
+            if status.request is not None and now is not None and now.request == status.request:
+                sent.add(status.request)
+        self.distributor = None
+        self.life = Life.DEAD
+        self.to_distributor = self.pending = ()
+        for client in sent:
+            if self.guests[client.cookie].fate is Fate.IN and not self.guests[client.cookie].taken:
+                self.guest(client.cookie, unanswered=True)
+        kept = {port for (port, _), up in self.monitor.classes[CLASS].listeners.items() if up}
+        kept |= {message.port for message in self.to_monitor if isinstance(message, KeepListener)}
+        self._turn_away([i for i, port in enumerate(self.system.ports) if port not in kept], Fate.LOST_BACKLOG)
+
+    # ------------------------------------------------ who is lost, and why
+
+    def _missing(self, world: World) -> list[int]:
+        held = -1
+        missing = []
+        for cookie, guest in enumerate(world.guests):
+            if guest.fate is Fate.IN:
+                if held < 0:
+                    held = self.system.holders(world)
+                if not held >> cookie & 1:
+                    missing.append(cookie)
+        return missing
+
+    def _loss(self, cookie: int) -> Fate:
+        """DESIGN 3.6: the losses that are allowed, each only at its own instant."""
+        if self.guests[cookie].unanswered:
+            return Fate.LOST_SENT
+        died = self.before.distributor is not None and self.distributor is None
+        others = (guest.fate for guest in self.guests)
+        before = (guest.fate for guest in self.before.guests)
+        alone = sum(fate is Fate.LOST_ALONE for fate in others) - sum(fate is Fate.LOST_ALONE for fate in before)
+        return Fate.LOST_ALONE if died and not alone else Fate.LOST
+
+    # ------------------------------------------------ a server's steps
+
+    def binds(self, group: Group, link: Link) -> None:
+        request = BindRequest(link.port, f"{ADDRESS}{link.port}")
+        group = self.put_link(group, link._replace(program=Program.BINDING))
+        self.put(group._replace(requests=(*group.requests, request)))
+
+    def reply_read(self, group: Group, reply: BindReply) -> None:
+        group = group._replace(replies=group.replies[1:])
+        link = group.link(reply.port)
+        self.put(group)
+        if link is None or link.program is not Program.BINDING:
+            return  # the answer to a request that was repeated
+        if reply.errno:
+            self.put_link(group, link._replace(program=Program.DECLINED))
+            return
+        stride = self.system.stride("server", group.endpoint, server.Bound(reply.port))
+        group = self.put_link(group, link._replace(program=Program.BOUND))
+        self.put(group._replace(endpoint=stride.state))
+
+    def endpoint_step(self, group: Group, event: server.Event, stride: Stride) -> None:
+        group = group._replace(endpoint=stride.state)
+        match event:
+            case server.Listened() | server.ListenerClosed() | server.MessageRead():
+                link = group.link(event.port)
+                assert link is not None, "the event came from it"
+                if isinstance(event, server.MessageRead):
+                    link = link._replace(to_server=link.to_server[1:])
+                elif isinstance(event, server.Listened):
+                    link = link._replace(program=Program.LISTENING)
+                else:
+                    link = link._replace(program=Program.CLOSED)
+                group = self.put_link(group, link)
+            case server.Disconnected():
+                self.guest(event.client.cookie, fate=Fate.LEFT)
+            case _:
+                pass
+        known = tuple(client for client in group.gone if client in group.endpoint.clients)
+        group = group._replace(gone=known)
+        for effect in stride.effects:
+            if isinstance(effect, server.Reply):
+                link = group.link(effect.port)
+                assert link is not None, "it listens there"
+                group = self.put_link(group, link._replace(to_distributor=(*link.to_distributor, effect.message)))
+            elif isinstance(effect, server.Deliver):
+                self._delivered(effect.client.cookie)
+        self.put(group)
+        self.compact(group.server)
+
+    def _delivered(self, cookie: int) -> None:
+        self.guest(cookie, taken=self.guests[cookie].taken + 1)
+
+    def server_dies(self, group: Group, *, child: bool) -> None:
+        """The main process dies, and all its children, or all but one that holds none of the connections."""
+        if child:
+            gone = tuple(client for client in group.endpoint.clients)
+            for client in gone:
+                if self.guests[client.cookie].fate is Fate.IN:
+                    self.guest(client.cookie, fate=Fate.LOST_SERVED)
+            self.put(group._replace(main=False, child=True, gone=gone, replies=()))
+            return
+        for client in group.endpoint.clients:
+            if client not in group.gone and self.guests[client.cookie].fate is Fate.IN:
+                self.guest(client.cookie, fate=Fate.LOST_SERVED)
+        links = tuple(Link(link.port, Program.NEW, (), link.to_distributor) for link in group.links)
+        self.put(
+            Group(
+                group.server,
+                group.element,
+                links,
+                main=False,
+                condemned=group.condemned,
+                reported=group.reported,
+                requests=group.requests,
+            )
+        )
+
+    # ------------------------------------------------ canonical form
+
+    def _bury(self) -> None:
+        """Forget the dead servers of which neither the Monitor nor the Distributor knows any more."""
+        if all(group.alive for group in self.groups):
+            return
+        living = self.monitor.classes[CLASS].living
+        coming = {message.server for message in self.to_distributor if isinstance(message, Adopt)}
+        table = self.distributor.servers if self.distributor is not None else Tree()
+        self.groups = tuple(
+            g for g in self.groups if g.alive or g.server in living or g.server in coming or g.server in table
+        )
+
+    def compact(self, number: ServerId) -> None:
+        """Renumber the sequence numbers of the server's counts in their order, from 0; -1 stays (none heard)."""
+        group = self.group(number)
+        if group is None:
+            return
+        status = self.distributor.servers.get(number, None) if self.distributor is not None else None
+        key = (id(group), id(status))
+        known = self.system._compacted.get(key)
+        if known is None:
+            known = (group, status, *_renumber(group, status))
+            self.system._compacted[key] = known  # holds both originals, and so their ids
+        _, _, new_group, new_status = known
+        if new_group is not group:
+            self.put(new_group)
+        if new_status is not status and self.distributor is not None:
+            servers = self.distributor.servers.set(number, new_status)
+            self.distributor = self.system._part(replace(self.distributor, servers=servers))
+
+
+def _renumber(group: Group, status: distributor.ServerStatus | None) -> tuple[Group, distributor.ServerStatus | None]:
+    found = {group.endpoint.sequence} if group.alive else set()
+    found.update(message.count.sequence for link in group.links for message in link.to_distributor)
+    if status is not None:
+        found.add(status.count.sequence)
+        found.update(dialog.sequence for dialog in status.dialogs.values())
+    found.discard(-1)
+    order = {old: new for new, old in enumerate(sorted(found))}
+    if all(old == new for old, new in order.items()):
+        return group, status
+    order[-1] = -1
+    links = tuple(
+        link._replace(
+            to_distributor=tuple(
+                replace(m, count=replace(m.count, sequence=order[m.count.sequence])) for m in link.to_distributor
+            )
+        )
+        for link in group.links
+    )
+    group = group._replace(links=links)
+    if group.alive:
+        group = group._replace(endpoint=replace(group.endpoint, sequence=order[group.endpoint.sequence]))
+    if status is not None:
+        dialogs = Tree.of((p, replace(d, sequence=order[d.sequence])) for p, d in status.dialogs.items())
+        count = replace(status.count, sequence=order[status.count.sequence])
+        status = replace(status, count=count, dialogs=dialogs)
+    return group, status
+
+
+def released(messages: tuple[ToMonitor, ...]) -> set[Client]:
+    """The clients that the Monitor is about to be told to release, and not to store again."""
+    out: set[Client] = set()
+    for message in messages:
+        if isinstance(message, Release):
+            out.add(message.client)
+        elif isinstance(message, Store):
+            out.discard(message.client)
+    return out
+
+
+def kept_dialogs(world: World) -> set[tuple[ServerId, Port]]:
+    """The dialogs of which the Monitor keeps a duplicate, or will once it has read its channel."""
+    kept = {(p.server, port) for p in world.monitor.classes[CLASS].places.values() for port in p.dialogs}
+    return kept | {(m.server, m.port) for m in world.to_monitor if isinstance(m, KeepDialog)}

@@ -1,0 +1,155 @@
+"""Turns a process that multiprocessing has just started into an Application Server: settles it, then execs.
+
+This runs in the new process only, and imports next to nothing, so that a server is up soon.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import resource
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+ENVIRONMENT: Final = "MAITRED_SERVER"
+"""Tells the exec'd program's bootstrap who it is: see `_identity`."""
+CODE: Final = (
+    "import sys; sys.path.insert(0, {home!r}); from maitred.shell.bootstrap import main;"
+    " sys.path.remove({home!r}); main()"
+)
+_LOG_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """What an Application Server's process is started with; descriptors are numbers that it inherits."""
+
+    class_id: int
+    server: int
+    control: int
+    registry: int
+    trace: int | None
+    cpus: tuple[int, ...]
+    open_files: tuple[int, int]
+    """RLIMIT_NOFILE, soft and hard, as the user has set it."""
+    memory_limit: int | None
+    interpreter: str
+    interpreter_options: tuple[str, ...]
+    program: tuple[str, ...]
+    """``-m`` or ``script``, the name, the arguments."""
+    path: tuple[str, ...]
+    directory: str | None
+    environment: tuple[tuple[str, str], ...]
+    log: str | None
+    """A file for stdout and stderr; None: those of the Monitor."""
+    group: str | None
+    """A control group to join."""
+    fixed: bool
+    """Whether the ports of the class are configured."""
+
+
+def run(spec: ServerSpec, handed: object) -> NoReturn:
+    """The process: what `maitred.shell.launch` has multiprocessing start.  Ends in exec.
+
+    Args:
+        spec: what to become.
+        handed: the descriptors named in ``spec``; it is enough that they have come along.
+    """
+    del handed
+    try:
+        os.setsid()
+        _join(spec.group)
+        _redirect(spec.log)
+        _settle_on(spec.cpus)
+        if spec.directory is not None:
+            os.chdir(spec.directory)
+        control, registry, trace = _keep_only((spec.control, spec.registry, spec.trace))
+        environment = _environment(spec, _identity(spec, control, registry, trace))
+        resource.setrlimit(resource.RLIMIT_NOFILE, spec.open_files)
+        if spec.memory_limit is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (spec.memory_limit, spec.memory_limit))
+        home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        code = CODE.format(home=home)
+        arguments = [spec.interpreter, *spec.interpreter_options, "-c", code, *spec.program]
+        os.execve(spec.interpreter, arguments, environment)
+    except (OSError, ValueError) as error:
+        print(f"maitred: server {spec.server} cannot be started: {error}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def _join(group: str | None) -> None:
+    """Enter the control group.  Where that fails, the session and the parents still tell who is who."""
+    if group is None:
+        return
+    try:
+        with open(os.path.join(group, "cgroup.procs"), "w", encoding="ascii") as file:
+            file.write("0")
+    except OSError:
+        return
+
+
+def _redirect(log: str | None) -> None:
+    """Nothing to read on stdin; stdout and stderr to the log, where there is to be one."""
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    if log is not None:
+        file = os.open(log, _LOG_FLAGS, 0o600)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+
+
+def _settle_on(cpus: Iterable[int]) -> None:
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:
+        print(f"maitred: cannot be bound to the CPUs {sorted(cpus)}: {error.strerror}", file=sys.stderr, flush=True)
+
+
+def _keep_only(wanted: tuple[int, int, int | None]) -> tuple[int, int, int | None]:
+    """Close all but the standard streams and these, and give these the lowest numbers (for programs that use select).
+
+    What multiprocessing has left open would otherwise leak into the program.
+    """
+    keep = {fd for fd in wanted if fd is not None}
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2 and fd not in keep:
+            _close(fd)
+    control, registry, trace = (None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD, 3) for fd in wanted)
+    for fd in keep:
+        _close(fd)
+    assert control is not None and registry is not None
+    return control, registry, trace
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        return  # the descriptor of the listing itself
+
+
+def _identity(spec: ServerSpec, control: int, registry: int, trace: int | None) -> str:
+    """What the bootstrap must know; ``main`` stays true through the exec."""
+    return json.dumps(
+        {
+            "class": spec.class_id,
+            "server": spec.server,
+            "control": control,
+            "registry": registry,
+            "trace": trace,
+            "main": os.getpid(),
+            "fixed": spec.fixed,
+            "python_path": list(spec.path),
+        }
+    )
+
+
+def _environment(spec: ServerSpec, identity: str) -> dict[str, str]:
+    environment = {**os.environ, **dict(spec.environment), ENVIRONMENT: identity}
+    paths = [*spec.path, *filter(None, [environment.get("PYTHONPATH")])]
+    if paths:
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment

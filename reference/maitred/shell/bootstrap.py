@@ -1,0 +1,138 @@
+"""What an Application Server's process runs first: it puts the stand-in in place, then runs the unmodified program.
+
+The process is ``python OPTIONS -c CODE -m MODULE ARGS...`` or ``... script PATH ARGS...``, where ``CODE`` calls `main`.
+Who the server is, and which descriptors it was handed, is in the environment, as JSON:
+
+=============  =======================================================================================
+key            value
+=============  =======================================================================================
+``class``      the server class's number
+``server``     the server's id
+``control``    the descriptor of its control socket
+``registry``   that of its registry
+``trace``      that of the trace file, or null
+``main``       the process id of the main process
+``fixed``      whether the class's ports are configured (then a forked worker may bind them, too); or absent
+=============  =======================================================================================
+
+The program finds `sys.argv`, `sys.path` and ``__main__`` as ``python -m MODULE`` or ``python PATH`` would have them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import runpy
+import sys
+from importlib.machinery import SourceFileLoader
+from typing import Any, Final
+
+from maitred.shell import channel, standin
+from maitred.shell.endpoint import Endpoint
+from maitred.shell.registry import Registry
+
+ENVIRONMENT: Final = "MAITRED_SERVER"
+_OUT_OF_THE_WAY: Final = 900
+"""Our descriptors get numbers from here on, as far as the limit allows: a program may expect the low ones."""
+
+
+def main() -> None:
+    """Become the Application Server that the environment describes, and run the program to its end."""
+    identity = json.loads(os.environ.pop(ENVIRONMENT))
+    _install(identity)
+    kind, name = sys.argv[1:3]
+    _forget_the_code()
+    if kind == "-m":
+        _run_module(name, sys.argv[3:])
+    else:
+        _run_script(name, sys.argv[3:])
+
+
+def _install(identity: dict[str, Any]) -> None:  # Any: as JSON has it
+    registry, control = _take(identity["registry"]), _take(identity["control"])
+    private = {registry, control}
+    trace = None
+    if identity["trace"] is not None:
+        from maitred.shell.trace import Trace  # brings all three machines along
+
+        number = _take(identity["trace"])
+        private.add(number)
+        trace = Trace(number, f"server {identity['class']} {identity['server']}")
+        trace.start()
+    main_process, fixed = int(identity["main"]), bool(identity.get("fixed"))
+    endpoint = Endpoint(Registry.open(registry), channel.attach(control), trace)
+
+    def reports() -> bool:
+        return fixed or os.getpid() == main_process
+
+    standin.install(standin.StandIn(endpoint, main_process, reports, private))
+
+
+def _take(fd: int) -> int:
+    """Give the descriptor a high number, close-on-exec."""
+    for lowest in (_OUT_OF_THE_WAY, 0):
+        try:
+            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+        except OSError:
+            continue  # above the limit, or no descriptor is left
+        os.close(fd)
+        return moved
+    os.set_inheritable(fd, False)
+    return fd
+
+
+# ---------------------------------------------------------------- running the program
+
+
+def _forget_the_code() -> None:
+    """Leave ``__main__`` as an interpreter has it that has run nothing yet."""
+    names = sys.modules["__main__"].__dict__
+    for name in [name for name in names if not name.startswith("__")]:
+        del names[name]
+
+
+def _run_module(name: str, arguments: list[str]) -> None:
+    """As ``python -m``."""
+    sys.argv[:] = ["-m", *arguments]
+    _set_first_path(os.getcwd())
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined]  # what the interpreter itself calls for -m
+
+
+def _run_script(path: str, arguments: list[str]) -> None:
+    """As ``python PATH``, PATH a script, or a directory or archive that has a ``__main__.py``."""
+    sys.argv[:] = [path, *arguments]
+    if os.path.isdir(path) or _is_archive(path):
+        _set_first_path(path, asked=True)
+        runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]  # as the interpreter itself
+        return
+    _set_first_path(os.path.dirname(os.path.realpath(path)))
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+    except OSError as error:
+        sys.exit(f"{sys.executable}: can't open file {os.path.abspath(path)!r}: [Errno {error.errno}] {error.strerror}")
+    names = sys.modules["__main__"].__dict__
+    names.update(__file__=os.path.abspath(path), __cached__=None, __loader__=SourceFileLoader("__main__", path))
+    exec(compile(source, path, "exec"), names)
+
+
+def _set_first_path(entry: str, *, asked: bool = False) -> None:
+    """In the place of the '' that -c puts there.
+
+    Args:
+        entry: the new first entry.
+        asked: the user has named it, so that it is wanted even where the interpreter is told to be safe.
+    """
+    if not sys.flags.safe_path and sys.path[:1] == [""]:
+        del sys.path[0]
+    if asked or not sys.flags.safe_path:
+        sys.path.insert(0, entry)
+
+
+def _is_archive(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False

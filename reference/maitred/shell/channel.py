@@ -1,0 +1,141 @@
+"""Messages and descriptors over ``AF_UNIX SOCK_SEQPACKET`` sockets: one message a packet, nothing ever blocks.
+
+It works on the C type `_socket.socket`, so that it does the same in a server's process, where `socket.socket` has been
+customised.  A socket that is handed in must have no timeout of Python's own (``settimeout(None)`` or ``(0)``): with
+one, CPython waits before it tries.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+from maitred.core import wire
+
+Socket: TypeAlias = _socket.socket
+"""What `pair` gives."""
+
+
+class HasFileno(Protocol):
+    """Anything that is a socket to the kernel."""
+
+    def fileno(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A message that has arrived, and the descriptors that came with it; the receiver must close them."""
+
+    message: wire.Message
+    fds: tuple[int, ...]
+    truncated: bool
+    """Descriptors were lost on the way: the process had none to spare (``MSG_CTRUNC``)."""
+
+
+_FDS: Final = 253  # SCM_MAX_FD: the kernel takes no more in one message
+_ROOM: Final = _socket.CMSG_SPACE(_FDS * array("i").itemsize)
+_SEND: Final = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
+_RECEIVE: Final = _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
+
+
+def pair() -> tuple[Socket, Socket]:
+    """A fresh channel: two connected ends, close-on-exec."""
+    one, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    one.settimeout(None)  # whatever the program has made the default
+    other.settimeout(None)
+    return one, other
+
+
+def attach(fd: int) -> Socket:
+    """The channel whose end is the descriptor, which the result owns from now on."""
+    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
+    end.settimeout(None)
+    return end
+
+
+def send(sock: HasFileno, message: wire.Message, fds: Sequence[int] = ()) -> None:
+    """Send one message, and duplicates of the descriptors beside it.
+
+    Raises:
+        BlockingIOError: the other side has not read for long; nothing was sent.
+        OSError: nothing was sent: ``EPIPE``, nobody holds the other end; ``ETOOMANYREFS``, too many in flight.
+        wire.WireError: the message is too large for a packet.
+    """
+    packet = wire.encode(message)
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", fds))] if fds else []
+    if isinstance(sock, _socket.socket):
+        _socket.socket.sendmsg(sock, [packet], rights, _SEND)
+        return
+    borrowed = _borrow(sock)
+    try:
+        borrowed.sendmsg([packet], rights, _SEND)
+    finally:
+        borrowed.detach()
+
+
+def receive(sock: HasFileno) -> Packet | None:
+    """Take the next message, or None at the end: nobody holds the other end, and all it sent has been read.
+
+    Raises:
+        BlockingIOError: there is none now.
+        wire.WireError: what came is no message; it has been taken, and its descriptors closed.
+        OSError: as `recvmsg`; never ``ECONNRESET``, which comes before the data that it should follow.
+    """
+    data, ancillary, flags = _take(sock)
+    fds: list[int] = []
+    for level, kind, payload in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            numbers = array("i")
+            numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
+            fds.extend(numbers)
+    if not data and not fds and _ended(sock):
+        return None
+    try:
+        if flags & _socket.MSG_TRUNC:
+            raise wire.WireError(f"a packet of more than {wire.LIMIT} bytes is no message")
+        message = wire.decode(data)
+    except wire.WireError:
+        close(fds)
+        raise
+    return Packet(message, tuple(fds), bool(flags & _socket.MSG_CTRUNC))
+
+
+def close(fds: Sequence[int]) -> None:
+    """Close descriptors that nobody wants."""
+    for fd in fds:
+        _close(fd)
+
+
+_close: Final = os.close  # the real one: in a server's process it is customised
+
+
+def _borrow(sock: HasFileno) -> Socket:
+    """The C type around somebody else's descriptor, whose flags stay as they are."""
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, sock.fileno())
+
+
+def _take(sock: HasFileno) -> tuple[bytes, list[tuple[int, int, bytes]], int]:
+    if not isinstance(sock, _socket.socket):
+        borrowed = _borrow(sock)
+        try:
+            return _take(borrowed)
+        finally:
+            borrowed.detach()
+    while True:
+        try:
+            data, ancillary, flags, _ = _socket.socket.recvmsg(sock, wire.LIMIT, _ROOM, _RECEIVE)
+        except ConnectionResetError:
+            continue  # said once; then the data, then the end
+        return data, ancillary, flags
+
+
+def _ended(sock: HasFileno) -> bool:
+    """Whether an empty packet is the end: somebody might have sent one."""
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))

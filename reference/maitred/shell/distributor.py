@@ -1,0 +1,701 @@
+"""The Distributor's process: the pure Distributor driven by real sockets.
+
+Everything here is mechanical.  A descriptor becomes ready, that makes an event, `maitred.core.distributor.step` says
+what follows, and the effects are performed in their order, all of them, before anything else is read.  Three habits
+deserve a word:
+
+- *Copies.*  The connections that this process holds are known by their cookie.  Their ``O_NONBLOCK`` is never touched:
+  it belongs to the connection, so to the server's program.  Calls that must not block say so themselves.
+- *The Monitor comes first.*  What is told to it must have been told before the next effect happens (a client is
+  released before it is handed out), so a send to a Monitor that is slow is waited for.  Hence the Monitor never
+  waits for a Distributor.  A Monitor that has died is told nothing: serving goes on.
+- *Garbage.*  Bytes on a dialog that are no message are reported and skipped.  They are not its end: whoever wrote
+  them may have taken the client, and must not see it given to another.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from typing import Any, Final, get_args
+
+from maitred.core import distributor as core
+from maitred.core import messages, wire
+from maitred.core.messages import Address, Client, Incarnation, Port, ServerId
+from maitred.core.timing import Durations, duration
+from maitred.core.transition import Reason, Rejected
+from maitred.shell import channel, kernel, report
+from maitred.shell.listening import open_listeners
+from maitred.shell.loop import Loop
+from maitred.shell.registry import Registry
+from maitred.shell.trace import Trace
+
+READ: Final = select.EPOLLIN
+WRITE: Final = select.EPOLLOUT
+HANG_UP: Final = select.EPOLLRDHUP | select.EPOLLET
+"""What is watched for on a client that waits: each news once."""
+
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+CROWDED: Final = frozenset({errno.EAGAIN, errno.ETOOMANYREFS, *EXHAUSTED})
+"""Why the kernel may decline to send although the receiver lives."""
+
+PACKETS_A_TURN: Final = 16
+"""So many packets are read from one socket before the others have their turn."""
+RESERVE: Final = 64
+"""So many descriptors are kept from clients, for dialogs and what the Monitor sends."""
+SAY_AGAIN: Final = 30.0
+"""Seconds before a lasting trouble is said again."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistributorSpec:
+    """What a Distributor's process is started with; descriptors are numbers that it inherits."""
+
+    class_id: int
+    name: str
+    """Of the server class."""
+    incarnation: Incarnation
+    dynamic: int
+    waiting_limit: int
+    listeners: tuple[tuple[Port, Address], ...]
+    fixed: bool
+    durations: Durations
+    cpus: tuple[int, ...]
+    """Of its processing element."""
+    channel: int
+    """To the Monitor."""
+    status: int
+    """A stream on which the Monitor asks for the status with a line and is answered with a line of JSON."""
+    trace: int | None
+    kept: tuple[tuple[Port, Address, tuple[int, ...]], ...]
+    """The listening sockets of the last Distributor."""
+
+
+@dataclass(slots=True)
+class _Server:
+    """The descriptors of one server."""
+
+    control: channel.Socket
+    registry: Registry
+    dialogs: dict[Port, channel.Socket] = field(default_factory=dict)
+    unsent: dict[Port, deque[messages.InitialMsg]] = field(default_factory=dict)
+    """Could not be sent at once: the dialog was full."""
+    complained: bool = False
+
+
+@dataclass(slots=True)
+class _Listeners:
+    """The listening sockets of one port."""
+
+    sockets: dict[Address, list[socket.socket]] = field(default_factory=dict)
+    armed: bool = False
+    """An accept is outstanding."""
+    muted: bool = False
+    """A client came when none was: the sockets are not watched until one is."""
+
+    def all(self) -> list[socket.socket]:
+        return list(chain.from_iterable(self.sockets.values()))
+
+
+class Distributor:
+    """One Distributor at work."""
+
+    def __init__(self, spec: DistributorSpec) -> None:
+        self.spec = spec
+        self.loop = Loop()
+        self.state = core.initial(spec.incarnation, spec.dynamic, spec.waiting_limit, spec.listeners, spec.fixed)
+        self._trace = Trace(spec.trace, f"distributor {spec.class_id} {spec.incarnation}")
+        self._trace.start(
+            incarnation=spec.incarnation,
+            dynamic=spec.dynamic,
+            waiting_limit=spec.waiting_limit,
+            listeners=spec.listeners,
+            fixed=spec.fixed,
+        )
+        self._pending: deque[core.Event] = deque()
+        self._copies: dict[int, socket.socket] = {}
+        self._since: dict[int, float] = {}
+        self._servers: dict[ServerId, _Server] = {}
+        self._ports: dict[Port, _Listeners] = {}
+        self._kept = {(port, address): fds for port, address, fds in spec.kept}
+        self._audits: list[ServerId] = []
+        self._connections = kernel.Connections()
+        self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._tight = False
+        self._said: dict[str, float] = {}
+        self._monitor: channel.Socket | None = channel.attach(spec.channel)
+        self._status = socket.socket(fileno=spec.status)
+        self._status.setblocking(False)
+        self._questions, self._answers = b"", bytearray()
+        self.loop.watch(spec.channel, READ, self._on_monitor)
+        self.loop.watch(spec.status, READ, self._on_status)
+
+    def run(self) -> None:
+        """Serve until the class is closed."""
+        while self.state.phase is not core.Phase.CLOSED:
+            self.loop.turn()
+
+    # ================================================================ events
+
+    def handle(self, event: core.Event) -> None:
+        """Let the event happen, with all that follows from it, and what follows from that."""
+        self._pending.append(event)
+        while self._pending:
+            self._take(self._pending.popleft())
+
+    def _take(self, event: core.Event) -> None:
+        self._trace.event(event)
+        outcome = core.step(self.state, event)
+        if isinstance(outcome, Rejected):
+            self._trace.rejected(outcome.reason)
+            self._declined(event, outcome.reason)
+            return
+        self.state = outcome.state
+        for effect in outcome.effects:
+            self._perform[type(effect)](self, effect)
+            self._trace.effect(effect)
+        if self._audits:
+            self._audit()
+
+    def _declined(self, event: core.Event, reason: Reason) -> None:
+        """Let go of what came with an event that the machine does not take."""
+        if reason is not Reason.NOT_HANG_UP and not isinstance(event, core.Fired):
+            report.debug(f"distributor of {self.spec.name}: {event}: {reason.value}")
+        match event:
+            case core.ConnectionRequest():
+                self._drop_copy(event.cookie, shut=True)
+            case messages.Restore():
+                if reason is not Reason.DUPLICATE_CLIENT:
+                    self._drop_copy(event.client.cookie, shut=True)
+            case core.BindRequested():
+                self._drop_dialog(event.server, event.port)
+            case _:
+                pass
+
+    # ---------------------------------------------------------------- from the Monitor
+
+    def _on_monitor(self, flags: int) -> None:
+        for _ in range(PACKETS_A_TURN):
+            if self._monitor is None:
+                return
+            try:
+                packet = channel.receive(self._monitor)
+            except BlockingIOError:
+                return
+            if packet is None:
+                self._monitor_lost()
+                return
+            self._heard(packet)
+
+    def _heard(self, packet: channel.Packet) -> None:
+        message, fds = packet.message, list(packet.fds)
+        match message:
+            case messages.Adopt():
+                wanted = 2 + len(message.dialogs)
+                if len(fds) != wanted:  # without them the server cannot be reached: the next incarnation will have them
+                    raise SystemExit(f"maitred: out of descriptors: {len(fds)} of {wanted} of a server have come")
+                self._hold_server(message, fds)
+                self.handle(message)
+            case messages.Restore():
+                for fd in fds:
+                    self._copies[message.client.cookie] = socket.socket(fileno=fd)
+                self.handle(message)
+                if not fds:  # its connection has been lost on the way: what cannot be served must not wait
+                    self.handle(core.PeerClosed(message.client, reset=True, unread=False))
+            case messages.Begin() | messages.CreationFailed() | messages.Close():
+                _close_all(fds)
+                self.handle(message)
+            case _:
+                _close_all(fds)
+                report.say(f"distributor of {self.spec.name}: {type(message).__name__} is nothing a Monitor says")
+
+    def _monitor_lost(self) -> None:
+        if self._monitor is not None:
+            report.say(f"distributor of {self.spec.name}: the Monitor is gone; serving goes on unsupervised")
+            self.loop.forget(self._monitor.fileno())
+            self._monitor.close()
+            self._monitor = None
+
+    def _hold_server(self, message: messages.Adopt, fds: list[int]) -> None:
+        server = _Server(channel.attach(fds[0]), Registry.open(fds[1]))
+        self._servers[message.server] = server
+        self.loop.watch(fds[0], READ, partial(self._on_control, message.server))
+        for port, fd in zip(message.dialogs, fds[2:], strict=True):
+            self._hold_dialog(message.server, port, channel.attach(fd))
+
+    # ---------------------------------------------------------------- from servers
+
+    def _hold_dialog(self, server: ServerId, port: Port, dialog: channel.Socket) -> None:
+        self._servers[server].dialogs[port] = dialog
+        self.loop.watch(dialog.fileno(), READ, partial(self._on_dialog, server, port))
+
+    def _on_dialog(self, server: ServerId, port: Port, flags: int) -> None:
+        if flags & WRITE:
+            self._send_unsent(server, port)
+        for _ in range(PACKETS_A_TURN):
+            held = self._servers.get(server)
+            dialog = held.dialogs.get(port) if held else None
+            if held is None or dialog is None:
+                return
+            try:
+                packet = channel.receive(dialog)
+            except BlockingIOError:
+                return
+            except wire.WireError as error:
+                self._garbage(server, held, f"on the dialog of port {port}: {error}")
+                continue
+            if packet is None:
+                self.handle(core.DialogEnded(server, port))
+                self._drop_dialog(server, port)
+                return
+            _close_all(packet.fds)
+            message = packet.message
+            if isinstance(message, get_args(messages.FromServer)):
+                self.handle(core.Received(server, port, message))
+            else:
+                self._garbage(server, held, f"on the dialog of port {port}: {type(message).__name__}")
+
+    def _on_control(self, server: ServerId, flags: int) -> None:
+        for _ in range(PACKETS_A_TURN):
+            held = self._servers.get(server)
+            if held is None or held.control.fileno() < 0:
+                return
+            try:
+                packet = channel.receive(held.control)
+            except BlockingIOError:
+                return
+            except wire.WireError as error:
+                self._garbage(server, held, f"on the control socket: {error}")
+                continue
+            if packet is None:
+                self.handle(core.ControlEnded(server))
+                self._drop_control(server)
+                return
+            if isinstance(packet.message, messages.BindRequest):
+                self._bind_requested(server, held, packet.message, list(packet.fds))
+            else:
+                _close_all(packet.fds)
+                self._garbage(server, held, f"on the control socket: {type(packet.message).__name__}")
+
+    def _bind_requested(self, server: ServerId, held: _Server, message: messages.BindRequest, fds: list[int]) -> None:
+        if not fds:
+            return  # lost for want of descriptors; the server asks again
+        if message.port in held.dialogs:
+            _close_all(fds)  # asked again: the dialog has come already
+        else:
+            _close_all(fds[1:])
+            self._hold_dialog(server, message.port, channel.attach(fds[0]))
+        self.handle(core.BindRequested(server, message.port, message.address))
+
+    def _garbage(self, server: ServerId, held: _Server, what: str) -> None:
+        text = f"server {server} of {self.spec.name}: no message {what}"
+        (report.debug if held.complained else report.say)(text)
+        held.complained = True
+
+    # ---------------------------------------------------------------- from clients
+
+    def _on_listener(self, port: Port, listener: socket.socket, flags: int) -> None:
+        listeners = self._ports[port]
+        if not listeners.armed:
+            listeners.muted = True
+            for each in listeners.all():
+                self.loop.change(each.fileno(), 0)
+            return
+        event = self._accept_from(port, listener)
+        if event is not None:
+            listeners.armed = False
+            self.handle(event)
+
+    def _accept_from(self, port: Port, listener: socket.socket) -> core.ConnectionRequest | core.AcceptFailed | None:
+        """What the outstanding accept comes to at this listening socket; None: nothing yet."""
+        if self._tight:
+            return self._exhausted(port)
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                return self._exhausted(port)
+            return None  # that client has gone again; the next readiness tells of others
+        self._tight = connection.fileno() >= self._limit - min(RESERVE, self._limit // 4)
+        cookie = kernel.cookie_of(connection)
+        self._copies[cookie] = connection
+        return core.ConnectionRequest(port, cookie)
+
+    def _exhausted(self, port: Port) -> core.AcceptFailed:
+        self._say_now_and_then("out of descriptors: further clients wait in the backlog (raise RLIMIT_NOFILE)")
+        self._tight = self._tight and bool(self._copies)
+        return core.AcceptFailed(port)
+
+    def _on_waiting(self, client: Client, flags: int) -> None:
+        connection = self._copies[client.cookie]
+        reset = bool(flags & (select.EPOLLERR | select.EPOLLHUP))
+        try:
+            unread = bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            unread = False
+        except OSError:
+            reset, unread = True, False
+        self.handle(core.PeerClosed(client, reset, unread))
+
+    # ================================================================ effects
+
+    def _listen(self, effect: core.Listen) -> None:
+        key = (effect.port, effect.address)
+        kept = self._kept.pop(key, ())
+        try:
+            sockets = [socket.socket(fileno=fd) for fd in kept] or open_listeners(effect.address)
+        except OSError as error:
+            self._pending.append(core.ListeningFailed(*key, error.errno or errno.EINVAL))
+            return
+        listeners = self._ports.setdefault(effect.port, _Listeners())
+        listeners.sockets[effect.address] = sockets
+        for listener in sockets:
+            listener.setblocking(False)
+            watch = partial(self._on_listener, effect.port, listener)
+            self.loop.watch(listener.fileno(), 0 if listeners.muted else READ, watch, last=True)
+        self._pending.append(core.Listening(*key))
+
+    def _accept(self, effect: core.Accept) -> None:
+        listeners = self._ports[effect.port]
+        listeners.armed = True
+        if listeners.muted:
+            listeners.muted = False
+            for listener in listeners.all():
+                self.loop.change(listener.fileno(), READ)
+        if effect.wait:
+            return
+        found = (self._accept_from(effect.port, listener) for listener in listeners.all())
+        event = next((event for event in found if event is not None), None)
+        listeners.armed = False
+        self._pending.append(event or core.BacklogEmpty(effect.port))
+
+    def _close_listeners(self, effect: core.CloseListeners) -> None:
+        for listener in self._ports.pop(effect.port, _Listeners()).all():
+            self.loop.forget(listener.fileno())
+            listener.close()
+
+    def _send(self, effect: core.Send) -> None:
+        match effect.message:
+            case messages.HandOff():
+                self._send_hand_off(effect.server, effect.port, effect.message)
+            case messages.InitialMsg():
+                held = self._servers[effect.server]
+                held.unsent.setdefault(effect.port, deque()).append(effect.message)
+                self._send_unsent(effect.server, effect.port)
+
+    def _send_hand_off(self, server: ServerId, port: Port, message: messages.HandOff) -> None:
+        """Send, or say that it was declined.  Where the server's end is held no more, the end of the dialog follows."""
+        connection = self._copies[message.client.cookie]
+        try:
+            channel.send(self._servers[server].dialogs[port], message, (connection.fileno(),))
+        except OSError as error:
+            if error.errno in CROWDED:
+                self._pending.append(core.Unsent(server, message.client))
+
+    def _send_unsent(self, server: ServerId, port: Port) -> None:
+        """Open the dialog, as soon as it has room."""
+        held = self._servers.get(server)
+        queue = held.unsent.get(port) if held else None
+        if held is None or not queue or port not in held.dialogs:
+            return
+        dialog = held.dialogs[port]
+        while queue:
+            try:
+                channel.send(dialog, queue[0])
+            except OSError as error:
+                if error.errno in CROWDED:
+                    self.loop.change(dialog.fileno(), READ | WRITE)
+                    return
+            queue.popleft()
+        del held.unsent[port]
+        self.loop.change(dialog.fileno(), READ)
+
+    def _send_control(self, effect: core.SendControl) -> None:
+        """A reply that finds no room is asked for again by the server; an acknowledgement is only a courtesy."""
+        held = self._servers.get(effect.server)
+        if held is None:
+            return
+        if isinstance(effect.message, messages.BindReply) and effect.message.errno == core.BIND_YOURSELF:
+            ports = ", ".join(map(str, self.state.ports))
+            self._say_now_and_then(
+                f"the program binds port {effect.message.port}, which is not behind this Distributor (port {ports} is):"
+                " clients find that server there, not here"
+            )
+        try:
+            channel.send(held.control, effect.message)
+        except OSError as error:
+            report.debug(f"server {effect.server}: {effect.message} not sent: {error}")
+
+    def _tell(self, effect: core.Tell) -> None:
+        message = effect.message
+        fds: tuple[int, ...] = ()
+        match message:
+            case messages.Store():
+                fds = self._fds_of(message.client)
+            case messages.Release():
+                self._stop_watching(message.client)
+            case messages.KeepDialog():
+                fds = (self._servers[message.server].dialogs[message.port].fileno(),)
+            case messages.KeepListener():
+                sockets = self._ports[message.port].sockets[message.address]
+                fds = tuple(listener.fileno() for listener in sockets)
+            case _:
+                pass
+        self._tell_now(message, fds)
+
+    def _fds_of(self, client: Client) -> tuple[int, ...]:
+        copy = self._copies.get(client.cookie)
+        return () if copy is None else (copy.fileno(),)
+
+    def _tell_now(self, message: messages.ToMonitor, fds: tuple[int, ...]) -> None:
+        """Send; while the Monitor is slow, wait: nothing else may happen before it has been told."""
+        began = time.monotonic()
+        while self._monitor is not None:
+            try:
+                channel.send(self._monitor, message, fds)
+            except OSError as error:
+                if error.errno not in CROWDED:
+                    self._monitor_lost()
+                    return
+                if time.monotonic() - began > 5.0:
+                    self._say_now_and_then("the Monitor does not read what it is told; waiting for it")
+                _wait_for_room(self._monitor, crowded=error.errno != errno.EAGAIN)
+            else:
+                return
+
+    def _watch(self, effect: core.Watch) -> None:
+        client = effect.client
+        connection = self._copies.get(client.cookie)
+        if connection is not None and not self.loop.watches(connection.fileno()):
+            self.loop.watch(connection.fileno(), HANG_UP, partial(self._on_waiting, client))
+            self._since.setdefault(client.cookie, time.time())
+
+    def _stop_watching(self, client: Client) -> None:
+        self.loop.cancel_timer(core.QueueTimeout(client))
+        self._since.pop(client.cookie, None)
+        connection = self._copies.get(client.cookie)
+        if connection is not None:
+            self.loop.forget(connection.fileno())
+
+    def _close_copy(self, effect: core.CloseCopy) -> None:
+        self._drop_copy(effect.client.cookie, shut=False)
+
+    def _shut_down(self, effect: core.ShutDown) -> None:
+        self._drop_copy(effect.client.cookie, shut=True)
+
+    def _drop_copy(self, cookie: int, *, shut: bool) -> None:
+        connection = self._copies.pop(cookie, None)
+        if connection is None:
+            return
+        self._tight = False
+        self._since.pop(cookie, None)
+        self.loop.forget(connection.fileno())
+        if shut:
+            _shut_down(connection)
+        connection.close()
+
+    def _close_dialog(self, effect: core.CloseDialog) -> None:
+        if effect.port == core.CONTROL:
+            self._drop_control(effect.server)
+        else:
+            self._drop_dialog(effect.server, effect.port)
+
+    def _drop_dialog(self, server: ServerId, port: Port) -> None:
+        held = self._servers.get(server)
+        dialog = held.dialogs.pop(port, None) if held else None
+        if held is None or dialog is None:
+            return
+        held.unsent.pop(port, None)
+        self.loop.forget(dialog.fileno())
+        dialog.close()
+        self._forget_if_gone(server, held)
+
+    def _drop_control(self, server: ServerId) -> None:
+        held = self._servers.get(server)
+        if held is None or held.control.fileno() < 0:
+            return
+        self.loop.forget(held.control.fileno())
+        held.control.close()
+        self._forget_if_gone(server, held)
+
+    def _forget_if_gone(self, server: ServerId, held: _Server) -> None:
+        if held.control.fileno() < 0 and not held.dialogs:
+            held.registry.close()
+            del self._servers[server]
+
+    def _set_timer(self, effect: core.SetTimer) -> None:
+        timer = effect.timer
+        seconds = duration(self.spec.durations, timer)
+        self.loop.set_timer(timer, seconds, partial(self.handle, core.Fired(timer)))
+
+    def _note_audit(self, effect: core.Audit) -> None:
+        self._audits.append(effect.server)
+
+    def _audit(self) -> None:
+        """Ask the kernel, after the servers: what a server counts now and the kernel does not know then is gone."""
+        servers = [(server, held) for server in self._audits if (held := self._servers.get(server)) is not None]
+        self._audits.clear()
+        counted = [(server, held.registry.clients()) for server, held in servers]
+        wanted = {(client.cookie, client.port) for _, clients in counted for client in clients}
+        try:
+            gone = self._connections.gone(wanted)
+        except OSError as error:
+            report.debug(f"distributor of {self.spec.name}: no audit: {error}")
+            return
+        for server, clients in counted:
+            named = tuple(client for client in clients if client.cookie in gone)
+            if named:
+                self._pending.append(core.Audited(server, named))
+
+    _perform: Final[dict[type[Any], Callable[[Distributor, Any], None]]] = {  # Any: each takes its own effect
+        core.Listen: _listen,
+        core.Accept: _accept,
+        core.CloseListeners: _close_listeners,
+        core.Send: _send,
+        core.SendControl: _send_control,
+        core.Tell: _tell,
+        core.Watch: _watch,
+        core.CloseCopy: _close_copy,
+        core.ShutDown: _shut_down,
+        core.CloseDialog: _close_dialog,
+        core.SetTimer: _set_timer,
+        core.Audit: _note_audit,
+    }
+
+    # ================================================================ status and log
+
+    def _on_status(self, flags: int) -> None:
+        """Answer each line that the Monitor sends with a line."""
+        try:
+            asked = self._status.recv(4096) if flags & ~WRITE else None
+        except BlockingIOError:
+            asked = None
+        except OSError:
+            asked = b""
+        if asked == b"":
+            self.loop.forget(self._status.fileno())
+            self._status.close()
+            return
+        self._questions += asked or b""
+        lines = self._questions.count(b"\n")
+        self._questions = self._questions.rpartition(b"\n")[2]
+        for _ in range(lines):
+            self._answers += json.dumps(status_of(self.state, self._since)).encode() + b"\n"
+        self._write_answers()
+
+    def _write_answers(self) -> None:
+        try:
+            del self._answers[: self._status.send(self._answers)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._answers.clear()
+        self.loop.change(self._status.fileno(), READ | WRITE if self._answers else READ)
+
+    def _say_now_and_then(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._said.get(text, -SAY_AGAIN) >= SAY_AGAIN:
+            self._said[text] = now
+            report.say(f"distributor of {self.spec.name}: {text}")
+
+
+def status_of(state: core.DistributorState, since: dict[int, float]) -> dict[str, object]:
+    """The Distributor's part of the status: its tables, as JSON.
+
+    Args:
+        state: of the Distributor.
+        since: when each waiting client began to wait, in seconds since 1970, by cookie.
+    """
+    ports = [
+        {
+            "port": info.port,
+            "address": address,
+            "listening": up,
+            "accepting": info.accepting,
+            "waiting": len(info.waiting),
+        }
+        for info in state.ports.values()
+        for address, up in info.listeners.items()
+    ]
+    waiting = sorted(client for info in state.ports.values() for client in info.waiting)
+    return {
+        "phase": state.phase.value,
+        "incarnation": state.incarnation,
+        "waiting": state.waiting,
+        "ports": ports,
+        "waiting_list": [
+            {"port": client.port, "arrival": client.arrival, "since": since.get(client.cookie)} for client in waiting
+        ],
+        "servers": {str(server): _row(status) for server, status in state.servers.items()},
+    }
+
+
+def _row(status: core.ServerStatus) -> dict[str, object]:
+    """One row of the server table."""
+    return {
+        "clients": status.count.clients,
+        "outstanding": status.request.arrival if status.request else None,
+        "draining": status.draining,
+        "resting": status.resting,
+        "ready": not status.owed and any(d.phase is core.DialogPhase.READY for d in status.dialogs.values()),
+        "dialogs": [
+            {"port": port, "phase": dialog.phase.value, "owed": port in status.owed}
+            for port, dialog in status.dialogs.items()
+        ],
+    }
+
+
+# ==================================================================== small helpers
+
+
+def _close_all(fds: list[int] | tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _shut_down(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # the client was quicker
+
+
+def _wait_for_room(monitor: channel.Socket, *, crowded: bool) -> None:
+    """Wait until the socket may take a packet; where it is not the socket that is full, for a moment."""
+    if crowded:
+        time.sleep(0.01)
+        return
+    poll = select.poll()
+    poll.register(monitor, select.POLLOUT)
+    poll.poll(1000)
+
+
+def run(spec: DistributorSpec, handed: object) -> None:
+    """The process: what `maitred.shell.launch` has multiprocessing start.
+
+    Args:
+        spec: what to do.
+        handed: the descriptors named in ``spec``; it is enough that they have come along.
+    """
+    del handed
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.sched_setaffinity(0, spec.cpus)
+    except OSError as error:
+        report.say(f"the Distributor of {spec.name} cannot be bound to its CPUs: {error.strerror}")
+    Distributor(spec).run()

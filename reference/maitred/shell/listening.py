@@ -1,0 +1,95 @@
+"""Opens the listening sockets for an address as a user writes it.
+
+An address is ``host:port``, IPv6 hosts in brackets.  ``*`` is every interface: one IPv6 socket that takes IPv4 too, or
+an IPv4 socket where the machine has no IPv6.  A name that stands for several addresses is listened on at each of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final, TypeAlias
+
+from maitred.core.messages import Address
+
+SocketAddress: TypeAlias = "tuple[str, int] | tuple[str, int, int, int]"
+
+BACKLOG: Final = 65_535  # as long as the kernel allows: it is where clients wait while a Distributor restarts
+_NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+def split_address(address: Address) -> tuple[str, int]:
+    """The host, without brackets, and the port.
+
+    Raises:
+        OSError: with EINVAL, it is not an address.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65_535:
+        raise OSError(errno.EINVAL, f"{address!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def open_listeners(address: Address) -> list[socket.socket]:
+    """Bind and listen; the sockets do not block and close on exec.
+
+    Raises:
+        OSError: none of them, or one that should work, cannot be listened on.
+    """
+    host, port = split_address(address)
+    if host == "*":
+        return [_every_interface(port)]
+    opened: list[socket.socket] = []
+    absent: OSError | None = None
+    for family, sockaddr in _resolve(host, port):
+        try:
+            opened.append(_open(family, sockaddr, v6only=True))
+        except OSError as error:
+            if error.errno in _NOT_HERE:
+                absent = error
+                continue
+            for listener in opened:
+                listener.close()
+            raise
+    if not opened:
+        raise absent or OSError(errno.EADDRNOTAVAIL, f"{host} stands for no address")
+    return opened
+
+
+def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, SocketAddress]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise OSError(errno.EADDRNOTAVAIL, f"{host}: {error.strerror}") from error
+    pairs: list[tuple[socket.AddressFamily, SocketAddress]] = []
+    for family, _, _, _, sockaddr in found:
+        if family == socket.AF_INET:
+            pairs.append((family, (str(sockaddr[0]), port)))
+        elif family == socket.AF_INET6:
+            scope = int(sockaddr[3]) if len(sockaddr) == 4 else 0
+            pairs.append((family, (str(sockaddr[0]), port, 0, scope)))
+    return list(dict.fromkeys(pairs))
+
+
+def _every_interface(port: int) -> socket.socket:
+    try:
+        return _open(socket.AF_INET6, ("::", port), v6only=False)
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
+        return _open(socket.AF_INET, ("0.0.0.0", port), v6only=False)
+
+
+def _open(family: socket.AddressFamily, sockaddr: SocketAddress, *, v6only: bool) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6only))
+        listener.bind(sockaddr)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,131 @@
+"""Readiness and time: the epoll loop under the Distributor and the Monitor.
+
+A turn waits until a descriptor is ready or a timer is due, then calls the handlers of what is ready.  What was watched
+as ``last`` comes last, and only in a turn in which nothing else was ready: news of free seats is read before another
+client is let in.
+
+Descriptors are numbers that the kernel gives out again.  A handler is called only if it is still the one that was
+watching when the turn began, so that news of a closed descriptor never reaches its number's next owner.  And a
+descriptor must be forgotten *before* it is closed: epoll watches the open file, which may live on in a duplicate
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import select
+import time
+from collections.abc import Callable, Hashable
+from typing import Final, TypeAlias
+
+Handler: TypeAlias = Callable[[int], None]
+"""Is called with the epoll flags that came."""
+Alarm: TypeAlias = Callable[[], None]
+
+EVENTS_A_TURN: Final = 256
+
+
+class _Watch:
+    """Who watches a descriptor; a fresh object each time, so that two users of one number differ."""
+
+    __slots__ = ("handler", "last")
+
+    def __init__(self, handler: Handler, last: bool) -> None:
+        self.handler = handler
+        self.last = last
+
+
+class Loop:
+    """One thread's readiness loop, with timers by key."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """An empty loop; ``clock`` gives seconds."""
+        self._clock = clock
+        self._epoll = select.epoll()
+        self._watches: dict[int, _Watch] = {}
+        self._deadlines: dict[Hashable, tuple[float, Alarm]] = {}
+        self._entries: dict[Hashable, float] = {}
+        self._heap: list[tuple[float, int, Hashable]] = []
+        self._serial = itertools.count()
+
+    # ------------------------------------------------ descriptors
+
+    def watch(self, fd: int, flags: int, handler: Handler, *, last: bool = False) -> None:
+        """Call the handler whenever one of the epoll flags comes, until `forget`."""
+        self._epoll.register(fd, flags)
+        self._watches[fd] = _Watch(handler, last)
+
+    def change(self, fd: int, flags: int) -> None:
+        """Watch for other flags; 0 for none but error and hang-up."""
+        self._epoll.modify(fd, flags)
+
+    def forget(self, fd: int) -> None:
+        """Watch the descriptor no more; nothing happens where it was not watched."""
+        if self._watches.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def watches(self, fd: int) -> bool:
+        """Whether the descriptor is watched."""
+        return fd in self._watches
+
+    # ------------------------------------------------ timers
+
+    def set_timer(self, key: Hashable, seconds: float, alarm: Alarm) -> None:
+        """Call the alarm once, so many seconds from now; a timer of the same key that runs is replaced."""
+        deadline = self._clock() + seconds
+        self._deadlines[key] = (deadline, alarm)
+        entry = self._entries.get(key)
+        if entry is None or deadline < entry:
+            self._push(key, deadline)
+
+    def cancel_timer(self, key: Hashable) -> None:
+        """Forget the timer; nothing happens where it does not run."""
+        self._deadlines.pop(key, None)
+
+    def _push(self, key: Hashable, when: float) -> None:
+        """A timer that is put off keeps its entry in the heap: it moves on when the entry comes up."""
+        self._entries[key] = when
+        heapq.heappush(self._heap, (when, next(self._serial), key))
+
+    def _ring(self) -> None:
+        """Call every alarm that is due now, not those which they set, nor those which they cancel."""
+        for key, found in self._due():
+            if self._deadlines.get(key) is found:
+                del self._deadlines[key]
+                found[1]()
+
+    def _due(self) -> list[tuple[Hashable, tuple[float, Alarm]]]:
+        """Take the entries that have come up; those that were put off go back."""
+        now, due = self._clock(), []
+        while self._heap and self._heap[0][0] <= now:
+            when, _, key = heapq.heappop(self._heap)
+            if self._entries.get(key) != when:
+                continue  # an earlier entry has taken its place
+            del self._entries[key]
+            found = self._deadlines.get(key)
+            if found is not None and found[0] > now:
+                self._push(key, found[0])
+            elif found is not None:
+                due.append((key, found))
+        return due
+
+    # ------------------------------------------------ turning
+
+    def turn(self, at_most: float = math.inf) -> None:
+        """Wait for readiness or a timer, at most so many seconds, and handle what has come."""
+        wait = at_most
+        if self._heap:
+            wait = min(wait, max(self._heap[0][0] - self._clock(), 0.0))
+        ready = self._epoll.poll(None if wait == math.inf else wait, EVENTS_A_TURN)
+        found = [(fd, flags, watch) for fd, flags in ready if (watch := self._watches.get(fd)) is not None]
+        urgent = [item for item in found if not item[2].last]
+        for fd, flags, watch in urgent or found:
+            if self._watches.get(fd) is watch:
+                watch.handler(flags)
+        self._ring()
+
+    def close(self) -> None:
+        """Let go of the epoll descriptor."""
+        self._epoll.close()

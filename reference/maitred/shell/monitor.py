@@ -1,0 +1,736 @@
+"""The Monitor's process: the pure Monitor driven by real processes.
+
+As in the Distributor everything here is mechanical: the end of a process, a message, a signal, a timer becomes an
+event; `maitred.core.monitor.step` says what follows; the effects are performed in their order.
+
+What this process holds for others: of each server the Distributor's ends of its control socket and of its dialogs, and
+the registry of its clients; of each class the listening sockets; and the connections of those who wait.  It never holds
+a *server's* end of anything: a hand-off could otherwise outlive the server that it was meant for.
+
+The Monitor never waits for a Distributor, since a Distributor may wait for the Monitor: what a Distributor does not
+take at once is queued here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias, get_args
+
+from maitred.config.model import Config, ServerClass
+from maitred.core import messages, wire
+from maitred.core import monitor as core
+from maitred.core.messages import Address, Client, Port, ServerId, ToDistributor, ToMonitor
+from maitred.core.monitor import ClassId, Complaint
+from maitred.core.timing import duration
+from maitred.core.transition import Rejected
+from maitred.shell import channel, kernel, report, status
+from maitred.shell.become import ServerSpec
+from maitred.shell.descendants import Family, Groups, reap_orphans
+from maitred.shell.distributor import CROWDED, READ, WRITE, DistributorSpec
+from maitred.shell.launch import Child, start_distributor, start_server
+from maitred.shell.loop import Loop
+from maitred.shell.registry import Registry
+from maitred.shell.trace import Trace
+
+PACKETS_A_TURN: Final = 64
+LOOK_ROUND: Final = 2.0
+"""Seconds between looks at what announces itself to nobody: CPUs, and orphans that have died."""
+STATUS_PATIENCE: Final = 1.0
+"""Seconds that a Distributor is given to answer for the status."""
+LAST_WAIT: Final = 2.0
+"""Seconds that a Distributor which has nothing left to do is given to end."""
+KILL_AGAIN: Final = 0.01, 0.2
+"""Seconds until the first and between the last looks whether the killed are gone."""
+
+EXIT_CODES: Final[dict[Complaint | None, int]] = {None: 0, Complaint.CANNOT_LISTEN: 1, Complaint.GIVEN_UP: 3}
+Part: TypeAlias = "status.Json | None"
+"""What a Distributor says of itself for the status, if it says anything."""
+UNUSABLE: Final = 2
+"""The exit code where the configuration does not fit this machine."""
+
+
+@dataclass(slots=True)
+class _Server:
+    """One server's process, and what is kept of it."""
+
+    class_id: ClassId
+    server: ServerId
+    child: Child | None
+    """None where no process could be made."""
+    family: Family | None
+    control: channel.Socket
+    """The Distributor's end."""
+    registry: Registry
+    dialogs: dict[Port, int] = field(default_factory=dict)
+    """The Distributor's ends."""
+    ended: bool = False
+    """The main process has been reaped."""
+    look_again: float = KILL_AGAIN[0]
+
+
+@dataclass(slots=True)
+class _Distributor:
+    """One Distributor's process."""
+
+    class_id: ClassId
+    child: Child | None
+    channel: channel.Socket
+    status: socket.socket
+    outbox: deque[tuple[ToDistributor, tuple[int, ...]]] = field(default_factory=deque)
+    """What it has not taken yet, with descriptors of its own."""
+    answers: bytes = b""
+    asking: deque[Callable[[Part], None]] = field(default_factory=deque)
+
+
+class UnusableError(Exception):
+    """This machine cannot do what the configuration says; the text says what."""
+
+
+class Monitor:
+    """One Monitor at work."""
+
+    def __init__(self, config: Config) -> None:
+        """Prepare everything but the processes.
+
+        Raises:
+            UnusableError: something that is configured cannot be had.
+        """
+        self.config = config
+        self.loop = Loop()
+        self._cpus = _cpus_of(config)
+        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files[1], self._open_files[1]))
+        self._trace_fd = _open_trace(config)
+        self._trace = Trace(self._trace_fd, "monitor")
+        classes, weights = config.core()
+        self._trace.start(classes=classes, weights=weights)
+        self.state = core.initial(classes, weights)
+        self._pending: deque[core.Event] = deque()
+        self._busy = False
+        self._outcome: Rejected | None = None
+        self._servers: dict[ServerId, _Server] = {}
+        self._distributors: dict[ClassId, _Distributor] = {}
+        self._store: dict[tuple[ClassId, Client], int] = {}
+        self._listeners: dict[tuple[ClassId, Port, Address], tuple[int, ...]] = {}
+        self._ends: dict[ServerId, str] = {}
+        self._places: dict[tuple[ClassId, int], ServerId] = {}
+        self._announced = False
+        self._exit: int | None = None
+        self._groups = Groups.find()
+        kernel.become_subreaper()
+        self._signals = self._watch_signals()
+        try:
+            self._control = status.ControlServer(self.loop, config.control, self._answer)
+        except OSError as error:
+            raise UnusableError(f"the control socket {config.control} cannot be made: {error.strerror}") from error
+
+    def run(self) -> int:
+        """Start everything, look after it, and return the exit code once it has ended."""
+        self.loop.set_timer("look round", LOOK_ROUND, self._look_round)
+        self.handle(core.Started())
+        while self._exit is None:
+            self.loop.turn()
+        self._finish()
+        return self._exit
+
+    # ================================================================ events
+
+    def handle(self, event: core.Event) -> Rejected | None:
+        """Let the event happen with all that follows; within an effect: after that effect's event is done with."""
+        self._pending.append(event)
+        if self._busy:
+            return None
+        self._busy, declined = True, None
+        try:
+            while self._pending:
+                first = self._take(self._pending.popleft())
+                declined = declined or first
+        finally:
+            self._busy = False
+        return declined
+
+    def _take(self, event: core.Event) -> Rejected | None:
+        self._trace.event(event)
+        outcome = core.step(self.state, event)
+        if isinstance(outcome, Rejected):
+            self._trace.rejected(outcome.reason)
+            report.debug(f"monitor: {event}: {outcome.reason.value}")
+            return outcome
+        self.state = outcome.state
+        for effect in outcome.effects:
+            self._perform[type(effect)](self, effect)
+            self._trace.effect(effect)
+        return None
+
+    # ---------------------------------------------------------------- from Distributors
+
+    def _on_channel(self, distributor: _Distributor, flags: int) -> None:
+        if flags & WRITE:
+            self._flush(distributor)
+        for _ in range(PACKETS_A_TURN):
+            if not self._read(distributor):
+                return
+
+    def _read(self, distributor: _Distributor) -> bool:
+        """Read and heed one message; whether there may be more."""
+        if distributor.channel.fileno() < 0:
+            return False
+        try:
+            packet = channel.receive(distributor.channel)
+        except BlockingIOError:
+            return False
+        except wire.WireError as error:
+            report.say(f"the Distributor of {self._name(distributor.class_id)} sent no message: {error}")
+            return True
+        if packet is None:
+            self.loop.forget(distributor.channel.fileno())
+            self._expect_end(distributor)
+            return False
+        message = packet.message
+        if isinstance(message, get_args(ToMonitor)):
+            self._keep(distributor.class_id, message, packet.fds)
+            self._say_told(distributor.class_id, message)
+            self.handle(core.Told(distributor.class_id, message))
+            self._announce()
+        else:
+            _close_all(packet.fds)
+        return True
+
+    def _expect_end(self, distributor: _Distributor) -> None:
+        """A Distributor that has hung up can neither be told nor heard: it ends, or is ended."""
+        child = distributor.child
+        if child is not None and self._distributors.get(distributor.class_id) is distributor:
+            alarm = partial(kernel.send_signal, child.pidfd, signal.SIGKILL)
+            self.loop.set_timer(("hung up", distributor.class_id), LAST_WAIT, lambda: void(alarm()))
+
+    def _keep(self, class_id: ClassId, message: ToMonitor, fds: tuple[int, ...]) -> None:
+        """Keep the descriptors that came with the message."""
+        match message:
+            case messages.Store() if fds:
+                self._drop_stored(class_id, message.client)
+                self._store[class_id, message.client] = fds[0]
+                _close_all(fds[1:])
+            case messages.KeepDialog() if fds and message.server in self._servers:
+                dialogs = self._servers[message.server].dialogs
+                _close_all(filter(None, [dialogs.get(message.port)]))
+                dialogs[message.port] = fds[0]
+                _close_all(fds[1:])
+            case messages.KeepListener() if fds:
+                key = (class_id, message.port, message.address)
+                _close_all(self._listeners.get(key, ()))
+                self._listeners[key] = fds
+            case messages.Store() | messages.KeepDialog() | messages.KeepListener():
+                _close_all(fds)
+                report.say(f"out of descriptors: {type(message).__name__} of {self._name(class_id)} came without")
+            case _:
+                _close_all(fds)
+
+    def _on_distributor_end(self, distributor: _Distributor, flags: int) -> None:
+        """Hear all that it has said, then say that it has ended."""
+        child = distributor.child
+        assert child is not None, "its pidfd was watched"
+        code = child.exitcode()
+        if code is None:
+            return
+        self.loop.forget(child.pidfd)
+        while self._read(distributor):
+            pass
+        self.loop.cancel_timer(("hung up", distributor.class_id))  # which reading to the end may have set
+        name = self._name(distributor.class_id)
+        if code or self._phase_of(distributor.class_id) is not core.DistributorPhase.DONE:
+            report.say(f"the Distributor of {name} (pid {child.pid}) {report.how_ended(code)}")
+        self._release_distributor(distributor)
+        self.handle(core.DistributorExited(distributor.class_id))
+
+    def _phase_of(self, class_id: ClassId) -> core.DistributorPhase:
+        return self.state.classes[class_id].distributor.phase
+
+    def _release_distributor(self, distributor: _Distributor) -> None:
+        if self._distributors.get(distributor.class_id) is distributor:
+            del self._distributors[distributor.class_id]
+        for each in (distributor.channel, distributor.status):
+            if each.fileno() >= 0:
+                self.loop.forget(each.fileno())
+                each.close()
+        while distributor.outbox:
+            _close_all(distributor.outbox.popleft()[1])
+        while distributor.asking:
+            distributor.asking.popleft()(None)
+        if distributor.child is not None:
+            distributor.child.close()
+
+    # ---------------------------------------------------------------- from servers
+
+    def _on_server_end(self, server: _Server, flags: int) -> None:
+        child = server.child
+        assert child is not None, "its pidfd was watched"
+        code = child.exitcode()
+        if code is None:
+            return
+        self.loop.forget(child.pidfd)
+        server.ended = True
+        self._ends[server.server] = report.how_ended(code)
+        report.say(f"{self._title(server)} (pid {child.pid}) {report.how_ended(code)}")
+        self.handle(core.ServerExited(server.class_id, server.server))
+
+    def _kill_all(self, server: _Server) -> None:
+        """Kill what descends from the server, until nobody is left."""
+        left = server.family is not None and server.family.kill()
+        if left or not server.ended:
+            self.loop.set_timer(("kill", server.server), server.look_again, partial(self._kill_all, server))
+            server.look_again = min(server.look_again * 1.5, KILL_AGAIN[1])
+            return
+        self.handle(core.ServerGone(server.class_id, server.server))
+
+    # ---------------------------------------------------------------- from the machine and the operator
+
+    def _watch_signals(self) -> socket.socket:
+        """Signals wake the loop: their numbers are read as bytes."""
+        reader, writer = socket.socketpair()
+        for end in (reader, writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
+                signal.signal(number, _ignore)
+        self.loop.watch(reader.fileno(), READ, self._on_signals)
+        return reader
+
+    def _on_signals(self, flags: int) -> None:
+        try:
+            numbers = self._signals.recv(64)
+        except BlockingIOError:
+            return
+        for number in numbers:
+            self._stop(signal.Signals(number).name)
+
+    def _stop(self, why: str) -> Rejected | None:
+        if self.state.phase is core.Phase.RUNNING:
+            report.say(
+                f"{why}: stopping when the clients have left, at most {self.config.durations.grace:g} s; again: now"
+            )
+        else:
+            report.say(f"{why}: stopping now")
+        return self.handle(core.StopRequested())
+
+    def _look_round(self) -> None:
+        self.loop.set_timer("look round", LOOK_ROUND, self._look_round)
+        reap_orphans(frozenset(child.pid for child in self._children()))
+        try:
+            usable = _usable(self.config)
+        except UnusableError:
+            return
+        for i, element in enumerate(self.config.elements):
+            if bool(usable[i]) is not bool(self._cpus[i]):
+                up = bool(usable[i])
+                report.say(f"processing element {element.name}: its CPUs are {'back' if up else 'offline'}")
+                self.handle(core.ElementRestored(i) if up else core.ElementFailed(i))
+        self._cpus = usable
+
+    def _children(self) -> Iterable[Child]:
+        children = [server.child for server in self._servers.values()]
+        children += [distributor.child for distributor in self._distributors.values()]
+        return [child for child in children if child is not None]
+
+    # ================================================================ effects
+
+    def _start_server(self, effect: core.StartServer) -> None:
+        cls = self.config.classes[effect.class_id]
+        ours, theirs = channel.pair()
+        registry = Registry.create(cls.max_clients)
+        group = self._groups.make(f"maitred-{os.getpid()}-{effect.server}")
+        spec = self._server_spec(effect, cls, theirs.fileno(), registry.fd, group)
+        server = _Server(effect.class_id, effect.server, None, None, ours, registry)
+        self._servers[effect.server] = server
+        try:
+            server.child = start_server(spec)
+        except OSError as error:
+            report.say(f"{self._title(server)} cannot be started: {error.strerror}")
+            server.ended = True
+            self.handle(core.ServerExited(effect.class_id, effect.server))
+        else:
+            server.family = Family(server.child.pid, os.fstat(theirs.fileno()).st_ino, group)
+            self.loop.watch(server.child.pidfd, READ, partial(self._on_server_end, server))
+            self._say_started(effect, server)
+        finally:
+            theirs.close()
+
+    def _server_spec(
+        self, effect: core.StartServer, cls: ServerClass, control: int, registry: int, group: Path | None
+    ) -> ServerSpec:
+        logs = self.config.log_directory
+        return ServerSpec(
+            class_id=effect.class_id,
+            server=effect.server,
+            control=control,
+            registry=registry,
+            trace=self._trace_fd,
+            cpus=self._cpus[effect.element] or self.config.elements[effect.element].cpus,
+            open_files=self._open_files,
+            memory_limit=cls.memory_limit,
+            interpreter=cls.interpreter,
+            interpreter_options=cls.interpreter_options,
+            program=("-m" if cls.program.kind == "module" else "script", cls.program.name, *cls.program.args),
+            path=cls.path,
+            directory=cls.directory,
+            environment=cls.environment,
+            log=None if logs is None else os.fspath(logs / f"{cls.name}-{effect.place}.log"),
+            group=None if group is None else os.fspath(group),
+            fixed=cls.fixed,
+        )
+
+    def _start_distributor(self, effect: core.StartDistributor) -> None:
+        cls = self.config.classes[effect.class_id]
+        ours, theirs = channel.pair()
+        our_status, their_status = socket.socketpair()
+        our_status.setblocking(False)
+        kept = tuple(
+            (port, address, fds) for (of, port, address), fds in self._listeners.items() if of == effect.class_id
+        )
+        spec = DistributorSpec(
+            class_id=effect.class_id,
+            name=cls.name,
+            incarnation=effect.incarnation,
+            dynamic=cls.dynamic,
+            waiting_limit=cls.waiting_limit,
+            listeners=effect.listeners,
+            fixed=cls.fixed,
+            durations=self.config.durations,
+            cpus=self._cpus[effect.element] or self.config.elements[effect.element].cpus,
+            channel=theirs.fileno(),
+            status=their_status.fileno(),
+            trace=self._trace_fd,
+            kept=kept,
+        )
+        distributor = _Distributor(effect.class_id, None, ours, our_status)
+        self._distributors[effect.class_id] = distributor
+        try:
+            child = distributor.child = start_distributor(spec)
+        except OSError as error:
+            report.say(f"the Distributor of {cls.name} cannot be started: {error.strerror}")
+            self._release_distributor(distributor)
+            self.handle(core.DistributorExited(effect.class_id))
+        else:
+            self.loop.watch(child.pidfd, READ, partial(self._on_distributor_end, distributor))
+            self.loop.watch(ours.fileno(), READ, partial(self._on_channel, distributor))
+            self.loop.watch(our_status.fileno(), READ, partial(self._on_answer, distributor))
+            element = self.config.elements[effect.element].name
+            again = f"restarted, incarnation {effect.incarnation}" if effect.incarnation > 1 else "started"
+            report.say(f"the Distributor of {cls.name} (pid {child.pid}, on {element}) {again}")
+        finally:
+            theirs.close()
+            their_status.close()
+
+    def _tell(self, effect: core.TellDistributor) -> None:
+        distributor = self._distributors.get(effect.class_id)
+        if distributor is None:
+            return  # it could not be started: its successor is told everything
+        fds = tuple(os.dup(fd) for fd in self._fds_for(effect.class_id, effect.message))
+        distributor.outbox.append((effect.message, fds))
+        self._flush(distributor)
+
+    def _fds_for(self, class_id: ClassId, message: ToDistributor) -> tuple[int, ...]:
+        """What is kept and goes along with the message."""
+        match message:
+            case messages.Adopt():
+                server = self._servers[message.server]
+                dialogs = (server.dialogs[port] for port in message.dialogs)
+                return server.control.fileno(), server.registry.fd, *dialogs
+            case messages.Restore():
+                stored = self._store.get((class_id, message.client))
+                return () if stored is None else (stored,)
+            case _:
+                return ()
+
+    def _flush(self, distributor: _Distributor) -> None:
+        """Send what the Distributor takes; the rest when it has room."""
+        while distributor.outbox:
+            message, fds = distributor.outbox[0]
+            try:
+                channel.send(distributor.channel, message, fds)
+            except OSError as error:
+                if error.errno in CROWDED:
+                    self._flush_later(distributor)
+                    return
+                # else it has died, and its end is about to be heard of
+            distributor.outbox.popleft()
+            _close_all(fds)
+        if self.loop.watches(distributor.channel.fileno()):
+            self.loop.change(distributor.channel.fileno(), READ)
+
+    def _flush_later(self, distributor: _Distributor) -> None:
+        """By the clock: the socket may have room while the kernel lacks something else."""
+        key = ("flush", distributor.class_id)
+        self.loop.set_timer(key, 0.01, lambda: self._flush(distributor) if distributor.channel.fileno() >= 0 else None)
+
+    def _terminate(self, effect: core.Terminate) -> None:
+        server = self._servers.get(effect.server)
+        if server is not None and server.child is not None and not server.ended:
+            kernel.send_signal(server.child.pidfd, signal.SIGTERM)
+
+    def _kill(self, effect: core.Kill) -> None:
+        server = self._servers.get(effect.server)
+        if server is not None:
+            self._kill_all(server)
+
+    def _kill_distributor(self, effect: core.KillDistributor) -> None:
+        distributor = self._distributors.get(effect.class_id)
+        if distributor is not None and distributor.child is not None:
+            kernel.send_signal(distributor.child.pidfd, signal.SIGKILL)
+
+    def _drop_duplicate(self, effect: core.DropDuplicate) -> None:
+        self._drop_stored(effect.class_id, effect.client)
+
+    def _drop_stored(self, class_id: ClassId, client: Client) -> None:
+        fd = self._store.pop((class_id, client), None)
+        if fd is not None:
+            os.close(fd)
+
+    def _shut_down_stored(self, effect: core.ShutDownStored) -> None:
+        fd = self._store.pop((effect.class_id, effect.client), None)
+        if fd is not None:
+            with socket.socket(fileno=fd) as connection:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError as error:
+                    report.debug(f"{effect.client}: {error}")
+
+    def _drop_server(self, effect: core.DropServer) -> None:
+        server = self._servers.pop(effect.server, None)
+        if server is None:
+            return
+        server.control.close()
+        server.registry.close()
+        _close_all(server.dialogs.values())
+        if server.child is not None:
+            server.child.close()
+        if server.family is not None:
+            server.family.close()
+
+    def _drop_listener(self, effect: core.DropListener) -> None:
+        for key in [key for key in self._listeners if key[:2] == (effect.class_id, effect.port)]:
+            _close_all(self._listeners.pop(key))
+
+    def _set_timer(self, effect: core.SetTimer) -> None:
+        seconds = duration(self.config.durations, effect.timer)
+        if isinstance(effect.timer, core.RestartServer | core.RestartDistributor) and seconds >= 1:
+            what = "a server" if isinstance(effect.timer, core.RestartServer) else "the Distributor"
+            report.say(f"{what} of {self._name(effect.timer.class_id)} is restarted in {seconds:.1f} s")
+        fired = core.Fired(effect.timer)
+        self.loop.set_timer(effect.timer, seconds, lambda: void(self.handle(fired)))
+
+    def _report(self, effect: core.Report) -> None:
+        name, what = self._name(effect.class_id), effect.complaint.value
+        addresses = [address for _, address in self.state.classes[effect.class_id].listeners]
+        if effect.complaint is Complaint.NOT_LISTENING and addresses:
+            what += f" on {', '.join(addresses)}"
+        report.say(f"server {effect.server} of {name}: {what}" if effect.server else f"{name}: {what}")
+
+    def _end(self, effect: core.Exit) -> None:
+        self._exit = EXIT_CODES.get(effect.failure, 1)
+
+    _perform: Final[dict[type[Any], Callable[[Monitor, Any], None]]] = {  # Any: each takes its own effect
+        core.StartServer: _start_server,
+        core.StartDistributor: _start_distributor,
+        core.TellDistributor: _tell,
+        core.Terminate: _terminate,
+        core.Kill: _kill,
+        core.KillDistributor: _kill_distributor,
+        core.DropDuplicate: _drop_duplicate,
+        core.ShutDownStored: _shut_down_stored,
+        core.DropServer: _drop_server,
+        core.DropListener: _drop_listener,
+        core.SetTimer: _set_timer,
+        core.Report: _report,
+        core.Exit: _end,
+    }
+
+    def _finish(self) -> None:
+        """Everything has ended: wait for the last Distributors, and leave nothing behind."""
+        self._control.close()
+        deadline = time.monotonic() + LAST_WAIT
+        while self._distributors and time.monotonic() < deadline:
+            self.loop.turn(0.05)
+        for distributor in list(self._distributors.values()):
+            if distributor.child is not None:
+                kernel.send_signal(distributor.child.pidfd, signal.SIGKILL)
+        while self._distributors:
+            self.loop.turn(0.05)
+        reap_orphans(frozenset())
+        report.say("stopped")
+
+    # ================================================================ status
+
+    def _answer(self, request: status.Json, reply: status.Reply) -> None:
+        match request:
+            case {"request": "status", **rest} if not rest:
+                self._answer_status(reply)
+            case {"request": "stop", **rest} if not rest:
+                declined = self._stop("asked to stop")
+                reply({"ok": True} if declined is None else {"error": declined.reason.value})
+            case {"request": "element", "name": str(name), "up": bool(up), **rest} if not rest:
+                self._answer_element(name, up, reply)
+            case _:
+                reply({"error": 'unknown request; known: "status", "stop", "element" with "name" and "up"'})
+
+    def _answer_element(self, name: str, up: bool, reply: status.Reply) -> None:
+        names = [element.name for element in self.config.elements]
+        if name not in names:
+            reply({"error": f"no processing element is named {name!r}; there are: {', '.join(names)}"})
+            return
+        report.say(f"processing element {name}: taken for {'restored' if up else 'failed'}, as asked")
+        element = names.index(name)
+        declined = self.handle(core.ElementRestored(element) if up else core.ElementFailed(element))
+        reply({"ok": True} if declined is None else {"error": declined.reason.value})
+
+    def _answer_status(self, reply: status.Reply) -> None:
+        """Ask every Distributor, and answer when all have, or when they have had their time."""
+        parts: dict[ClassId, Part] = {}
+        wanted = set(self._distributors)
+        key = ("status", id(reply), time.monotonic())
+
+        def finish() -> None:
+            self.loop.cancel_timer(key)
+            pids = {server.server: server.child.pid for server in self._servers.values() if server.child}
+            running = {i: each.child.pid for i, each in self._distributors.items() if each.child}
+            reply(status.build(self.config, self.state, pids, running, parts))
+
+        def heard(class_id: ClassId, part: Part) -> None:
+            parts[class_id] = part
+            if parts.keys() >= wanted:
+                finish()
+
+        if not wanted:
+            finish()
+            return
+        self.loop.set_timer(key, STATUS_PATIENCE, finish)
+        for class_id, distributor in list(self._distributors.items()):
+            distributor.asking.append(partial(heard, class_id))
+            try:
+                distributor.status.send(b"?\n")
+            except OSError as error:
+                report.debug(f"the Distributor of {self._name(class_id)} cannot be asked: {error}")
+
+    def _on_answer(self, distributor: _Distributor, flags: int) -> None:
+        try:
+            piece = distributor.status.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        if not piece:
+            self.loop.forget(distributor.status.fileno())
+        *lines, distributor.answers = (distributor.answers + piece).split(b"\n")
+        for line in lines:
+            if distributor.asking:
+                distributor.asking.popleft()(json.loads(line))
+
+    # ================================================================ log
+
+    def _name(self, class_id: ClassId) -> str:
+        return self.config.classes[class_id].name
+
+    def _title(self, server: _Server) -> str:
+        return f"server {server.server} of {self._name(server.class_id)}"
+
+    def _say_started(self, effect: core.StartServer, server: _Server) -> None:
+        assert server.child is not None, "it has been started"
+        cls = self.config.classes[effect.class_id]
+        kind = "dynamic, " if effect.place >= cls.static else ""
+        where = f"(pid {server.child.pid}, {kind}on {self.config.elements[effect.element].name})"
+        before = self._places.get((effect.class_id, effect.place))
+        self._places[effect.class_id, effect.place] = effect.server
+        why = f", in the place of server {before}, which {self._ends.pop(before, 'ended')}" if before else ""
+        report.say(f"{self._title(server)} {where} started{why}")
+
+    def _say_told(self, class_id: ClassId, message: ToMonitor) -> None:
+        name = self._name(class_id)
+        match message:
+            case messages.ListenFailed():
+                report.say(f"{name}: cannot listen on {message.address}: {os.strerror(message.errno)}")
+            case messages.Unresponsive():
+                patience = self.config.durations.hand_off_timeout
+                report.say(f"server {message.server} of {name} has not taken a client for {patience:g} s: killed")
+            case messages.ServerReady() if self._announced:
+                report.say(f"server {message.server} of {name} is ready on port {message.port}")
+            case _:
+                pass
+
+    def _announce(self) -> None:
+        """Say once that all is up."""
+        if self._announced or self.state.phase is not core.Phase.RUNNING:
+            return
+        rows = []
+        for class_id, cls in self.state.classes.items():
+            ready = [place for place in cls.places.values() if place.phase is core.PlacePhase.READY]
+            if len(ready) < cls.config.static or not all(cls.listeners.values()):
+                return
+            rows.append((self._name(class_id), len(ready), [address for _, address in cls.listeners]))
+        self._announced = True
+        report.say(report.ready_line(rows))
+
+
+# ==================================================================== small helpers
+
+
+def void(_: object) -> None:
+    """Let a result go where a callback must not have one."""
+
+
+def _ignore(number: int, frame: object) -> None:
+    """The signal has been written to the wake-up descriptor: that is what handles it."""
+
+
+def _close_all(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _usable(config: Config) -> tuple[tuple[int, ...], ...]:
+    """Of each processing element, the CPUs that are there, online and allowed to us."""
+    there = kernel.online_cpus() & os.sched_getaffinity(0)
+    return tuple(tuple(sorted(there.intersection(element.cpus))) for element in config.elements)
+
+
+def _cpus_of(config: Config) -> tuple[tuple[int, ...], ...]:
+    usable = _usable(config)
+    for element, cpus in zip(config.elements, usable, strict=True):
+        if not cpus:
+            here = ", ".join(map(str, sorted(kernel.online_cpus() & os.sched_getaffinity(0))))
+            raise UnusableError(f"processing element {element.name}: none of its CPUs is here; there are: {here}")
+    return usable
+
+
+def _open_trace(config: Config) -> int | None:
+    if config.trace is None:
+        return None
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(config.trace, flags, 0o600)
+    except OSError as error:
+        raise UnusableError(f"the trace {config.trace} cannot be written: {error.strerror}") from error
+
+
+def run(config: Config) -> int:
+    """Run the instance until it is stopped; the exit code.
+
+    0: it was asked to stop; 1: an address could not be listened on; 2: the configuration does not fit this machine;
+    3: a server class was given up, since none of its servers ever became ready.
+    """
+    try:
+        monitor = Monitor(config)
+    except UnusableError as error:
+        print(f"maitred: {error}", file=sys.stderr)
+        return UNUSABLE
+    return monitor.run()

@@ -1,0 +1,719 @@
+"""The customised socket class: `socket.socket`, whose listeners on a server class's ports are dialogs.
+
+A program calls `bind` on a TCP socket.  If the port is one of its server class, the dialog takes the place of the
+socket under the very same descriptor, there and then: some programs register it with epoll before they call `listen`,
+and whatever polls it is woken by a hand-off.  From then on the object is a `VirtualListener`, whose `accept` takes the
+next client from the dialog.  All other sockets, clients' connections among them, do what they always did.
+
+Rules
+-----
+1.  A listener is known by its descriptor's inode, so it is recognised however it comes: wrapped by ``ssl``, by `dup`,
+    by `socket.fromfd`, by number.
+2.  A second family on the same port (``[::]`` beside ``0.0.0.0``) gets a *twin*, which is never ready: all clients of
+    the port come through the first.
+3.  A duplicate of the original TCP socket answers `getsockopt` and `setsockopt`; `getsockname` says what the program
+    bound.  The options that a real listener bequeaths to its connections are set on them.
+4.  To `recv` and `getpeername` a listener is not connected (``ssl`` asks); `shutdown` ends the listening and leaves
+    the dialog alone.
+5.  `accept` returns one connection, or says that it would block.
+6.  A closing is claimed by number before it happens, since the number may be used again at once.
+
+Workers that a program forks inherit all this.  Those that it starts with an exec do not: this module would have to be
+installed in them too (a ``sitecustomize`` on their path could), and the descriptors handed on.
+"""
+
+from __future__ import annotations
+
+import _posixsubprocess
+import _socket
+import _thread
+import atexit
+import operator
+import os
+import select
+import socket
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterable
+from errno import EADDRINUSE, EAGAIN, EINVAL, ENOTCONN, EPIPE
+from typing import Any, Final, NoReturn, TypeAlias
+
+from maitred.core.messages import Address, Client, Port
+from maitred.shell.diag import SocketAddress
+from maitred.shell.endpoint import Endpoint
+from maitred.shell.tracking import Connection, Tracker
+
+Passed: TypeAlias = Any  # Any: an argument or result of a real method, passed on as it is
+
+BIND_YOURSELF: Final = -1
+"""In a `BindReply`: the port is none of the server class's."""
+SO_COOKIE: Final = 57
+_SLICE: Final = 0.5
+"""Seconds after which a blocked accept looks whether its listener has been shut down."""
+_LINGER: Final = 8
+_BEQUEATHED: Final = (
+    (_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 0),
+    (_socket.SOL_SOCKET, _socket.SO_OOBINLINE, 0),
+    (_socket.SOL_SOCKET, _socket.SO_LINGER, _LINGER),
+    (_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 0),
+    (_socket.IPPROTO_TCP, _socket.TCP_KEEPIDLE, 0),
+    (_socket.IPPROTO_TCP, _socket.TCP_KEEPINTVL, 0),
+    (_socket.IPPROTO_TCP, _socket.TCP_KEEPCNT, 0),
+    (_socket.IPPROTO_TCP, _socket.TCP_USER_TIMEOUT, 0),
+)
+"""Level, option, and size where the value is no number."""
+
+_dup: Final = os.dup
+_dup2: Final = os.dup2
+_close: Final = os.close
+_closerange: Final = os.closerange
+_exit: Final = os._exit
+_init: Final = socket.socket.__init__
+_bind: Final = socket.socket.bind
+_real_accept: Final[Passed] = socket.socket._accept  # type: ignore[attr-defined]  # of the C type, not in typeshed
+_real_close: Final[Passed] = socket.socket._real_close  # type: ignore[attr-defined]  # CPython's own, not in typeshed
+_finalise: Final[Passed] = _socket.socket.__del__  # type: ignore[attr-defined]  # it is there, typeshed does not say so
+_sendmsg: Final = _socket.socket.sendmsg
+_fileno: Final = _socket.socket.fileno
+
+
+# ================================================================ what stands in
+
+
+class Listening:
+    """What a program has bound to a port of the server class: one TCP socket, as it sees it."""
+
+    def __init__(self, port: Port, name: SocketAddress, original: _socket.socket, twin: bool) -> None:
+        self.port: Final = port
+        self.name: Final = name
+        """As `getsockname` is to say."""
+        self.original: Final = original
+        """A duplicate of the TCP socket that the program made."""
+        self.twin = twin
+        """Never ready: another listener of this process takes the port's clients."""
+        self.fds: set[int] = set()
+        """The descriptors that lead here; closed when there are none."""
+        self.listened = False
+        self.inherited = False
+        """Other processes have it too."""
+        self.bequest: tuple[tuple[int, int, int | bytes], ...] = ()
+        """The options that connections inherit, where they are not the default."""
+
+    @property
+    def family(self) -> int:
+        return self.original.family
+
+    @property
+    def host(self) -> str:
+        return str(self.name[0])
+
+    def option(self, number: int, level: int = _socket.SOL_SOCKET) -> int:
+        return self.original.getsockopt(level, number)
+
+    def note_bequest(self) -> None:
+        """Compare with a socket that nobody has touched."""
+        plain = _socket.socket(self.family, _socket.SOCK_STREAM)
+        try:
+            self.bequest = tuple(
+                (level, number, value)
+                for level, number, size in _BEQUEATHED
+                if (value := _option(self.original, level, number, size)) != _option(plain, level, number, size)
+            )
+        finally:
+            plain.close()
+
+
+def _option(sock: _socket.socket, level: int, number: int, size: int) -> int | bytes:
+    return sock.getsockopt(level, number, size) if size else sock.getsockopt(level, number)
+
+
+class VirtualListener(socket.socket):
+    """A listener whose descriptor is a dialog.  Objects become this, they are not made so."""
+
+    __slots__ = ()
+
+    # Where the object is closed, the real method says so; hence each first looks whether it stands for anything.
+
+    def bind(self, address: Passed, /) -> None:
+        if _here().of(self) is None:
+            return _bind(self, address)
+        raise _error(EINVAL)
+
+    def listen(self, *backlog: Passed) -> None:
+        listening = _here().of(self)
+        if listening is None:
+            return super().listen(*backlog)
+        for number in backlog:
+            operator.index(number)  # the real one complains in these words
+        return _here().listen(listening)
+
+    def _accept(self) -> Passed:
+        listening = _here().of(self)
+        if listening is None:
+            return _real_accept(self)
+        return _here().accept(listening, self.gettimeout())
+
+    def getsockname(self) -> Passed:
+        listening = _here().of(self)
+        return super().getsockname() if listening is None else listening.name
+
+    def getpeername(self) -> Passed:
+        if _here().of(self) is None:
+            return super().getpeername()
+        raise _error(ENOTCONN)
+
+    def getsockopt(self, *args: Passed) -> Passed:
+        listening = _here().of(self)
+        if listening is None:
+            return super().getsockopt(*args)
+        if args == (_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+            return int(listening.listened)
+        return listening.original.getsockopt(*args)
+
+    def setsockopt(self, *args: Passed) -> None:
+        listening = _here().of(self)
+        if listening is None:
+            return super().setsockopt(*args)
+        listening.original.setsockopt(*args)
+        return listening.note_bequest()
+
+    def shutdown(self, how: int, /) -> None:
+        listening = _here().of(self)
+        if listening is None:
+            return super().shutdown(how)
+        if not listening.listened:
+            raise _error(ENOTCONN)
+        if how in (_socket.SHUT_RD, _socket.SHUT_RDWR):
+            _here().stop(listening)
+        return None
+
+    def dup(self) -> VirtualListener:
+        fd = _here().duplicate(self.fileno())
+        other = type(self)(self.family, self.type, self.proto, fileno=fd)
+        other.settimeout(self.gettimeout())
+        return other
+
+
+def _unconnected(name: str, number: int) -> Callable[..., Passed]:
+    """A method of sockets that a listener does not have."""
+    real = getattr(_socket.socket, name)
+
+    def method(self: VirtualListener, *args: Passed, **kwargs: Passed) -> Passed:
+        if _here().of(self) is None:
+            return real(self, *args, **kwargs)
+        raise _error(number)
+
+    method.__name__ = name
+    return method
+
+
+for _name in ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into"):
+    setattr(VirtualListener, _name, _unconnected(_name, ENOTCONN))
+for _name in ("send", "sendall", "sendto", "sendmsg"):
+    setattr(VirtualListener, _name, _unconnected(_name, EPIPE))
+VirtualListener.__module__ = socket.socket.__module__
+VirtualListener.__name__ = VirtualListener.__qualname__ = socket.socket.__name__
+
+_classes: Final[dict[type[socket.socket], type[socket.socket]]] = {
+    socket.socket: VirtualListener,
+    VirtualListener: VirtualListener,
+}
+
+
+def _listener_class(base: type[socket.socket]) -> type[socket.socket]:
+    """The class between a program's own class of sockets (`ssl.SSLSocket`) and `socket.socket`."""
+    if base not in _classes:
+        body = {"__slots__": (), "__module__": base.__module__, "__qualname__": base.__qualname__}
+        metaclass: Passed = type(base)
+        made: type[socket.socket] = metaclass(base.__name__, (base, VirtualListener), body)
+        _classes[base] = made
+        _classes[made] = made
+    return _classes[base]
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+# ================================================================ the stand-in of this process
+
+
+class StandIn:
+    """All listeners and clients' connections of this process."""
+
+    def __init__(self, endpoint: Endpoint, main: int, reports: Callable[[], bool], private: set[int]) -> None:
+        """Stand in.
+
+        Args:
+            endpoint: of this process.
+            main: the process id of the server's main process.
+            reports: whether a bind in this process is reported to the Distributor.
+            private: descriptors of ours, which a program that closes everything is to spare.
+        """
+        self.endpoint: Final = endpoint
+        self.tracker: Final = Tracker(endpoint.let_go)
+        self.by_fd: Final[dict[int, Listening]] = {}
+        self._main: Final = main
+        self._reports: Final = reports
+        self._private: Final = private
+        self._by_inode: Final[dict[int, Listening]] = {}
+        self._starting = 0
+        """The thread that is starting another program, whose fork is but the prelude to an exec."""
+
+    def of(self, sock: socket.socket) -> Listening | None:
+        """What the object stands for; None where it is closed."""
+        return self.by_fd.get(_fileno(sock))
+
+    # ---------------------------------------------------------------- bind
+
+    def bind(self, sock: socket.socket, address: Passed) -> None:
+        """`socket.bind`.
+
+        Raises:
+            OSError: as the real one; or what kept the Distributor from binding the port.
+        """
+        port = _port_of(sock, address) if self._reports() else 0
+        if not port:
+            return _bind(sock, address)
+        name, text = _resolve(sock, address)
+        v6only = _v6only(sock)
+        others = [listening for listening in self._open() if listening.port == port]
+        shared = [other for other in others if _overlap(other, sock.family, str(name[0]), v6only)]
+        if any(not _may_share(other, sock) for other in shared):
+            raise _error(EADDRINUSE)
+        number = self.endpoint.request_bind(port, text)
+        if number == BIND_YOURSELF:
+            return _bind(sock, address)
+        if number:
+            raise _error(number)
+        return self._replace(sock, port, name, twin=not shared and any(not other.twin for other in others))
+
+    def _open(self) -> list[Listening]:
+        return list(dict.fromkeys(self.by_fd.values()))
+
+    def _replace(self, sock: socket.socket, port: Port, name: SocketAddress, twin: bool) -> None:
+        """Put the dialog, or the twin, in the place of the socket."""
+        fd = sock.fileno()
+        blocking, inheritable = os.get_blocking(fd), os.get_inheritable(fd)
+        original = _socket.socket(sock.family, _socket.SOCK_STREAM, sock.proto, _dup(fd))
+        listening = Listening(port, name, original, twin)
+        source = _never_ready() if twin else self.endpoint.dialogs[port]
+        _dup2(source.fileno(), fd, inheritable)
+        if twin:
+            source.close()
+        os.set_blocking(fd, blocking)
+        self._know(fd, listening)
+        sock.__class__ = _listener_class(type(sock))
+
+    def _know(self, fd: int, listening: Listening) -> None:
+        listening.fds.add(fd)
+        self.by_fd[fd] = listening
+        self._by_inode[os.fstat(fd).st_ino] = listening
+
+    # ---------------------------------------------------------------- listen, accept, shutdown
+
+    def listen(self, listening: Listening) -> None:
+        """`socket.listen`."""
+        listening.listened = True
+        listening.note_bequest()
+        if not listening.twin:
+            self.endpoint.listen(listening.port)
+
+    def accept(self, listening: Listening, timeout: float | None) -> tuple[int, SocketAddress]:
+        """`socket._accept`: a descriptor and the address of its peer.
+
+        Raises:
+            BlockingIOError: no client is there, and the timeout is 0.
+            TimeoutError: none has come in time.
+            OSError: with EINVAL, the program does not listen.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            if not listening.listened:
+                raise _error(EINVAL)
+            if self.tracker.handed_on:
+                self.tracker.look_again()
+            if listening.fds and not listening.twin:
+                taken = self.endpoint.take(listening.port)
+                if taken is not None:
+                    seated = self._seat(listening, *taken)
+                    if seated is not None:
+                        return seated
+                    continue
+                self._look_for_the_end(listening)
+            if timeout == 0:
+                raise BlockingIOError(EAGAIN, os.strerror(EAGAIN))
+            self._wait(listening, deadline)
+
+    def _wait(self, listening: Listening, deadline: float | None) -> None:
+        """Until something has come, or for a while."""
+        left = _SLICE if deadline is None else min(deadline - time.monotonic(), _SLICE)
+        if left <= 0:
+            raise TimeoutError("timed out")
+        poll = select.poll()
+        dialog = self.endpoint.dialogs.get(listening.port)
+        if dialog is not None and listening.fds and not listening.twin:
+            poll.register(dialog.fileno(), select.POLLIN)
+        poll.poll(left * 1000 + 1)
+
+    def _seat(self, listening: Listening, fd: int, client: Client) -> tuple[int, SocketAddress] | None:
+        """Make the connection such as a real accept gives; None where the client has reset it."""
+        peek = _socket.socket(_socket.AF_INET6, _socket.SOCK_STREAM, 0, fd)  # whose addresses fit IPv4's too
+        try:
+            local, remote = peek.getsockname(), peek.getpeername()
+            for option in listening.bequest:
+                peek.setsockopt(*option)
+            if not isinstance(remote, tuple):
+                raise _error(ENOTCONN)
+        except OSError:
+            peek.detach()
+            _close(fd)
+            self.endpoint.let_go(client)
+            return None
+        peek.detach()
+        if not os.get_blocking(fd):
+            os.set_blocking(fd, True)
+        family = int(_socket.AF_INET if len(remote) == 2 else _socket.AF_INET6)
+        self.tracker.add(fd, Connection(client, family, local, remote))
+        return fd, _as_seen_by(listening.family, remote)
+
+    def _look_for_the_end(self, listening: Listening) -> None:
+        """A dialog that has ended is readable for ever: put the twin in its place, or the program would spin."""
+        if listening.port in self.endpoint.dialogs:
+            return
+        listening.twin = True
+        for fd in listening.fds:
+            twin = _never_ready()
+            _dup2(twin.fileno(), fd, os.get_inheritable(fd))
+            twin.close()
+            self._know(fd, listening)
+
+    def stop(self, listening: Listening) -> None:
+        """`socket.shutdown`."""
+        listening.listened = False
+        self._leave(listening)
+
+    def _leave(self, listening: Listening) -> None:
+        """Where no other socket of this process takes the port's clients, it does not listen there any more."""
+        if listening.twin:
+            return
+        port = listening.port
+        if not any(o.listened and not o.twin for o in self._open() if o.port == port and o is not listening):
+            self.endpoint.close(port, shared=listening.inherited)
+
+    # ---------------------------------------------------------------- descriptors that come and go
+
+    def adopt(self, sock: socket.socket, family: int, fd: int) -> None:
+        """An object was made for a descriptor that existed: find out whether that is one of ours."""
+        connection = self.tracker.by_fd.get(fd)
+        if connection is not None and connection.fresh:
+            connection.fresh = False
+            if family != connection.family:
+                _init(sock, connection.family, _socket.SOCK_STREAM, 0, fd)
+            return
+        listening = self._recognise(fd)
+        if listening is not None:
+            if family != listening.family:
+                _init(sock, listening.family, _socket.SOCK_STREAM, listening.original.proto, fd)
+            sock.__class__ = _listener_class(type(sock))
+        elif self.tracker.by_fd:
+            self.tracker.recognise(fd, _cookie_of(sock))
+
+    def _recognise(self, fd: int) -> Listening | None:
+        try:
+            listening = self._by_inode.get(os.fstat(fd).st_ino) if self._by_inode else None
+        except OSError:
+            return None
+        known = self.by_fd.get(fd)
+        if known is not None and known is not listening and (listening is None or listening.port != known.port):
+            self.closed(self.claim(fd), fd)  # closed out of sight, and the number given to another
+            known = None
+        if listening is not None and known is None:
+            self._know(fd, listening)
+        return known or listening
+
+    def duplicate(self, fd: int) -> int:
+        """`os.dup`, `socket.dup`."""
+        other = _dup(fd)
+        self._same(fd, other)
+        return other
+
+    def duplicate_onto(self, fd: int, other: int, inheritable: bool) -> int:
+        """`os.dup2`."""
+        if fd == other:
+            return _dup2(fd, other, inheritable)
+        claimed = self.claim(other)
+        try:
+            return _dup2(fd, other, inheritable)
+        finally:
+            self._same(fd, other)
+            self.closed(claimed, other)
+
+    def _same(self, fd: int, other: int) -> None:
+        connection, listening = self.tracker.by_fd.get(fd), self.by_fd.get(fd)
+        if connection is not None:
+            self.tracker.add(other, connection)
+        elif listening is not None:
+            self._know(other, listening)
+
+    def claim(self, fd: int) -> Connection | Listening | None:
+        """What the descriptor, which is about to be closed, is to us; from now on the number means nothing."""
+        return self.tracker.claim(fd) or self.by_fd.pop(fd, None)
+
+    def closed(self, claimed: Connection | Listening | None, fd: int) -> None:
+        """The descriptor has been closed.  (At the interpreter's end the kernel does the rest.)"""
+        if claimed is None or sys.is_finalizing():
+            return
+        if isinstance(claimed, Connection):
+            self.tracker.closed(claimed)
+            return
+        claimed.fds.discard(fd)
+        if not claimed.fds:
+            for inode in [inode for inode, listening in self._by_inode.items() if listening is claimed]:
+                del self._by_inode[inode]
+            claimed.original.close()
+            if claimed.listened:
+                self._leave(claimed)
+
+    def close_range(self, low: int, high: int) -> None:
+        """`os.closerange`, which spares what is ours: a program that closes all it inherited does not mean that."""
+        spared = {dialog.fileno() for dialog in self.endpoint.dialogs.values()} | self._private
+        spared |= {listening.original.fileno() for listening in self._open()}
+        for fd in sorted(fd for fd in spared if low <= fd < high):
+            self._close_range(low, fd)
+            low = fd + 1
+        self._close_range(low, high)
+
+    def _close_range(self, low: int, high: int) -> None:
+        ours = [fd for fd in (*self.tracker.by_fd, *self.by_fd) if low <= fd < high]
+        claimed = [(self.claim(fd), fd) for fd in ours]
+        _closerange(low, high)
+        for what, fd in claimed:
+            self.closed(what, fd)
+
+    # ---------------------------------------------------------------- connections handed on
+
+    def passes(self, fds: Iterable[int]) -> None:
+        """The program hands these descriptors to somebody whom we cannot see."""
+        for fd in fds:
+            connection = self.tracker.by_fd.get(fd)
+            if connection is not None:
+                connection.passed = True
+
+    def start_program(
+        self, start: Callable[..., Passed], args: tuple[Passed, ...], kwargs: dict[str, Passed]
+    ) -> Passed:
+        """Whatever starts another program with what it may inherit."""
+        parts = [part for arg in args for part in (arg if isinstance(arg, (tuple, list)) else (arg,))]
+        named = {part for part in parts if isinstance(part, int)}
+        self.passes(fd for fd in list(self.tracker.by_fd) if fd in named or kwargs or os.get_inheritable(fd))
+        self._starting = _thread.get_ident()
+        try:
+            return start(*args, **kwargs)
+        finally:
+            self._starting = 0
+
+    # ---------------------------------------------------------------- fork and the end
+
+    def before_fork(self) -> None:
+        """What the child will have too is known to be shared."""
+        for listening in self._open():
+            listening.inherited = True
+        self.endpoint.before_fork(() if self._starting == _thread.get_ident() else self.tracker.clients())
+
+    def after_fork_in_child(self) -> None:
+        """Go on as a process of the same server; or as one that only has the time until its exec."""
+        self.endpoint.after_fork_in_child()
+        if self._starting == _thread.get_ident():
+            self.by_fd.clear()
+            self.tracker.by_fd.clear()
+        self.tracker.after_fork_in_child()
+
+    def end_child(self) -> None:
+        """A process that the server has forked is about to end.  (The end of the main process is the server's.)"""
+        if os.getpid() != self._main:
+            self.endpoint.leave()
+            self.tracker.close_all()
+
+
+def _port_of(sock: socket.socket, address: Passed) -> Port:
+    """The port, where this is a bind that may concern the server class; else 0."""
+    if sock.type != _socket.SOCK_STREAM or sock.family not in (_socket.AF_INET, _socket.AF_INET6):
+        return 0
+    if sock.proto not in (0, _socket.IPPROTO_TCP) or not isinstance(address, tuple) or len(address) < 2:
+        return 0
+    port = address[1]
+    if not isinstance(port, int) or not 0 < port < 65_536 or _socket.socket.getsockname(sock)[1]:
+        return 0
+    return int(port)
+
+
+def _resolve(sock: socket.socket, address: Passed) -> tuple[SocketAddress, Address]:
+    """The address as the kernel would name it, and as the protocol writes it.
+
+    Raises:
+        OSError: it cannot be bound on this machine, or cannot be resolved.
+    """
+    probe = _socket.socket(sock.family, _socket.SOCK_STREAM)
+    try:
+        probe.bind((address[0], 0, *address[2:]))
+        host, _, *rest = probe.getsockname()
+    finally:
+        probe.close()
+    port = int(address[1])
+    if sock.family == _socket.AF_INET:
+        text = f"{host}:{port}"
+    elif host == "::" and not _v6only(sock):
+        text = f"*:{port}"
+    else:
+        text = f"[{host}]:{port}"
+    return (host, port, *rest), text
+
+
+def _v6only(sock: _socket.socket) -> bool:
+    if sock.family != _socket.AF_INET6:
+        return False
+    return bool(_socket.socket.getsockopt(sock, _socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY))
+
+
+def _overlap(other: Listening, family: int, host: str, v6only: bool) -> bool:
+    """Whether the kernel would see two binds of one port in each other's way."""
+    if other.family == family:
+        return host == other.host or {host, other.host} & {"0.0.0.0", "::"} != set()
+    six, only = (host, v6only) if family == _socket.AF_INET6 else (other.host, _v6only(other.original))
+    return six == "::" and not only
+
+
+def _may_share(other: Listening, sock: socket.socket) -> bool:
+    """Whether both sides have asked for it."""
+
+    def both(number: int) -> bool:
+        return bool(other.option(number) and sock.getsockopt(_socket.SOL_SOCKET, number))
+
+    return both(_socket.SO_REUSEPORT) or (both(_socket.SO_REUSEADDR) and not other.listened)
+
+
+def _never_ready() -> _socket.socket:
+    """A socket that nobody can send anything to."""
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+
+
+def _as_seen_by(family: int, remote: SocketAddress) -> SocketAddress:
+    """The peer's address in the listener's family, as far as it has one there."""
+    if family == _socket.AF_INET and len(remote) == 4 and remote[0].startswith("::ffff:"):
+        return (remote[0].removeprefix("::ffff:"), remote[1])
+    if family == _socket.AF_INET6 and len(remote) == 2:
+        return (f"::ffff:{remote[0]}", remote[1], 0, 0)
+    return remote
+
+
+def _cookie_of(sock: socket.socket) -> int:
+    try:
+        cookie = _socket.socket.getsockopt(sock, _socket.SOL_SOCKET, SO_COOKIE, 8)
+    except OSError:
+        return 0
+    return int.from_bytes(cookie, sys.byteorder)
+
+
+def _rights(ancillary: Iterable[Passed]) -> Iterable[int]:
+    """The descriptors in ancillary data."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+            payload = bytes(data)
+            yield from array("i", payload[: len(payload) // 4 * 4])
+
+
+# ================================================================ installing it
+
+_installed: StandIn | None = None
+
+
+def _here() -> StandIn:
+    assert _installed is not None, "an object becomes a VirtualListener by the stand-in only"
+    return _installed
+
+
+def install(standin: StandIn) -> None:
+    """Customise `socket.socket`, and what of `os` makes and closes descriptors.  Before the program is imported."""
+    global _installed
+    _installed = standin
+    connections, listeners = standin.tracker.by_fd, standin.by_fd
+
+    def __init__(
+        self: socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+    ) -> None:
+        _init(self, family, type, proto, fileno)
+        if fileno is not None and (connections or listeners):
+            standin.adopt(self, family, fileno)
+
+    def bind(self: socket.socket, address: Passed, /) -> None:
+        standin.bind(self, address)
+
+    def real_close(self: socket.socket, _ss: Passed = None) -> None:
+        fd = _fileno(self)
+        claimed = standin.claim(fd)
+        try:
+            _real_close(self)
+        finally:
+            standin.closed(claimed, fd)
+
+    def __del__(self: socket.socket) -> None:
+        fd = _fileno(self)
+        claimed = standin.claim(fd)
+        _finalise(self)
+        standin.closed(claimed, fd)
+
+    def sendmsg(self: socket.socket, buffers: Passed, ancdata: Passed = (), *args: Passed) -> int:
+        if ancdata and connections:
+            ancdata = list(ancdata)
+            standin.passes(_rights(ancdata))
+        return _sendmsg(self, buffers, ancdata, *args)
+
+    methods = {"__init__": __init__, "bind": bind, "_real_close": real_close, "__del__": __del__, "sendmsg": sendmsg}
+    for name, method in methods.items():
+        setattr(socket.socket, name, method)
+    _install_in_os(standin)
+
+
+def _install_in_os(standin: StandIn) -> None:
+    def close(fd: int) -> None:
+        claimed = standin.claim(fd)
+        try:
+            _close(fd)
+        finally:
+            standin.closed(claimed, fd)
+
+    def dup(fd: int, /) -> int:
+        return standin.duplicate(fd)
+
+    def dup2(fd: int, fd2: int, inheritable: bool = True) -> int:
+        return standin.duplicate_onto(fd, fd2, inheritable)
+
+    def closerange(fd_low: int, fd_high: int, /) -> None:
+        standin.close_range(fd_low, fd_high)
+
+    def _exit_(status: int) -> NoReturn:
+        try:
+            standin.end_child()
+        finally:
+            _exit(status)
+
+    def starter(real: Callable[..., Passed]) -> Callable[..., Passed]:
+        def start(*args: Passed, **kwargs: Passed) -> Passed:
+            return standin.start_program(real, args, kwargs)
+
+        return start
+
+    replaced = {"close": close, "dup": dup, "dup2": dup2, "closerange": closerange, "_exit": _exit_}
+    for name, function in replaced.items():
+        setattr(os, name, function)
+    for module, name in ((_posixsubprocess, "fork_exec"), (os, "posix_spawn"), (os, "posix_spawnp")):
+        setattr(module, name, starter(getattr(module, name)))
+    setattr(socket, "close", close)  # noqa: B010  # the module's own function for numbers; not in typeshed
+    os.register_at_fork(
+        before=standin.before_fork,
+        after_in_parent=standin.endpoint.after_fork_in_parent,
+        after_in_child=standin.after_fork_in_child,
+    )
+    atexit.register(standin.end_child)

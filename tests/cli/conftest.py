@@ -1,0 +1,124 @@
+import contextlib
+import json
+import socket
+import threading
+
+import pytest
+
+from maitred.cli import main
+from maitred.config import place
+
+STATUS = {
+    "version": 1,
+    "name": "personnel",
+    "monitor": {"pid": 100, "phase": "running"},
+    "elements": [{"name": "cpu0", "cpus": [0], "weight": 1, "up": True, "processes": 3}],
+    "classes": [
+        {
+            "name": "employee_svc",
+            "distributor": {"pid": 101, "phase": "operating", "incarnation": 2, "element": "cpu0"},
+            "ports": [{"port": 4049, "address": "*:4049", "listening": True, "accepting": True, "waiting": 1}],
+            "waiting": 1,
+            "waiting_limit": 1024,
+            "waiting_list": [{"port": 4049, "arrival": 17, "since": 1.0e9}],
+            "servers": [
+                {
+                    "id": 1,
+                    "place": 0,
+                    "pid": 102,
+                    "kind": "static",
+                    "state": "full",
+                    "clients": 2,
+                    "max_clients": 2,
+                    "element": "cpu0",
+                    "outstanding": 16,
+                    "dialogs": [{"port": 4049, "phase": "ready", "owed": False}],
+                    "deaths": 0,
+                },
+                {
+                    "id": 2,
+                    "place": 1,
+                    "pid": None,
+                    "kind": "static",
+                    "state": "down",
+                    "clients": None,
+                    "max_clients": 2,
+                    "element": None,
+                },
+            ],
+        },
+        {
+            "name": "manager_svc",
+            "distributor": None,
+            "ports": [],
+            "waiting": None,
+            "waiting_list": None,
+            "servers": [],
+        },
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path, monkeypatch):
+    """A run-time directory of the test's own: no instance of the machine's user is seen or disturbed."""
+    directory = tmp_path / "own"
+    monkeypatch.setattr(place, "candidates", lambda: [directory])
+    return directory
+
+
+@pytest.fixture
+def instance(own_directory):
+    """Start something that listens where a Monitor would, answers in a given way, and keeps what it was asked."""
+    listeners, threads = [], []
+
+    def start(reply, name="personnel"):
+        own_directory.mkdir(mode=0o700, exist_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(own_directory / f"{name}.sock"))
+        listener.listen()
+        listeners.append(listener)
+        asked = []
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    request = connection.makefile("rb").readline()
+                    if not request:
+                        continue  # the probe that asks whether anybody listens
+                    asked.append(json.loads(request))
+                    content = reply if isinstance(reply, bytes) else json.dumps(reply).encode() + b"\n"
+                    with contextlib.suppress(OSError):  # whoever asked may have left
+                        connection.sendall(content)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        threads.append(thread)
+        return asked
+
+    yield start
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+    for thread in threads:
+        thread.join(5)
+
+
+@pytest.fixture
+def maitred(capsys):
+    """Run the command in this process: its exit code, and what it wrote."""
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:  # argparse's way to leave
+            code = end.code
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    return run

@@ -1,0 +1,288 @@
+"""`maitred status`, `element` and `stop` against something that answers as a Monitor does, or as one does not."""
+
+import copy
+import json
+import os
+import socket
+import sys
+import threading
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from tests.cli.conftest import STATUS
+
+from maitred.cli import control, status
+from maitred.config.error import ConfigError
+
+
+def test_the_tables_show_servers_ports_and_who_waits(maitred, instance, monkeypatch):
+    asked = instance(STATUS)
+
+    monkeypatch.setattr(status.time, "time", lambda: 1.0e9 + 1.25)
+
+    code, out, err = maitred("status")
+
+    assert (code, err) == (0, "")
+    assert asked == [{"request": "status"}]
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "personnel: Monitor 100, running" in lines
+    assert "Server class employee_svc: Distributor 101, operating, incarnation 2" in lines
+    assert "4049 *:4049 yes yes 1" in lines
+    assert "1 102 static full 2 of 2 16 4049 ready cpu0" in lines
+    assert "2 - static down - of 2 - - -" in lines
+    assert "Waiting list: 1 of at most 1024" in lines
+    assert "17 4049 1.2 s" in lines
+    assert "Server class manager_svc: its Distributor is down" in lines
+    assert "Waiting list: -" in lines
+    assert "cpu0 yes 0 1 3" in lines
+
+
+def test_json_is_printed_as_it_came(maitred, instance):
+    written = json.dumps(STATUS, indent=None, separators=(",", ":")).encode()
+    instance(written + b"\n")
+
+    code, out, _ = maitred("status", "--json")
+
+    assert code == 0
+    assert out.encode() == written + b"\n"
+
+
+def test_a_long_waiting_list_is_cut(maitred, instance):
+    long = copy.deepcopy(STATUS)
+    long["classes"][0]["waiting_list"] = [{"port": 4049, "arrival": n} for n in range(1000)]
+    instance(long)
+
+    code, out, _ = maitred("status")
+
+    assert code == 0
+    assert "... and 980 more" in out
+    assert len(out.splitlines()) < 80
+
+
+def test_no_terminal_codes_reach_a_file(maitred, instance):
+    hostile = copy.deepcopy(STATUS)
+    hostile["classes"][0]["name"] = "[red]x[/red][/nonsense]"  # rich's markup is no markup here
+    instance(hostile)
+
+    code, out, _ = maitred("status")
+
+    assert code == 0
+    assert "[red]x[/red][/nonsense]" in out
+    assert "\x1b" not in out
+
+
+def test_nothing_is_running(maitred, own_directory):
+    code, out, err = maitred("status")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"maitred: no instance of yours is running (looked in {own_directory}); for another one, say --control PATH\n"
+    )
+
+
+def test_several_are_running(maitred, instance, own_directory):
+    first = instance(STATUS, "first")
+    instance(STATUS, "second")
+
+    code, _, err = maitred("status")
+
+    assert code == 2
+    assert "2 instances are running" in err
+    for name in ("first", "second"):
+        assert f"{name}: --control {own_directory / name}.sock" in err
+    assert first == []  # nobody was asked
+
+    assert maitred("status", "--control", own_directory / "first.sock")[0] == 0
+    assert len(first) == 1
+
+
+@pytest.mark.parametrize("command", [("status",), ("stop",), ("element", "cpu0", "down")])
+@pytest.mark.parametrize(
+    ("reply", "complaint"),
+    [
+        (b"", "closed without an answer"),
+        (b"\n", "closed without an answer"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the answer is not JSON"),
+        (b"\xff\xfe\n", "the answer is not JSON"),
+        (b"[" * 100_000, "the answer is not JSON"),
+        (b"[]\n", "the answer is not a JSON object"),
+        ({"error": "no element is named 'cpu0'"}, "maitred: no element is named 'cpu0'"),
+    ],
+    ids=["empty", "line", "http", "bytes", "deep", "list", "error"],
+)
+def test_another_answer_than_expected(maitred, instance, command, reply, complaint):
+    instance(reply)
+
+    code, out, err = maitred(*command)
+
+    assert (code, out) == (1, "")
+    assert complaint in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"version": 2}, "version 2 is not 1: another maitred runs there"),
+        ({"version": None}, "version None is not 1"),
+        ({"monitor": 3}, "status.monitor should be an object"),
+        ({"classes": {}}, "status.classes should be a list"),
+        ({"classes": [{}]}, "status.classes[0] has no 'name'"),
+        ({"classes": [STATUS["classes"][0] | {"servers": [{}]}]}, "status.classes[0].servers[0] has no 'state'"),
+    ],
+)
+def test_a_status_that_is_none(maitred, instance, change, complaint):
+    instance(STATUS | change)
+
+    code, out, err = maitred("status")
+
+    assert (code, out) == (1, "")
+    assert complaint in err
+
+
+def test_nobody_who_listens_but_does_not_answer_is_waited_for_forever(own_directory, monkeypatch, maitred):
+    own_directory.mkdir(mode=0o700)
+    path = own_directory / "deaf.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(control.ControlError, match=r"no answer within 0.1 s"):
+            control.ask(path, {"request": "status"}, patience=0.1)
+
+
+def test_nobody_who_answers_too_slowly_either(instance, own_directory):
+    """Each byte comes in time, the line does not: it is the whole exchange that is bounded."""
+    near, far = socket.socketpair()
+    with near, far:
+        far.sendall(b"{")
+        with pytest.raises(TimeoutError):
+            control._line(near, deadline=0.0)
+
+
+def test_an_answer_that_a_reset_overtakes_is_read(tmp_path):
+    """The Monitor sends strangers away without reading what they ask: the kernel then resets the connection."""
+    path = tmp_path / "x.sock"
+
+    def refuse(listener):
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1)  # the rest of the request stays unread
+            connection.sendall(b'{"error": "this instance belongs to another user"}\n')
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=refuse, args=[listener])
+        thread.start()
+        with pytest.raises(control.ControlError, match="this instance belongs to another user"):
+            control.ask(path, {"request": "status"})
+        thread.join()
+
+
+def test_a_socket_that_is_not_there_or_not_ours(tmp_path, maitred):
+    (tmp_path / "file").touch()
+    for path, complaint in [
+        (tmp_path / "nowhere.sock", "no instance is running there"),
+        (tmp_path / "file", "no instance is running there"),
+        (tmp_path / ("x" * 200), "too long"),
+        (tmp_path / "file" / "x", "not a control socket"),
+    ]:
+        code, _, err = maitred("status", "--control", path)
+        assert code == 1
+        assert complaint in err
+    assert "permission denied: only its owner and root may ask" in control._why(PermissionError(13, "x"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can try to be somebody else")
+def test_somebody_else_is_denied(instance, own_directory, maitred):
+    asked = instance(STATUS)
+    os.chmod(own_directory / "personnel.sock", 0o600)
+
+    os.seteuid(65534)
+    try:
+        code, _, err = maitred("status", "--control", own_directory / "personnel.sock")
+    finally:
+        os.seteuid(0)
+
+    assert code == 1
+    assert "permission denied" in err
+    assert asked == []
+
+
+def test_an_element_is_taken_down_and_up(maitred, instance):
+    asked = instance({})
+
+    assert maitred("element", "cpu0", "down") == (0, "", "")
+    assert maitred("element", "cpu0", "up") == (0, "", "")
+
+    assert asked == [
+        {"request": "element", "name": "cpu0", "up": False},
+        {"request": "element", "name": "cpu0", "up": True},
+    ]
+
+
+def test_an_instance_is_stopped(maitred, instance):
+    asked = instance({})
+    assert maitred("stop") == (0, "", "")
+    assert asked == [{"request": "stop"}]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("element",), ("element", "cpu0"), ("element", "cpu0", "sideways"), ("status", "x")]
+)
+def test_a_wrong_command_line_is_2(maitred, arguments):
+    code, _, err = maitred(*arguments)
+    assert code == 2
+    assert "usage: maitred " in err
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["pid", "name"]), inner, max_size=2),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_document_breaks_the_tables(data):
+    """Some field, anywhere, is something else or missing."""
+    document = copy.deepcopy(STATUS)
+    target = document
+    while True:
+        keys = list(target) if isinstance(target, dict) else list(range(len(target)))
+        key = data.draw(st.sampled_from(keys))
+        if isinstance(target[key], (dict, list)) and target[key] and data.draw(st.booleans()):
+            target = target[key]
+        elif data.draw(st.booleans()):
+            target[key] = data.draw(JSON)
+            break
+        else:
+            del target[key]
+            break
+    try:
+        status.show(document, Console(file=open(os.devnull, "w"), highlight=False))  # noqa: SIM115 (ends with us)
+    except status.Malformed:
+        return
+
+
+def test_find_prefers_what_was_said(instance):
+    instance(STATUS, "a")
+    instance(STATUS, "b")
+    assert str(control.find("/x")) == "/x"
+    with pytest.raises(ConfigError):
+        control.find(None)
+
+
+def test_a_reader_that_leaves_early_is_no_traceback(instance, own_directory):
+    """`maitred status | head -0`, in a process of its own."""
+    import subprocess
+
+    instance(STATUS)
+    program = (
+        "import os, sys; from maitred.cli import main; r, w = os.pipe(); os.close(r); os.dup2(w, 1);"
+        f"sys.exit(main(['status', '--control', {str(own_directory / 'personnel.sock')!r}]))"
+    )
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    assert outcome.returncode == 1
+    assert outcome.stderr == ""

@@ -1,0 +1,113 @@
+"""The options of `maitred run`, made into a configuration."""
+
+import dataclasses
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from maitred.cli.run import OPTIONS
+from maitred.config.error import ConfigError
+from maitred.config.model import Program
+from maitred.config.options import Options, configure, made_up_name
+from maitred.core import monitor
+from maitred.core.timing import Durations
+
+JSON = Program("module", "json", ("--bind", "x"))
+
+
+def test_one_class_with_what_was_asked_for(tmp_path, own_directory):
+    single = {
+        "static": "3",
+        "dynamic": "4",
+        "max-clients": "5",
+        "waiting-limit": "6",
+        "queue-timeout": "0.5",
+        "grace": "1",
+        "name": "demo",
+        "trace": str(tmp_path / "t"),
+    }
+    config = configure(Options(JSON, ["8000", "[::1]:81"], single))
+    cls = config.classes[0]
+
+    assert (cls.static, cls.dynamic, cls.max_clients, cls.waiting_limit) == (3, 4, 5, 6)
+    assert cls.listeners == ((8000, "*:8000"), (81, "[::1]:81")) and cls.fixed
+    assert cls.program == JSON
+    assert config.durations == dataclasses.replace(Durations(), queue_timeout=0.5, grace=1.0)
+    assert (config.name, config.control) == ("demo", own_directory / "demo.sock")
+    assert config.trace == tmp_path / "t"
+    assert monitor.initial(*config.core()).phase is monitor.Phase.NEW
+
+
+def test_without_b_the_first_bind_decides():
+    cls = configure(Options(JSON)).classes[0]
+    assert cls.listeners == () and not cls.fixed
+
+
+def test_a_script_keeps_its_name_as_python_would(tmp_path, monkeypatch):
+    (tmp_path / "app.py").touch()
+    monkeypatch.chdir(tmp_path)
+    config = configure(Options(Program("script", "app.py", ())))
+    assert config.classes[0].program.name == "app.py"
+    assert config.name == "app"
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        (Program("module", "http.server", ()), "http.server"),
+        (Program("script", "/a/b/my app!.py", ()), "my-app-"),
+        (Program("script", "/", ()), "program"),
+        (Program("script", "..", ()), os.path.basename(os.path.dirname(os.getcwd())) or "program"),
+        (Program("script", "x" * 100, ()), "x" * 64),
+    ],
+)
+def test_a_name_is_made_up(program, name):
+    assert made_up_name(program) == name
+
+
+@pytest.mark.parametrize(
+    ("bind", "single", "complaint"),
+    [
+        (["8000", ":8000"], {}, r"^-b: \*:8000 is given twice"),
+        (["8000", "127.0.0.1:8000"], {}, r"^-b: \*:8000 and 127.0.0.1:8000 collide"),
+        (["x"], {}, r"^-b: 'x' will not do"),
+        ([], {"static": "0"}, "^--static: 0 will not do"),
+        ([], {"static": "many"}, "^--static: 'many' will not do"),
+        ([], {"max-clients": "1e3"}, "^--max-clients: 1000.0 will not do"),
+        ([], {"queue-timeout": "0"}, "^--queue-timeout: 0 will not do: should be a number of seconds from 0.1"),
+        ([], {"backoff-cap": "0.05"}, r"^--backoff-first \(0.1\) is longer than --backoff-cap \(0.05\)"),
+        ([], {"name": "a/b"}, "^--name: 'a/b' will not do"),
+        ([], {"trace": "/no/where/x"}, "^--trace: /no/where/x cannot be made: there is no directory /no/where"),
+        ([], {"control": "/no/where/x"}, "^--control: "),
+        ([], {"control": ""}, "^--control: "),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_option(bind, single, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        configure(Options(JSON, bind, single))
+
+
+@pytest.mark.parametrize("name", ["-", "no such file.py", "/", "", "x" * 5000, "a\0b"])
+def test_a_script_that_is_not_there(name):
+    with pytest.raises(ConfigError):
+        configure(Options(Program("script", name, ())))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    bind=st.lists(st.text(max_size=8) | st.sampled_from(["1", "x:2", "[::]:3"]), max_size=3),
+    single=st.dictionaries(
+        st.sampled_from([option.name for option in OPTIONS if option.name not in ("control", "trace", "config")]),
+        st.text(max_size=6) | st.integers().map(str) | st.floats().map(str),
+        max_size=4,
+    ),
+    name=st.sampled_from(["json", "os.path", "", ".", "a..b", "__main__", "é", "no_such_thing"]),
+)
+def test_no_options_raise_anything_but_config_error(bind, single, name):
+    try:
+        config = configure(Options(Program("module", name, ()), bind, single))
+    except ConfigError:
+        return
+    monitor.initial(*config.core())

@@ -1,0 +1,363 @@
+"""A configuration file: what it means where it is right, and what is said where it is not."""
+
+import dataclasses
+import os
+import sys
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from maitred.config import checks, keys, place, toml_file
+from maitred.config.error import ConfigError
+from maitred.config.model import Program
+from maitred.core import monitor
+from maitred.core.timing import Durations
+
+CPU = checks.available_cpus()[0]
+
+FIG_13 = """
+[[class]]
+name = "employee_svc"
+module = "http.server"
+args = ["4049"]
+listen = 4049
+
+[[class]]
+name = "manager_svc"
+script = "manager.py"
+listen = ["127.0.0.1:6157", "[::1]:6157"]
+"""
+
+EVERYTHING = f"""
+name = "personnel"
+log_directory = "logs"
+control = "x.sock"
+trace = "x.trace"
+
+[durations]
+queue_timeout = 1
+hand_off_timeout = 2.5
+create_delay = 0
+delete_delay = 3
+rest = 0.2
+accept_retry = 0.3
+audit_period = 4
+backoff_first = 0.5
+backoff_cap = 6
+stable_after = 7
+start_warning = 8
+grace = 9
+kill_delay = 11
+
+[[element]]
+name = "left"
+cpus = [{CPU}]
+weight = 3
+
+[[element]]
+name = "right"
+cpus = "{CPU}"
+
+[[class]]
+name = "employee_svc"
+script = "manager.py"
+args = ["--verbose", ""]
+listen = "4049"
+static = 2
+dynamic = 3
+max_clients = 10
+waiting_limit = 20
+elements = ["right"]
+interpreter = "{sys.executable}"
+interpreter_options = ["-X", "utf8"]
+path = ["lib"]
+directory = "logs"
+environment = {{ LANG = "C.UTF-8" }}
+memory_limit = "512M"
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Write a file and read it."""
+    (tmp_path / "manager.py").touch()
+    (tmp_path / "logs").mkdir()
+
+    def write_and_load(text, **options):
+        path = tmp_path / "personnel.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return toml_file.load(str(path), **options)
+
+    return write_and_load
+
+
+def test_figure_13_is_two_classes_with_a_port_each(load, tmp_path, own_directory):
+    config = load(FIG_13)
+
+    employee, manager = config.classes
+    assert employee.program == Program("module", "http.server", ("4049",))
+    assert employee.listeners == ((4049, "*:4049"),) and employee.fixed
+    assert manager.program == Program("script", str(tmp_path / "manager.py"), ())
+    assert manager.listeners == ((6157, "127.0.0.1:6157"), (6157, "[::1]:6157"))
+    assert config.name == "personnel"
+    assert config.control == own_directory / "personnel.sock"
+    assert own_directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_defaults_are_those_of_the_documentation(load):
+    config = load(FIG_13)
+    cls = config.classes[0]
+
+    cpus = checks.available_cpus()
+    assert (cls.static, cls.dynamic, cls.max_clients, cls.waiting_limit) == (len(cpus), 0, 64, 1024)
+    assert [element.cpus for element in config.elements] == [(cpu,) for cpu in cpus]
+    assert cls.elements == tuple(f"cpu{cpu}" for cpu in cpus)
+    assert cls.interpreter == sys.executable
+    assert config.durations == Durations()
+    assert (config.trace, config.log_directory, cls.directory, cls.memory_limit) == (None, None, None, None)
+
+
+def test_every_key_arrives(load, tmp_path):
+    config = load(EVERYTHING)
+    cls = config.classes[0]
+
+    assert config.name == "personnel"
+    assert config.log_directory == tmp_path / "logs"
+    assert config.control == tmp_path / "x.sock"
+    assert config.trace == tmp_path / "x.trace"
+    assert dataclasses.astuple(config.durations) == (1, 2.5, 0, 3, 0.2, 0.3, 4, 0.5, 6, 7, 8, 9, 11)
+    assert [dataclasses.astuple(element) for element in config.elements] == [("left", (CPU,), 3), ("right", (CPU,), 1)]
+    assert dataclasses.astuple(cls) == (
+        "employee_svc",
+        ("script", str(tmp_path / "manager.py"), ("--verbose", "")),
+        ((4049, "*:4049"),),
+        True,
+        2,
+        3,
+        10,
+        20,
+        ("right",),
+        sys.executable,
+        ("-X", "utf8"),
+        (str(tmp_path / "lib"),),
+        str(tmp_path / "logs"),
+        (("LANG", "C.UTF-8"),),
+        512 << 20,
+    )
+
+
+def test_the_example_has_every_key():
+    """So that the test above is what it says."""
+    for key in (*keys.TOP, *keys.ELEMENT, *keys.CLASS, *keys.DURATIONS):
+        assert key.name in EVERYTHING or key.name == "module"
+    assert keys.names(keys.DURATIONS) == tuple(field.name for field in dataclasses.fields(Durations))
+
+
+def test_the_monitors_machine_takes_it(load):
+    classes, weights = load(EVERYTHING).core()
+
+    assert weights == (3, 1)
+    assert classes == (monitor.ClassConfig(2, 3, 10, 20, (1,), ((4049, "*:4049"),), True),)
+    assert monitor.initial(classes, weights).phase is monitor.Phase.NEW
+
+
+def test_the_command_line_wins_for_control_and_trace(load, tmp_path):
+    config = load(EVERYTHING, control=str(tmp_path / "other.sock"), trace=str(tmp_path / "other.trace"))
+
+    assert config.control == tmp_path / "other.sock"
+    assert config.trace == tmp_path / "other.trace"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("x = [", "personnel.toml:1:6: "),
+        ("a = 1\nb = = 2", "personnel.toml:2:5: "),
+        ("a = 1\na = 2", "personnel.toml:2:6: "),
+        (b"a = '\xff'", "personnel.toml:1: not UTF-8"),
+        (f"a = {'9' * 5000}", "personnel.toml: "),
+        (f"a = {'[' * 100_000}", "personnel.toml: nested too deeply"),
+        (b"#" * ((1 << 20) + 1), "larger than 1 MiB"),
+    ],
+)
+def test_a_file_that_is_not_toml(load, text, complaint):
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+CLASS = "[[class]]\nname = 'a'\nmodule = 'json'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "class: is missing: say under a line [[class]]"),
+        ("class = 3", "class: 3 will not do: should be tables, each under a line [[class]]"),
+        ("naem = 'x'\n" + CLASS, "naem: unknown key; did you mean 'name'?"),
+        ("xyzzy = 1\n" + CLASS, "xyzzy: unknown key; known are name, log_directory"),
+        ("name = '../x'\n" + CLASS, "name: '../x' will not do: should be a name"),
+        ("log_directory = 'nowhere'\n" + CLASS, "/nowhere is not a directory"),
+        ("trace = 'nowhere/x'\n" + CLASS, "trace: "),
+        ("trace = 'logs'\n" + CLASS, "/logs is a directory; name a file"),
+        (f"control = '{'x' * 200}'\n" + CLASS, "a socket's path has 1 to 107"),
+        ("control = 'manager.py'\n" + CLASS, "is not a socket; it is left alone"),
+        ("durations = 3\n" + CLASS, "durations: 3 will not do"),
+        ("durations.grcae = 3\n" + CLASS, "durations.grcae: unknown key; did you mean 'grace'?"),
+        ("durations.grace = -1\n" + CLASS, "durations.grace: -1 will not do: should be a number of seconds from 0"),
+        ("durations.grace = nan\n" + CLASS, "durations.grace: nan will not do"),
+        ("durations.grace = inf\n" + CLASS, "durations.grace: inf will not do"),
+        ("durations.grace = true\n" + CLASS, "durations.grace: True will not do"),
+        ("durations.rest = 0\n" + CLASS, "durations.rest: 0 will not do: should be a number of seconds from 0.01"),
+        ("durations.backoff_first = 31\n" + CLASS, "durations: backoff_first (31) is longer than backoff_cap (30)"),
+        ("[[element]]\ncpus = [0]\n" + CLASS, "element[0].name: is missing"),
+        ("[[element]]\nname = 'e'\n" + CLASS, "element[0].cpus: is missing"),
+        ("[[element]]\nname = 'e'\ncpus = [60000]\n" + CLASS, "element[0].cpus: CPU 60000 is not there"),
+        ("[[element]]\nname = 'e'\ncpus = '60000-60002'\n" + CLASS, "CPUs 60000-60002 are not there"),
+        (f"[[element]]\nname = 'e'\ncpus = {CPU}\nweight = 0\n" + CLASS, "element[0].weight: 0 will not do"),
+        (2 * f"[[element]]\nname = 'e'\ncpus = {CPU}\n" + CLASS, "element[1].name: 'e' is the name of element[0]"),
+        ("[[class]]\nname = 'a'", "class[0]: say what to run: either module or script"),
+        (CLASS + "script = 'manager.py'", "class[0]: say what to run: either module or script"),
+        (CLASS + CLASS, "class[1].name: 'a' is the name of class[0] already"),
+        (
+            CLASS + "listen = 80\n" + CLASS.replace("'a'", "'b'") + "listen = ['127.0.0.1:80']",
+            "collides with *:80 of class[0]",
+        ),
+        (CLASS + "listen = 99999", "class[0].listen: 99999 will not do: should be [HOST:]PORT"),
+        (CLASS + "listen = ['80', 'x:y']", "class[0].listen: item 1: 'x:y' will not do"),
+        (CLASS + "static = 0", "class[0].static: 0 will not do: should be a whole number from 1 to 4096"),
+        (CLASS + "static = '2'", "class[0].static: '2' will not do"),
+        (CLASS + "static = true", "class[0].static: True will not do"),
+        (CLASS + "dynamic = -1", "class[0].dynamic: -1 will not do"),
+        (
+            CLASS + "max_clients = 16385",
+            "class[0].max_clients: 16385 will not do: should be a whole number from 1 to 16384",
+        ),
+        (CLASS + "max_clients = 0", "class[0].max_clients: 0 will not do"),
+        (CLASS + "waiting_limit = 0", "class[0].waiting_limit: 0 will not do"),
+        (CLASS + "waiting_limit = 1.5", "class[0].waiting_limit: 1.5 will not do"),
+        (CLASS + "elements = ['cpx']", "class[0].elements: no element is named 'cpx'"),
+        (CLASS + "elements = []", "class[0].elements: [] will not do: should be at least one"),
+        (CLASS + "args = 'x'", "class[0].args: 'x' will not do: should be a list"),
+        (CLASS + "args = [1]", "class[0].args: item 0: 1 will not do: should be a string"),
+        (CLASS + 'args = ["\\u0000"]', "NUL"),
+        (CLASS + "interpreter = 'no-such-python'", "class[0].interpreter: no-such-python is not an executable file"),
+        (CLASS + "interpreter = './manager.py'", "manager.py is not an executable file"),
+        (CLASS + "directory = 'nowhere'", "class[0].directory: "),
+        (CLASS + "memory_limit = '1K'", "class[0].memory_limit: '1K' will not do"),
+        (CLASS + "environment = { PORT = 8000 }", "class[0].environment: PORT: 8000 will not do: should be a string"),
+        ("[[class]]\nname = 'a'\nscript = 'managr.py'", "managr.py does not exist; did you mean "),
+        ("[[class]]\nname = 'a'\nscript = 'logs'", "is a directory without a __main__.py"),
+        ("[[class]]\nname = 'a'\nmodule = 'no_such_module_anywhere'", "class[0].module: no module named"),
+        ("[[class]]\nname = 'a'\nmodule = 'manager.py'", "to run a file, leave out -m: manager.py"),
+        ("[[class]]\nname = 'a'\nmodule = 'a b'", "class[0].module: 'a b' will not do: should be the dotted name"),
+    ],
+)
+def test_what_is_wrong_is_said_with_file_key_and_remedy(load, text, complaint):
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    message = str(caught.value)
+    assert complaint in message
+    assert "personnel.toml: " in message
+    assert "\n" not in message
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    for path in (tmp_path / "none.toml", tmp_path, tmp_path / ("x" * 300)):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            toml_file.load(str(path))
+
+
+def test_a_module_beside_the_program_is_found(load, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my_own_server.py").write_text("raise SystemExit('must not be run to be found')")
+
+    with pytest.raises(ConfigError, match="no module named 'my_own_server'"):
+        load("[[class]]\nname = 'a'\nmodule = 'my_own_server'")
+    assert load("[[class]]\nname = 'a'\nmodule = 'my_own_server'\npath = ['mine']")
+    assert load("[[class]]\nname = 'a'\nmodule = 'my_own_server'\ndirectory = 'mine'")
+
+
+def test_nothing_of_a_dotted_module_is_imported(load, tmp_path):
+    package = tmp_path / "lib" / "my_own_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('must not be run to be found')")
+
+    assert load("[[class]]\nname = 'a'\nmodule = 'my_own_package.server'\npath = ['lib']")
+
+
+def test_another_interpreter_has_modules_of_its_own(load, tmp_path):
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+
+    config = load("[[class]]\nname = 'a'\nmodule = 'only_it_knows'\ninterpreter = './python'")
+    assert config.classes[0].interpreter == str(other)
+
+
+TABLES = {"": keys.TOP, "element": keys.ELEMENT, "class": keys.CLASS, "durations": keys.DURATIONS}
+SCALARS = st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.dates() | st.datetimes() | st.times()
+PLAUSIBLE = st.sampled_from(
+    [
+        "json",
+        "http.server",
+        "a",
+        "b",
+        "cpu0",
+        "8000",
+        "127.0.0.1:8000",
+        "[::1]:1",
+        ".",
+        "manager.py",
+        "-O",
+        "512M",
+        1,
+        2,
+    ]
+)
+VALUES = st.recursive(
+    SCALARS | PLAUSIBLE, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2)
+)
+
+
+def tables(known):
+    named = st.dictionaries(st.sampled_from(keys.names(known)), VALUES | PLAUSIBLE, max_size=6)
+    return st.builds(lambda fixed, table: table | fixed, st.sampled_from([{}, {"name": "a", "module": "json"}]), named)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    top=st.dictionaries(st.sampled_from([*keys.names(keys.TOP), "x"]), VALUES | PLAUSIBLE, max_size=4),
+    element=st.none() | st.lists(tables(keys.ELEMENT), max_size=2),
+    classes=st.none() | st.lists(tables(keys.CLASS), max_size=3),
+    durations=st.none() | tables(keys.DURATIONS),
+)
+def test_no_document_raises_anything_but_config_error(tmp_path, top, element, classes, durations):
+    document = dict(top)
+    document.update(
+        {k: v for k, v in (("element", element), ("class", classes), ("durations", durations)) if v is not None}
+    )
+    try:
+        config = toml_file.read(document, str(tmp_path / "any.toml"))
+    except ConfigError:
+        return
+    monitor.initial(*config.core())
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_file_raises_anything_but_config_error(content):
+    with suppress(ConfigError):
+        toml_file.parse(content, "any.toml")
+
+
+def test_an_instance_of_that_name_that_runs_is_not_disturbed(load, own_directory, serve):
+    serve(own_directory / "personnel.sock")
+
+    assert load(FIG_13).control == own_directory / f"personnel-{os.getpid()}.sock"
+    with pytest.raises(ConfigError, match="give this one another --name"):
+        load("name = 'personnel'\n" + FIG_13)
+    assert place.running() == [own_directory / "personnel.sock"]

@@ -1,0 +1,195 @@
+"""Runs a Monitor in a process of its own, for tests: with `FakeServer` as the program, or with any other.
+
+As a program: ``python instance.py JSON`` runs `maitred.shell.monitor.run` with the configuration that the JSON says.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from maitred.config.model import Config, ProcessingElement, Program, ServerClass
+from maitred.core.timing import Durations
+
+HERE = Path(__file__).resolve().parent
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def eventually(condition, seconds=15.0, what=""):
+    """What the condition gives, once that is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or condition}")
+        time.sleep(0.02)
+
+
+def open_descriptors(pid):
+    return sorted(os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class Instance:
+    """A Monitor that runs."""
+
+    def __init__(self, directory, *, ports=None, args=None, program="fake", limit=None, **options):
+        self.directory = directory
+        self.ports = ports or [free_port()]
+        self.control = directory / "control.sock"
+        self.trace = directory / "trace"
+        if args is None:
+            args = [f"{port}@127.0.0.1:{port}" for port in self.ports]
+        listeners = [[port, f"127.0.0.1:{port}"] for port in self.ports]
+        said = {
+            "directory": str(directory),
+            "listeners": listeners,
+            "args": args,
+            "program": program,
+            "limit": limit,
+            **options,
+        }
+        self.log = directory / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, __file__, json.dumps(said)], stderr=log, stdout=log, stdin=subprocess.DEVNULL
+            )
+        self.pid = self.process.pid
+
+    def stop(self):
+        """Leave nothing running, whatever the test has done."""
+        pids = self.server_pids() | self.distributor_pids()
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+            if self.process.poll() is None:
+                self.process.send_signal(number)
+                try:
+                    self.process.wait(3)
+                except subprocess.TimeoutExpired:
+                    continue
+        for pid in pids:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+    def said(self):
+        return self.log.read_text(errors="replace")
+
+    def says(self, text, seconds=15.0):
+        eventually(lambda: text in self.said() or self.process.poll() is not None, seconds, f"the log says {text!r}")
+        assert text in self.said(), self.said()
+
+    def server_pids(self):
+        return {int(pid) for pid in re.findall(r"server \d+ of \S+ \(pid (\d+), ", self.said())}
+
+    def distributor_pids(self):
+        return {int(pid) for pid in re.findall(r"Distributor of \S+ \(pid (\d+), ", self.said())}
+
+    def ask(self, request):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(self.control))
+            connection.sendall((request if isinstance(request, bytes) else json.dumps(request).encode()) + b"\n")
+            answer = b""
+            while piece := connection.recv(65_536):
+                answer += piece
+        return json.loads(answer)
+
+    def status(self):
+        return self.ask({"request": "status"})["classes"][0]
+
+    def servers(self, state="ready"):
+        """The pids of the servers in this state, by id."""
+        return {row["id"]: row["pid"] for row in self.status()["servers"] if row["state"] == state}
+
+    def distributor(self):
+        return self.status()["distributor"]["pid"]
+
+    def wait_ready(self, count, seconds=15.0):
+        self.says("started")  # the control socket is there by then
+        eventually(lambda: len(self.servers()) == count and self.distributor(), seconds, f"{count} servers ready")
+
+    def connect(self, port=None, timeout=10.0):
+        return socket.create_connection(("127.0.0.1", port or self.ports[0]), timeout)
+
+    def served(self, port=None):
+        """Connect, and be told by which process: the connection and the pid."""
+        connection = self.connect(port)
+        return connection, int(read_line(connection).split()[0])
+
+
+def read_line(connection):
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = connection.recv(1)
+        if not piece:
+            raise EOFError(line)
+        line += piece
+    return line.decode()
+
+
+def configuration(said):
+    directory = Path(said["directory"])
+    interpreter = sys.executable
+    program = Program("script", said["program"], tuple(said["args"]))
+    if said["program"] == "fake":
+        fake = directory / "fake"
+        fake.write_text(f'#!/bin/sh\nexec {sys.executable} {HERE / "fake_server.py"} "$@"\n')
+        fake.chmod(0o755)
+        interpreter = str(fake)
+    elements = tuple(
+        ProcessingElement(name, tuple(cpus), weight) for name, cpus, weight in said.get("elements", [["e", [0], 1]])
+    )
+    cls = ServerClass(
+        name="web",
+        program=program,
+        listeners=tuple((port, address) for port, address in said["listeners"]),
+        fixed=said.get("fixed", True),
+        static=said.get("static", 2),
+        dynamic=said.get("dynamic", 0),
+        max_clients=said.get("max_clients", 64),
+        waiting_limit=said.get("waiting_limit", 1024),
+        elements=tuple(element.name for element in elements),
+        interpreter=interpreter,
+        interpreter_options=(),
+        path=(),
+        directory=None,
+        environment=tuple((name, value) for name, value in said.get("environment", {}).items()),
+        memory_limit=said.get("memory_limit"),
+    )
+    logs = directory / "logs" if said.get("logs") else None
+    if logs:
+        logs.mkdir()
+    durations = Durations(**{"backoff_first": 0.05, "backoff_cap": 0.2, **said.get("durations", {})})
+    return Config("test", (cls,), elements, durations, directory / "control.sock", directory / "trace", logs)
+
+
+def main():
+    import resource
+
+    from maitred.shell import monitor
+
+    said = json.loads(sys.argv[1])
+    if said["limit"]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (said["limit"], said["limit"]))
+    sys.exit(monitor.run(configuration(said)))
+
+
+if __name__ == "__main__":
+    main()

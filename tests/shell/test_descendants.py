@@ -1,0 +1,228 @@
+"""Everything that descends from a server is killed, and nothing else is."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.shell.instance import alive, eventually
+
+from maitred.shell import descendants, kernel
+from maitred.shell.descendants import Family, Groups
+
+pytestmark = pytest.mark.system
+
+FAMILY = """
+import os, signal, sys, time
+control = int(sys.argv[1])
+kind = sys.argv[2]
+
+def child(*steps):
+    if os.fork():
+        return
+    for step in steps:
+        step()
+    os.write(1, b'%d\\n' % os.getpid())
+    while True:
+        time.sleep(60)
+
+def orphan():
+    if os.fork():
+        os._exit(0)
+
+def forget():
+    os.close(control)
+
+os.write(1, b'%d\\n' % os.getpid())
+if kind == "plain":
+    child()
+    child(os.setsid)
+elif kind == "orphan":
+    child(os.setsid, orphan)
+    child(orphan)
+elif kind == "daemon":
+    child(os.setsid, orphan, forget)
+elif kind == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child(lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+elif kind == "breeding":
+    def breed():
+        for _ in range(400):
+            if os.fork():
+                os._exit(0)
+            time.sleep(0.002)
+    child(breed)
+if kind.endswith("!"):
+    os._exit(0)
+while True:
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def subreaper():
+    """As the Monitor is; the process that runs the tests is so no longer than they do."""
+    kernel.become_subreaper()
+    yield
+    ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def groups():
+    return Groups.find()
+
+
+@pytest.fixture(params=["group", "no group"])
+def family(request, groups):
+    """Starts a main process of a kind; gives the family and the pids of all in it."""
+    if request.param == "group" and groups.base is None:
+        pytest.skip("no control group can be made here")
+    started = []
+
+    def start(kind, count):
+        group = groups.make(f"maitred-test-{os.getpid()}-{time.monotonic_ns()}") if request.param == "group" else None
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-c", FAMILY, str(theirs.fileno()), kind]
+
+        def join():
+            if group is not None:
+                (group / "cgroup.procs").write_text("0")
+
+        main = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=[theirs.fileno()],
+            preexec_fn=join,
+        )
+        made = Family(main.pid, os.fstat(theirs.fileno()).st_ino, group)
+        theirs.close()
+        pids = [int(main.stdout.readline()) for _ in range(count)]
+        started.append((made, main, pids, ours))
+        return made, main, pids
+
+    yield start
+    for made, main, pids, ours in started:
+        for pid in pids:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        main.wait()
+        main.stdout.close()
+        ours.close()
+        eventually(lambda made=made: not made.members())
+        made.close()
+        descendants.reap_orphans(frozenset())
+        assert made.group is None or not made.group.exists()
+
+
+def end(made):
+    """Kill until nobody is left, as the Monitor does."""
+    for _ in range(400):
+        if not made.kill():
+            return
+        time.sleep(0.01)
+    raise AssertionError("somebody is left")
+
+
+@pytest.mark.parametrize(("kind", "count"), [("plain", 3), ("orphan", 3), ("stubborn", 2)])
+def test_all_are_found_and_killed(family, kind, count):
+    made, _, pids = family(kind, count)
+    assert set(pids) <= {found.pid for found in made.members()}
+
+    end(made)
+
+    assert not any(map(alive, pids))
+
+
+@pytest.mark.parametrize(("kind", "count"), [("plain", 3), ("orphan", 3)])
+def test_who_has_outlived_the_main_process_is_found_too(family, kind, count):
+    made, main, pids = family(kind, count)
+    main.kill()
+    main.wait()
+    eventually(lambda: set(pids[1:]) <= {found.pid for found in made.members()}, what="the orphans are found")
+
+    end(made)
+
+    assert not any(map(alive, pids))
+
+
+def test_a_family_that_goes_on_breeding(family):
+    made, main, _ = family("breeding", 1)
+    main.kill()
+    main.wait()
+    end(made)
+    time.sleep(0.05)
+    assert not made.members()
+
+
+def test_a_daemon_that_holds_nothing_is_in_the_group(family):
+    made, main, pids = family("daemon", 2)
+    if made.group is None:
+        pytest.skip("without a control group such a process is not ours to know; nor can it take a client")
+    main.kill()
+    main.wait()
+    assert pids[1] in {found.pid for found in made.members()}
+    end(made)
+    assert not alive(pids[1])
+
+
+def test_others_are_left_alone(family):
+    made, _, _ = family("plain", 3)
+    other, _, others = family("plain", 3)
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        end(made)
+        assert all(map(alive, others)) and stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+    assert len(other.members()) == 3
+
+
+def test_orphans_are_reaped_by_number_and_known_children_are_not():
+    known = subprocess.Popen(["true"])
+    unknown = subprocess.Popen([sys.executable, "-c", "import os; print(os.fork() or os.getpid())"], stdout=-1)
+    orphans = {int(line) for line in unknown.communicate()[0].split()}
+    eventually(lambda: descendants.read_process(known.pid).dead)
+    eventually(lambda: descendants.reap_orphans(frozenset({known.pid})), what="the orphan has been reaped")
+    assert all(descendants.read_process(pid) is None for pid in orphans)
+    assert known.wait() == 0  # its end was left for us to hear of
+
+
+def test_a_process_that_is_not_there():
+    assert descendants.read_process(2**22 + 1) is None
+    assert not descendants.holds(2**22 + 1, 5)
+
+
+def test_a_name_with_brackets_and_spaces():
+    code = (
+        "import ctypes, time; ctypes.CDLL(None).prctl(15, b') S (1 2', 0, 0, 0); print(1, flush=True); time.sleep(60)"
+    )
+    odd = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        odd.stdout.readline()
+        found = descendants.read_process(odd.pid)
+        assert found.parent == os.getpid() and not found.dead
+    finally:
+        odd.kill()
+        odd.communicate()
+
+
+def test_groups_that_a_killed_monitor_has_left_are_removed(groups):
+    if groups.base is None:
+        pytest.skip("no control group can be made here")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left, own = groups.make(f"maitred-{dead.pid}-1"), groups.make(f"maitred-{os.getpid()}-1")
+    Groups.find()
+    assert not left.exists() and own.exists()
+    own.rmdir()
+
+
+def test_no_group_is_made_where_none_can_be(tmp_path):
+    assert Groups(None).make("x") is None
+    assert Groups(tmp_path / "not there").make("x") is None

@@ -1,0 +1,250 @@
+"""`kill -9` of a server, of the Distributor, of both, at any moment, under load: what is lost, and why.
+
+No connection is refused, no client hangs, none is served twice, and every loss is explained: by a server that was
+killed while it served, or by one of the instants that DESIGN's decision 6 names.
+"""
+
+import os
+import random
+import time
+
+import pytest
+from tests.system.harness import SERVERS, Guest, eventually, free_port, greeter, is_alive, write_config
+from tests.system.test_servers import LineClient
+from tests.system.visitors import Kill, Visitors, account
+
+pytestmark = pytest.mark.system
+SECONDS = float(os.environ.get("MAITRED_FAULT_SECONDS", "8"))
+CAMPAIGN_SECONDS = float(os.environ.get("MAITRED_CAMPAIGN_SECONDS", "120"))
+CLIENTS = int(os.environ.get("MAITRED_FAULT_CLIENTS", "24"))
+SEED = int(os.environ.get("MAITRED_FAULT_SEED", "1"))
+QUICK = {"backoff_first": 0.05, "backoff_cap": 0.2, "stable_after": 0.5, "queue_timeout": 120}
+"""Durations for many deaths in little time, and a queue that nobody is turned away from."""
+
+# ---------------------------------------------------------------- campaigns
+
+
+def victims(instance):
+    """What can be killed now: the Distributor, and the servers."""
+    cls = instance.server_class()
+    distributor = cls["distributor"]["pid"] if cls["distributor"] else None
+    return distributor, [server["pid"] for server in cls["servers"] if server["pid"]]
+
+
+def strike(instance, rng, what):
+    """One act of violence; who was killed."""
+    distributor, servers = victims(instance)
+    targets = []
+    if what in ("distributor", "both") and distributor:
+        targets.append(("distributor", distributor))
+    if what in ("server", "both") and servers:
+        targets.append(("server", rng.choice(servers)))
+    rng.shuffle(targets)
+    both = len(targets) == 2
+    kills = []
+    for kind, pid in targets:
+        try:
+            instance.kill(pid)
+        except OSError:
+            continue  # it died of itself meanwhile: of the other kill
+        kills.append(Kill(kind, pid, time.monotonic(), with_distributor=both and kind == "server"))
+    return kills
+
+
+def campaign(maitred, tmp_path, what, seconds, seed):
+    """Load, violence, and the account of both."""
+    port, log = free_port(), tmp_path / "accepted"
+    log.touch()
+    cls = greeter(port, static=3, max_clients=4, waiting_limit=12, log=log)
+    instance = maitred("--config", write_config(tmp_path / "c.toml", [cls], **QUICK))
+    rng, kills = random.Random(seed), []
+    with Visitors(port, CLIENTS, seed) as visitors:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            time.sleep(rng.uniform(0.05, 0.5))
+            kind = rng.choice(("server", "distributor", "both")) if what == "mixed" else what
+            kills += strike(instance, rng, kind)
+    instance.wait_all_ready()
+    with Guest(port) as guest:
+        assert guest.seated()
+    instance.wait_counts([0, 0, 0])
+    assert instance.waiting() == 0
+    return account(visitors.visits, kills, log, instance.trace)
+
+
+def judge(result, capsys):
+    """The verdict, and the losses by cause for whoever reads the output."""
+    with capsys.disabled():
+        print("\n" + result.table())
+    assert result.count("served") > 50, "there was a load"
+    assert len(result.kills) > 5, "there was violence"
+    assert not [visit for visit in result.visits if visit.outcome == "refused"]
+    assert not [visit for visit in result.visits if visit.outcome == "hanging"]
+    assert not result.twice
+    assert not result.unexplained
+    assert len(result.nowhere) <= result.allowance, result.nowhere
+    assert not result.untimely
+
+
+@pytest.mark.parametrize("what", ["server", "distributor", "both", "mixed"])
+def test_every_loss_is_explained(maitred, tmp_path, capsys, what):
+    judge(campaign(maitred, tmp_path, what, SECONDS, SEED), capsys)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(SEED, SEED + 5))
+def test_every_loss_is_explained_at_length(maitred, tmp_path, capsys, seed):
+    judge(campaign(maitred, tmp_path, "mixed", CAMPAIGN_SECONDS, seed), capsys)
+
+
+# ---------------------------------------------------------------- one fault at a time
+
+
+def test_a_killed_server_is_started_again(maitred, guests):
+    port = free_port()
+    instance = maitred("-b", f"127.0.0.1:{port}", "--static", "3", SERVERS / "greeter.py", f"127.0.0.1:{port}")
+    before = {server["id"]: server["pid"] for server in instance.servers()}
+    guest, other = guests(port), guests(port)
+    victim = guest.seated()
+    assert other.seated() != victim
+
+    instance.kill(victim)
+
+    assert guest.ended()
+    assert other.ask("hello") == "hello"
+    instance.wait_log(rf"\b{victim}\b", within=5)
+    eventually(lambda: victim not in [server["pid"] for server in instance.servers()], "it is out of the table")
+    eventually(
+        lambda: len([s for s in instance.servers() if s["pid"] and s["pid"] not in before.values()]) == 1,
+        lambda: f"one new server takes its place: {instance.servers()}",
+    )
+    instance.wait_all_ready()
+    instance.wait_counts([0, 0, 1])
+
+
+def test_those_who_wait_outlive_the_distributor_in_their_order(maitred, guests, tmp_path):
+    port = free_port()
+    instance = maitred("--config", write_config(tmp_path / "c.toml", [greeter(port, static=1, max_clients=1)]))
+    served = guests(port)
+    served.seated()
+    queue = [guests(port)]
+    for waiting in (1, 2, 3, 4):
+        instance.wait_waiting(waiting)
+        queue.append(guests(port))
+    instance.wait_waiting(5)
+
+    for _ in range(3):
+        distributor = instance.distributor()
+        instance.kill(distributor)
+        eventually(lambda pid=distributor: instance.distributor() != pid, "it is started again")
+        instance.wait_waiting(5)
+
+    assert served.ask("hello") == "hello"
+    served.close()
+    for place, guest in enumerate(queue):
+        guest.seated()
+        for later in queue[place + 1 :]:
+            assert not later.is_greeted(within=0.02)
+        guest.close()
+    instance.wait_counts([0])
+
+
+def test_nobody_is_refused_while_the_distributor_is_dead(maitred, guests):
+    port = free_port()
+    instance = maitred("-b", f"127.0.0.1:{port}", "--static", "2", SERVERS / "greeter.py", f"127.0.0.1:{port}")
+
+    for _ in range(3):
+        instance.kill(instance.distributor())
+        arrived = [guests(port) for _ in range(20)]  # into the kernel's backlog
+        assert all(guest.seated() for guest in arrived)
+        for guest in arrived:
+            guest.close()
+
+    instance.wait_counts([0, 0])
+
+
+def test_counts_are_exact_after_a_distributor_restart(maitred, guests):
+    port = free_port()
+    instance = maitred("-b", f"127.0.0.1:{port}", "--static", "3", SERVERS / "greeter.py", f"127.0.0.1:{port}")
+    clients = []
+    for _ in range(7):
+        clients.append(guests(port))
+        clients[-1].seated()
+    instance.wait_counts([2, 2, 3])
+
+    instance.kill(instance.distributor())
+    clients.pop().close()  # while nobody listens to the server's word: it was the third of its server
+
+    instance.wait_counts([2, 2, 2])
+    instance.wait_all_ready()
+    for _ in range(3):
+        clients.append(guests(port))
+        clients[-1].seated()
+    instance.wait_counts([3, 3, 3])
+
+
+def test_all_servers_die_and_the_waiting_are_served_by_the_next(maitred, guests, tmp_path):
+    port = free_port()
+    config = write_config(tmp_path / "c.toml", [greeter(port, static=2, max_clients=1)])
+    instance = maitred("--config", config)
+    served = [guests(port) for _ in range(2)]
+    killed = {guest.seated() for guest in served}
+    waiting = [guests(port) for _ in range(2)]
+    instance.wait_waiting(2)
+
+    for pid in killed:
+        instance.kill(pid)
+
+    assert all(guest.ended() for guest in served)
+    seats = {guest.seated() for guest in waiting}
+    assert not seats & killed and len(seats) == 2
+
+
+def test_the_children_of_a_killed_server_die_with_it(maitred):
+    """A forked child outlives its parent's SIGKILL, and could serve on uncounted: it must not."""
+    port = free_port()
+    instance = maitred(
+        *("-b", f"127.0.0.1:{port}", "--static", "2"), SERVERS / "lines.py", "forking", "127.0.0.1", port
+    )
+    clients = [LineClient(port) for _ in range(2)]
+    children = [client.told()["pid"] for client in clients]
+    parents = [os.getsid(child) for child in children]
+    assert parents[0] != parents[1] and not set(children) & set(parents)
+
+    instance.kill(parents[0])
+
+    assert clients[0].lines.readline() == b""
+    eventually(lambda: not is_alive(children[0]), "the child is killed")
+    assert is_alive(children[1]) and clients[1].works()
+    instance.wait_all_ready()
+    instance.wait_counts([0, 1])
+    for client in clients:
+        client.close()
+
+
+def test_a_server_that_hangs_is_killed_and_its_client_served_elsewhere(maitred, guests, tmp_path):
+    """It accepts nothing any more: the hand-off is unanswered, until its end gives the client back."""
+    port, mark = free_port(), tmp_path / "hung"
+    program = tmp_path / "hangs.py"
+    program.write_text(
+        "import os, runpy, sys, threading, time, socketserver\n"
+        "take = socketserver.TCPServer.get_request\n"
+        "def once(server):\n"
+        "    try:\n"
+        f"        os.close(os.open({str(mark)!r}, os.O_CREAT | os.O_EXCL))\n"
+        "    except FileExistsError:\n"
+        "        return take(server)\n"
+        "    time.sleep(1000)\n"
+        "socketserver.TCPServer.get_request = once\n"
+        f"runpy.run_path({str(SERVERS / 'greeter.py')!r}, run_name='__main__')\n"
+    )
+    cls = {**greeter(port, static=2), "script": str(program)}
+    instance = maitred("--config", write_config(tmp_path / "c.toml", [cls], hand_off_timeout=0.5))
+
+    first, second = guests(port), guests(port)
+
+    assert second.seated()
+    assert first.seated(), "taken back from the server that hung"
+    assert mark.exists()
+    instance.wait_log(r"has not taken a client for 0\.5 s")
+    instance.wait_all_ready()
