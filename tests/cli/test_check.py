@@ -182,7 +182,11 @@ def test_a_divergence_is_1_and_says_where(replay):
     assert "every step was" not in out
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b"\xff\n", pickle.dumps(1)])
+def repr_short(value):
+    return repr(value)[:20]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b"\xff\n", pickle.dumps(1), b"[" * 100_000], ids=repr_short)
 def test_no_trace_at_all_is_1(replay, content):
     code, out, err = replay(content)
     assert code == 1

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 
@@ -160,21 +161,28 @@ def test_nobody_who_answers_too_slowly_either(instance, own_directory):
             control._line(near, deadline=0.0)
 
 
-def test_an_answer_that_a_reset_overtakes_is_read(tmp_path):
-    """The Monitor sends strangers away without reading what they ask: the kernel then resets the connection."""
+def test_an_answer_that_comes_before_the_question_is_read(tmp_path, monkeypatch):
+    """The Monitor sends strangers away without reading what they ask; asking is then a broken pipe."""
     path = tmp_path / "x.sock"
+    hung_up = threading.Event()
 
     def refuse(listener):
         connection, _ = listener.accept()
         with connection:
-            connection.recv(1)  # the rest of the request stays unread
             connection.sendall(b'{"error": "this instance belongs to another user"}\n')
+        hung_up.set()
+
+    class Slow(socket.socket):
+        def connect(self, address):
+            super().connect(address)
+            assert hung_up.wait(10)
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
         thread = threading.Thread(target=refuse, args=[listener])
         thread.start()
+        monkeypatch.setattr(control.socket, "socket", Slow)
         with pytest.raises(control.ControlError, match="this instance belongs to another user"):
             control.ask(path, {"request": "status"})
         thread.join()
@@ -274,14 +282,14 @@ def test_find_prefers_what_was_said(instance):
         control.find(None)
 
 
-def test_a_reader_that_leaves_early_is_no_traceback(instance, own_directory):
+@pytest.mark.parametrize("command", [["status"], ["status", "--json"]])
+def test_a_reader_that_leaves_early_is_no_traceback(instance, own_directory, command):
     """`maitred status | head -0`, in a process of its own."""
-    import subprocess
-
     instance(STATUS)
+    arguments = [*command, "--control", str(own_directory / "personnel.sock")]
     program = (
         "import os, sys; from maitred.cli import main; r, w = os.pipe(); os.close(r); os.dup2(w, 1);"
-        f"sys.exit(main(['status', '--control', {str(own_directory / 'personnel.sock')!r}]))"
+        f"sys.exit(main({arguments!r}))"
     )
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
     assert outcome.returncode == 1

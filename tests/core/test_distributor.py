@@ -741,9 +741,6 @@ class TestDynamicServersComeUnderLoadAndGoWhenIdle:
 # ================================================================ starting: ports, binds, listeners
 
 
-SECOND_ADDRESS = "core: a second address of a port that the server has a dialog on is granted without being listened on"
-
-
 class TestAServerBindsAPort:
     def test_a_configured_one_is_its_when_it_listens(self):
         run = operating()
@@ -798,7 +795,6 @@ class TestAServerBindsAPort:
         run.take(BindRequested(1, OTHER, OTHER_ADDRESS))
         assert SendControl(1, BindReply(OTHER, -1)) in run.effects
 
-    @pytest.mark.xfail(reason=SECOND_ADDRESS)
     def test_and_a_second_address_of_that_port_is_listened_on_too(self):
         run = Class(fixed=False)
         run.take(Begin())
@@ -838,7 +834,6 @@ class TestAServerBindsAPort:
         assert PORT not in run.state.ports
         assert run.take(BindRequested(1, OTHER, OTHER_ADDRESS)) == [Listen(OTHER, OTHER_ADDRESS)]
 
-    @pytest.mark.xfail(reason=SECOND_ADDRESS)
     def test_a_port_that_others_use_stays_when_a_second_address_of_it_fails(self):
         run = Class(fixed=False)
         run.take(Begin())
@@ -1080,6 +1075,22 @@ class TestTheOperationPhaseIsClosedGracefully:
         run.arrive()
         assert SetTimer(CreateDelay()) not in run.effects
 
+    def test_a_server_that_has_never_bound_is_let_go_at_once(self):
+        """It cannot serve anybody: no dialog of it was ever kept."""
+        run = operating()
+        run.adopt(1, ports=())
+        run.take(Close(), BacklogEmpty(PORT))
+        assert run.told() == [DropListeners(PORT), Drained(1), Closed()]
+
+    def test_one_that_is_adopted_with_a_dialog_must_first_say_how_many_it_serves(self):
+        """Its listener may be closed, and clients still be there."""
+        run = operating(incarnation=2)
+        run.adopt(1)
+        run.take(Close(), BacklogEmpty(PORT))
+        assert run.told() == [DropListeners(PORT)]
+        run.take(Received(1, PORT, NotReady(2, run.count(0))))
+        assert run.told()[-2:] == [Drained(1), Closed()]
+
     def test_a_server_whose_count_is_not_certain_holds_up_the_end(self):
         run = operating(incarnation=2)
         run.adopt(1, owed=(PORT,))
@@ -1226,7 +1237,7 @@ def likely(state, number, flag):
         yield from (AcceptFailed(port), BacklogEmpty(port))
         for address, up in info.listeners.items():
             yield Listening(port, address)
-            if not up and not info.waiting:
+            if not up:
                 yield ListeningFailed(port, address, 13)
         yield from (PeerClosed(who, flag, not flag) for who in info.waiting)
     for server, status in state.servers.items():
@@ -1264,33 +1275,18 @@ def runs(start, choices):
             index, jitter, flag = choice
             events = list(likely(state, turn + jitter, flag))
             event = events[index % len(events)]
-        if gap(state, event):
-            continue
         outcome = step(state, event)
         yield state, event, outcome
         if not isinstance(outcome, Rejected):
             state = outcome.state
 
 
-def gap(state, event):
-    """What the guards let pass and no Monitor or kernel says; each is shown by a test of its own below."""
-    if isinstance(event, ListeningFailed) and event.port in state.ports:
-        info = state.ports[event.port]
-        binders = [s for s in state.servers.values() if event.port in s.dialogs and not s.attached]
-        return bool(info.waiting or binders or info.listeners.get(event.address, False))
-    return isinstance(event, Adopt) and state.phase is Phase.CLOSED
-
-
-@pytest.mark.xfail(
-    reason="core: a port on which restored clients wait is dropped with them, and `waiting` still counts"
-)
 def test_who_waits_on_a_port_that_can_no_longer_be_listened_on_is_not_forgotten():
     run = Class((PORT, ADDRESS), incarnation=2, fixed=False)
     run.take(Restore(client(1)), Begin(), ListeningFailed(PORT, ADDRESS, EADDRINUSE))
     assert run.state.waiting == sum(len(info.waiting) for info in run.state.ports.values())
 
 
-@pytest.mark.xfail(reason="core: `_decline_binders` leaves a row without processes in the table for ever")
 def test_a_server_that_has_died_while_it_waited_to_bind_is_forgotten_when_the_bind_fails():
     run = Class((PORT, ADDRESS))
     run.take(Begin())
@@ -1299,13 +1295,11 @@ def test_a_server_that_has_died_while_it_waited_to_bind_is_forgotten_when_the_bi
     assert 1 not in run.state.servers
 
 
-@pytest.mark.xfail(reason="core: ListeningFailed is believed of an address that is listened on")
 def test_an_address_that_is_listened_on_cannot_fail():
     run = with_one_idle()
     assert run.declines(ListeningFailed(PORT, ADDRESS, EADDRINUSE)) is Reason.UNKNOWN_ADDRESS
 
 
-@pytest.mark.xfail(reason="core: Adopt is taken when all is over, and the server is never drained")
 def test_when_all_is_over_no_server_is_adopted():
     run = operating()
     run.take(Close(), BacklogEmpty(PORT))

@@ -714,31 +714,17 @@ def runs(choices):
         if isinstance(choice, int):
             events = list(likely(state))
             event = events[choice % len(events)]
-        if gap(state, event):
-            continue
         outcome = step(state, event)
         yield state, event, outcome
         if not isinstance(outcome, Rejected):
             state = outcome.state
 
 
-def gap(state, event):
-    """What the guards let pass and no process does; each is shown by a test of its own below."""
-    if not isinstance(event, Told | DistributorExited) or event.class_id not in state.classes:
-        return False
-    phase = state.classes[event.class_id].distributor.phase
-    return phase is DistributorPhase.DOWN if isinstance(event, Told) else phase is DistributorPhase.DONE
-
-
-@pytest.mark.xfail(
-    raises=AssertionError, reason="core: a Distributor that does not run may say Closed, then exit: KeyError"
-)
 def test_what_does_not_run_says_nothing():
     assert new().declines(Told(0, Closed())) is Reason.NO_SUCH_PROCESS
     assert orphaned().declines(Told(0, Store(client(1)))) is Reason.NO_SUCH_PROCESS
 
 
-@pytest.mark.xfail(reason="core: a Distributor that has closed may exit twice, and its element then has a process less")
 def test_a_distributor_that_has_closed_exits_once():
     run = stopping()
     run.tell(Closed())

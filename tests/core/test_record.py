@@ -138,10 +138,6 @@ def test_any_json_is_a_record_or_an_error(union, record):
         from_record(union, record)
 
 
-LIST_FOR_ENUM = "core: from_record raises TypeError where a list or an object stands for a member of an enumeration"
-
-
-@pytest.mark.xfail(raises=TypeError, reason=LIST_FOR_ENUM)
 @pytest.mark.parametrize("junk", [[], {}])
 def test_a_list_is_no_member_of_an_enumeration(junk):
     with pytest.raises(RecordError):
@@ -158,9 +154,6 @@ def test_a_record_with_anything_in_the_place_of_a_field_is_a_record_or_an_error(
         try:
             back = from_record(union, record)
         except RecordError:
-            return
-        except TypeError as error:
-            assert "unhashable" in str(error)  # noqa: PT017 (goes with LIST_FOR_ENUM)
             return
         assert to_record(back) == record
 

@@ -216,21 +216,9 @@ EVENTS = st.lists(
         instead={server.Client: st.integers(0, 3).map(lambda n: client(n, n % 2))},
     ),
     max_size=60,
-).map(lambda events: [event for event in events if not astray(event)])
-
-
-def astray(event):
-    """A hand-off on the dialog of another port than its client's: no Distributor sends it, see the test below."""
-    return (
-        isinstance(event, MessageRead)
-        and isinstance(event.message, HandOff)
-        and event.port != event.message.client.port
-    )
-
-
-@pytest.mark.xfail(
-    reason="core: a client is taken from another port's dialog, and its Disconnect has no dialog to go on"
 )
+
+
 def test_a_client_does_not_come_by_another_port():
     assert listening(PORT).declines(MessageRead(PORT, HandOff(client(1, OTHER)))) is Reason.UNKNOWN_PORT
 

@@ -119,7 +119,6 @@ def test_seating_a_client_costs_as_much_among_many_servers(counter):
     check(*costs)
 
 
-@pytest.mark.xfail(reason="core: while closing, `finish` walks the whole server table in each step")
 def test_a_client_that_leaves_while_closing_costs_as_much_among_many_servers(counter):
     costs = []
     for servers in (FEW, MANY):
@@ -177,7 +176,6 @@ def test_replacing_a_server_costs_as_much_among_many_servers(counter):
     check(*costs)
 
 
-@pytest.mark.xfail(reason="core: while closing, `settle` walks the places up to the first that is alive")
 def test_the_last_servers_to_go_cost_as_much_among_many_servers(counter):
     costs = []
     for servers in (FEW, MANY):

@@ -1,6 +1,6 @@
 """A Distributor of cardboard, and a way to start real programs behind it as the Monitor would.
 
-It holds the other ends of all channels of one server: it says what a test tells it to say, and writes down all it hears.
+It holds the other ends of all channels of one server: it says what a test tells it to say, and notes all it hears.
 """
 
 import contextlib
@@ -164,7 +164,9 @@ class Distributor:
     def connect(self, port, family=socket.AF_INET):
         """A client and the connection that a Distributor would have accepted for it."""
         if family not in self._listeners:
-            self._listeners[family] = socket.create_server(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0), family=family)
+            self._listeners[family] = socket.create_server(
+                ("::1" if family == socket.AF_INET6 else "127.0.0.1", 0), family=family
+            )
         listener = self._listeners[family]
         client = socket.create_connection(listener.getsockname()[:2], 5)
         client.settimeout(PATIENCE)
@@ -194,7 +196,9 @@ class Distributor:
 class Program:
     """A real program, started as the Monitor starts it."""
 
-    def __init__(self, distributor, *program, trace=None, options=(), environment=None, open_files=None, directory=None):
+    def __init__(
+        self, distributor, *program, trace=None, options=(), environment=None, open_files=None, directory=None
+    ):
         fds = {"control": distributor.theirs.fileno(), "registry": distributor.registry.fd, "trace": trace}
         identity = json.dumps({"class": 0, "server": 7, **fds, "main": "PID"}).replace('"PID"}', "")
         shell = 'MAITRED_SERVER="$1$$}"; export MAITRED_SERVER; shift; exec "$@"'

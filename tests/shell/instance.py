@@ -177,7 +177,7 @@ def configuration(said):
     if logs:
         logs.mkdir()
     durations = Durations(**{"backoff_first": 0.05, "backoff_cap": 0.2, **said.get("durations", {})})
-    return Config("test", (cls,), elements, durations, directory / "control.sock", directory / "trace", logs)
+    return Config("test", (cls,), elements, durations, directory / "control.sock", None if said.get("untraced") else directory / "trace", logs)
 
 
 def main():
@@ -188,7 +188,13 @@ def main():
     said = json.loads(sys.argv[1])
     if said["limit"]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (said["limit"], said["limit"]))
+    if said.get("sabotage"):
+        monitor.Monitor._look_round = sabotage
     sys.exit(monitor.run(configuration(said)))
+
+
+def sabotage(monitor):
+    raise RuntimeError("sabotage")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,11 @@ def open_fds():
     return set(os.listdir("/proc/self/fd"))
 
 
+def fill(work):
+    for _ in range(100_000):
+        work()
+
+
 def test_messages_keep_their_borders_and_their_order(ends):
     one, other = ends
     for message in (Begin(), InitialMsg(3), HandOff(CLIENT)):
@@ -83,8 +88,7 @@ def test_sending_to_a_full_or_ended_channel_says_so_and_never_blocks(ends):
     one, other = ends
     one.settimeout(None)
     with pytest.raises(BlockingIOError):
-        for _ in range(100_000):
-            channel.send(one, Begin())
+        fill(lambda: channel.send(one, Begin()))
     other.close()
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
         channel.send(one, Begin())
@@ -100,8 +104,7 @@ def test_without_a_free_descriptor_the_message_comes_and_says_what_is_missing(en
     hoard = []
     try:
         with pytest.raises(OSError):
-            while True:
-                hoard.append(os.dup(0))
+            fill(lambda: hoard.append(os.dup(0)))
         packet = channel.receive(other)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -44,6 +44,8 @@ if kind == "plain":
 elif kind == "orphan":
     child(os.setsid, orphan)
     child(orphan)
+elif kind == "session":
+    child(orphan, forget)
 elif kind == "daemon":
     child(os.setsid, orphan, forget)
 elif kind == "stubborn":
@@ -128,7 +130,7 @@ def end(made):
     raise AssertionError("somebody is left")
 
 
-@pytest.mark.parametrize(("kind", "count"), [("plain", 3), ("orphan", 3), ("stubborn", 2)])
+@pytest.mark.parametrize(("kind", "count"), [("plain", 3), ("orphan", 3), ("session", 2), ("stubborn", 2)])
 def test_all_are_found_and_killed(family, kind, count):
     made, _, pids = family(kind, count)
     assert set(pids) <= {found.pid for found in made.members()}
@@ -138,7 +140,7 @@ def test_all_are_found_and_killed(family, kind, count):
     assert not any(map(alive, pids))
 
 
-@pytest.mark.parametrize(("kind", "count"), [("plain", 3), ("orphan", 3)])
+@pytest.mark.parametrize(("kind", "count"), [("plain", 3), ("orphan", 3), ("session", 2)])
 def test_who_has_outlived_the_main_process_is_found_too(family, kind, count):
     made, main, pids = family(kind, count)
     main.kill()
@@ -190,7 +192,8 @@ def test_orphans_are_reaped_by_number_and_known_children_are_not():
     eventually(lambda: descendants.read_process(known.pid).dead)
     eventually(lambda: descendants.reap_orphans(frozenset({known.pid})), what="the orphan has been reaped")
     assert all(descendants.read_process(pid) is None for pid in orphans)
-    assert known.wait() == 0  # its end was left for us to hear of
+    assert os.waitid(os.P_PID, known.pid, os.WEXITED | os.WNOWAIT)  # its end was left for us to hear of
+    known.wait()
 
 
 def test_a_process_that_is_not_there():

@@ -204,6 +204,11 @@ class Monitor:
     def wait(self):
         return eventually(lambda: self.child.exitcode() is not None, PATIENCE) and self.child.exitcode()
 
+    def cpu_seconds(self):
+        with open(f"/proc/{self.child.pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def events(self, kind):
         lines = map(json.loads, self.trace.read_text().splitlines())
         return [line["event"] for line in lines if line.get("event", {}).get("is") == kind]
@@ -281,8 +286,10 @@ def test_at_the_bound_of_the_waiting_list_clients_stay_in_the_backlog(start):
     browsers = [monitor.connect() for _ in range(5)]
     client, _ = server.accept(monitor.port)
     eventually(lambda: monitor.status()["waiting"] == 2)
-    time.sleep(0.1)
+    before = monitor.cpu_seconds()
+    time.sleep(0.5)
     assert len(monitor.events("ConnectionRequest")) == 3
+    assert monitor.cpu_seconds() - before < 0.1  # those in the backlog do not keep it awake
 
     for arrival in range(1, 5):
         server.leave(monitor.port, client)

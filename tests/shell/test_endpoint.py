@@ -89,6 +89,11 @@ class Bench:
         return self.distributor.quiet(seconds)
 
 
+def fill(dialog):
+    while True:
+        channel.send(dialog, Refused(Client(0, 0, PORT), Count(0, 0)))
+
+
 @pytest.fixture
 def bench():
     made = Bench()
@@ -430,8 +435,7 @@ def test_a_distributor_that_does_not_read_is_not_waited_for_twice_and_hears_the_
         bench.heard(0.001)
     dialog = bench.endpoint.dialogs[PORT]
     with pytest.raises(BlockingIOError):
-        while True:
-            channel.send(dialog, Refused(Client(0, 0, PORT), Count(0, 0)))
+        fill(dialog)
     began = time.monotonic()
     for client in clients:
         bench.endpoint.let_go(client)

@@ -9,9 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from tests.shell.instance import Instance, alive, eventually, open_descriptors, read_line
+
+from maitred.core.monitor import ServerGone
+from maitred.shell.loop import Loop
+from maitred.shell.monitor import Monitorfrom tests.shell.instance import Instance, alive, eventually, open_descriptors, read_line
 
 pytestmark = pytest.mark.system
 
@@ -112,6 +116,42 @@ def test_who_waits_survives_the_distributor(start):
     for connection in waiting:  # first come, first served
         assert read_line(connection)
         connection.close()
+
+
+def test_all_that_a_dead_distributor_said_is_heard_before_the_next_is_told(start):
+    """More than the Monitor reads in a turn lies in the channel when it learns of the death."""
+    instance = start(static=1, max_clients=1)
+    instance.wait_ready(1)
+    seated, _ = instance.served()
+    os.kill(instance.pid, signal.SIGSTOP)
+    waiting = [instance.connect() for _ in range(150)]
+    eventually(lambda: instance.trace.read_text().count('"effect":{"is":"Watch"') == 150, what="all wait")
+    os.kill(instance.distributor_pids().pop(), signal.SIGKILL)
+
+    os.kill(instance.pid, signal.SIGCONT)
+
+    eventually(lambda: instance.status()["distributor"]["incarnation"] == 2 and instance.status()["waiting"] == 150)
+    seated.close()
+    for connection in waiting:
+        assert read_line(connection)
+        connection.close()
+
+
+def test_a_servers_place_is_free_only_when_nobody_is_left():
+    """Those who are killed may take their time to die."""
+    monitor = Monitor.__new__(Monitor)
+    monitor.loop, heard, looks = Loop(), [], iter([True, True, False])
+    monitor.handle = heard.append
+    server = SimpleNamespace(
+        class_id=0, server=7, child=object(), ended=True, look_again=0.001, family=SimpleNamespace(kill=looks.__next__)
+    )
+    monitor._kill_all(server)
+    assert heard == []
+    monitor.loop.turn()
+    assert heard == []
+    monitor.loop.turn()
+    assert heard == [ServerGone(0, 7)]
+    monitor.loop.close()
 
 
 def test_a_forked_child_does_not_outlive_its_server(start):
@@ -349,6 +389,30 @@ def test_the_monitors_death_leaves_service_in_place(start):
     assert all(read_line(instance.connect()) for _ in range(5))
 
 
+def test_an_unforeseen_failure_of_the_monitor_is_a_death_too(start):
+    """It says what it was and is gone at once, rather than hanging on with a channel that nobody reads."""
+    instance = start(static=1, sabotage=True)
+    instance.wait_ready(1)
+    pids = {*instance.servers().values(), instance.distributor()}
+
+    assert instance.process.wait(10) == os.EX_SOFTWARE
+
+    assert "RuntimeError: sabotage" in instance.said()
+    instance.says("serving goes on unsupervised")
+    assert all(map(alive, pids)) and read_line(instance.connect())
+
+
+def test_a_distributor_that_hangs_up_is_ended_and_that_is_all(start):
+    """Long after its end, what was set for it does nothing to its successor."""
+    instance = start(static=1)
+    instance.wait_ready(1)
+    os.kill(instance.distributor(), signal.SIGKILL)
+    eventually(lambda: instance.status()["distributor"]["incarnation"] == 2)
+    time.sleep(2.5)
+    assert instance.status()["distributor"]["incarnation"] == 2
+    assert read_line(instance.connect())
+
+
 # ---------------------------------------------------------------- the control socket
 
 
@@ -374,24 +438,26 @@ def test_somebody_else_is_turned_away(start):
     assert "stopping" not in instance.said()
 
 
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        b"",
-        b"hello",
-        b"[]",
-        b"null",
-        b"\xff\xfe",
-        b'{"request": "fly"}',
-        b'{"request": "element", "name": 3, "up": 1}',
-        b"[" * 4000,
-        b'{"request": "status", "more": 1}',
-    ],
-)
-def test_garbage_gets_an_error(start, garbage):
+GARBAGE = [
+    b"",
+    b"hello",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b'{"request": "fly"}',
+    b'{"request": "element", "name": 3, "up": 1}',
+    b'{"request": "element", "name": "moon", "up": true}',
+    b"[" * 4000,
+    b'{"request": "status", "more": 1}',
+]
+
+
+def test_garbage_gets_an_error(start):
     instance = start(static=1)
-    instance.says("started")
-    assert "error" in instance.ask(garbage)
+    instance.wait_ready(1)
+    for garbage in GARBAGE:
+        assert "error" in instance.ask(garbage), garbage
+    assert instance.servers()
 
 
 def test_the_control_socket_is_patient_with_nobody(start):

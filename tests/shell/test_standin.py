@@ -16,8 +16,17 @@ from pathlib import Path
 import pytest
 from tests.shell.fake import GONE, behind, eventually, free_port, script
 
-from maitred.core.messages import Accepted, BindRequest, Count, Disconnect, HandOff, InitialMsg, NotReady, Refused
-from maitred.core.messages import RestartReply
+from maitred.core.messages import (
+    Accepted,
+    BindRequest,
+    Count,
+    Disconnect,
+    HandOff,
+    InitialMsg,
+    NotReady,
+    Refused,
+    RestartReply,
+)
 from maitred.shell import channel
 
 pytestmark = pytest.mark.system
@@ -40,6 +49,7 @@ def told(program):
 
 # ================================================================ whole servers
 
+KEPT = "--timeout-keep-alive 60"
 LINES = f"script {SERVERS}/lines.py KIND 127.0.0.1 PORT"
 MAKES = {
     "http.server": (f"script {SERVERS}/http_threading.py 127.0.0.1 PORT", "http", 3),
@@ -49,12 +59,13 @@ MAKES = {
     "wsgiref": (f"script {SERVERS}/wsgi_simple.py 127.0.0.1 PORT", "http-once", 1),
     "asyncio": (f"script {SERVERS}/streams.py 127.0.0.1 PORT", "lines", 3),
     "uvicorn": (
-        f"-m uvicorn --loop asyncio --http h11 --port PORT --app-dir {SERVERS} --timeout-keep-alive 60 applications:asgi",
+        f"-m uvicorn --loop asyncio --http h11 --port PORT --app-dir {SERVERS} {KEPT} applications:asgi",
         "http",
         3,
     ),
     "gunicorn": (
-        f"-m gunicorn -b 127.0.0.1:PORT -k gthread --threads 8 --keep-alive 60 --pythonpath {SERVERS} applications:wsgi",
+        f"-m gunicorn -b 127.0.0.1:PORT -k gthread --threads 8 --keep-alive 60 --pythonpath {SERVERS}"
+        " applications:wsgi",
         "http",
         3,
     ),
@@ -82,8 +93,9 @@ def test_the_count_follows_every_client(make):
         for n in range(at_once):
             client, _, count = distributor.seat(port)
             assert count == n + 1
-            host, *rest = ask(client, protocol)
-            assert [host, *rest][: 1 if protocol == "http-once" else 2] == list(client.getsockname())[: len(rest) + 1][:2] or not rest[0]
+            me = list(client.getsockname())
+            peer = ask(client, protocol)
+            assert peer[0] == me[0] and (protocol == "http-once" or peer == me)
             clients.append(client)
         if protocol == "lines":
             for client in clients:
@@ -245,15 +257,11 @@ def of(work, *args):
         return [type(error).__name__, error.errno]
     return list(value) if isinstance(value, tuple) else value
 
-first = os.open("/dev/null", os.O_RDONLY)
-os.close(first)
-seen["first fd"] = first
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listener.settimeout(3)
 listener.set_inheritable(True)
 number = listener.fileno()
-seen["unbound accept"] = of(listener.accept) if False else None
 listener.bind(("localhost", port))
 seen["same fd"] = listener.fileno() == number
 seen["name"] = listener.getsockname()
@@ -265,9 +273,11 @@ seen["acceptconn"] = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN
 seen["reuseaddr"] = listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
 seen["type"] = listener.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, b"\\x01" + bytes(15))
+listener.settimeout(None)
 seen["recv"] = of(listener.recv, 1)
 seen["recv_into"] = of(listener.recv_into, bytearray(1))
 seen["send"] = of(listener.send, b"x")
+listener.settimeout(3)
 seen["peer"] = of(listener.getpeername)
 seen["timeout"] = listener.gettimeout()
 seen["inheritable"] = listener.get_inheritable()
@@ -294,12 +304,17 @@ def test_a_listener_says_of_itself_what_a_real_one_says(tmp_path):
     port = free_port()
     program = script(tmp_path, LISTENER)
     plain = subprocess.run(
-        ["python3", program, str(port)], capture_output=True, text=True, timeout=20, check=True, stdin=subprocess.DEVNULL
+        ["python3", program, str(port)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+        stdin=subprocess.DEVNULL,
     )
     with behind("script", program, port) as (distributor, running):
         distributor.until(lambda: running.process.poll() is not None)
         seen, expected = told(running), json.loads(plain.stdout)
-    assert len(expected) > 25
+    assert len(expected) >= 25
     assert seen == expected
     kinds = [type(m) for _, m in distributor.heard]
     assert kinds[:2] == [NotReady, RestartReply] and NotReady in kinds[2:]
@@ -329,7 +344,8 @@ yourself.listen()
 seen["yourself"] = [type(yourself) is socket.socket, yourself.getsockname()[1] == port]
 peer = socket.create_connection(("127.0.0.1", port))
 seen["accepted"] = yourself.accept()[1] == peer.getsockname()
-for address in (("127.0.0.1", taken), ("127.0.0.1", "x"), ("127.0.0.1", 70000), "127.0.0.1", ("no.such.host.invalid", port)):
+host = "127.0.0.1"
+for address in ((host, taken), (host, "x"), (host, 70000), host, ("no.such.host.invalid", port)):
     try:
         socket.socket().bind(address)
     except Exception as error:
@@ -376,9 +392,11 @@ def test_a_second_family_on_the_port_gets_a_twin(tmp_path):
             BindRequest(port, f"0.0.0.0:{port}"),
             BindRequest(port, f"[::]:{port}"),
         ]
-        for n, family in enumerate((socket.AF_INET, socket.AF_INET6, socket.AF_INET)):
+        clients = []
+        for family in (socket.AF_INET, socket.AF_INET6, socket.AF_INET):
             client, _, count = distributor.seat(port, family)
-            assert count == n + 1
+            clients.append(client)
+            assert count == len(clients)
             assert client.makefile("rb").readline().decode().strip() == repr(client.getsockname()[:2])
 
 
@@ -842,7 +860,7 @@ def test_threads_that_accept_at_once_each_get_their_own(tmp_path):
     with behind("script", script(tmp_path, STRESS), port) as (distributor, _):
         distributor.ready(port)
         for _ in range(100):
-            client, _, _ = distributor.hand_off(port)[0], None, None
+            client, _, _ = distributor.hand_off(port)
             assert client.recv(10) == b"x"
         distributor.until(lambda: sum(isinstance(m, Disconnect) for _, m in distributor.heard) == 100)
         counts = sorted((m.count for _, m in distributor.heard), key=lambda count: count.sequence)

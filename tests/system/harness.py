@@ -342,8 +342,11 @@ class Instance:
         eventually(self.all_ready, lambda: f"not all ready: {self.status()}\n{self.log}", within)
 
     def kill(self, pid):
-        """`kill -9` of a process of this instance, and of no other."""
-        assert self.token.encode() in Path(f"/proc/{pid}/environ").read_bytes(), f"{pid} is none of this instance's"
+        """`kill -9` of a process of this instance, and of no other; ProcessLookupError where it is dead already."""
+        mine = self.token.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        if not mine and not is_alive(pid):
+            raise ProcessLookupError(pid)
+        assert mine, f"{pid} is none of this instance's"
         os.kill(pid, signal.SIGKILL)
 
 

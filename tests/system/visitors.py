@@ -215,7 +215,10 @@ class Account:
         ]
         lines += [f"  {outcome}: {self.count(outcome)}" for outcome in ("served", "left", "lost", "refused", "hanging")]
         lines += [f"    lost, {cause}: {number}" for cause, number in sorted(self.losses.items())]
-        lines += [f"    never accepted may be at most {self.allowance}; the trace shows {self.alone} lonely deaths"]
+        lines += [
+            f"    never accepted may be at most {self.allowance}; by the trace, {self.alone} Distributors died with a"
+            f" client in hand, and {len(self.unlogged)} clients were taken by a server that had no time to note it"
+        ]
         return "\n".join(lines)
 
 

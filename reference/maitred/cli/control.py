@@ -81,19 +81,12 @@ def ask(path: Path, request: Mapping[str, Json], patience: float = PATIENCE) -> 
 def _line(connection: socket.socket, deadline: float) -> bytes:
     """All up to the first end of line, or to the end."""
     content = bytearray()
-    reset = False
     while b"\n" not in content and len(content) <= MAX_REPLY:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         connection.settimeout(left)
-        try:
-            piece = connection.recv(1 << 16)
-        except ConnectionResetError:
-            if reset:
-                raise
-            reset = True  # it overtakes what was sent before it: read on
-            continue
+        piece = connection.recv(1 << 16)
         if not piece:
             break
         content += piece

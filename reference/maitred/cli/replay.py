@@ -34,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
         found = replay(file)
     except OSError as error:
         return complain(f"{file}: cannot be read: {error.strerror}", 2)
+    except RecursionError:
+        return complain(f"{file}: a line is nested too deeply: this is no trace", 1)
     except ValueError as error:  # of a name with a NUL character
         return complain(f"{file!r}: cannot be read: {error}", 2)
     for line in told(found):

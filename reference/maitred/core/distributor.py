@@ -140,6 +140,16 @@ class ServerStatus:
         """Serves nobody and is about to serve nobody, for certain."""
         return self.count.clients == 0 and self.count.sequence >= 0 and self.request is None and not self.owed
 
+    @property
+    def drainable(self) -> bool:
+        """Idle, and not told to drain yet."""
+        return self.idle and not self.draining
+
+    @property
+    def drained(self) -> bool:
+        """Draining, and idle: it may be stopped."""
+        return self.idle and self.draining
+
     def answers_on(self, port: Port) -> bool:
         """It takes hand-offs on the port, and its count is exact."""
         dialog = self.dialogs.get(port, None)
@@ -230,6 +240,12 @@ class DistributorState:
     next_arrival: int
     next_rank: int
     creation: Creation
+    drainable: Tree[ServerId, None] = Tree()
+    """The servers that are idle and not draining: an index, derived from the server table, as are the next two."""
+    drained: int = 0
+    """How many servers are draining and idle."""
+    outstanding: int = 0
+    """How many servers have a request outstanding."""
 
 
 def initial(
@@ -561,6 +577,8 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
     """Why the event may not happen in the state, or None where it may."""
     match event:
         case Adopt():
+            if state.phase is Phase.CLOSED:
+                return Reason.ALREADY_CLOSING
             return Reason.DUPLICATE_SERVER if event.server in state.servers else None
         case Restore():
             return _guard_restore(state, event.client)
@@ -572,7 +590,7 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
             return _guard_close(state)
         case Listening() | ListeningFailed():
             info = state.ports.get(event.port, None)
-            return None if info and event.address in info.listeners else Reason.UNKNOWN_ADDRESS
+            return None if info and info.listeners.get(event.address, None) is False else Reason.UNKNOWN_ADDRESS
         case BindRequested() | ControlEnded():
             return None if event.server in state.servers else Reason.UNKNOWN_SERVER
         case ConnectionRequest() | AcceptFailed() | BacklogEmpty():
@@ -698,8 +716,10 @@ class _Work:
         """updateServerStatus: put a row in, change it or take it out, and keep the ports' indexes true (rule 1)."""
         if new is not None:
             self.state = replace(self.state, servers=self.state.servers.set(new.server, new))
-        elif old is not None:
+        else:
+            assert old is not None, "a row is put in, changed or taken out"
             self.state = replace(self.state, servers=self.state.servers.remove(old.server))
+        self.summarise(new, old)
         ports = {*(old.dialogs if old else ()), *(new.dialogs if new else ())}
         for port in sorted(ports):
             before = Seat.of(old) if old and old.free_on(port) else None
@@ -715,6 +735,19 @@ class _Work:
                 self.effects.append(SetTimer(DeleteDelay(new.server)))
             if new.draining and not (old and old.draining and old.idle):
                 self.tell(Drained(new.server))
+
+    def summarise(self, new: ServerStatus | None, old: ServerStatus | None) -> None:
+        """Keep what `finish` asks of the whole table, so that it need not walk it."""
+        state = self.state
+        outstanding = state.outstanding + bool(new and new.request) - bool(old and old.request)
+        drained = state.drained + bool(new and new.drained) - bool(old and old.drained)
+        if (outstanding, drained) != (state.outstanding, state.drained):
+            state = replace(state, outstanding=outstanding, drained=drained)
+        if old and old.drainable and not (new and new.drainable):
+            state = replace(state, drainable=state.drainable.remove(old.server))
+        if new and new.drainable and not (old and old.drainable):
+            state = replace(state, drainable=state.drainable.set(new.server, None))
+        self.state = state
 
     def put(self, info: PortInfo) -> None:
         self.state = replace(self.state, ports=self.state.ports.set(info.port, info))
@@ -811,15 +844,12 @@ class _Work:
 
     def finish(self) -> None:
         """While closing: let idle servers go, and end when nothing is left to do."""
-        servers = self.state.servers
-        if self.state.waiting or any(info.listeners for info in self.state.ports.values()):
+        state = self.state
+        if state.waiting or state.outstanding or any(info.listeners for info in state.ports.values()):
             return
-        if any(status.request for status in servers.values()):
-            return
-        for status in servers.values():
-            if status.idle and not status.draining:
-                self.drain(status)
-        if all(status.draining and status.idle for status in self.state.servers.values()):
+        for server in state.drainable:
+            self.drain(state.servers[server])
+        if self.state.drained == len(state.servers):
             self.state = replace(self.state, phase=Phase.CLOSED)
             self.tell(Closed())
 

@@ -134,7 +134,9 @@ class DistributorPhase(Enum):
     DOWN = "down"
     RUNNING = "running"
     DONE = "done"
-    """It has closed, as it was told to."""
+    """It has closed, as it was told to; its process ends."""
+    GONE = "gone"
+    """It has closed, and its process has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,11 @@ class DistributorPlace:
     incarnation: Incarnation = 0
     element: Element = -1
     deaths: int = 0
+
+    @property
+    def alive(self) -> bool:
+        """Its process lives."""
+        return self.phase in (DistributorPhase.RUNNING, DistributorPhase.DONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -523,7 +530,7 @@ def guard(state: MonitorState, event: Event) -> Reason | None:
             cls = state.classes.get(event.class_id, None)
             if cls is None:
                 return Reason.UNKNOWN_CLASS
-            return Reason.NO_SUCH_PROCESS if cls.distributor.phase is DistributorPhase.DOWN else None
+            return None if cls.distributor.alive else Reason.NO_SUCH_PROCESS
         case Fired():
             return _guard_timer(state, event.timer)
         case _:
@@ -534,6 +541,8 @@ def _guard_told(state: MonitorState, event: Told) -> Reason | None:
     cls = state.classes.get(event.class_id, None)
     if cls is None:
         return Reason.UNKNOWN_CLASS
+    if not cls.distributor.alive:
+        return Reason.NO_SUCH_PROCESS
     match event.message:
         case Store():
             return Reason.DUPLICATE_CLIENT if event.message.client in cls.store else None
@@ -744,7 +753,7 @@ class _Work:
         if state.phase not in (Phase.CLOSING, Phase.ENDING):
             return
         for cls in state.classes.values():
-            if cls.distributor.phase is DistributorPhase.RUNNING or any(p.alive for p in cls.places.values()):
+            if cls.distributor.phase is DistributorPhase.RUNNING or cls.living:
                 return
             if state.phase is Phase.CLOSING and cls.distributor.phase is DistributorPhase.DOWN:
                 return  # it is to be restarted, for those who wait
@@ -763,8 +772,7 @@ def _started(work: _Work, event: Started) -> None:
     for class_id, cls in work.state.classes.items():
         work.start_distributor(class_id)
         for place in cls.places.values():
-            if not place.dynamic:
-                work.start_server(class_id, place)
+            work.start_server(class_id, place)
 
 
 def _server_exited(work: _Work, event: ServerExited) -> None:
@@ -806,6 +814,7 @@ def _distributor_exited(work: _Work, event: DistributorExited) -> None:
     place = cls.distributor
     work.occupy(place.element, -1)
     if place.phase is DistributorPhase.DONE:
+        work.put_class(event.class_id, replace(cls, distributor=replace(place, phase=DistributorPhase.GONE)))
         return
     down = replace(place, phase=DistributorPhase.DOWN, deaths=place.deaths + 1)
     work.put_class(event.class_id, replace(cls, distributor=down))

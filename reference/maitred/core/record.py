@@ -66,8 +66,9 @@ def from_record(hint: Any, record: object, where: str = "") -> Any:  # Any: `hin
             return record
         if isinstance(record, list) and get_origin(choice) is tuple:
             return _tuple(choice, record, where)
-        if isinstance(choice, type) and issubclass(choice, Enum) and record in choice.__members__:
-            return choice[str(record)]
+        is_enum = isinstance(choice, type) and issubclass(choice, Enum)
+        if is_enum and isinstance(record, str) and record in choice.__members__:
+            return choice[record]
         if isinstance(record, dict) and isinstance(choice, type) and record.get("is") == choice.__name__:
             return _instance(choice, record, f"{where}{choice.__name__}.")
     names = ", ".join(sorted(getattr(choice, "__name__", str(choice)) for choice in choices))

@@ -152,6 +152,8 @@ def guard(state: EndpointState, event: Event) -> Reason | None:
     match event:
         case Bound() | Acknowledged():
             return None
+        case MessageRead(message=HandOff(client)) if client.port != event.port:
+            return Reason.UNKNOWN_PORT
         case Listened() | MessageRead() | ListenerClosed():
             return None if event.port in state.listeners else Reason.UNKNOWN_PORT
         case Disconnected():

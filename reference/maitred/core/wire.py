@@ -79,7 +79,8 @@ def encode(message: Message) -> bytes:
     """The packet for the message.
 
     Raises:
-        WireError: a number needs more than 8 bytes, a text or a list is longer than 65,535, or the packet is.
+        WireError: a number needs more than 8 bytes, a text has no UTF-8, a text or a list is longer than 65,535, or
+            the packet is.
     """
     kind = type(message)
     out = bytearray([_TAG_OF[kind]])
@@ -97,6 +98,8 @@ def decode(packet: bytes) -> Message:
     """
     if not packet:
         raise WireError("an empty packet is no message")
+    if len(packet) > LIMIT:
+        raise WireError(f"{len(packet)} bytes are no packet; one has at most {LIMIT}")
     kind = TAGS.get(packet[0])
     if kind is None:
         raise WireError(f"byte 0: no message has tag {packet[0]}")
@@ -138,7 +141,10 @@ def _write(out: bytearray, hint: Any, value: Any) -> None:  # Any: the annotatio
     elif hint is bool:
         out.append(value)
     elif hint is str:
-        text = value.encode()
+        try:
+            text = value.encode()
+        except UnicodeEncodeError as error:
+            raise WireError(f"{value!r} has no UTF-8") from error
         out += _length(len(text))
         out += text
     elif get_origin(hint) is tuple:

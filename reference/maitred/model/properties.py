@@ -104,15 +104,14 @@ def never_above_the_maximum(world: World) -> bool:
 
 @_always
 def never_stale_low(world: World) -> bool:
-    """A server to which the Distributor may send a client serves, or has unread, no more than the Distributor believes."""
+    """A server that the Distributor may send a client to serves, or has unread, at most what is in its table."""
     state = world.distributor
     if state is None:
         return True
     free = {seat.server for info in state.ports.values() for seat in info.free}
     for group in world.groups:
-        if group.server in free and group.alive:
-            if _truth(group) > state.servers[group.server].count.clients:
-                return False
+        if group.server in free and group.alive and _truth(group) > state.servers[group.server].count.clients:
+            return False
     return True
 
 
@@ -135,7 +134,8 @@ def no_client_has_two_servers(world: World) -> bool:
 def no_client_lost(world: World) -> bool:
     """A client ends only as it wishes, by the queue's timeout, by a stop, or at one of the instants that are named:
     with the Distributor that alone held it (one for each death), unanswered at the Distributor's death and then not
-    taken by its server, with the server that served it, or in the backlog of a socket that was not kept yet."""
+    taken by its server, with the server that served it, or in the backlog of a socket that was not kept yet.
+    """
     return all(guest.fate is not Fate.LOST for guest in world.guests)
 
 
@@ -215,9 +215,7 @@ def no_successor_is_told_of_a_client_with_a_server(world: World) -> bool:
     store -= released(world.to_monitor)
     if not store:
         return True
-    return not any(
-        client in store for group in world.groups for client in (*group.endpoint.clients, *_unread(group))
-    )
+    return not any(client in store for group in world.groups for client in (*group.endpoint.clients, *_unread(group)))
 
 
 # ================================================================ always, of a step
@@ -254,7 +252,7 @@ def _hand_offs(stride: Stride) -> list[tuple[int, Client]]:
 
 @_always_step
 def the_chosen_server_was_least_loaded(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
-    """Of the servers that were free, the one chosen was least loaded for its weight, and longest unchosen among equals."""
+    """Of the servers that were free, the chosen one was least loaded for its weight; among equals, longest unchosen."""
     if who != "distributor":
         return True
     sends = _hand_offs(stride)
@@ -303,9 +301,12 @@ def _answers(event: object, number: int) -> bool:
 
 
 @_always_step
-def a_request_comes_back_only_from_the_server(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+def a_request_comes_back_only_from_the_server(
+    who: str, before: Any, event: Any, stride: Stride
+) -> bool:  # Any: as above
     """A client that was sent to a server is placed anew only when the server refused it, its dialog ended, or the
-    kernel declined to send it."""
+    kernel declined to send it.
+    """
     if who != "distributor":
         return True
     after: DistributorState = stride.state
@@ -331,7 +332,8 @@ def released_before_sent(who: str, before: Any, event: Any, stride: Stride) -> b
         elif isinstance(effect, distributor.Tell) and isinstance(effect.message, Release):
             out.add(effect.message.client)
         elif isinstance(effect, distributor.Send) and isinstance(effect.message, HandOff):
-            if effect.message.client in stored - out:
+            early = effect.message.client in stored - out
+            if early:
                 return False
     return True
 
@@ -368,10 +370,10 @@ def an_address_is_listened_on_once(who: str, before: Any, event: Any, stride: St
     """The Distributor does not ask for a socket that it listens on, or has asked for already."""
     if who != "distributor":
         return True
-    if before.phase is distributor.Phase.INITIALISING and not isinstance(event, distributor.Begin):
+    if before.phase is distributor.Phase.INITIALISING and not isinstance(event, Begin):
         return not any(isinstance(effect, distributor.Listen) for effect in stride.effects)
     asked = [(e.port, e.address) for e in stride.effects if isinstance(e, distributor.Listen)]
-    if isinstance(event, distributor.Begin):
+    if isinstance(event, Begin):
         return len(asked) == len(set(asked))
     known = {(port, address) for port, info in before.ports.items() for address in info.listeners}
     return not known & set(asked)
@@ -450,9 +452,7 @@ for _name, _predicate in _INVARIANTS.items():
 def judge(who: str, before: Any, event: Any, stride: Stride) -> tuple[str, ...]:  # Any: as above
     """The names of the properties that a machine's step breaks."""
     return tuple(
-        name
-        for name, prop in PROPERTIES.items()
-        if prop.step is not None and not prop.step(who, before, event, stride)
+        name for name, prop in PROPERTIES.items() if prop.step is not None and not prop.step(who, before, event, stride)
     )
 
 
@@ -720,7 +720,7 @@ def the_monitor_is_asked_for_a_server(before: World, action: Action, after: Worl
     return isinstance(action.what, monitor.Told) and isinstance(action.what.message, CreateServer)
 
 
-@_sometimes(lambda b: b.stops > 0)
-def a_ready_listener_was_told_not_ready(before: World, action: Action, after: World) -> bool:
+@_sometimes(lambda b: not b.warm)
+def a_program_that_is_deaf_is_not_ready(before: World, action: Action, after: World) -> bool:
     """A program that does not listen yet answers so, and is not handed anybody."""
     return _received(action, NotReady)

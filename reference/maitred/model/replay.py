@@ -12,14 +12,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Final
 
 from maitred.core import distributor, monitor, server
 from maitred.core.invariants import broken
-from maitred.core.record import MACHINES, Json, RecordError, from_record, to_record
+from maitred.core.record import MACHINES, RecordError, from_record, to_record
 from maitred.core.transition import Reason, Rejected
 
 KINDS: Final = ("start", "event", "effect", "rejected")
@@ -221,28 +221,10 @@ def _rejected(stream: _Stream, number: int, content: object) -> None:
 
 
 def _end(streams: dict[str, _Stream]) -> None:
-    """At the end, effects may be owed (the process was killed), and a rejection may be unwritten for the same reason."""
+    """Effects may be owed at the end, and a rejection unwritten: the process was killed.  But some machine must run."""
     if not any(stream.line for stream in streams.values()):
         raise Divergence(0, "no machine has started")
 
 
 def _show(value: object) -> str:
-    return json.dumps(_short(to_record(value)))
-
-
-def _short(record: Json) -> Json:
-    """The record with its classes' names as the only keys of what is nested: enough to find the place."""
-    if isinstance(record, dict):
-        return {key: _short(value) for key, value in record.items()}
-    return record
-
-
-def stream_names(path: str | PathLike[str]) -> Iterator[str]:
-    """The machines that the trace speaks of, each once, in the order of their first line."""
-    seen: set[str] = set()
-    with open(path, "rb") as file:
-        for number, raw in enumerate(file, 1):
-            who, _, _ = _parse(number, raw)
-            if who not in seen:
-                seen.add(who)
-                yield who
+    return json.dumps(to_record(value))

@@ -71,6 +71,9 @@ from maitred.core.tree import Tree
 
 T = TypeVar("T")
 DistributorEvent: TypeAlias = distributor.Event
+DistributorEffect: TypeAlias = distributor.Effect
+Send: TypeAlias = distributor.Send
+StartDistributor: TypeAlias = monitor.StartDistributor
 
 # ================================================================ bounds
 
@@ -368,6 +371,7 @@ class System:
         self._parts: dict[Any, Any] = {}  # Any: components of every type
         self._groups: dict[tuple[int, ...], tuple[Group, ...]] = {}
         self._strides: dict[tuple[int, Any], Stride] = {}
+        self._enabled: dict[int, tuple[Any, ...]] = {}  # Any: the timers of either machine
         self._masks: dict[int, int] = {}
         self._compacted: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
@@ -465,6 +469,14 @@ class System:
         wrong = stride.wrong + (self._judge(who, state, event, stride) if self._judge else ())
         self._part(state)  # keeps the object, and so its id, alive
         return stride._replace(wrong=wrong)
+
+    def _timers(self, machine: Any, state: Any) -> tuple[Any, ...]:  # Any: of either machine that has timers
+        """`enabled` of the machine, asked once for each state."""
+        known = self._enabled.get(id(state))
+        if known is None:
+            self._part(state)  # keeps the object, and so its id, alive
+            known = self._enabled[id(state)] = tuple(machine.enabled(state))
+        return known
 
     # ------------------------------------------------ who is held where
 
@@ -573,7 +585,7 @@ class System:
                 yield monitor.ServerExited(CLASS, group.server), "", False
             if group.condemned and not group.alive:
                 yield monitor.ServerGone(CLASS, group.server), "", False
-        for fired in monitor.enabled(state):
+        for fired in self._timers(monitor, state):
             if not isinstance(fired.timer, (monitor.DistributorStable, monitor.ServerStable)) or self.bounds.stable:
                 yield fired, "", False
         if budget.stops:
@@ -674,7 +686,7 @@ class System:
                     yield distributor.PeerClosed(client, reset=False, unread=False), None, "", False
                 elif guest.hung == 2:
                     yield distributor.PeerClosed(client, reset=False, unread=True), None, "", False
-        for fired in distributor.enabled(state):
+        for fired in self._timers(distributor, state):
             if isinstance(fired.timer, distributor.RestOver):
                 resting = world.group(fired.timer.server)
                 if resting is None or not resting.alive:
@@ -969,7 +981,7 @@ class _Draft:
                 case _:
                     pass  # duplicates dropped are derived from the store; timers and reports change nothing here
 
-    def _start_distributor(self, effect: monitor.StartDistributor) -> None:
+    def _start_distributor(self, effect: StartDistributor) -> None:
         b = self.system.bounds
         state = distributor.initial(effect.incarnation, b.dynamic, b.waiting_limit, effect.listeners, b.fixed)
         self.distributor = self.system._part(state)
@@ -1011,7 +1023,7 @@ class _Draft:
         for group in self.groups:
             self.compact(group.server)
 
-    def perform(self, effect: distributor.Effect, declined: bool = False) -> None:
+    def perform(self, effect: DistributorEffect, declined: bool = False) -> None:
         match effect:
             case distributor.Send():
                 self._send(effect, declined)
@@ -1026,7 +1038,7 @@ class _Draft:
                     self.guest(effect.client.cookie, fate=Fate.DROPPED)
             case distributor.Listen():
                 if declined:
-                    event: distributor.Event = distributor.ListeningFailed(effect.port, effect.address, EADDRINUSE)
+                    event: DistributorEvent = distributor.ListeningFailed(effect.port, effect.address, EADDRINUSE)
                 else:
                     event = distributor.Listening(effect.port, effect.address)
                     self.listen(effect.port - 1, True)
@@ -1040,7 +1052,7 @@ class _Draft:
             case _:
                 pass  # timers may fire whenever they are enabled; watching, accepting and copies are derived
 
-    def _send(self, effect: distributor.Send, declined: bool) -> None:
+    def _send(self, effect: Send, declined: bool) -> None:
         group = self.group(effect.server)
         link = group.link(effect.port) if group else None
         if group is not None and link is not None and group.alive and not declined:
@@ -1064,12 +1076,14 @@ class _Draft:
 
     def distributor_dies(
         self,
-        before: distributor.DistributorState,
-        after: distributor.DistributorState,
-        performed: tuple[distributor.Effect, ...],
+        before: DistributorState,
+        after: DistributorState,
+        performed: tuple[DistributorEffect, ...],
     ) -> None:
         """What it alone held is gone; what the Monitor keeps a duplicate of stays."""
-        sent = {e.message.client for e in performed if isinstance(e, distributor.Send) and isinstance(e.message, HandOff)}
+        sent = {
+            e.message.client for e in performed if isinstance(e, distributor.Send) and isinstance(e.message, HandOff)
+        }
         for number, status in before.servers.items():
             now = after.servers.get(number, None)
             if status.request is not None and now is not None and now.request == status.request:

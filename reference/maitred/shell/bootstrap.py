@@ -25,6 +25,7 @@ import json
 import os
 import runpy
 import sys
+from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from typing import Any, Final
 
@@ -43,15 +44,21 @@ def main() -> None:
     _install(identity)
     kind, name = sys.argv[1:3]
     _forget_the_code()
-    if kind == "-m":
-        _run_module(name, sys.argv[3:])
-    else:
-        _run_script(name, sys.argv[3:])
+    try:
+        if kind == "-m":
+            _run_module(name, sys.argv[3:])
+        else:
+            _run_script(name, sys.argv[3:])
+    except Exception as error:
+        _show(error)
+        sys.exit(1)
 
 
 def _install(identity: dict[str, Any]) -> None:  # Any: as JSON has it
     registry, control = _take(identity["registry"]), _take(identity["control"])
     private = {registry, control}
+    endpoint_registry = Registry.open(registry)
+    private |= _duplicates(registry)
     trace = None
     if identity["trace"] is not None:
         from maitred.shell.trace import Trace  # brings all three machines along
@@ -61,7 +68,7 @@ def _install(identity: dict[str, Any]) -> None:  # Any: as JSON has it
         trace = Trace(number, f"server {identity['class']} {identity['server']}")
         trace.start()
     main_process, fixed = int(identity["main"]), bool(identity.get("fixed"))
-    endpoint = Endpoint(Registry.open(registry), channel.attach(control), trace)
+    endpoint = Endpoint(endpoint_registry, channel.attach(control), trace)
 
     def reports() -> bool:
         return fixed or os.getpid() == main_process
@@ -82,7 +89,25 @@ def _take(fd: int) -> int:
     return fd
 
 
+def _duplicates(fd: int) -> set[int]:
+    """All descriptors of the same file: `mmap` keeps one of its own."""
+    same = set()
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):
+            if os.path.sameopenfile(number, fd):
+                same.add(number)
+    return same
+
+
 # ---------------------------------------------------------------- running the program
+
+
+def _show(error: Exception) -> None:
+    """Show what the program did not catch as the interpreter would: without the frames of this file above its own."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    sys.excepthook(type(error), error.with_traceback(frames), frames)
 
 
 def _forget_the_code() -> None:
@@ -102,8 +127,9 @@ def _run_module(name: str, arguments: list[str]) -> None:
 def _run_script(path: str, arguments: list[str]) -> None:
     """As ``python PATH``, PATH a script, or a directory or archive that has a ``__main__.py``."""
     sys.argv[:] = [path, *arguments]
+    absolute = os.path.join(os.getcwd(), path)
     if os.path.isdir(path) or _is_archive(path):
-        _set_first_path(path, asked=True)
+        _set_first_path(absolute, asked=True)
         runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]  # as the interpreter itself
         return
     _set_first_path(os.path.dirname(os.path.realpath(path)))
@@ -111,9 +137,9 @@ def _run_script(path: str, arguments: list[str]) -> None:
         with open(path, "rb") as file:
             source = file.read()
     except OSError as error:
-        sys.exit(f"{sys.executable}: can't open file {os.path.abspath(path)!r}: [Errno {error.errno}] {error.strerror}")
+        sys.exit(f"{sys.executable}: can't open file {absolute!r}: [Errno {error.errno}] {error.strerror}")
     names = sys.modules["__main__"].__dict__
-    names.update(__file__=os.path.abspath(path), __cached__=None, __loader__=SourceFileLoader("__main__", path))
+    names.update(__file__=absolute, __cached__=None, __loader__=SourceFileLoader("__main__", path))
     exec(compile(source, path, "exec"), names)
 
 

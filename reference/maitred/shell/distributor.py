@@ -22,6 +22,7 @@ import resource
 import select
 import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -131,7 +132,7 @@ class Distributor:
         self._kept = {(port, address): fds for port, address, fds in spec.kept}
         self._audits: list[ServerId] = []
         self._connections = kernel.Connections()
-        self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._limit = _open_files_limit()
         self._tight = False
         self._said: dict[str, float] = {}
         self._monitor: channel.Socket | None = channel.attach(spec.channel)
@@ -398,9 +399,11 @@ class Distributor:
 
     def _send_hand_off(self, server: ServerId, port: Port, message: messages.HandOff) -> None:
         """Send, or say that it was declined.  Where the server's end is held no more, the end of the dialog follows."""
-        connection = self._copies[message.client.cookie]
+        connection, dialog = self._copies[message.client.cookie], self._servers[server].dialogs.get(port)
         try:
-            channel.send(self._servers[server].dialogs[port], message, (connection.fileno(),))
+            if dialog is None:
+                raise BlockingIOError(errno.EAGAIN, "the dialog has been closed here")
+            channel.send(dialog, message, (connection.fileno(),))
         except OSError as error:
             if error.errno in CROWDED:
                 self._pending.append(core.Unsent(server, message.client))
@@ -664,6 +667,11 @@ def _row(status: core.ServerStatus) -> dict[str, object]:
 def _close_all(fds: list[int] | tuple[int, ...]) -> None:
     for fd in fds:
         os.close(fd)
+
+
+def _open_files_limit() -> int:
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def _shut_down(connection: socket.socket) -> None:

@@ -43,6 +43,8 @@ ACKNOWLEDGE_PATIENCE: Final = 1.0
 """Seconds to wait until the Distributor has read that a listener is closed."""
 SEND_PATIENCE: Final = 1.0
 """Seconds to wait until a Distributor that has not read for long makes room."""
+ACKNOWLEDGEMENTS: Final = 8
+"""So many acknowledgements are left to be read together."""
 _SLICE: Final = 50
 
 
@@ -67,6 +69,8 @@ class Endpoint:
         self._holding: set[Port] = set()
         """The ports that this process is noted to accept on."""
         self._bind_replies: dict[Port, int] = {}
+        self._unread = 0
+        """How many acknowledgements may be unread."""
         self._acknowledged: set[int] = set()
         self._awaited: set[int] = set()
         self._reading_control = _thread.allocate_lock()
@@ -135,13 +139,14 @@ class Endpoint:
         replies: list[server.Reply] = []
         result: R | None = None
         try:
-            with self._registry.locked():
-                self._owner = me
-                try:
-                    result = work(replies)
-                    self._take_up_noted(replies)
-                finally:
-                    self._owner = 0
+            self._registry.lock()
+            self._owner = me
+            try:
+                result = work(replies)
+                self._take_up_noted(replies)
+            finally:
+                self._owner = 0
+                self._registry.unlock()
         except OSError:
             self._noted.clear()  # the program has closed the registry's descriptor
         finally:  # even where a signal handler has raised something: a step that was made must be told
@@ -297,12 +302,12 @@ class Endpoint:
     def _send_all(self, replies: list[server.Reply]) -> None:
         """Send, and what could not be sent before with it: counts are absolute, so the order does not matter."""
         unsent, self._unsent = self._unsent, deque()
-        acknowledged = False
         for reply in (*unsent, *replies):
             if not self._send(reply):
                 self._keep(reply)
-            acknowledged |= isinstance(reply.message, (messages.Disconnect, messages.NotReady))
-        if acknowledged:
+            self._unread += isinstance(reply.message, (messages.Disconnect, messages.NotReady))
+        if self._unread >= ACKNOWLEDGEMENTS:
+            self._unread = 0
             self._read_control()
 
     def _send(self, reply: server.Reply) -> bool:

@@ -20,12 +20,13 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, NoReturn, TypeAlias, get_args
 
 from maitred.config.model import Config, ServerClass
 from maitred.core import messages, wire
@@ -37,7 +38,7 @@ from maitred.core.transition import Rejected
 from maitred.shell import channel, kernel, report, status
 from maitred.shell.become import ServerSpec
 from maitred.shell.descendants import Family, Groups, reap_orphans
-from maitred.shell.distributor import CROWDED, READ, WRITE, DistributorSpec
+from maitred.shell.distributor import CROWDED, READ, DistributorSpec
 from maitred.shell.launch import Child, start_distributor, start_server
 from maitred.shell.loop import Loop
 from maitred.shell.registry import Registry
@@ -66,12 +67,12 @@ class _Server:
 
     class_id: ClassId
     server: ServerId
-    child: Child | None
-    """None where no process could be made."""
-    family: Family | None
     control: channel.Socket
     """The Distributor's end."""
     registry: Registry
+    child: Child | None = None
+    """None where no process could be made."""
+    family: Family | None = None
     dialogs: dict[Port, int] = field(default_factory=dict)
     """The Distributor's ends."""
     ended: bool = False
@@ -118,7 +119,6 @@ class Monitor:
         self.state = core.initial(classes, weights)
         self._pending: deque[core.Event] = deque()
         self._busy = False
-        self._outcome: Rejected | None = None
         self._servers: dict[ServerId, _Server] = {}
         self._distributors: dict[ClassId, _Distributor] = {}
         self._store: dict[tuple[ClassId, Client], int] = {}
@@ -147,17 +147,19 @@ class Monitor:
     # ================================================================ events
 
     def handle(self, event: core.Event) -> Rejected | None:
-        """Let the event happen with all that follows; within an effect: after that effect's event is done with."""
+        """Let the event happen with all that follows from it; within an effect: once that effect's event is done with.
+
+        Returns:
+            why the machine declines the event, where it does.
+        """
         self._pending.append(event)
         if self._busy:
             return None
-        self._busy, declined = True, None
-        try:
-            while self._pending:
-                first = self._take(self._pending.popleft())
-                declined = declined or first
-        finally:
-            self._busy = False
+        self._busy = True
+        declined = self._take(self._pending.popleft())
+        while self._pending:
+            self._take(self._pending.popleft())
+        self._busy = False
         return declined
 
     def _take(self, event: core.Event) -> Rejected | None:
@@ -176,8 +178,6 @@ class Monitor:
     # ---------------------------------------------------------------- from Distributors
 
     def _on_channel(self, distributor: _Distributor, flags: int) -> None:
-        if flags & WRITE:
-            self._flush(distributor)
         for _ in range(PACKETS_A_TURN):
             if not self._read(distributor):
                 return
@@ -209,10 +209,11 @@ class Monitor:
 
     def _expect_end(self, distributor: _Distributor) -> None:
         """A Distributor that has hung up can neither be told nor heard: it ends, or is ended."""
-        child = distributor.child
-        if child is not None and self._distributors.get(distributor.class_id) is distributor:
-            alarm = partial(kernel.send_signal, child.pidfd, signal.SIGKILL)
-            self.loop.set_timer(("hung up", distributor.class_id), LAST_WAIT, lambda: void(alarm()))
+        self.loop.set_timer(("hung up", distributor.class_id), LAST_WAIT, lambda: self._end_of_patience(distributor))
+
+    def _end_of_patience(self, distributor: _Distributor) -> None:
+        if self._distributors.get(distributor.class_id) is distributor and distributor.child is not None:
+            kernel.send_signal(distributor.child.pidfd, signal.SIGKILL)
 
     def _keep(self, class_id: ClassId, message: ToMonitor, fds: tuple[int, ...]) -> None:
         """Keep the descriptors that came with the message."""
@@ -287,7 +288,7 @@ class Monitor:
     def _kill_all(self, server: _Server) -> None:
         """Kill what descends from the server, until nobody is left."""
         left = server.family is not None and server.family.kill()
-        if left or not server.ended:
+        if left or (server.child is not None and not server.ended):
             self.loop.set_timer(("kill", server.server), server.look_again, partial(self._kill_all, server))
             server.look_again = min(server.look_again * 1.5, KILL_AGAIN[1])
             return
@@ -327,10 +328,7 @@ class Monitor:
     def _look_round(self) -> None:
         self.loop.set_timer("look round", LOOK_ROUND, self._look_round)
         reap_orphans(frozenset(child.pid for child in self._children()))
-        try:
-            usable = _usable(self.config)
-        except UnusableError:
-            return
+        usable = _usable(self.config)
         for i, element in enumerate(self.config.elements):
             if bool(usable[i]) is not bool(self._cpus[i]):
                 up = bool(usable[i])
@@ -346,25 +344,26 @@ class Monitor:
     # ================================================================ effects
 
     def _start_server(self, effect: core.StartServer) -> None:
+        try:
+            self._launch_server(effect)
+        except OSError as error:
+            report.say(f"server {effect.server} of {self._name(effect.class_id)} cannot be started: {error.strerror}")
+            self.handle(core.ServerExited(effect.class_id, effect.server))
+
+    def _launch_server(self, effect: core.StartServer) -> None:
         cls = self.config.classes[effect.class_id]
         ours, theirs = channel.pair()
-        registry = Registry.create(cls.max_clients)
-        group = self._groups.make(f"maitred-{os.getpid()}-{effect.server}")
-        spec = self._server_spec(effect, cls, theirs.fileno(), registry.fd, group)
-        server = _Server(effect.class_id, effect.server, None, None, ours, registry)
-        self._servers[effect.server] = server
         try:
-            server.child = start_server(spec)
-        except OSError as error:
-            report.say(f"{self._title(server)} cannot be started: {error.strerror}")
-            server.ended = True
-            self.handle(core.ServerExited(effect.class_id, effect.server))
-        else:
-            server.family = Family(server.child.pid, os.fstat(theirs.fileno()).st_ino, group)
-            self.loop.watch(server.child.pidfd, READ, partial(self._on_server_end, server))
-            self._say_started(effect, server)
+            server = _Server(effect.class_id, effect.server, ours, Registry.create(cls.max_clients))
+            self._servers[effect.server] = server
+            group = self._groups.make(f"maitred-{os.getpid()}-{effect.server}")
+            child = start_server(self._server_spec(effect, cls, theirs.fileno(), server.registry.fd, group))
+            server.child = child
+            server.family = Family(child.pid, os.fstat(theirs.fileno()).st_ino, group)
         finally:
             theirs.close()
+        self.loop.watch(child.pidfd, READ, partial(self._on_server_end, server))
+        self._say_started(effect, server)
 
     def _server_spec(
         self, effect: core.StartServer, cls: ServerClass, control: int, registry: int, group: Path | None
@@ -436,7 +435,14 @@ class Monitor:
         distributor = self._distributors.get(effect.class_id)
         if distributor is None:
             return  # it could not be started: its successor is told everything
-        fds = tuple(os.dup(fd) for fd in self._fds_for(effect.class_id, effect.message))
+        wanted = self._fds_for(effect.class_id, effect.message)
+        try:
+            fds = tuple(os.dup(fd) for fd in wanted)
+        except OSError as error:
+            report.say(f"{type(effect.message).__name__} to the Distributor of {self._name(effect.class_id)}: {error}")
+            fds = ()
+        if isinstance(effect.message, messages.Adopt) and not fds:
+            return  # such a server finds no Distributor to bind with, ends, and is started anew
         distributor.outbox.append((effect.message, fds))
         self._flush(distributor)
 
@@ -444,7 +450,9 @@ class Monitor:
         """What is kept and goes along with the message."""
         match message:
             case messages.Adopt():
-                server = self._servers[message.server]
+                server = self._servers.get(message.server)
+                if server is None:
+                    return ()
                 dialogs = (server.dialogs[port] for port in message.dialogs)
                 return server.control.fileno(), server.registry.fd, *dialogs
             case messages.Restore():
@@ -466,8 +474,6 @@ class Monitor:
                 # else it has died, and its end is about to be heard of
             distributor.outbox.popleft()
             _close_all(fds)
-        if self.loop.watches(distributor.channel.fileno()):
-            self.loop.change(distributor.channel.fileno(), READ)
 
     def _flush_later(self, distributor: _Distributor) -> None:
         """By the clock: the socket may have room while the kernel lacks something else."""
@@ -481,7 +487,9 @@ class Monitor:
 
     def _kill(self, effect: core.Kill) -> None:
         server = self._servers.get(effect.server)
-        if server is not None:
+        if server is None:  # there was not even the wherewithal to start it
+            self.handle(core.ServerGone(effect.class_id, effect.server))
+        else:
             self._kill_all(server)
 
     def _kill_distributor(self, effect: core.KillDistributor) -> None:
@@ -733,4 +741,20 @@ def run(config: Config) -> int:
     except UnusableError as error:
         print(f"maitred: {error}", file=sys.stderr)
         return UNUSABLE
-    return monitor.run()
+    code = None
+    try:
+        code = monitor.run()
+        return code
+    finally:
+        if code is None:
+            _die()
+
+
+def _die() -> NoReturn:
+    """Something unforeseen has happened: die of it at once, so that the Distributors see it and serve on alone.
+
+    An ordinary exit would wait for every process that multiprocessing has started.
+    """
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(os.EX_SOFTWARE)

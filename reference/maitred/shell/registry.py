@@ -29,6 +29,7 @@ import fcntl
 import mmap
 import os
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -80,7 +81,7 @@ class Registry:
             ValueError: it is not a registry.
         """
         self.fd = fd
-        self._memory = mmap.mmap(fd, os.fstat(fd).st_size)
+        self._memory = _map(fd, os.fstat(fd).st_size)
         if self._memory[:8] != MAGIC:
             raise ValueError("not a registry")
         self._mutex = _thread.RLock()
@@ -115,19 +116,42 @@ class Registry:
 
     # ---------------------------------------------------------------- the lock
 
+    def lock(self) -> None:
+        """Take the lock: against other threads, and against other processes.  It dies with its holder.
+
+        Raises:
+            OSError: the program has closed the registry's descriptor; the lock is not taken.
+        """
+        self._mutex.acquire()
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_EX, 1)
+        except BaseException:  # a signal handler may raise anything while this waits
+            self._mutex.release()
+            raise
+
+    def unlock(self) -> None:
+        """Let the next one have it.
+
+        Raises:
+            OSError: the program has closed the registry's descriptor; the lock is gone.
+        """
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1)
+        finally:
+            self._mutex.release()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock: against other threads, and against other processes.  It dies with its holder.
+        """Hold the lock.
 
         Raises:
             OSError: the program has closed the registry's descriptor.
         """
-        with self._mutex:
-            fcntl.lockf(self.fd, fcntl.LOCK_EX, 1)
-            try:
-                yield
-            finally:
-                fcntl.lockf(self.fd, fcntl.LOCK_UN, 1)
+        self.lock()
+        try:
+            yield
+        finally:
+            self.unlock()
 
     # Around a fork the forking thread holds the mutex, so that the child's copy is one that no other thread holds.
 
@@ -248,8 +272,9 @@ class Registry:
         return place
 
     def _grow(self, capacity: int) -> None:
-        self._memory.resize(_CLIENTS + capacity * _CLIENT.size)
+        os.ftruncate(self.fd, _CLIENTS + capacity * _CLIENT.size)
         self._set_number(_CAPACITY, capacity)
+        self._capacity()
 
     def _note(self, place: int) -> None:
         _PLACE.pack_into(self._memory, _JOURNAL + self._changes % _JOURNAL_ROOM * _PLACE.size, place)
@@ -348,9 +373,24 @@ class Registry:
         capacity = self._number(_CAPACITY)
         size = _CLIENTS + capacity * _CLIENT.size
         if size > len(self._memory):
-            self._memory.resize(size)
+            self._memory = _enlarged(self._memory, self.fd, size)
         return capacity
 
     def _client(self, place: int) -> Client | None:
         arrival, cookie, port, _ = _CLIENT.unpack_from(self._memory, _CLIENTS + place * _CLIENT.size)
         return Client(arrival, cookie, port) if port else None
+
+
+def _map(fd: int, size: int) -> mmap.mmap:
+    """Map the file, if possible without the duplicate of the descriptor that an `mmap` keeps by default."""
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(fd, size, trackfd=False)
+    return mmap.mmap(fd, size)
+
+
+def _enlarged(memory: mmap.mmap, fd: int, size: int) -> mmap.mmap:
+    """Map more of the file.  No descriptor of it may be closed on the way: that would end the lock."""
+    if sys.version_info >= (3, 13):
+        return _map(fd, size)
+    memory.resize(size)
+    return memory

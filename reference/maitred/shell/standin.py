@@ -376,7 +376,7 @@ class StandIn:
             os.set_blocking(fd, True)
         family = int(_socket.AF_INET if len(remote) == 2 else _socket.AF_INET6)
         self.tracker.add(fd, Connection(client, family, local, remote))
-        return fd, _as_seen_by(listening.family, remote)
+        return fd, _as_seen_by(listening, remote)
 
     def _look_for_the_end(self, listening: Listening) -> None:
         """A dialog that has ended is readable for ever: put the twin in its place, or the program would spin."""
@@ -599,11 +599,11 @@ def _never_ready() -> _socket.socket:
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
 
 
-def _as_seen_by(family: int, remote: SocketAddress) -> SocketAddress:
-    """The peer's address in the listener's family, as far as it has one there."""
-    if family == _socket.AF_INET and len(remote) == 4 and remote[0].startswith("::ffff:"):
+def _as_seen_by(listening: Listening, remote: SocketAddress) -> SocketAddress:
+    """The peer's address as the listener would give it: an IPv4 peer may come to either family, and to both at once."""
+    if listening.family == _socket.AF_INET and len(remote) == 4 and remote[0].startswith("::ffff:"):
         return (remote[0].removeprefix("::ffff:"), remote[1])
-    if family == _socket.AF_INET6 and len(remote) == 2:
+    if listening.family == _socket.AF_INET6 and len(remote) == 2 and not _v6only(listening.original):
         return (f"::ffff:{remote[0]}", remote[1], 0, 0)
     return remote
 

@@ -111,9 +111,6 @@ class _Client:
         self._connection.setblocking(False)
         self._loop.watch(self._connection.fileno(), select.EPOLLIN, self._on_ready)
         self._loop.set_timer(self, PATIENCE, self.close)
-        uid = _CREDENTIALS.unpack(self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
-        if uid not in (0, os.geteuid()):
-            self._send({"error": "this instance belongs to another user"})
 
     def close(self) -> None:
         fd = self._connection.fileno()
@@ -150,6 +147,10 @@ class _Client:
             self._send({"error": f"a request is one line of at most {LONGEST_REQUEST} bytes"})
 
     def _ask(self, line: bytes) -> None:
+        _, uid, _ = _CREDENTIALS.unpack(self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid not in (0, os.geteuid()):
+            self._send({"error": "this instance belongs to another user"})
+            return
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
@@ -229,6 +230,7 @@ def _class(
 ) -> Json:
     place = cls.distributor
     running = place.phase is monitor.DistributorPhase.RUNNING
+    silent = "restarting" if running or place.phase is monitor.DistributorPhase.DOWN else "closed"
     own_ports = [
         {"port": port, "address": address, "listening": kept, "accepting": False, "waiting": None}
         for (port, address), kept in cls.listeners.items()
@@ -239,7 +241,7 @@ def _class(
         "name": name,
         "distributor": {
             "pid": distributor_pid if running else None,
-            "phase": part.get("phase", "closed" if place.phase is monitor.DistributorPhase.DONE else "restarting"),
+            "phase": part.get("phase", silent),
             "incarnation": place.incarnation,
             "element": elements[place.element] if place.element >= 0 else None,
         },

@@ -1,0 +1,193 @@
+"""The program finds itself in the same world as without us: what the two worlds show it is compared."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from tests.shell.fake import behind, eventually, free_port, script
+
+from maitred.shell.become import CODE
+from maitred.shell.bootstrap import ENVIRONMENT
+
+pytestmark = pytest.mark.system
+
+SHOW = """
+import json, os, sys, __main__
+here = [name for name in __main__.__dict__ if name not in ("json", "os", "sys", "here", "__main__", "nested")]
+print(json.dumps({
+    "argv": sys.argv, "path": sys.path, "name": __name__, "file": globals().get("__file__"),
+    "package": __package__, "main": __main__.__dict__ is globals(), "names": sorted(here),
+    "spec": getattr(__spec__, "name", None), "loader": type(__loader__).__name__, "doc": __doc__,
+    "cached": globals().get("__cached__"), "environment": "MAITRED_SERVER" in os.environ,
+    "flags": [sys.flags.optimize, sys.flags.safe_path, sys.flags.dev_mode], "cwd": os.getcwd(),
+    "threads": len(os.listdir("/proc/self/task")), "threading": "threading" in sys.modules,
+}))
+"""
+
+
+def outcome(program):
+    code = program.wait()
+    return code, program.output.decode()
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A directory with a program in every shape that Python runs."""
+    script(tmp_path, SHOW, "plain.py")
+    (tmp_path / "package").mkdir()
+    script(tmp_path / "package", "'''Doc.'''" + SHOW, "__main__.py")
+    script(tmp_path / "package", "", "__init__.py")
+    script(tmp_path / "package", SHOW, "module.py")
+    (tmp_path / "directory").mkdir()
+    script(tmp_path / "directory", SHOW, "__main__.py")
+    with zipfile.ZipFile(tmp_path / "archive.pyz", "w") as archive:
+        archive.writestr("__main__.py", SHOW)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link.py").symlink_to(tmp_path / "plain.py")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["script", "plain.py", "an argument", "-x"],
+        ["script", "./plain.py"],
+        ["script", "elsewhere/link.py"],
+        ["script", "directory", "a"],
+        ["script", "archive.pyz", "a"],
+        ["-m", "plain", "a"],
+        ["-m", "package", "-m", "b"],
+        ["-m", "package.module"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("options", [[], ["-O"], ["-P"]], ids=["plain", "-O", "-P"])
+def test_the_program_s_world_is_that_of_python(world, command, options):
+    environment = {"PYTHONPATH": str(world)} if options == ["-P"] and command[0] == "-m" else {}
+    with behind(*command, directory=world, options=options, environment=environment) as (_, program):
+        code, output = outcome(program)
+    plain = subprocess.run(
+        [sys.executable, *options, *(command[1:] if command[0] == "script" else command)],
+        cwd=world,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )
+    assert code == 0, output
+    assert json.loads(output) == json.loads(plain.stdout)
+
+
+def test_the_working_directory_and_ours_do_not_get_into_the_path_of_a_script(world):
+    with behind("script", world / "elsewhere" / "link.py", directory=world / "package") as (_, program):
+        _, output = outcome(program)
+    path = json.loads(output)["path"]
+    assert path[0] == str(world)
+    assert str(world / "package") not in path and "" not in path
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("import sys; sys.exit(7)", 7, ""),
+        ("raise SystemExit('a reason')", 1, "a reason"),
+        ("import no_such_module_at_all", 1, "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
+        ("1 +", 1, "SyntaxError"),
+        ("import os; os._exit(5)", 5, ""),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -15, ""),
+    ],
+)
+def test_the_program_s_end_is_its_own(tmp_path, text, code, said):
+    with behind("script", script(tmp_path, text)) as (_, program):
+        ended, output = outcome(program)
+    assert ended == code
+    assert said in output
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["script", "/no/such/file.py"], "can't open file '/no/such/file.py': [Errno 2] No such file or directory"),
+        (["-m", "no_such_module_at_all"], "No module named no_such_module_at_all"),
+    ],
+)
+def test_a_program_that_is_not_there_is_reported_as_by_python(command, said):
+    with behind(*command) as (_, program):
+        code, output = outcome(program)
+    assert code != 0
+    assert said in output
+    assert "Traceback" not in output
+
+
+def test_nothing_of_ours_is_inherited_by_programs_that_the_server_starts(tmp_path):
+    """An exec'd grandchild that held a dialog or the control socket would keep a dead server alive."""
+    text = """
+import os, socket, subprocess, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+subprocess.run(["ls", "-l", "/proc/self/fd"], close_fds=False)
+"""
+    port = free_port()
+    with behind("script", script(tmp_path, text), port) as (distributor, program):
+        distributor.ready(port)
+        distributor.until(lambda: program.process.poll() is not None)
+        _, output = outcome(program)
+    assert "pipe:" in output  # its own stdout: the listing is one
+    assert "socket:" not in output
+    assert "memfd" not in output
+
+
+def test_a_trace_begins_with_the_start_of_the_machine(tmp_path):
+    port, path = free_port(), tmp_path / "trace"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    text = "import socket, sys; l = socket.create_server(('127.0.0.1', int(sys.argv[1]))); l.accept()"
+    with behind("script", script(tmp_path, text), port, trace=fd) as (distributor, _):
+        distributor.ready(port)
+        records = eventually(lambda: [json.loads(line) for line in path.read_text().splitlines()])
+    os.close(fd)
+    assert all(record["who"] == "server 0 7" for record in records)
+    assert "start" in records[0]
+    assert [r["event"]["is"] for r in records if "event" in r][:3] == ["Bound", "MessageRead", "Listened"]
+
+
+CLOSES_ALL = """
+import os, socket, sys
+os.closerange(3, 2000)
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+os.closerange(listener.fileno() + 1, 2000)
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(b"x")
+    connection.detach()
+    os.closerange(listener.fileno() + 1, 2000)
+"""
+
+
+def test_a_program_that_closes_all_that_it_did_not_open_spares_ours(tmp_path):
+    """As daemons do."""
+    port = free_port()
+    with behind("script", script(tmp_path, CLOSES_ALL), port) as (distributor, _):
+        distributor.ready(port)
+        for _ in range(3):
+            client, _, count = distributor.seat(port)
+            assert count == 1 and client.recv(10) == b"x"
+            distributor.until(lambda: not distributor.registry.clients())
+
+
+def test_low_limits_on_descriptors_are_lived_with(tmp_path):
+    port = free_port()
+    text = "import socket, sys; l = socket.create_server(('127.0.0.1', int(sys.argv[1]))); c = l.accept(); l.accept()"
+    with behind("script", script(tmp_path, text), port, open_files=32) as (distributor, _):
+        distributor.ready(port)
+        assert distributor.seat(port)[2] == 1
+
+
+def test_the_environment_is_named_alike_on_both_sides():
+    from maitred.shell import become
+
+    assert become.ENVIRONMENT == ENVIRONMENT
+    assert "maitred.shell.bootstrap" in CODE
