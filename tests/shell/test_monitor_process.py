@@ -12,10 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.shell.instance import Instance, alive, eventually, open_descriptors, read_line
 
 from maitred.core.monitor import ServerGone
 from maitred.shell.loop import Loop
-from maitred.shell.monitor import Monitorfrom tests.shell.instance import Instance, alive, eventually, open_descriptors, read_line
+from maitred.shell.monitor import Monitor
 
 pytestmark = pytest.mark.system
 
