@@ -37,7 +37,7 @@ def mutant(*killers, **bounds):
 def a_timer_takes_the_request_back(monkeypatch):
     def fired(work, event):
         if isinstance(event.timer, distributor.HandOffTimeout):
-            work.take_back(work.state.servers[event.timer.server], resting=True)
+            work.take_back(work.servers[event.timer.server], resting=True)
         else:
             before(work, event)
 
@@ -71,7 +71,7 @@ def counts_are_differences(monkeypatch):
     """Each Accepted adds one and each Disconnect takes one off, whatever was counted before, but never below 1."""
 
     def received(work, event):
-        status = work.state.servers[event.server]
+        status = work.servers[event.server]
         off = isinstance(event.message, (server.Refused, distributor.Disconnect))
         clients = max(status.count.clients - 1, 0) if off else 0
         message = replace(event.message, count=Count(clients, event.message.count.sequence))
@@ -91,7 +91,7 @@ def counts_are_differences(monkeypatch):
 )
 def the_last_count_wins_whatever_its_sequence(monkeypatch):
     def received(work, event):
-        status = work.state.servers[event.server]
+        status = work.servers[event.server]
         forgotten = replace(status, count=replace(status.count, sequence=-1))
         work.update(forgotten, status)
         before(work, event)
@@ -122,8 +122,8 @@ def a_server_is_ready_before_it_echoes(monkeypatch):
     def received(work, event):
         message = event.message
         if isinstance(message, RestartReply) or hasattr(message, "client"):
-            work.update(replace(work.state.servers[event.server], owed=Tree()), work.state.servers[event.server])
-            echo = RestartReply(work.state.incarnation, message.count)
+            work.update(replace(work.servers[event.server], owed=Tree()), work.servers[event.server])
+            echo = RestartReply(work.incarnation, message.count)
             before(work, replace(event, message=echo))
         before(work, event)
 
@@ -151,7 +151,7 @@ def nobody_is_seated_when_a_seat_becomes_free(monkeypatch):
 @mutant("first_come_first_served", servers=1, clients=3)
 def the_last_to_come_is_served_first(monkeypatch):
     def next_to_seat(work):
-        return max((client for info in work.state.ports.values() if info.free for client in info.waiting), default=None)
+        return max((client for info in work.ports.values() if info.free for client in info.waiting), default=None)
 
     monkeypatch.setattr(WORK, "next_to_seat", next_to_seat)
 
@@ -229,7 +229,7 @@ def the_control_channels_end_is_taken_for_the_dialogs(monkeypatch):
         work.tell(class_id, Close())
 
     def close(work, event):
-        for status in list(work.state.servers.values()):
+        for status in list(work.servers.values()):
             if status.request is not None:
                 work.take_back(status, resting=True)
 
@@ -252,7 +252,7 @@ def a_client_that_leaves_is_not_reported(monkeypatch):
 def a_stop_leaves_the_backlog(monkeypatch):
     def close(work, event):
         before(work, event)
-        for port in list(work.state.ports):
+        for port in list(work.ports):
             distributor._close_listeners(work, port)
 
     before = distributor._ACTIONS[Close]
@@ -263,8 +263,8 @@ def a_stop_leaves_the_backlog(monkeypatch):
 def the_index_is_not_kept(monkeypatch):
     def received(work, event):
         before(work, event)
-        status = work.state.servers[event.server]
-        work.state = replace(work.state, servers=work.state.servers.set(event.server, replace(status, draining=True)))
+        status = work.servers[event.server]
+        work.servers = work.servers.set(event.server, replace(status, draining=True))
 
     before = distributor._ACTIONS[distributor.Received]
     monkeypatch.setitem(distributor._ACTIONS, distributor.Received, received)
