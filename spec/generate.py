@@ -1,7 +1,8 @@
 """Writes the parts of this folder that follow from the code, so that the protocol is told once.
 
 ``python -m spec.generate`` writes `wire.md` (each message: tag, fields, meaning) and `vectors.json` (messages and their
-bytes, for whoever writes another implementation); ``--check`` writes nothing and exits 1 where a file is stale.
+bytes, for whoever writes another implementation), and `properties.md` (what the model checks); ``--check`` writes
+nothing and exits 1 where a file is stale.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from maitred.core import messages, wire
 from maitred.core.record import to_record
+from maitred.model.properties import PROPERTIES
 
 HERE = Path(__file__).parent
 
@@ -142,10 +144,27 @@ def vectors() -> str:
     return json.dumps({"version": 1, "vectors": rows}, indent=1, ensure_ascii=True) + "\n"
 
 
+def properties_page() -> str:
+    """The text of `properties.md`."""
+    out = [
+        "# Properties",
+        "",
+        "Generated from `maitred.model.properties` by `python -m spec.generate`; do not edit.",
+        "",
+        "`maitred check` explores every behaviour of the three machines within bounds and asks these of it. A property",
+        "that the bounds leave no occasion for is not claimed.",
+    ]
+    for kind, title in (("always", "What always holds"), ("sometimes", "What sometimes happens (the witnesses)")):
+        out += ["", f"## {title}", "", "| property | says |", "|---|---|"]
+        out += [f"| `{prop.name}` | {prop.text} |" for prop in PROPERTIES.values() if prop.kind == kind]
+    return "\n".join(out) + "\n"
+
+
 def main(argv: list[str]) -> int:
     """Write the files, or with ``--check`` say which are stale."""
     stale = []
-    for name, text in (("wire.md", wire_page()), ("vectors.json", vectors())):
+    pages = (("wire.md", wire_page()), ("vectors.json", vectors()), ("properties.md", properties_page()))
+    for name, text in pages:
         path = HERE / name
         if not path.exists() or path.read_text() != text:
             stale.append(name)

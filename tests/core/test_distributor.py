@@ -721,6 +721,13 @@ class TestDynamicServersComeUnderLoadAndGoWhenIdle:
         run.arrive()
         assert run.handed() == []
 
+    def test_its_delay_begins_when_it_has_come_up_however_long_that_took(self):
+        run = operating()
+        run.adopt(1, ports=(), dynamic=True)
+        run.take(BindRequested(1, PORT, ADDRESS))
+        assert run.declines(Fired(DeleteDelay(1))) is Reason.NOT_IDLE
+        assert SetTimer(DeleteDelay(1)) in run.ready(1)
+
     def test_it_keeps_its_delay_from_the_moment_it_became_idle(self):
         run = operating()
         run.adopt(1, 0, dynamic=True)

@@ -177,7 +177,15 @@ def configuration(said):
     if logs:
         logs.mkdir()
     durations = Durations(**{"backoff_first": 0.05, "backoff_cap": 0.2, **said.get("durations", {})})
-    return Config("test", (cls,), elements, durations, directory / "control.sock", None if said.get("untraced") else directory / "trace", logs)
+    return Config(
+        "test",
+        (cls,),
+        elements,
+        durations,
+        directory / "control.sock",
+        None if said.get("untraced") else directory / "trace",
+        logs,
+    )
 
 
 def main():

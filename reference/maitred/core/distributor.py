@@ -141,6 +141,11 @@ class ServerStatus:
         return self.count.clients == 0 and self.count.sequence >= 0 and self.request is None and not self.owed
 
     @property
+    def spare(self) -> bool:
+        """A dynamic server that nobody needs: it has come up, and is idle."""
+        return self.dynamic and self.drainable and self.count.sequence > 0
+
+    @property
     def drainable(self) -> bool:
         """Idle, and not told to drain yet."""
         return self.idle and not self.draining
@@ -663,7 +668,7 @@ def _guard_timer(state: DistributorState, timer: Timer) -> Reason | None:
                 return None if status.request is not None else Reason.NOT_OUTSTANDING
             if isinstance(timer, RestOver):
                 return None if status.resting else Reason.NOT_RESTING
-            return None if status.dynamic and status.idle and not status.draining else Reason.NOT_IDLE
+            return None if status.spare else Reason.NOT_IDLE
         case _:
             assert_never(timer)
 
@@ -760,11 +765,10 @@ class _Work:
                 free = info.free.remove(before) if before else info.free
                 free = free.set(after, None) if after else free
                 self.put(replace(info, free=free, opened=opened))
-        if new and new.idle:
-            if new.dynamic and not (old and old.idle):
-                self.effects.append(SetTimer(DeleteDelay(new.server)))
-            if new.draining and not (old and old.draining and old.idle):
-                self.tell(Drained(new.server))
+        if new and new.spare and not (old and old.spare):
+            self.effects.append(SetTimer(DeleteDelay(new.server)))
+        if new and new.drained and not (old and old.drained):
+            self.tell(Drained(new.server))
 
     def summarise(self, new: ServerStatus | None, old: ServerStatus | None) -> None:
         """Keep what `finish` asks of the whole table, so that it need not walk it."""

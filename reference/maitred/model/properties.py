@@ -71,15 +71,31 @@ def _everywhere(bounds: Bounds) -> bool:
     return True
 
 
+def _stops(bounds: Bounds) -> bool:
+    return bounds.stops > 0
+
+
+_OCCASIONS: Final[Mapping[str, Callable[[Bounds], bool]]] = {
+    "the_table_is_exact_again_after_a_restart": lambda b: b.distributor_crashes + b.element_failures > 0,
+    "no_one_is_cut_off_by_draining": lambda b: b.stops > 0 or (b.dynamic > 0 and b.deletions > 0),
+    "only_drained_servers_are_asked_to_end": lambda b: b.stops > 0 or (b.dynamic > 0 and b.deletions > 0),
+    "servers_are_wanted_only_by_waiters": lambda b: b.dynamic > 0,
+    "shut_down_before_released": lambda b: b.hang_ups + b.queue_timeouts > 0,
+    "closed_means_over": _stops,
+    "ended_means_over": _stops,
+}
+"""Where an always property would hold for want of an occasion: what it takes for there to be one."""
+
+
 def _always(predicate: WorldPredicate) -> WorldPredicate:
     name = predicate.__name__
-    PROPERTIES[name] = Property(name, "always", _text(predicate), _everywhere, world=predicate)
+    PROPERTIES[name] = Property(name, "always", _text(predicate), _OCCASIONS.get(name, _everywhere), world=predicate)
     return predicate
 
 
 def _always_step(predicate: StepPredicate) -> StepPredicate:
     name = predicate.__name__
-    PROPERTIES[name] = Property(name, "always", _text(predicate), _everywhere, step=predicate)
+    PROPERTIES[name] = Property(name, "always", _text(predicate), _OCCASIONS.get(name, _everywhere), step=predicate)
     return predicate
 
 
@@ -216,6 +232,14 @@ def no_successor_is_told_of_a_client_with_a_server(world: World) -> bool:
     if not store:
         return True
     return not any(client in store for group in world.groups for client in (*group.endpoint.clients, *_unread(group)))
+
+
+@_always
+def no_one_is_cut_off_by_draining(world: World) -> bool:
+    """Before the grace has ended, a server that is asked to end serves nobody and has nobody's hand-off unread."""
+    if world.monitor.phase not in (monitor.Phase.RUNNING, monitor.Phase.CLOSING):
+        return True
+    return not any(group.asked and group.alive and _truth(group) > len(group.gone) for group in world.groups)
 
 
 # ================================================================ always, of a step
@@ -433,7 +457,7 @@ def no_surprising_rejection(who: str, before: Any, event: Any, stride: Stride) -
 
 def _invariant(name: str, text: str) -> None:
     """An invariant of the core: `System` asks it of every state that a step leads to."""
-    PROPERTIES[name] = Property(name, "always", text, _everywhere, step=_asked_by_the_system)
+    PROPERTIES[name] = Property(name, "always", text, _OCCASIONS.get(name, _everywhere), step=_asked_by_the_system)
 
 
 def _asked_by_the_system(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above

@@ -280,3 +280,15 @@ def _any_dead_child() -> bool:
         return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return False
+
+
+def kill_orphans() -> bool:
+    """Kill children of ours that no server claims: daemons that a server started, left over; whether there were any.
+
+    For the end, when no server and no Distributor runs.  What we started for ourselves is in our own session.
+    """
+    me, session = os.getpid(), os.getsid(0)
+    found = [each for each in all_processes() if each.parent == me and each.session != session and not each.dead]
+    for each in found:
+        _kill_exactly(each)
+    return bool(found)

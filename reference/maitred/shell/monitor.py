@@ -37,7 +37,7 @@ from maitred.core.timing import duration
 from maitred.core.transition import Rejected
 from maitred.shell import channel, kernel, report, status
 from maitred.shell.become import ServerSpec
-from maitred.shell.descendants import Family, Groups, reap_orphans
+from maitred.shell.descendants import Family, Groups, kill_orphans, reap_orphans
 from maitred.shell.distributor import CROWDED, READ, DistributorSpec
 from maitred.shell.launch import Child, start_distributor, start_server
 from maitred.shell.loop import Loop
@@ -575,6 +575,9 @@ class Monitor:
                 kernel.send_signal(distributor.child.pidfd, signal.SIGKILL)
         while self._distributors:
             self.loop.turn(0.05)
+        deadline = time.monotonic() + LAST_WAIT
+        while kill_orphans() and time.monotonic() < deadline:
+            time.sleep(KILL_AGAIN[0])
         reap_orphans(frozenset())
         report.say("stopped")
 
