@@ -15,7 +15,8 @@ Rules
     bound.  The options that a real listener bequeaths to its connections are set on them.
 4.  To `recv` and `getpeername` a listener is not connected (``ssl`` asks); `shutdown` ends the listening and leaves
     the dialog alone.
-5.  `accept` returns one connection, or says that it would block.
+5.  `accept` returns one connection, or says that it would block.  (A listener that blocks, and that the program has
+    polled before, may make it wait: a Distributor that was restarted has asked something, and no client is there.)
 6.  A closing is claimed by number before it happens, since the number may be used again at once.
 
 Workers that a program forks inherit all this.  Those that it starts with an exec do not: this module would have to be
@@ -693,7 +694,7 @@ def _install_in_os(standin: StandIn) -> None:
     def closerange(fd_low: int, fd_high: int, /) -> None:
         standin.close_range(fd_low, fd_high)
 
-    def _exit_(status: int) -> NoReturn:
+    def end(status: int) -> NoReturn:
         try:
             standin.end_child()
         finally:
@@ -705,8 +706,9 @@ def _install_in_os(standin: StandIn) -> None:
 
         return start
 
-    replaced = {"close": close, "dup": dup, "dup2": dup2, "closerange": closerange, "_exit": _exit_}
+    replaced = {"close": close, "dup": dup, "dup2": dup2, "closerange": closerange, "_exit": end}
     for name, function in replaced.items():
+        function.__name__ = function.__qualname__ = name
         setattr(os, name, function)
     for module, name in ((_posixsubprocess, "fork_exec"), (os, "posix_spawn"), (os, "posix_spawnp")):
         setattr(module, name, starter(getattr(module, name)))
