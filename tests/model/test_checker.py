@@ -73,7 +73,9 @@ def test_exhausted(name):
 
 def test_the_documentation_has_these_counts():
     page = (Path(__file__).parents[2] / "docs" / "explanation" / "what-is-checked.md").read_text()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| ")
+    ]
     told = {row[0]: tuple(row[2:]) for row in rows if len(row) == 5}
     pinned = {name: tuple(f"{count:,}" for count in counts) for name, (_, counts) in PINNED.items()}
     assert {name: told.get(name) for name in PINNED} == pinned

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from maitred.core import record, wire
 from spec import generate
+
+from maitred.core import record, wire
 
 ROOT = Path(__file__).parents[2]
 

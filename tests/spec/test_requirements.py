@@ -75,6 +75,8 @@ DEFAULTS = (
     "backoff",
     "grace",
     "elements",
+    "hand-off-timeout",
+    "rest",
 )
 
 REQUIREMENTS = load()

@@ -5,7 +5,6 @@ the trace and from the kernel: which process holds a connection, which processes
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import random
@@ -41,12 +40,19 @@ def free_port(host="127.0.0.1"):
 def named_ports(*ports):
     """The very ports of the patent's figures, for one test at a time on this machine."""
     with contextlib.ExitStack() as stack:
-        for port in sorted(ports):
-            lock = stack.enter_context(open(f"/tmp/maitred-test-port-{port}.lock", "w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = stack.enter_context(socket.socket(socket.AF_UNIX))
+        eventually(lambda: _is_bound(lock), "another test has the ports of the figures", within=60)
         for port in ports:
             eventually(lambda port=port: is_free(port), f"port {port}, which the figure names, is in use by another")
         yield
+
+
+def _is_bound(lock):
+    """An abstract name is held by one socket at a time, and leaves no file behind."""
+    with contextlib.suppress(OSError):
+        lock.bind("\0maitred tests: the ports of the figures")
+        return True
+    return False
 
 
 def is_free(port):

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import resource
 import socket
 import struct
@@ -59,9 +60,7 @@ def test_a_port_in_use(maitred):
 
         log = doomed(maitred, 1, *simple(port))
 
-    assert f"127.0.0.1:{port}" in log
-    assert "in use" in log
-    assert "Traceback" not in log
+    assert re.search(rf"^maitred: .*cannot listen on 127\.0\.0\.1:{port}: .*in use$", log, re.MULTILINE), log
 
 
 def test_an_address_that_is_not_of_this_machine(maitred):
@@ -69,8 +68,7 @@ def test_an_address_that_is_not_of_this_machine(maitred):
 
     log = doomed(maitred, 1, "-b", f"192.0.2.1:{port}", SERVERS / "greeter.py", f"192.0.2.1:{port}")
 
-    assert f"192.0.2.1:{port}" in log
-    assert "Traceback" not in log
+    assert re.search(rf"^maitred: .*cannot listen on 192\.0\.2\.1:{port}: ", log, re.MULTILINE), log
 
 
 # ---------------------------------------------------------------- the program

@@ -83,8 +83,8 @@ def test_when_the_grace_ends_so_does_everything(maitred, guests, tmp_path):
     port = free_port()
     config = write_config(tmp_path / "c.toml", [greeter(port, static=2, max_clients=1)], grace=0.7)
     instance = maitred("--config", config)
-    stubborn = [guests(port) for _ in range(2)]
-    assert all(guest.seated() for guest in stubborn)
+    obstinate = [guests(port) for _ in range(2)]
+    assert all(guest.seated() for guest in obstinate)
     waiting = guests(port)
     instance.wait_waiting(1)
     began = time.monotonic()
@@ -93,7 +93,7 @@ def test_when_the_grace_ends_so_does_everything(maitred, guests, tmp_path):
 
     assert instance.wait() == 0
     assert time.monotonic() - began > 0.6
-    assert all(guest.ended() for guest in [*stubborn, waiting])
+    assert all(guest.ended() for guest in [*obstinate, waiting])
 
 
 def test_a_second_signal_ends_it_at_once(maitred, guests):
@@ -167,13 +167,13 @@ def test_the_operator_may_ask_over_the_control_socket(maitred):
 
 def test_a_server_that_ignores_sigterm_is_killed(maitred, tmp_path):
     port = free_port()
-    program = tmp_path / "stubborn.py"
+    program = tmp_path / "obstinate.py"
     program.write_text(
         "import signal, socketserver, sys\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "socketserver.TCPServer(('127.0.0.1', int(sys.argv[1])), socketserver.BaseRequestHandler).serve_forever()\n"
     )
-    cls = {"name": "stubborn", "script": str(program), "args": [str(port)], "listen": f"127.0.0.1:{port}", "static": 2}
+    cls = {"name": "obstinate", "script": str(program), "args": [str(port)], "listen": f"127.0.0.1:{port}", "static": 2}
     instance = maitred("--config", write_config(tmp_path / "c.toml", [cls], kill_delay=0.5))
     servers, _ = stopping(instance)
     began = time.monotonic()

@@ -1,0 +1,16 @@
+"""What is only assumed is said where people look for it: the requirements that state an assumption point here."""
+
+import pytest
+from tests.spec.checker import ROOT
+
+SAID = [
+    ("docs/explanation/what-is-checked.md", "Processing elements on one machine share a kernel"),
+    ("docs/explanation/what-is-checked.md", "keep no state of a client after a disconnect"),
+    ("docs/how-to/run-your-server.md", "it keeps no state of a client after the client has gone"),
+]
+
+
+@pytest.mark.parametrize(("page", "words"), SAID)
+def test_an_assumption_is_said_in_the_documentation(page, words):
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    assert words in text
