@@ -78,7 +78,7 @@ def test_a_stop_takes_the_backlog_of_a_socket_that_is_still_being_opened():
 
 
 def test_a_bind_before_begin_is_listened_on_once():
-    """A bind that a restarted Distributor read before `Begin` was listened on twice; the second failed, and so the bind."""
+    """A bind that a restarted Distributor read before `Begin` was listened on twice; the second failed."""
     run = Run(incarnation=2, listeners=(), fixed=False)
     run.take(Adopt(1, 1, 1, False, False, (), ()))
     assert run.take(BindRequested(1, 1, ADDRESS)) == ()
@@ -157,7 +157,7 @@ def test_the_canonical_state_chooses_as_the_state_does():
     assert distributor.canonical(shifted).servers[2].rank == -1
 
 
-@pytest.mark.properties
+@pytest.mark.campaign
 def test_the_model_alone_finds_the_server_that_is_cut_off(monkeypatch):
     """The deepest of them, found again when the mend is undone: 19 actions."""
     idle = property(lambda status: status.count.clients == 0 and status.request is None and not status.owed)
