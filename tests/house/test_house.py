@@ -31,9 +31,7 @@ def lint_imports(root):
         "from importlinter.cli import lint_imports_command\n"
         "lint_imports_command(['--no-cache', '--no-logo'])"
     )
-    return subprocess.run(
-        [sys.executable, "-P", "-c", program], cwd=root, capture_output=True, text=True, timeout=100
-    )
+    return subprocess.run([sys.executable, "-P", "-c", program], cwd=root, capture_output=True, text=True, timeout=100)
 
 
 def make(*arguments):

@@ -242,9 +242,9 @@ def _limit(open_files):
 
 
 @contextlib.contextmanager
-def behind(*program, **options):
+def behind(*program, capacity=64, **options):
     """A Distributor and the program behind it, which is ended with all its processes whatever happens."""
-    distributor = Distributor()
+    distributor = Distributor(capacity)
     running = Program(distributor, *program, **options)
     try:
         yield distributor, running

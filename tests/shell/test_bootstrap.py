@@ -178,6 +178,28 @@ def test_a_program_that_closes_all_that_it_did_not_open_spares_ours(tmp_path):
             distributor.until(lambda: not distributor.registry.clients())
 
 
+CLOSES_AND_OPENS = """
+import os, socket, sys
+os.closerange(3, 2000)
+files = [open(sys.argv[2], "r+b") for _ in range(8)]
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+kept = []
+while True:
+    kept.append(listener.accept())
+"""
+
+
+def test_the_registry_grows_by_its_own_descriptor_whatever_the_program_has_closed(tmp_path):
+    """`mmap` has a duplicate under a low number; were that closed, and the number given to a file, it would be cut."""
+    port, file = free_port(), script(tmp_path, "unharmed", "file")
+    with behind("script", script(tmp_path, CLOSES_AND_OPENS), port, file, capacity=1) as (distributor, _):
+        distributor.ready(port)
+        clients = [distributor.seat(port) for _ in range(5)]
+        assert [count for _, _, count in clients] == [1, 2, 3, 4, 5]
+        assert len(distributor.registry.clients()) == 5
+    assert file.read_text() == "unharmed"
+
+
 def test_low_limits_on_descriptors_are_lived_with(tmp_path):
     port = free_port()
     text = "import socket, sys; l = socket.create_server(('127.0.0.1', int(sys.argv[1]))); c = l.accept(); l.accept()"

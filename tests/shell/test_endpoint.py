@@ -114,6 +114,17 @@ def test_a_bind_is_asked_for_and_its_initial_msg_answered_before_the_program_can
     assert bench.heard() == [RestartReply(1, Count(0, 2))]
 
 
+def test_what_is_asked_between_bind_and_listen_is_answered_by_listen(bench):
+    """Not by the first accept: a program that polls would see a client where there is none."""
+    assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == 0
+    bench.send(InitialMsg(2))
+    assert bench.heard() == []
+    bench.endpoint.listen(PORT)
+    said = bench.heard()
+    assert [(type(m), m.incarnation) for m in said] == [(RestartReply, 1), (RestartReply, 2)]
+    assert not endpoint.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
+
+
 def test_the_number_that_says_bind_yourself_is_the_core_s():
     assert standin.BIND_YOURSELF == BIND_YOURSELF
 
@@ -280,6 +291,17 @@ def test_what_was_sent_while_the_listener_was_closing_is_refused_too(bench):
     refused, answer = bench.heard()
     assert (type(refused), refused.client.arrival) == (Refused, 5)
     assert (type(answer), answer.incarnation) == (NotReady, 1)
+
+
+def test_a_hand_off_behind_an_initial_msg_is_refused_even_if_others_have_the_listener(bench):
+    """Nobody else might ever read it."""
+    bench.listening()
+    bench.send(InitialMsg(2))
+    bench.hand(1)
+    bench.pumping(lambda: bench.endpoint.close(PORT, shared=True))
+    bench.heard()
+    said = [m for _, m in bench.distributor.heard[2:]]
+    assert [type(m) for m in said] == [NotReady, NotReady, Refused]
 
 
 def test_without_an_acknowledgement_the_close_takes_a_second_not_for_ever(bench):

@@ -177,8 +177,9 @@ def test_accept_is_that_of_a_real_listener(tmp_path, mode, default, errors):
         distributor.ready(port)
         lines(running, 1)
         time.sleep(0.5)
-        client, connection, _ = distributor.hand_off(port)
-        connection.setblocking(True)
+        client, connection, who = distributor.connect(port)
+        connection.setblocking(False)  # as a Distributor may have it; the two share the flag
+        channel.send(distributor.dialogs[port], HandOff(who), [connection.fileno()])
         distributor.next(Accepted)
         connection.close()
         assert told(running) == {
@@ -266,6 +267,7 @@ listener.bind(("localhost", port))
 seen["same fd"] = listener.fileno() == number
 seen["name"] = listener.getsockname()
 seen["accept before listen"] = of(listener.accept)
+seen["bound blocking"] = os.get_blocking(number)
 seen["acceptconn before"] = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 seen["bind again"] = of(listener.bind, ("localhost", port))
 listener.listen()
@@ -280,6 +282,7 @@ seen["send"] = of(listener.send, b"x")
 listener.settimeout(3)
 seen["peer"] = of(listener.getpeername)
 seen["timeout"] = listener.gettimeout()
+seen["not blocking"] = os.get_blocking(number)
 seen["inheritable"] = listener.get_inheritable()
 seen["kind"] = [listener.family, listener.type, listener.proto]
 seen["class"] = [type(listener).__name__, type(listener).__module__, isinstance(listener, socket.socket)]
@@ -314,7 +317,7 @@ def test_a_listener_says_of_itself_what_a_real_one_says(tmp_path):
     with behind("script", program, port) as (distributor, running):
         distributor.until(lambda: running.process.poll() is not None)
         seen, expected = told(running), json.loads(plain.stdout)
-    assert len(expected) >= 25
+    assert len(expected) >= 26
     assert seen == expected
     kinds = [type(m) for _, m in distributor.heard]
     assert kinds[:2] == [NotReady, RestartReply] and NotReady in kinds[2:]
@@ -398,6 +401,43 @@ def test_a_second_family_on_the_port_gets_a_twin(tmp_path):
             clients.append(client)
             assert count == len(clients)
             assert client.makefile("rb").readline().decode().strip() == repr(client.getsockname()[:2])
+
+
+TWINS = """
+import json, select, socket, sys
+port = int(sys.argv[1])
+listeners = []
+for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+    listener = socket.socket(family)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind((host, port))
+    listener.listen()
+    listeners.append(listener)
+print("listening", flush=True)
+readable = select.select(listeners, [], [], 10)[0]
+print([listeners.index(one) for one in readable], flush=True)
+listeners[1].settimeout(0.2)
+try:
+    listeners[1].accept()
+except TimeoutError:
+    print("none", flush=True)
+print(len(listeners[0].accept()), flush=True)
+listeners[1].close()
+print(len(listeners[0].accept()), flush=True)
+"""
+
+
+def test_a_twin_is_never_ready_and_its_end_is_not_the_port_s(tmp_path):
+    port = free_port()
+    with behind("script", script(tmp_path, TWINS), port) as (distributor, running):
+        distributor.until(lambda: running.output == b"listening\n")
+        client, _, _ = distributor.hand_off(port, socket.AF_INET6)
+        assert lines(running, 4) == ["listening", "[0]", "none", "2"]
+        distributor.seat(port)
+        assert lines(running, 5)[-1] == "2"
+        assert running.wait() == 0
+        client.close()
 
 
 WRAPPED = """

@@ -142,7 +142,7 @@ def _identity(spec: ServerSpec, control: int, registry: int, trace: int | None) 
             "trace": trace,
             "main": os.getpid(),
             "fixed": spec.fixed,
-            "python_path": list(spec.path),
+            "path": list(spec.path),
         }
     )
 

@@ -13,6 +13,7 @@ key            value
 ``trace``      that of the trace file, or null
 ``main``       the process id of the main process
 ``fixed``      whether the class's ports are configured (then a forked worker may bind them, too); or absent
+``path``       the class's entries for the module search path, which are in PYTHONPATH too; or absent
 =============  =======================================================================================
 
 The program finds `sys.argv`, `sys.path` and ``__main__`` as ``python -m MODULE`` or ``python PATH`` would have them.
@@ -44,6 +45,7 @@ def main() -> None:
     _install(identity)
     kind, name = sys.argv[1:3]
     _forget_the_code()
+    _see_to_the_path(identity.get("path", []))
     try:
         if kind == "-m":
             _run_module(name, sys.argv[3:])
@@ -141,6 +143,13 @@ def _run_script(path: str, arguments: list[str]) -> None:
     names = sys.modules["__main__"].__dict__
     names.update(__file__=absolute, __cached__=None, __loader__=SourceFileLoader("__main__", path))
     exec(compile(source, path, "exec"), names)
+
+
+def _see_to_the_path(entries: list[str]) -> None:
+    """An interpreter that is told to heed no environment (-E, -I) has not read them in PYTHONPATH."""
+    if sys.flags.ignore_environment:
+        after = int(sys.path[:1] == [""])
+        sys.path[after:after] = entries
 
 
 def _set_first_path(entry: str, *, asked: bool = False) -> None:

@@ -357,7 +357,8 @@ class Distributor:
         key = (effect.port, effect.address)
         kept = self._kept.pop(key, ())
         try:
-            sockets = [socket.socket(fileno=fd) for fd in kept] or open_listeners(effect.address)
+            opened = [socket.socket(fileno=fd) for fd in kept]
+            sockets = opened or open_listeners(effect.address, apart=self.spec.fixed)
         except OSError as error:
             self._pending.append(core.ListeningFailed(*key, error.errno or errno.EINVAL))
             return

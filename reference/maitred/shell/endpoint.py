@@ -283,7 +283,7 @@ class Endpoint:
         intact = True
         if isinstance(message, messages.HandOff):
             touched: tuple[Client, ...] = (message.client,)
-            intact = len(packet.fds) == 1 and not packet.truncated
+            intact = len(packet.fds) == 1  # none, where the process had none to spare
         else:
             assert isinstance(message, messages.InitialMsg), "_read gives no other"
             touched = message.forget

@@ -1,7 +1,9 @@
 """Opens the listening sockets for an address as a user writes it.
 
-An address is ``host:port``, IPv6 hosts in brackets.  ``*`` is every interface: one IPv6 socket that takes IPv4 too, or
-an IPv4 socket where the machine has no IPv6.  A name that stands for several addresses is listened on at each of them.
+An address is ``host:port``, IPv6 hosts in brackets.  A name that stands for several addresses is listened on at each of
+them.  ``*`` is every interface of both families, as far as the machine has them.  Where a program has bound that, it is
+one IPv6 socket that takes IPv4 too, as the program's would be; where a user has asked for it, it is a socket for each
+family, since most programs expect their clients over IPv4 to have IPv4 connections.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from maitred.core.messages import Address
 SocketAddress: TypeAlias = "tuple[str, int] | tuple[str, int, int, int]"
 
 BACKLOG: Final = 65_535  # as long as the kernel allows: it is where clients wait while a Distributor restarts
+_EVERYWHERE: Final = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
 _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -30,14 +33,18 @@ def split_address(address: Address) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def open_listeners(address: Address) -> list[socket.socket]:
+def open_listeners(address: Address, *, apart: bool = False) -> list[socket.socket]:
     """Bind and listen; the sockets do not block and close on exec.
+
+    Args:
+        address: where.
+        apart: whether every interface is to be a socket for each family.
 
     Raises:
         OSError: none of them, or one that should work, cannot be listened on.
     """
     host, port = split_address(address)
-    if host == "*":
+    if host == "*" and not apart:
         return [_every_interface(port)]
     opened: list[socket.socket] = []
     absent: OSError | None = None
@@ -57,6 +64,8 @@ def open_listeners(address: Address) -> list[socket.socket]:
 
 
 def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, SocketAddress]]:
+    if host == "*":
+        return [(family, (every, port)) for family, every in _EVERYWHERE]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
