@@ -6,7 +6,7 @@ import pytest
 
 from maitred.core import distributor, server
 from maitred.core.messages import Accepted, Adopt, Begin, Client, Count, HandOff, InitialMsg, RestartReply
-from maitred.core.record import to_record
+from maitred.core.record import from_record, to_record
 from maitred.core.transition import Rejected
 from maitred.model.replay import STEPS, replay
 
@@ -101,6 +101,56 @@ def test_a_killed_process_leaves_any_prefix_of_its_last_effects(play, distribute
         report = play(distributed[:cut])
         assert report.ok, report.divergence
         assert report.unperformed > 0
+
+
+def by(pid, lines):
+    """The lines, as this process of a server wrote them."""
+    return [json.dumps({**json.loads(one), "pid": pid}) for one in lines]
+
+
+FIRST, SECOND = Client(0, 99, PORT), Client(1, 100, PORT)
+
+
+@pytest.fixture
+def shared(served):
+    """Two processes of a server: one has accepted a client and takes another; the other sees the first client go."""
+    first = by(7, served)
+    state = server.EndpointState()
+    for one in served:
+        content = json.loads(one).get("event")
+        if content:
+            state = STEPS["server"](state, from_record(server.Event, content)).state
+    taken = STEPS["server"](state, server.MessageRead(PORT, HandOff(SECOND)))
+    attack = by(7, run("server 0 1", state, server.MessageRead(PORT, HandOff(SECOND))))
+    gone = server.Disconnected(FIRST)
+    saved, unsaved = (by(8, run("server 0 1", s, gone)) for s in (taken.state, state))
+    return first, attack, saved, unsaved
+
+
+@pytest.mark.parametrize("which", ["saved", "unsaved"])
+def test_a_process_of_a_server_is_killed_before_or_after_it_saved_its_step(play, shared, which):
+    first, attack, *others = shared
+    report = play([*first, attack[0], *others[which == "unsaved"]])
+    assert report.ok, report.divergence
+    assert report.unperformed == 2
+
+
+def test_once_an_effect_is_written_the_step_was_saved(play, shared):
+    first, attack, saved, unsaved = shared
+    assert play([*first, *attack[:2], *saved]).ok
+    assert play([*first, *attack[:2], *unsaved]).divergence.line == len(first) + 4
+
+
+def test_who_was_killed_does_not_go_on(play, shared):
+    first, attack, saved, _ = shared
+    report = play([*first, attack[0], *saved, *by(7, [saved[0]])])
+    assert "goes on" in str(report.divergence)
+
+
+def test_a_living_process_leaves_no_step_unfinished(play, shared):
+    first, attack, saved, _ = shared
+    report = play([*first, attack[0], *by(7, saved)])
+    assert "still owes its effect" in str(report.divergence)
 
 
 def test_an_effect_that_is_missing_in_the_midst(play, distributed):

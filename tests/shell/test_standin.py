@@ -434,6 +434,7 @@ def test_a_twin_is_never_ready_and_its_end_is_not_the_port_s(tmp_path):
         distributor.until(lambda: running.output == b"listening\n")
         client, _, _ = distributor.hand_off(port, socket.AF_INET6)
         assert lines(running, 4) == ["listening", "[0]", "none", "2"]
+        distributor.next(Accepted)
         distributor.seat(port)
         assert lines(running, 5)[-1] == "2"
         assert running.wait() == 0

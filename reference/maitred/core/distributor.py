@@ -14,7 +14,7 @@ Rules
     the head.  A free server takes the earliest of those that wait on any port it is free on.
 7.  Who starts to wait is stored with the Monitor; who stops waiting is released *before* being handed to a server.
 8.  At the bound of the waiting list the Distributor stops accepting; the rest wait in the kernel's backlog.
-9.  While somebody waits, no server is free on that port.  After every step.
+9.  While somebody waits, no server is free on that port: after every step, once the initialisation is over.
 
 Theory of operation
 -------------------
@@ -234,7 +234,8 @@ class DistributorState:
     dynamic: int
     """How many dynamic servers the class may have; none are asked for where this is 0."""
     waiting_limit: int
-    """At most so many clients wait, over all ports; at least 1."""
+    """When so many clients wait, over all ports, no accept is issued; at least 1.  Those who come back, and who completes
+    an accept that is outstanding on another port, may exceed it."""
     fixed: bool
     """The ports are configured.  Otherwise the first port that a server binds becomes the class's."""
     phase: Phase

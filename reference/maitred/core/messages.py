@@ -39,7 +39,8 @@ class Client:
     """A client's connection, from its acceptance to its end."""
 
     arrival: int
-    """The place in the order of acceptance; what "first come" means.  Unique within a server class."""
+    """The place in the order of acceptance; what "first come" means.  Unique among those of one Distributor; the next
+    goes on after those who wait."""
     cookie: int
     """The kernel's name of the connection (``SO_COOKIE``); unique while the machine is up."""
     port: Port

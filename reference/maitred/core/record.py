@@ -12,8 +12,9 @@ line                                    meaning
 ``{"who": W, "rejected": "REASON"}``    the machine declined that event
 ======================================  ==============================================================================
 
-``W`` is ``monitor``, ``distributor CLASS INCARNATION`` or ``server CLASS SERVER``.  A line may have further keys, such
-as ``t``, the seconds since the machine was booted; they are for people.
+``W`` is ``monitor``, ``distributor CLASS INCARNATION`` or ``server CLASS SERVER``.  Further keys: ``t``, the
+monotonic clock in seconds, is for people; ``pid``, the process that wrote the line, tells which process of a server
+left a step unfinished because it was killed.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 A trace (`maitred.core.record` tells its form) interleaves the lines of several processes; each ``who`` is a stream of
 its own, and a server's stream is written by all its processes, one step at a time.  In each stream, an event must be
 allowed or have been declined for the reason that the machine gives; its effects must be those of the machine, in their
-order; and after each step every invariant of the machine must hold.  Only the last event of a stream may lack effects:
-its process was killed before it had performed them all.
+order; and after each step every invariant of the machine must hold.  Only the last event of a process may lack effects:
+it was killed before it had performed them all.  If it was one of several processes of a server, it may have been killed
+before or after it had saved the step's state; the next line of the others tells.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Final
 from maitred.core import distributor, monitor, server
 from maitred.core.invariants import broken
 from maitred.core.record import MACHINES, RecordError, from_record, to_record
-from maitred.core.transition import Reason, Rejected
+from maitred.core.transition import Reason, Rejected, Transition
 
 KINDS: Final = ("start", "event", "effect", "rejected")
 """Each line has exactly one of these keys."""
@@ -92,6 +93,16 @@ class _Stream:
     """The last event was declined by the machine; the trace must say so next."""
     line: int = 0
     """Where the last event is."""
+    pid: object = None
+    """The process that took the last event; None where the trace does not say."""
+    killed: set[object] = field(default_factory=set)
+    """Processes that left a step unfinished."""
+    before: Any = None  # Any: as above
+    """The state before the last event."""
+    instead: Any = None  # Any: as above
+    """The state that a killed process may have left behind, where it is not certain that it is `state`."""
+    other: tuple[Any, Any] | None = None  # Any: as above
+    """That state, and what the last event comes to in it."""
 
 
 def replay(path: str | PathLike[str]) -> Report:
@@ -117,13 +128,13 @@ def replay(path: str | PathLike[str]) -> Report:
     except Divergence as divergence:
         report.divergence = divergence
     report.machines = len(streams)
-    report.unperformed = sum(len(stream.owed) for stream in streams.values())
+    report.unperformed += sum(len(stream.owed) for stream in streams.values())
     report.rejections = dict(sorted(rejections.items()))
     return report
 
 
 def _line(streams: dict[str, _Stream], number: int, raw: bytes, report: Report, rejections: Counter[str]) -> None:
-    who, kind, content = _parse(number, raw)
+    who, kind, content, pid = _parse(number, raw)
     stream = streams.get(who)
     if kind == "start":
         if stream is not None:
@@ -134,7 +145,7 @@ def _line(streams: dict[str, _Stream], number: int, raw: bytes, report: Report, 
         raise Divergence(number, f"{who} has not started")
     try:
         if kind == "event":
-            _event(stream, number, content)
+            report.unperformed += _event(stream, number, content, pid)
             report.steps += stream.declined is None
         elif kind == "effect":
             _effect(stream, number, content)
@@ -146,8 +157,8 @@ def _line(streams: dict[str, _Stream], number: int, raw: bytes, report: Report, 
         raise Divergence(number, f"{who}: {error}") from error
 
 
-def _parse(number: int, raw: bytes) -> tuple[str, str, object]:
-    """Who, which kind of line, and its content.
+def _parse(number: int, raw: bytes) -> tuple[str, str, object, object]:
+    """Who, which kind of line, its content, and the process that wrote it.
 
     Raises:
         Divergence: the line is no record.
@@ -164,7 +175,7 @@ def _parse(number: int, raw: bytes) -> tuple[str, str, object]:
     kinds = [kind for kind in KINDS if kind in record]
     if len(kinds) != 1:
         raise Divergence(number, f"has {' and '.join(kinds) or 'none'} of {', '.join(KINDS)}; should have exactly one")
-    return who, kinds[0], record[kinds[0]]
+    return who, kinds[0], record[kinds[0]], record.get("pid")
 
 
 def _start(number: int, kind: str, content: object) -> Any:  # Any: the state of whichever machine
@@ -181,28 +192,62 @@ def _start(number: int, kind: str, content: object) -> Any:  # Any: the state of
         raise Divergence(number, str(error)) from error
 
 
-def _event(stream: _Stream, number: int, content: object) -> None:
-    if stream.owed:
-        missing = _show(stream.owed[0])
-        raise Divergence(number, f"another event, though the one on line {stream.line} still owes its effect {missing}")
-    if stream.declined is not None:
-        raise Divergence(
-            number, f"the machine declines the event on line {stream.line} ({stream.declined.name}); the trace took it"
-        )
+def _event(stream: _Stream, number: int, content: object, pid: object) -> int:
+    """Take the event; how many effects of the one before will never come."""
+    abandoned = 0
+    if stream.owed or stream.declined is not None:
+        abandoned = _abandon(stream, number, pid)
+    if pid in stream.killed:
+        raise Divergence(number, f"process {pid} goes on, though it left the event on an earlier line unfinished")
+    if stream.other is not None and not isinstance(stream.other[1], Rejected):
+        stream.instead = stream.other[1].state  # the event had no effects to tell the two apart
     event = from_record(MACHINES[stream.kind][0], content, "event.")
-    stream.line = number
-    result = STEPS[stream.kind](stream.state, event)
+    stream.line, stream.pid, stream.before = number, pid, stream.state
+    instead, stream.instead = stream.instead, None
+    stream.other = None if instead is None else (instead, STEPS[stream.kind](instead, event))
+    _take(stream, STEPS[stream.kind](stream.state, event), number)
+    return abandoned
+
+
+def _abandon(stream: _Stream, number: int, pid: object) -> int:
+    """The last event is unfinished: right only if its process was killed and the event is another process's."""
+    if stream.kind != "server" or pid is None or stream.pid is None or pid == stream.pid:
+        if stream.declined is None:
+            missing = _show(stream.owed[0])
+            why = f"another event, though the one on line {stream.line} still owes its effect {missing}"
+        else:
+            why = f"the machine declines the event on line {stream.line} ({stream.declined.name}); the trace took it"
+        raise Divergence(number, why)
+    stream.killed.add(stream.pid)
+    abandoned = len(stream.owed)
+    stream.instead = stream.before if stream.declined is None else None
+    stream.owed, stream.declined = (), None
+    return abandoned
+
+
+def _take(stream: _Stream, result: Any, number: int) -> None:  # Any: what a step of the machine gives
+    """Expect what the machine says."""
     if isinstance(result, Rejected):
         stream.declined = result.reason
         return
     stream.state, stream.owed = result.state, result.effects
     wrong = broken(result.state)
     if wrong:
-        raise Divergence(number, f"after {_show(event)} the machine's state breaks {', '.join(wrong)}")
+        raise Divergence(number, f"after the event on line {stream.line} the machine's state breaks {', '.join(wrong)}")
+
+
+def _settle(stream: _Stream, number: int, fits: Callable[[Any], bool]) -> None:  # Any: what a step of the machine gives
+    """If a killed process left a doubt, believe what the line now shows."""
+    other, stream.other = stream.other, None
+    as_expected = Rejected(stream.declined) if stream.declined else Transition(stream.state, stream.owed)
+    if other is not None and not fits(as_expected) and fits(other[1]):
+        stream.state, stream.owed, stream.declined = other[0], (), None
+        _take(stream, other[1], number)
 
 
 def _effect(stream: _Stream, number: int, content: object) -> None:
     effect = from_record(MACHINES[stream.kind][1], content, "effect.")
+    _settle(stream, number, lambda result: not isinstance(result, Rejected) and result.effects[:1] == (effect,))
     if not stream.owed:
         raise Divergence(number, f"effect {_show(effect)}: the event on line {stream.line} has no such effect (left)")
     if effect != stream.owed[0]:
@@ -210,9 +255,11 @@ def _effect(stream: _Stream, number: int, content: object) -> None:
             number, f"effect {_show(effect)}: the event on line {stream.line} has {_show(stream.owed[0])} here"
         )
     stream.owed = stream.owed[1:]
+    stream.before = stream.state  # a process saves its step before it writes of the first effect
 
 
 def _rejected(stream: _Stream, number: int, content: object) -> None:
+    _settle(stream, number, lambda result: isinstance(result, Rejected) and result.reason.name == content)
     if stream.declined is None:
         raise Divergence(number, f"declined ({content}): the machine takes the event on line {stream.line}")
     if content != stream.declined.name:

@@ -49,7 +49,7 @@ class Trace:
             self._write("rejected", to_record(reason))
 
     def _write(self, key: str, value: Json) -> None:
-        record = {"who": self._who, key: value, "t": round(time.monotonic(), 6)}
+        record = {"who": self._who, key: value, "t": round(time.monotonic(), 6), "pid": os.getpid()}
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         assert self._fd is not None
         try:
