@@ -166,20 +166,27 @@ def test_an_interpreter_that_heeds_no_environment_has_the_class_s_path_all_the_s
 
 
 def test_each_class_has_its_own_interpreter(maitred, look, tmp_path):
-    """A virtual environment that knows nothing of maitred, given relative to the file, beside the one that runs it."""
+    """A virtual environment that knows nothing of maitred, behind a command of the user's own, given from the file."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=PATIENCE)
+    python = tmp_path / "venv" / "bin" / "python"
+    command = tmp_path / "bin" / "my-python"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nVIA="$0" exec {python} "$@"\n')
+    command.chmod(0o700)
     own, other = free_port(), free_port()
     config = write_config(
         tmp_path / "conf.toml",
-        [mirror(own, name="own"), mirror(other, name="other", interpreter="venv/bin/python", interpreter_options="-O")],
+        [mirror(own, name="own"), mirror(other, name="other", interpreter="bin/my-python", interpreter_options="-O")],
     )
     maitred("--config", config)
 
     ours, theirs = look(own).world, look(other).world
 
     assert (ours["executable"], ours["prefix"]) == (sys.executable, sys.prefix)
-    assert (theirs["executable"], theirs["prefix"]) == (str(tmp_path / "venv/bin/python"), str(tmp_path / "venv"))
+    assert (theirs["executable"], theirs["prefix"]) == (str(python), str(tmp_path / "venv"))
     assert (ours["flags"]["optimize"], theirs["flags"]["optimize"]) == (sys.flags.optimize, 1)
+    assert "VIA" not in ours["environment"]
+    assert theirs["environment"]["VIA"] == str(command)
 
 
 def test_a_memory_limit_is_the_server_s_own(maitred, look, tmp_path):

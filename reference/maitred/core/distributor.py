@@ -234,8 +234,8 @@ class DistributorState:
     dynamic: int
     """How many dynamic servers the class may have; none are asked for where this is 0."""
     waiting_limit: int
-    """When so many clients wait, over all ports, no accept is issued; at least 1.  Those who come back, and who completes
-    an accept that is outstanding on another port, may exceed it."""
+    """When so many clients wait, over all ports, no accept is issued; at least 1.  A client that comes back, or that
+    completes an accept which is outstanding on another port, may exceed it."""
     fixed: bool
     """The ports are configured.  Otherwise the first port that a server binds becomes the class's."""
     phase: Phase
