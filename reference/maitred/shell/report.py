@@ -35,11 +35,12 @@ def how_ended(exitcode: int | None) -> str:
         return "ended"
     if exitcode >= 0:
         return f"exited with status {exitcode}"
+    if -exitcode == signal.SIGTERM:  # as it was asked to
+        return "ended by SIGTERM"
     try:
-        name = signal.Signals(-exitcode).name
+        return f"was killed by {signal.Signals(-exitcode).name}"
     except ValueError:
-        name = f"signal {-exitcode}"
-    return f"was killed by {name}"
+        return f"was killed by signal {-exitcode}"
 
 
 def plural(number: int, noun: str) -> str:
