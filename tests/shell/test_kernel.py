@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from maitred.shell import kernel
+from maitred.shell import diag, kernel
 
 
 @pytest.fixture(params=["127.0.0.1", "::1", "dual"])
@@ -26,7 +26,7 @@ def served(request):
         client = socket.create_connection((host, port))
         server, _ = listener.accept()
         opened.extend((client, server))
-        return client, server, (kernel.cookie_of(server), port)
+        return client, server, (diag.cookie_of(server), port)
 
     yield connect
     for each in (listener, *opened):
@@ -37,12 +37,12 @@ def test_a_cookie_is_the_same_through_a_duplicate_and_differs_between_connection
     _, one, _ = served()
     _, two, _ = served()
     with one.dup() as duplicate:
-        assert kernel.cookie_of(duplicate) == kernel.cookie_of(one)
-    assert kernel.cookie_of(one) != kernel.cookie_of(two)
+        assert diag.cookie_of(duplicate) == diag.cookie_of(one)
+    assert diag.cookie_of(one) != diag.cookie_of(two)
 
 
 def test_open_connections_are_not_gone_closed_ones_are(served):
-    connections = kernel.Connections()
+    connections = diag.Connections()
     _, one, first = served()
     _, _two, second = served()
     assert connections.gone({first, second}) == set()
@@ -53,7 +53,7 @@ def test_open_connections_are_not_gone_closed_ones_are(served):
 
 
 def test_a_duplicate_keeps_a_connection(served):
-    connections = kernel.Connections()
+    connections = diag.Connections()
     _, one, first = served()
     with one.dup():
         one.close()
@@ -63,7 +63,7 @@ def test_a_duplicate_keeps_a_connection(served):
 
 def test_a_client_that_has_gone_is_not_a_connection_that_has(served):
     """The server's program still holds the connection: it has not even read the end yet."""
-    connections = kernel.Connections()
+    connections = diag.Connections()
     client, server, name = served()
     client.close()
     assert connections.gone({name}) == set()
@@ -72,7 +72,7 @@ def test_a_client_that_has_gone_is_not_a_connection_that_has(served):
 
 
 def test_a_child_that_was_killed_has_let_go(served):
-    connections = kernel.Connections()
+    connections = diag.Connections()
     _, server, name = served()
     child = os.fork()
     if child == 0:
@@ -87,12 +87,12 @@ def test_a_child_that_was_killed_has_let_go(served):
 def test_first_seen_when_it_has_gone_already(served):
     _, server, name = served()
     server.close()
-    assert kernel.Connections().gone({name}) == {name[0]}
+    assert diag.Connections().gone({name}) == {name[0]}
 
 
 def test_what_a_listing_lacks_is_asked_for_by_its_addresses(served, monkeypatch):
     """A listing that skips an entry, as a busy kernel's may, does not make a connection gone."""
-    connections = kernel.Connections()
+    connections = diag.Connections()
     _, server, name = served()
     assert connections.gone({name}) == set()
     monkeypatch.setattr(connections, "_list", lambda port: set())
@@ -102,7 +102,7 @@ def test_what_a_listing_lacks_is_asked_for_by_its_addresses(served, monkeypatch)
 
 
 def test_many_connections(served):
-    connections = kernel.Connections()
+    connections = diag.Connections()
     made = [served() for _ in range(300)]
     names = {name for _, _, name in made}
     for _, server, _ in made[:100]:
@@ -112,9 +112,9 @@ def test_many_connections(served):
 
 def test_a_kernel_that_declines_is_not_an_answer(served, monkeypatch):
     _, _, name = served()
-    monkeypatch.setattr(kernel, "_SOCK_DIAG_BY_FAMILY", 99)
+    monkeypatch.setattr(diag, "_SOCK_DIAG_BY_FAMILY", 99)
     with pytest.raises(OSError):
-        kernel.Connections().gone({name})
+        diag.Connections().gone({name})
 
 
 @pytest.mark.parametrize(

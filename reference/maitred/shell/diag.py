@@ -1,32 +1,55 @@
-"""Asks the kernel whether anybody still holds a connection: what no process can know of its descendants.
+"""Asks the kernel about connections: which of them somebody still holds.  No process can know this of its descendants.
 
-``sock_diag`` finds a connection by its addresses, and compares the cookie.  Where some descriptor in some process leads
-to it, it has an inode; a connection that is only winding down has none, and one that is over is not found.  A query
-takes some tens of microseconds and no privilege.
+A connection's cookie (``SO_COOKIE``) is unique while the machine is up and is the same through every duplicate.  The
+netlink service ``sock_diag`` finds a connection by its addresses and compares the cookie, or lists those of a port.
+Where some descriptor in some process leads to a connection, it has an inode; one that is only winding down has none,
+and one that is over is not found.  A query takes some tens of microseconds and no privilege.
+
+A listing is not atomic: while it is being read, a connection that goes can push another past the reader.  What a
+listing lacks is therefore asked for one by one, by addresses and cookie, where an earlier listing has told the
+addresses; and else listed again.
+
+Servers use this inside the user's program, so it needs no more than the C type of sockets.
 """
 
 from __future__ import annotations
 
 import _socket
 import errno
+import os
 import struct
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 SocketAddress: TypeAlias = tuple[Any, ...]  # Any: two items, or four of IPv6, as Python gives addresses
 
+SO_COOKIE: Final = 57
+
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
-_NLM_F_REQUEST: Final = 1
 _NLMSG_ERROR: Final = 2
-_ALL_STATES: Final = 0xFFFF_FFFF
-_REQUEST: Final = struct.Struct("=IHHII BBBxI")
-"""``nlmsghdr``, then the start of ``inet_diag_req_v2``; ``_PORTS``, addresses, interface and cookie follow."""
+_NLMSG_DONE: Final = 3
+_NLM_F_REQUEST: Final = 0x1
+_NLM_F_DUMP: Final = 0x300
+_ALL_STATES: Final = 0xFFFF_FFFF & ~(1 << 10)  # but listening
+_NO_COOKIE: Final = 0xFFFF_FFFF_FFFF_FFFF
+_FAMILIES: Final = (_socket.AF_INET, _socket.AF_INET6)
+_PATIENCE: Final = 2.0
+
+_HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, sender
+_REQUEST: Final = struct.Struct("=BBBxI")  # family, protocol, extensions, states
+_ADDRESSES: Final = 40  # ports, addresses and interface of `struct inet_diag_sockid`
+_COOKIE: Final = struct.Struct("=Q")
+_ANSWER: Final = struct.Struct("=BBBB40sQIIIII")  # `struct inet_diag_msg`; the last is the inode
 _PORTS: Final = struct.Struct("!HH")
-_WHICH: Final = struct.Struct("=IQ")
-_INODE: Final = struct.Struct("=I")
-_HEADER: Final = 16
-_INODE_AT: Final = _HEADER + 4 + 48 + 4 * 4
-_SIZE: Final = _REQUEST.size + _PORTS.size + 32 + _WHICH.size
+_SCOPE: Final = struct.Struct("=I")
+
+
+def cookie_of(connection: _socket.socket) -> int:
+    """The kernel's name of the connection."""
+    return int.from_bytes(connection.getsockopt(_socket.SOL_SOCKET, SO_COOKIE, 8), sys.byteorder)
 
 
 def held(family: int, local: SocketAddress, remote: SocketAddress, cookie: int) -> bool:
@@ -36,32 +59,109 @@ def held(family: int, local: SocketAddress, remote: SocketAddress, cookie: int) 
         OSError: the kernel does not say: no descriptor to ask with, or no ``sock_diag``.
     """
     scope = remote[3] if len(remote) > 3 else 0
-    query = (
-        _REQUEST.pack(_SIZE, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0, family, _socket.IPPROTO_TCP, 0, _ALL_STATES)
-        + _PORTS.pack(local[1], remote[1])
-        + _packed(family, local[0])
-        + _packed(family, remote[0])
-        + _WHICH.pack(scope, cookie)
-    )
-    netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
-    try:
-        netlink.settimeout(None)
-        netlink.sendto(query, (0, 0))
-        answer = netlink.recv(1024)  # is there already: the kernel answers within the call
-    finally:
-        netlink.close()
-    return _read(answer)
+    addresses = _PORTS.pack(local[1], remote[1]) + _packed(family, local[0]) + _packed(family, remote[0])
+    return any(answer.inode for answer in _ask(family, addresses + _SCOPE.pack(scope), cookie, dump=False))
 
 
 def _packed(family: int, host: str) -> bytes:
     return _socket.inet_pton(family, host.partition("%")[0]).ljust(16, b"\0")
 
 
-def _read(answer: bytes) -> bool:
-    kind: int = struct.unpack_from("=H", answer, 4)[0]
-    if kind != _NLMSG_ERROR:
-        return bool(_INODE.unpack_from(answer, _INODE_AT)[0])
-    error: int = -struct.unpack_from("=i", answer, _HEADER)[0]
-    if error in (errno.ENOENT, errno.ESTALE):  # over, or another has its addresses by now
-        return False
-    raise OSError(error, "the kernel does not tell who holds a connection")
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """The addresses of a connection as ``sock_diag`` writes them."""
+
+    family: int
+    addresses: bytes
+
+
+class Connections:
+    """The audit's window on the kernel's connections; remembers addresses from one look to the next."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Where] = {}
+
+    def gone(self, wanted: Collection[tuple[int, int]]) -> set[int]:
+        """Which of the connections, given as (cookie, local port), have no descriptor left; their cookies.
+
+        Raises:
+            OSError: the kernel does not answer; nothing is known then.
+        """
+        open_now: set[int] = set()
+        for port in {port for _, port in wanted}:
+            open_now |= self._list(port)
+        missing = [(cookie, port) for cookie, port in wanted if cookie not in open_now]
+        gone = {cookie for cookie, port in missing if not self._survives(cookie, port)}
+        kept = {cookie for cookie, _ in wanted} - gone
+        self._known = {cookie: where for cookie, where in self._known.items() if cookie in kept}
+        return gone
+
+    def _list(self, port: int) -> set[int]:
+        """The cookies of the port's connections that have a descriptor."""
+        found = set()
+        sockid = struct.pack(">H", port).ljust(_ADDRESSES, b"\0")
+        for family in _FAMILIES:
+            for answer in _ask(family, sockid, _NO_COOKIE, dump=True):
+                if answer.inode:
+                    found.add(answer.cookie)
+                    self._known.setdefault(answer.cookie, _Where(family, answer.addresses))
+        return found
+
+    def _survives(self, cookie: int, port: int) -> bool:
+        """Ask once more for a connection that the listing lacked."""
+        where = self._known.get(cookie)
+        if where is None:
+            return cookie in self._list(port)
+        return any(answer.inode for answer in _ask(where.family, where.addresses, cookie, dump=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    cookie: int
+    inode: int
+    addresses: bytes
+
+
+def _ask(family: int, addresses: bytes, cookie: int, *, dump: bool) -> Iterator[_Answer]:
+    """Ask ``sock_diag`` for one connection, or for all that match."""
+    body = _REQUEST.pack(family, _socket.IPPROTO_TCP, 0, _ALL_STATES) + addresses + _COOKIE.pack(cookie)
+    flags = _NLM_F_REQUEST | (_NLM_F_DUMP if dump else 0)
+    head = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 1, 0)
+    netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+    try:
+        netlink.settimeout(_PATIENCE)
+        netlink.sendto(head + body, (0, 0))
+        while True:
+            for kind, payload in _split(netlink.recv(65_536)):
+                if kind == _NLMSG_DONE:
+                    return
+                if kind == _NLMSG_ERROR:
+                    _check(struct.unpack_from("=i", payload)[0])
+                    return
+                yield _answer(payload)
+            if not dump:
+                return
+    finally:
+        netlink.close()
+
+
+def _split(packet: bytes) -> Iterator[tuple[int, bytes]]:
+    """The messages in a packet of netlink: their types and payloads."""
+    at = 0
+    while at + _HEADER.size <= len(packet):
+        length, kind, _, _, _ = _HEADER.unpack_from(packet, at)
+        if length < _HEADER.size:
+            return
+        yield kind, packet[at + _HEADER.size : at + length]
+        at += (length + 3) & ~3
+
+
+def _check(error: int) -> None:
+    """No such connection, or another by now at its addresses, is an answer; anything else is a failure."""
+    if error and -error not in (errno.ENOENT, errno.ESTALE):
+        raise OSError(-error, os.strerror(-error))
+
+
+def _answer(payload: bytes) -> _Answer:
+    _, _, _, _, addresses, cookie, _, _, _, _, inode = _ANSWER.unpack_from(payload)
+    return _Answer(cookie, inode, addresses)

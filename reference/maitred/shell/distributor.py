@@ -36,7 +36,7 @@ from maitred.core import messages, wire
 from maitred.core.messages import Address, Client, Incarnation, Port, ServerId
 from maitred.core.timing import Durations, duration
 from maitred.core.transition import Reason, Rejected
-from maitred.shell import channel, kernel, report
+from maitred.shell import channel, diag, report
 from maitred.shell.listening import open_listeners
 from maitred.shell.loop import Loop
 from maitred.shell.registry import Registry
@@ -131,7 +131,7 @@ class Distributor:
         self._ports: dict[Port, _Listeners] = {}
         self._kept = {(port, address): fds for port, address, fds in spec.kept}
         self._audits: list[ServerId] = []
-        self._connections = kernel.Connections()
+        self._connections = diag.Connections()
         self._limit = _open_files_limit()
         self._tight = False
         self._said: dict[str, float] = {}
@@ -331,7 +331,7 @@ class Distributor:
                 return self._exhausted(port)
             return None  # that client has gone again; the next readiness tells of others
         self._tight = connection.fileno() >= self._limit - min(RESERVE, self._limit // 4)
-        cookie = kernel.cookie_of(connection)
+        cookie = diag.cookie_of(connection)
         self._copies[cookie] = connection
         return core.ConnectionRequest(port, cookie)
 
