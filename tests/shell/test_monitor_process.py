@@ -341,7 +341,7 @@ def test_nothing_leaks(start):
 
 
 def test_servers_inherit_nothing_but_what_is_theirs(start):
-    """The registry (before 3.13 also the duplicate that its mapping keeps), the trace, the control socket; its dialog."""
+    """The registry (before 3.13 also the duplicate that its mapping keeps), the trace, the control socket; a dialog."""
     instance = start(static=1)
     instance.wait_ready(1)
     pid = next(iter(instance.servers().values()))
