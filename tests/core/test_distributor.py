@@ -121,6 +121,10 @@ class Class(Machine):
             for port in ports:
                 self.ready(server, clients, port)
 
+    def adopt_coming(self, server, *, most):
+        """Count a dynamic server in that has just been started."""
+        return self.take(Adopt(server, most, 1, True, False, (), ()))
+
     def ready(self, server, clients=0, port=PORT):
         return self.take(Received(server, port, RestartReply(self.state.incarnation, self.count(clients))))
 
@@ -700,6 +704,26 @@ class TestDynamicServersComeUnderLoadAndGoWhenIdle:
         run.arrive()
         run.take(Fired(CreateDelay()))
         assert run.take(CreationFailed()) == [SetTimer(CreateDelay())]
+
+    def test_no_more_are_asked_for_than_those_who_wait_will_need(self):
+        """One that comes up has seats for `most`; only who would not find one there is a reason for another."""
+        run, _ = full(dynamic=9)
+        run.arrive()
+        run.take(Fired(CreateDelay()))
+        assert SetTimer(CreateDelay()) not in run.adopt_coming(2, most=2)
+        run.arrive()
+        assert SetTimer(CreateDelay()) not in run.effects
+        run.arrive()
+        assert SetTimer(CreateDelay()) in run.effects
+        run.take(Fired(CreateDelay()))
+        assert run.told() == [CreateServer()]
+
+    def test_one_that_dies_as_it_comes_up_is_asked_for_again(self):
+        run, _ = full(dynamic=9)
+        run.arrive()
+        run.take(Fired(CreateDelay()))
+        run.adopt_coming(2, most=2)
+        assert SetTimer(CreateDelay()) in run.take(ControlEnded(2))
 
     def test_it_takes_who_waits(self):
         run, _ = full(dynamic=1)

@@ -48,6 +48,7 @@ from maitred.core.monitor import (
     DropDuplicate,
     DropListener,
     DropServer,
+    DynamicRest,
     ElementFailed,
     ElementRestored,
     Exit,
@@ -225,9 +226,37 @@ class TestRule2ADynamicServerIsStartedWhenTheDistributorAsks:
         assert run.told() == [Adopt(2, 64, 1, True, False, (), ())]
         assert run.tell(CreateServer()) == [TellDistributor(0, CreationFailed())]
 
-    def test_it_is_not_started_again_and_its_place_is_free(self):
+    def test_after_one_that_died_before_it_was_ready_the_next_must_wait(self):
+        run = serving(config(static=1, dynamic=2))
+        run.tell(CreateServer())
+        assert SetTimer(DynamicRest(0, 0)) in run.dies(2)
+        run.tell(CreateServer())
+        assert run.told() == [CreationFailed()] and run.of(StartServer) == []
+        run.take(Fired(DynamicRest(0, 0)))
+        run.tell(CreateServer())
+        assert SetTimer(DynamicRest(0, 1)) in run.dies(3)
+        assert run.declines(Fired(DynamicRest(0, 1))) is None
+        for server in range(4, 4 + monitor.CRASH_LOOP - 2):
+            run.take(Fired(DynamicRest(0, 0)))
+            run.tell(CreateServer())
+            run.dies(server)
+        assert Report(0, Complaint.CRASH_LOOP, server) in run.effects
+
+    def test_one_that_became_ready_forgives_the_others(self):
         run = serving(config(static=1, dynamic=1))
         run.tell(CreateServer())
+        run.dies(2)
+        run.take(Fired(DynamicRest(0, 0)))
+        run.tell(CreateServer(), ServerReady(3, PORT))
+        assert run.cls.dynamic_deaths == 0
+        run.dies(3)
+        run.tell(CreateServer())
+        assert run.of(StartServer) == [StartServer(0, 4, 1, 0)]
+        assert run.declines(Fired(DynamicRest(0, 0))) is Reason.TIMER_IS_STALE
+
+    def test_it_is_not_started_again_and_its_place_is_free(self):
+        run = serving(config(static=1, dynamic=1))
+        run.tell(CreateServer(), ServerReady(2, PORT))
         run.dies(2)
         assert restart(run) == []
         run.tell(CreateServer())
@@ -653,11 +682,14 @@ def test_a_whole_life_meets_every_event_message_timer_and_effect():
     run.tell(KeepListener(PORT, ADDRESS), KeepDialog(1, PORT), ServerReady(1, PORT), ServerNotReady(1, PORT))
     run.tell(Store(client(1)), Store(client(2)), Release(client(1)), CreateServer(), CreateServer(), Drained(3))
     run.take(Fired(KillDelay(0, 3)), ServerExited(0, 3), ServerGone(0, 3))
+    run.tell(CreateServer())
+    run.dies(4)
+    run.take(Fired(DynamicRest(0, 0)))
     run.tell(Unresponsive(1))
     run.dies(1)
     run.take(Fired(RestartServer(0, 0, 0)))
-    run.tell(ServerReady(4, PORT))
-    run.take(Fired(ServerStable(0, 4)))
+    run.tell(ServerReady(5, PORT))
+    run.take(Fired(ServerStable(0, 5)))
     run.take(DistributorExited(0), Fired(RestartDistributor(0, 0)), Fired(DistributorStable(0, 2)))
     run.take(ElementFailed(0), ElementRestored(0), DistributorExited(0), Fired(RestartDistributor(0, 0)))
     run.take(StopRequested())

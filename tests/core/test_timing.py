@@ -34,6 +34,8 @@ EXPECTED = [
     (distributor.AuditDue(), 7),
     (monitor.RestartServer(0, 0, 0), 8),
     (monitor.RestartServer(0, 0, 1), 12),
+    (monitor.DynamicRest(0, 0), 8),
+    (monitor.DynamicRest(0, 1), 12),
     (monitor.RestartDistributor(0, 0), 8),
     (monitor.RestartDistributor(0, 2), 18),
     (monitor.ServerStable(0, 1), 9),

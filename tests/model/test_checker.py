@@ -23,7 +23,7 @@ PINNED = {
     ),
     "two seats each": (Bounds(servers=2, clients=3, max_clients=2, warm=True), (904, 2_793, 19)),
     "two ports": (Bounds(servers=1, clients=3, ports=2, warm=True), (2_178, 4_998, 20)),
-    "the Distributor dies, from the start": (Bounds(servers=1, clients=2, distributor_crashes=1), (3_711, 9_167, 34)),
+    "the Distributor dies, from the start": (Bounds(servers=1, clients=2, distributor_crashes=1), (3_717, 9_177, 34)),
     "the Distributor dies, two servers": (
         Bounds(servers=2, clients=2, distributor_crashes=1, warm=True),
         (12_464, 39_649, 27),
@@ -50,7 +50,7 @@ PINNED = {
     "stopped at once": (Bounds(servers=1, clients=1, stops=2, warm=True), (2_602, 12_151, 17)),
     "a dynamic server comes and goes": (
         Bounds(servers=1, clients=2, dynamic=1, creations=1, deletions=1, warm=True),
-        (1_213, 3_334, 32),
+        (3_440, 11_053, 33),
     ),
     "hang-ups and time-outs": (Bounds(servers=1, clients=2, hang_ups=1, queue_timeouts=1, warm=True), (223, 513, 14)),
     "a hand-off is not answered": (Bounds(servers=1, clients=1, hand_off_timeouts=1, warm=True), (820, 2_127, 23)),

@@ -134,6 +134,8 @@ class ServerStatus:
     """When it was last chosen, relative to the others."""
     attached: bool = True
     """Its control socket is open: some process of the server lives."""
+    heard: bool = False
+    """It has said something to this Distributor."""
 
     @property
     def idle(self) -> bool:
@@ -143,7 +145,13 @@ class ServerStatus:
     @property
     def spare(self) -> bool:
         """A dynamic server that nobody needs: it has come up, and is idle."""
-        return self.dynamic and self.drainable and self.count.sequence > 0
+        return self.dynamic and self.heard and self.drainable
+
+    @property
+    def promised(self) -> int:
+        """The seats of a dynamic server that is coming up."""
+        coming = self.dynamic and self.attached and not self.draining and not self.heard
+        return self.max_clients if coming else 0
 
     @property
     def drainable(self) -> bool:
@@ -247,11 +255,13 @@ class DistributorState:
     next_rank: int
     creation: Creation
     drainable: Tree[ServerId, None] = Tree()
-    """The servers that are idle and not draining: an index, derived from the server table, as are the next two."""
+    """The servers that are idle and not draining: an index, derived from the server table, as are the next three."""
     drained: int = 0
     """How many servers are draining and idle."""
     outstanding: int = 0
     """How many servers have a request outstanding."""
+    promised: int = 0
+    """How many seats the dynamic servers have that are coming up."""
 
 
 def initial(
@@ -725,6 +735,7 @@ class _Work:
         self.drainable = state.drainable
         self.drained = state.drained
         self.outstanding = state.outstanding
+        self.promised = state.promised
         self.effects: list[Effect] = []
 
     def after(self) -> DistributorState:
@@ -744,6 +755,7 @@ class _Work:
             drainable=self.drainable,
             drained=self.drained,
             outstanding=self.outstanding,
+            promised=self.promised,
         )
 
     # ------------------------------------------------ the tables
@@ -775,6 +787,7 @@ class _Work:
         """Keep what `finish` asks of the whole table, so that it need not walk it."""
         self.outstanding += bool(new and new.request) - bool(old and old.request)
         self.drained += bool(new and new.drained) - bool(old and old.drained)
+        self.promised += (new.promised if new else 0) - (old.promised if old else 0)
         if old and old.drainable and not (new and new.drainable):
             self.drainable = self.drainable.remove(old.server)
         if new and new.drainable and not (old and old.drainable):
@@ -854,8 +867,8 @@ class _Work:
         return min((head[0] for head in heads if head is not None), default=None)
 
     def want_server(self) -> None:
-        """While somebody waits, ask for dynamic servers, one at a time, each after a delay (FIG. 8 step 162)."""
-        wanted = self.waiting and self.before.dynamic and self.phase is Phase.OPERATING
+        """While more wait than will soon be seated, ask for dynamic servers, each after a delay (FIG. 8 step 162)."""
+        wanted = self.waiting > self.promised and self.before.dynamic and self.phase is Phase.OPERATING
         if wanted and self.creation is Creation.NONE:
             self.creation = Creation.DELAYED
             self.effects.append(SetTimer(CreateDelay()))
@@ -1034,7 +1047,7 @@ def _received(work: _Work, event: Received) -> None:
     status = work.servers[event.server]
     message = event.message
     if message.count.sequence > status.count.sequence:  # rule 5
-        new = replace(status, count=message.count)
+        new = replace(status, count=message.count, heard=True)
         work.update(new, status)
         status = new
     match message:
@@ -1158,7 +1171,7 @@ def _fired(work: _Work, event: Fired) -> None:
             status = work.servers[timer.server]
             work.update(replace(status, resting=False), status)
         case CreateDelay():
-            wanted = bool(work.waiting)
+            wanted = work.waiting > work.promised
             work.creation = Creation.REQUESTED if wanted else Creation.NONE
             if wanted:
                 work.tell(CreateServer())

@@ -32,6 +32,17 @@ def index_is_true(state: DistributorState) -> bool:
     return True
 
 
+def summaries_are_true(state: DistributorState) -> bool:
+    """What is known of the server table as a whole, without walking it, is what the rows say."""
+    rows = list(state.servers.values())
+    return (
+        [*state.drainable] == [status.server for status in rows if status.drainable]
+        and state.drained == sum(status.drained for status in rows)
+        and state.outstanding == sum(status.request is not None for status in rows)
+        and state.promised == sum(status.promised for status in rows)
+    )
+
+
 def waiting_total_is_true(state: DistributorState) -> bool:
     """The number of those who wait is the sum over the ports."""
     return state.waiting == sum(len(info.waiting) for info in state.ports.values())
@@ -102,8 +113,8 @@ def accepts_only_where_it_listens(state: DistributorState) -> bool:
 
 
 def servers_are_wanted_only_by_waiters(state: DistributorState) -> bool:
-    """While somebody waits in operation, and the class may have dynamic servers, one is being asked for."""
-    if state.phase is not Phase.OPERATING or not state.dynamic or not state.waiting:
+    """In operation, while more wait than dynamic servers that come up will seat, one more is being asked for."""
+    if state.phase is not Phase.OPERATING or not state.dynamic or state.waiting <= state.promised:
         return True
     return state.creation is not Creation.NONE
 
@@ -202,6 +213,7 @@ DISTRIBUTOR: Final[Mapping[str, Callable[[DistributorState], bool]]] = {
     f.__name__: f
     for f in (
         index_is_true,
+        summaries_are_true,
         waiting_total_is_true,
         no_one_waits_while_a_seat_is_free,
         waiters_wait_on_their_own_port,

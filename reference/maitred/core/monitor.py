@@ -4,7 +4,8 @@ Rules
 -----
 1.  Every server class has one Distributor and its static servers, always; what dies is started again after a delay that
     grows with each death (x1.5, to a cap) and is forgotten once the process has lived for a while.
-2.  A dynamic server is started when the Distributor asks, while the class has one left; it is not started again.
+2.  A dynamic server is started when the Distributor asks, while the class has one left; it is not started again.  After
+    one that died before it was ready, the next is declined for a delay that grows as rule 1 says.
 3.  A process is started on its own processing element, or, if that has failed, on the one with the fewest processes.
 4.  When a server's main process dies, or does not answer, every process descended from it is killed.  Only when the
     last is gone is the server's place free.  The Distributor is not told: it sees the dialogs end.
@@ -172,6 +173,10 @@ class ClassState:
     """Where the class listens, and whether a duplicate of the socket is kept."""
     proven: bool = False
     """Some server of the class has been ready."""
+    dynamic_deaths: int = 0
+    """How many dynamic servers in a row have died before they were ready."""
+    dynamic_resting: bool = False
+    """For a while after such a death, no dynamic server is started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +259,14 @@ class RestartServer:
 
 
 @dataclass(frozen=True, slots=True)
+class DynamicRest:
+    """After a dynamic server that died before it was ready: the next may be started."""
+
+    class_id: ClassId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class RestartDistributor:
     """A dead Distributor is due."""
 
@@ -299,7 +312,14 @@ class GraceOver:
 
 
 Timer: TypeAlias = (
-    RestartServer | RestartDistributor | ServerStable | DistributorStable | StartWarning | KillDelay | GraceOver
+    RestartServer
+    | DynamicRest
+    | RestartDistributor
+    | ServerStable
+    | DistributorStable
+    | StartWarning
+    | KillDelay
+    | GraceOver
 )
 
 # ================================================================ events
@@ -568,6 +588,8 @@ def _guard_timer(state: MonitorState, timer: Timer) -> Reason | None:
             place = cls.places.get(timer.place, None)
             due = place is not None and place.phase is PlacePhase.DOWN and state.phase is Phase.RUNNING
             return None if due else Reason.TIMER_IS_STALE
+        case DynamicRest():
+            return None if cls.dynamic_resting else Reason.TIMER_IS_STALE
         case RestartDistributor():
             down = cls.distributor.phase is DistributorPhase.DOWN
             return None if down and state.phase in (Phase.RUNNING, Phase.CLOSING) else Reason.TIMER_IS_STALE
@@ -600,6 +622,7 @@ def enabled(state: MonitorState) -> Iterator[Fired]:
     timers: list[Timer] = [GraceOver()]
     for class_id, cls in state.classes.items():
         timers.append(RestartDistributor(class_id, max(cls.distributor.deaths - 1, 0)))
+        timers.append(DynamicRest(class_id, max(cls.dynamic_deaths - 1, 0)))
         timers.append(DistributorStable(class_id, cls.distributor.incarnation))
         for place in cls.places.values():
             if not place.dynamic:
@@ -796,6 +819,8 @@ def _server_gone(work: _Work, event: ServerGone) -> None:
     cls = replace(cls, living=cls.living.remove(event.server))
     if place.dynamic:
         cls = replace(cls, places=cls.places.remove(place.place), vacant=cls.vacant.set(place.place, None))
+        if place.unready_deaths:
+            cls = _let_dynamic_rest(work, class_id, cls, event.server)
     else:
         place = replace(place, phase=PlacePhase.DOWN, dialogs=Tree())
         cls = replace(cls, places=cls.places.set(place.place, place))
@@ -807,6 +832,15 @@ def _server_gone(work: _Work, event: ServerGone) -> None:
     work.effects.append(SetTimer(RestartServer(class_id, place.place, max(place.deaths - 1, 0))))
     if not cls.proven and all(p.unready_deaths >= CRASH_LOOP for p in cls.places.values() if not p.dynamic):
         work.fail(class_id, Complaint.GIVEN_UP)
+
+
+def _let_dynamic_rest(work: _Work, class_id: ClassId, cls: ClassState, server: ServerId) -> ClassState:
+    """Rule 2: after a dynamic server that died before it was ready."""
+    deaths = cls.dynamic_deaths + 1
+    if deaths % CRASH_LOOP == 0:
+        work.effects.append(Report(class_id, Complaint.CRASH_LOOP, server))
+    work.effects.append(SetTimer(DynamicRest(class_id, deaths - 1)))
+    return replace(cls, dynamic_deaths=deaths, dynamic_resting=True)
 
 
 def _distributor_exited(work: _Work, event: DistributorExited) -> None:
@@ -903,7 +937,8 @@ def _told_of_server(
             place = replace(place, dialogs=place.dialogs.set(message.port, True))
             if place.phase is PlacePhase.STARTING:
                 place = replace(place, phase=PlacePhase.READY, unready_deaths=0)
-                work.put_class(class_id, replace(work.state.classes[class_id], proven=True))
+                cls = replace(work.state.classes[class_id], proven=True)
+                work.put_class(class_id, replace(cls, dynamic_deaths=0) if place.dynamic else cls)
                 work.effects.append(SetTimer(ServerStable(class_id, place.server)))
             work.put_place(class_id, place)
         case ServerNotReady():
@@ -919,8 +954,9 @@ def _told_of_server(
 
 def _create(work: _Work, class_id: ClassId) -> None:
     """Rule 2."""
-    vacant = work.state.classes[class_id].vacant.first()
-    running = work.state.phase is Phase.RUNNING
+    cls = work.state.classes[class_id]
+    vacant = cls.vacant.first()
+    running = work.state.phase is Phase.RUNNING and not cls.dynamic_resting
     if not (vacant and running and work.start_server(class_id, Place(vacant[0], dynamic=True))):
         work.tell(class_id, CreationFailed())
 
@@ -932,6 +968,8 @@ def _fired(work: _Work, event: Fired) -> None:
             work.end(at_once=False)
         case RestartServer():
             work.start_server(timer.class_id, work.state.classes[timer.class_id].places[timer.place])
+        case DynamicRest():
+            work.put_class(timer.class_id, replace(work.state.classes[timer.class_id], dynamic_resting=False))
         case RestartDistributor():
             work.start_distributor(timer.class_id)
         case DistributorStable():

@@ -65,7 +65,7 @@ def duration(durations: Durations, timer: distributor.Timer | monitor.Timer) -> 
             return durations.accept_retry
         case distributor.AuditDue():
             return durations.audit_period
-        case monitor.RestartServer() | monitor.RestartDistributor():
+        case monitor.RestartServer() | monitor.DynamicRest() | monitor.RestartDistributor():
             return backoff(durations, timer.attempt)
         case monitor.ServerStable() | monitor.DistributorStable():
             return durations.stable_after
