@@ -517,6 +517,33 @@ def test_a_bind_that_fails_fails_for_the_program(start):
         assert server.hear_control() == m.BindReply(port, errno.EADDRINUSE)
 
 
+ODD_ADDRESSES = [f"{'a' * 70}.x:80", f"127.0.0.1:{'1' * 5000}"]
+
+
+@pytest.mark.parametrize("address", ODD_ADDRESSES)
+def test_a_bind_of_an_odd_address_fails_for_the_program_alone(start, address):
+    monitor = start(fixed=False, listeners=())
+    monitor.tell(m.Begin())
+    server = Server(monitor, 1).adopt()
+    port = free_port()
+    server.bind(port, address)
+    assert server.hear_control() == m.BindReply(port, errno.EINVAL)
+    server.bind(port)
+    assert server.hear_control() == m.BindReply(port, 0)  # the same Distributor serves on
+
+
+@pytest.mark.parametrize("port", [0, 65_536])
+def test_a_bind_of_no_port_is_garbage(start, port, capfd):
+    """Port 0 would pass for the control socket."""
+    monitor = start().begin()
+    server = Server(monitor, 1).adopt()
+    server.bind(port)
+    assert wait_for(server.dialogs[port]) is None  # its dialog has been closed
+    server.listen(monitor.port)
+    assert not [event for event in monitor.events("BindRequested") if event["port"] == port]
+    assert capfd.readouterr().err.count("no message on the control socket") == 1
+
+
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "nowhere.invalid:80", ":", "192.0.2.1:80"])
 def test_an_address_that_cannot_be_listened_on_is_told(start, address):
     monitor = start(address=address)

@@ -101,6 +101,56 @@ def test_what_a_listing_lacks_is_asked_for_by_its_addresses(served, monkeypatch)
     assert connections.gone({name}) == {name[0]}
 
 
+def count_listings(connections, monkeypatch):
+    """The ports that are listed from now on."""
+    listed, really = [], connections._list
+    monkeypatch.setattr(connections, "_list", lambda port: listed.append(port) or really(port))
+    return listed
+
+
+def test_a_port_is_listed_once_more_for_all_that_a_listing_lacks(served, monkeypatch):
+    """Short connections are never seen alive: their number is not that of the listings."""
+    connections = diag.Connections()
+    made = [served() for _ in range(50)]
+    for _, server, _ in made[1:]:
+        server.close()
+    listed = count_listings(connections, monkeypatch)
+    assert connections.gone({name for _, _, name in made}) == {cookie for _, _, (cookie, _) in made[1:]}
+    assert listed == [made[0][2][1]] * 2
+
+
+def test_what_left_while_the_kernel_was_asked_is_not_gone(served, monkeypatch):
+    """One client has been counted out since, one only while the kernel was asked again; the third is gone."""
+    connections = diag.Connections()
+    made = [served() for _ in range(3)]
+    for _, server, _ in made:
+        server.close()
+    early, late, forgotten = (name for _, _, name in made)
+    counts = iter([{late, forgotten}, {forgotten}])
+    assert connections.gone({early, late, forgotten}, lambda: next(counts)) == {forgotten[0]}
+    listed = count_listings(connections, monkeypatch)
+    assert connections.gone({early, late}, set) == set()
+    assert len(listed) == 1  # nothing is missing: nothing is listed again
+
+
+def test_a_connection_that_waits_out_its_time_is_not_listed(served, monkeypatch):
+    """There may be a hundred thousand of them on a port."""
+    made = [served() for _ in range(3)]
+    (_, _, (_, port)), *short = made
+    for client, server, _ in short:
+        server.close()
+        client.close()
+    answers, really = [], diag._ask
+
+    def ask(*args, **kwargs):
+        for answer in really(*args, **kwargs):
+            answers.append(answer.cookie)
+            yield answer
+
+    monkeypatch.setattr(diag, "_ask", ask)
+    assert diag.Connections()._list(port) == {made[0][2][0]} == set(answers)
+
+
 def test_many_connections(served):
     connections = diag.Connections()
     made = [served() for _ in range(300)]

@@ -81,6 +81,27 @@ def test_timers_that_are_put_off_do_not_pile_up(loop, clock):
     assert len(loop._heap) == 1
 
 
+def test_cancelled_timers_do_not_pile_up_and_the_others_ring(loop, clock):
+    rung = []
+    loop.set_timer("b", 60.0, lambda: rung.append("b"))
+    loop.set_timer("b", 90.0, lambda: rung.append("b"))
+    loop.set_timer("a", 60.0, lambda: rung.append("a"))
+    for number in range(10_000):
+        loop.set_timer(number, 3600.0, lambda: rung.append("cancelled"))
+        loop.cancel_timer(number)
+    assert len(loop._heap) < 100 and len(loop._entries) < 100
+    for seconds, expected in ((59.0, []), (2.0, ["a"]), (28.0, ["a"]), (2.0, ["a", "b"]), (9999.0, ["a", "b"])):
+        clock.now += seconds
+        loop.turn(0)
+        assert rung == expected
+
+
+def test_timers_that_are_put_forward_do_not_pile_up(loop, clock):
+    for number in range(10_000):
+        loop.set_timer("a", 60_000.0 - number, lambda: None)
+    assert len(loop._heap) < 100
+
+
 def test_a_cancelled_timer_does_not_ring_and_may_be_set_again(loop, clock):
     rung = []
     loop.set_timer("a", 1.0, lambda: rung.append("old"))

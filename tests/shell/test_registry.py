@@ -105,6 +105,18 @@ def test_two_processes_never_disagree(steps):
         two.close()
 
 
+def test_a_place_that_others_free_again_and_again_is_remembered_once(registry, other):
+    content(other)
+    for n in range(1000):
+        change(registry, state([n], 2 * n), [client(n)])
+        content(other)
+        change(registry, state([], 2 * n + 1), [client(n)])
+        assert content(other) == state([], 2 * n + 1)
+    assert len(registry._freed) <= 4 and len(other._freed) <= 4  # the capacity
+    change(other, state([1, 2]))
+    assert registry.clients() == (client(1), client(2))
+
+
 def test_long_unread_changes_are_followed_too(registry, other):
     """More than the journal holds."""
     content(other)

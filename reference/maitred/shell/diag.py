@@ -7,7 +7,8 @@ and one that is over is not found.  A query takes some tens of microseconds and 
 
 A listing is not atomic: while it is being read, a connection that goes can push another past the reader.  What a
 listing lacks is therefore asked for one by one, by addresses and cookie, where an earlier listing has told the
-addresses; and else listed again.
+addresses; and else the port is listed again, once for all of them.  Most of what a listing lacks has left in the
+meantime, though, as clients do; so the servers' counts are read again first.
 
 Servers use this inside the user's program, so it needs no more than the C type of sockets.
 """
@@ -19,7 +20,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -33,7 +34,9 @@ _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _NLM_F_REQUEST: Final = 0x1
 _NLM_F_DUMP: Final = 0x300
-_ALL_STATES: Final = 0xFFFF_FFFF & ~(1 << 10)  # but listening
+_LISTEN: Final = 10
+_TIME_WAIT: Final = 6
+_STATES: Final = 0xFFFF_FFFF & ~(1 << _LISTEN | 1 << _TIME_WAIT)  # nobody holds what only waits out its time
 _NO_COOKIE: Final = 0xFFFF_FFFF_FFFF_FFFF
 _FAMILIES: Final = (_socket.AF_INET, _socket.AF_INET6)
 _PATIENCE: Final = 2.0
@@ -81,8 +84,14 @@ class Connections:
     def __init__(self) -> None:
         self._known: dict[int, _Where] = {}
 
-    def gone(self, wanted: Collection[tuple[int, int]]) -> set[int]:
+    def gone(
+        self, wanted: Collection[tuple[int, int]], recount: Callable[[], Collection[tuple[int, int]]] | None = None
+    ) -> set[int]:
         """Which of the connections, given as (cookie, local port), have no descriptor left; their cookies.
+
+        Args:
+            wanted: the connections.
+            recount: what is wanted by now; what has left in the meantime is not gone.  None: the same.
 
         Raises:
             OSError: the kernel does not answer; nothing is known then.
@@ -90,8 +99,14 @@ class Connections:
         open_now: set[int] = set()
         for port in {port for _, port in wanted}:
             open_now |= self._list(port)
-        missing = [(cookie, port) for cookie, port in wanted if cookie not in open_now]
-        gone = {cookie for cookie, port in missing if not self._survives(cookie, port)}
+        missing = {(cookie, port) for cookie, port in wanted if cookie not in open_now}
+        if missing and recount is not None:
+            missing.intersection_update(recount())
+        for port in {port for cookie, port in missing if cookie not in self._known}:
+            open_now |= self._list(port)
+        gone = {cookie for cookie, _ in missing if cookie not in open_now and not self._survives(cookie)}
+        if gone and recount is not None:
+            gone.intersection_update(cookie for cookie, _ in recount())
         kept = {cookie for cookie, _ in wanted} - gone
         self._known = {cookie: where for cookie, where in self._known.items() if cookie in kept}
         return gone
@@ -107,12 +122,12 @@ class Connections:
                     self._known.setdefault(answer.cookie, _Where(family, answer.addresses))
         return found
 
-    def _survives(self, cookie: int, port: int) -> bool:
-        """Ask once more for a connection that the listing lacked."""
+    def _survives(self, cookie: int) -> bool:
+        """Ask by its addresses, where they are known, for a connection that the listing lacked."""
         where = self._known.get(cookie)
-        if where is None:
-            return cookie in self._list(port)
-        return any(answer.inode for answer in _ask(where.family, where.addresses, cookie, dump=False))
+        return where is not None and any(
+            answer.inode for answer in _ask(where.family, where.addresses, cookie, dump=False)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +139,7 @@ class _Answer:
 
 def _ask(family: int, addresses: bytes, cookie: int, *, dump: bool) -> Iterator[_Answer]:
     """Ask ``sock_diag`` for one connection, or for all that match."""
-    body = _REQUEST.pack(family, _socket.IPPROTO_TCP, 0, _ALL_STATES) + addresses + _COOKIE.pack(cookie)
+    body = _REQUEST.pack(family, _socket.IPPROTO_TCP, 0, _STATES) + addresses + _COOKIE.pack(cookie)
     flags = _NLM_F_REQUEST | (_NLM_F_DUMP if dump else 0)
     head = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 1, 0)
     netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)

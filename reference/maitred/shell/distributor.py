@@ -37,7 +37,7 @@ from maitred.core.messages import Address, Client, Incarnation, Port, ServerId
 from maitred.core.timing import Durations, duration
 from maitred.core.transition import Reason, Rejected
 from maitred.shell import channel, diag, report
-from maitred.shell.listening import open_listeners
+from maitred.shell.listening import MAX_PORT, open_listeners
 from maitred.shell.loop import Loop
 from maitred.shell.registry import Registry
 from maitred.shell.trace import Trace
@@ -292,6 +292,10 @@ class Distributor:
     def _bind_requested(self, server: ServerId, held: _Server, message: messages.BindRequest, fds: list[int]) -> None:
         if not fds:
             return  # lost for want of descriptors; the server asks again
+        if not 0 < message.port <= MAX_PORT:  # such a dialog could pass for the control socket
+            _close_all(fds)
+            self._garbage(server, held, f"on the control socket: BindRequest of port {message.port}")
+            return
         if message.port in held.dialogs:
             _close_all(fds)  # asked again: the dialog has come already
         else:
@@ -553,9 +557,13 @@ class Distributor:
         servers = [(server, held) for server in self._audits if (held := self._servers.get(server)) is not None]
         self._audits.clear()
         counted = [(server, held.registry.clients()) for server, held in servers]
+
+        def recount() -> set[tuple[int, int]]:
+            return {(client.cookie, client.port) for _, held in servers for client in held.registry.clients()}
+
         wanted = {(client.cookie, client.port) for _, clients in counted for client in clients}
         try:
-            gone = self._connections.gone(wanted)
+            gone = self._connections.gone(wanted, recount)
         except OSError as error:
             report.debug(f"distributor of {self.spec.name}: no audit: {error}")
             return

@@ -17,6 +17,7 @@ from maitred.core.messages import Address
 SocketAddress: TypeAlias = "tuple[str, int] | tuple[str, int, int, int]"
 
 BACKLOG: Final = 65_535  # as long as the kernel allows: it is where clients wait while a Distributor restarts
+MAX_PORT: Final = 65_535
 _EVERYWHERE: Final = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
 _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
@@ -28,7 +29,8 @@ def split_address(address: Address) -> tuple[str, int]:
         OSError: with EINVAL, it is not an address.
     """
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65_535:
+    # The length comes first: `int` declines thousands of digits in its own way.
+    if not colon or not port.isdecimal() or len(port) > len(str(MAX_PORT)) or int(port) > MAX_PORT:
         raise OSError(errno.EINVAL, f"{address!r} is not HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
@@ -70,6 +72,8 @@ def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, SocketAdd
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise OSError(errno.EADDRNOTAVAIL, f"{host}: {error.strerror}") from error
+    except ValueError as error:  # UnicodeError among them: no host can have such a name
+        raise OSError(errno.EINVAL, f"{host!r}: {error}") from error
     pairs: list[tuple[socket.AddressFamily, SocketAddress]] = []
     for family, _, _, _, sockaddr in found:
         if family == socket.AF_INET:

@@ -25,6 +25,8 @@ Handler: TypeAlias = Callable[[int], None]
 Alarm: TypeAlias = Callable[[], None]
 
 EVENTS_A_TURN: Final = 256
+SLACK: Final = 64
+"""So many entries of the heap may be of no use, beside as many as there are timers."""
 
 
 class _Watch:
@@ -79,10 +81,21 @@ class Loop:
         entry = self._entries.get(key)
         if entry is None or deadline < entry:
             self._push(key, deadline)
+            self._tidy()
 
     def cancel_timer(self, key: Hashable) -> None:
         """Forget the timer; nothing happens where it does not run."""
         self._deadlines.pop(key, None)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Build the heap anew once most of it is of timers that were cancelled or put forward."""
+        if len(self._heap) <= 2 * len(self._deadlines) + SLACK:
+            return
+        self._heap.clear()
+        self._entries.clear()
+        for key, (deadline, _) in self._deadlines.items():
+            self._push(key, deadline)
 
     def _push(self, key: Hashable, when: float) -> None:
         """A timer that is put off keeps its entry in the heap: it moves on when the entry comes up."""

@@ -93,7 +93,7 @@ class Registry:
         self._changes = -1
         self._places: dict[Client, int] = {}
         self._at: dict[int, Client] = {}
-        self._freed: list[int] = []
+        self._freed: dict[int, None] = {}  # each once, the last freed last
 
     @classmethod
     def create(cls, capacity: int) -> Registry:
@@ -207,8 +207,9 @@ class Registry:
             if new is not None:
                 self._places[new] = place
                 self._at[place] = new
+                self._freed.pop(place, None)
             else:
-                self._freed.append(place)
+                self._freed[place] = None
         for place in places:  # after all removals: a client may have moved
             found = self._at.get(place)
             if found is not None:
@@ -254,14 +255,14 @@ class Registry:
     def _remove(self, client: Client) -> None:
         place = self._places.pop(client)
         del self._at[place]
-        self._freed.append(place)
+        self._freed[place] = None
         _CLIENT.pack_into(self._memory, _CLIENTS + place * _CLIENT.size, 0, 0, 0, 0)
         self._note(place)
 
     def _free_place(self) -> int:
         """The place that this process last saw become free, or else one near their number."""
         while self._freed:
-            place = self._freed.pop()
+            place, _ = self._freed.popitem()
             if place not in self._at:
                 return place
         place = len(self._at)
