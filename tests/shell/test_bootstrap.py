@@ -91,6 +91,16 @@ def test_the_working_directory_and_ours_do_not_get_into_the_path_of_a_script(wor
     assert str(world / "package") not in path and "" not in path
 
 
+@pytest.mark.parametrize("command", [["script", "program/program.py"], ["-m", "program.program"]], ids=" ".join)
+def test_what_lies_in_the_working_directory_is_not_taken_for_the_standard_library(tmp_path, command):
+    for name in ("json", "runpy", "struct", "mmap"):
+        script(tmp_path, f"raise RuntimeError('the wrong {name}')", f"{name}.py")
+    (tmp_path / "program").mkdir()
+    script(tmp_path / "program", "print('fine')")
+    with behind(*command, directory=tmp_path, environment={"PYTHONPATH": str(tmp_path)}) as (_, program):
+        assert outcome(program) == (0, "fine\n")
+
+
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [

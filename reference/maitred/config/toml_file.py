@@ -282,7 +282,7 @@ def _durations(top: _Table) -> Durations:
 
 def least(key: str) -> float:
     """The shortest that a duration may be: a timer that sets itself again must not keep a CPU busy."""
-    again = ("rest", "accept_retry", "audit_period", "backoff_first", "backoff_cap", "start_warning")
+    again = ("create_delay", "rest", "accept_retry", "audit_period", "backoff_first", "backoff_cap", "start_warning")
     return 0.01 if key in again else 0.1 if key in ("queue_timeout", "hand_off_timeout") else 0.0
 
 

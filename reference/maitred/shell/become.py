@@ -17,9 +17,12 @@ from typing import Final, NoReturn
 ENVIRONMENT: Final = "MAITRED_SERVER"
 """Tells the exec'd program's bootstrap who it is: see `_identity`."""
 CODE: Final = (
-    "import sys; sys.path.insert(0, {home!r}); from maitred.shell.bootstrap import main;"
-    " sys.path.remove({home!r}); main()"
+    "import os, sys; path, library = sys.path[:], os.path.dirname(os.__file__);"
+    " sys.path[:] = [{home!r}, *sorted(filter(None, path), key=lambda entry: not entry.startswith(library))];"
+    " from maitred.shell.bootstrap import main; main(path)"
 )
+"""While what is ours is imported, the standard library comes first, and the current directory ('') is not searched: a
+json.py that lies there is not the json that we mean.  The program gets the path as it was."""
 _LOG_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 

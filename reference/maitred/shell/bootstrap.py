@@ -39,10 +39,15 @@ _OUT_OF_THE_WAY: Final = 900
 """Our descriptors get numbers from here on, as far as the limit allows: a program may expect the low ones."""
 
 
-def main() -> None:
-    """Become the Application Server that the environment describes, and run the program to its end."""
+def main(path: list[str]) -> None:
+    """Become the Application Server that the environment describes, and run the program to its end.
+
+    Args:
+        path: the module search path as the interpreter has made it, for the program.
+    """
     identity = json.loads(os.environ.pop(ENVIRONMENT))
     _install(identity)
+    sys.path[:] = path
     kind, name = sys.argv[1:3]
     _forget_the_code()
     _see_to_the_path(identity.get("path", []))

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import reduction
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import Any, Final
 
 from maitred.shell import become, distributor
+
+SAFE_PATH: Final = "PYTHONSAFEPATH"
 
 
 class Handed:
@@ -74,10 +76,35 @@ def start_server(spec: become.ServerSpec) -> Child:
 
 
 def _start(target: Callable[[Any, object], None], spec: object, fds: tuple[int, ...]) -> Child:  # Any: its own spec
-    process = multiprocessing.get_context("spawn").Process(target=target, args=(spec, Handed(fds)))
-    with _nothing_to_import():
+    arguments = (target, spec, Handed(fds), os.environ.get(SAFE_PATH))
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=arguments)
+    with _nothing_to_import(), _safe_path():
         process.start()
     return Child(process)
+
+
+def _run(target: Callable[[Any, object], None], spec: object, handed: Handed, safe_path: str | None) -> None:  # Any: so
+    """The process: with the environment as the user has it."""
+    _set_safe_path(safe_path)
+    target(spec, handed)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Have a new interpreter not search the current directory, as it would for the code that multiprocessing runs."""
+    before = os.environ.get(SAFE_PATH)
+    _set_safe_path("1")
+    try:
+        yield
+    finally:
+        _set_safe_path(before)
+
+
+def _set_safe_path(value: str | None) -> None:
+    if value is None:
+        os.environ.pop(SAFE_PATH, None)
+    else:
+        os.environ[SAFE_PATH] = value
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,8 @@ STATUS_PATIENCE: Final = 1.0
 """Seconds that a Distributor is given to answer for the status."""
 LAST_WAIT: Final = 2.0
 """Seconds that a Distributor which has nothing left to do is given to end."""
+SPARES: Final = 16
+"""Descriptors that starting a Distributor may take."""
 KILL_AGAIN: Final = 0.01, 0.2
 """Seconds until the first and between the last looks whether the killed are gone."""
 
@@ -88,10 +91,31 @@ class _Distributor:
     child: Child | None
     channel: channel.Socket
     status: socket.socket
-    outbox: deque[tuple[ToDistributor, tuple[int, ...]]] = field(default_factory=deque)
-    """What it has not taken yet, with descriptors of its own."""
+    outbox: deque[ToDistributor] = field(default_factory=deque)
+    """What it has not taken yet; the descriptors are looked up when it is sent."""
     answers: bytes = b""
     asking: deque[Callable[[Part], None]] = field(default_factory=deque)
+
+
+class _Spares:
+    """Descriptors held for nothing but to be let go where a Distributor is started.
+
+    Those who wait may take all others: they must not keep the class without a Distributor.
+    """
+
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+
+    def fill(self) -> None:
+        """Hold as many as there are to be had."""
+        with suppress(OSError):
+            while len(self._fds) < SPARES:
+                self._fds.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def release(self) -> None:
+        """Let go of all."""
+        _close_all(self._fds)
+        self._fds.clear()
 
 
 class UnusableError(Exception):
@@ -125,6 +149,8 @@ class Monitor:
         self._listeners: dict[tuple[ClassId, Port, Address], tuple[int, ...]] = {}
         self._ends: dict[ServerId, str] = {}
         self._places: dict[tuple[ClassId, int], ServerId] = {}
+        self._spares = _Spares()
+        self._spares.fill()
         self._announced = False
         self._exit: int | None = None
         self._groups = Groups.find()
@@ -199,9 +225,8 @@ class Monitor:
             return False
         message = packet.message
         if isinstance(message, get_args(ToMonitor)):
-            self._keep(distributor.class_id, message, packet.fds)
             self._say_told(distributor.class_id, message)
-            self.handle(core.Told(distributor.class_id, message))
+            self.handle(core.Told(distributor.class_id, self._keep(distributor.class_id, message, packet.fds)))
             self._announce()
         else:
             _close_all(packet.fds)
@@ -215,8 +240,13 @@ class Monitor:
         if self._distributors.get(distributor.class_id) is distributor and distributor.child is not None:
             kernel.send_signal(distributor.child.pidfd, signal.SIGKILL)
 
-    def _keep(self, class_id: ClassId, message: ToMonitor, fds: tuple[int, ...]) -> None:
-        """Keep the descriptors that came with the message."""
+    def _keep(self, class_id: ClassId, message: ToMonitor, fds: tuple[int, ...]) -> ToMonitor:
+        """Keep the descriptors that came with the message.
+
+        Returns:
+            what the message comes to: a server whose dialog is lost could not be handed to the next Distributor, and
+            is to be replaced as one that does not respond.
+        """
         match message:
             case messages.Store() if fds:
                 self._drop_stored(class_id, message.client)
@@ -234,8 +264,11 @@ class Monitor:
             case messages.Store() | messages.KeepDialog() | messages.KeepListener():
                 _close_all(fds)
                 report.say(f"out of descriptors: {type(message).__name__} of {self._name(class_id)} came without")
+                if isinstance(message, messages.KeepDialog):
+                    return messages.Unresponsive(message.server)
             case _:
                 _close_all(fds)
+        return message
 
     def _on_distributor_end(self, distributor: _Distributor, flags: int) -> None:
         """Hear all that it has said, then say that it has ended."""
@@ -264,8 +297,7 @@ class Monitor:
             if each.fileno() >= 0:
                 self.loop.forget(each.fileno())
                 each.close()
-        while distributor.outbox:
-            _close_all(distributor.outbox.popleft()[1])
+        distributor.outbox.clear()
         while distributor.asking:
             distributor.asking.popleft()(None)
         if distributor.child is not None:
@@ -327,6 +359,7 @@ class Monitor:
 
     def _look_round(self) -> None:
         self.loop.set_timer("look round", LOOK_ROUND, self._look_round)
+        self._spares.fill()
         reap_orphans(frozenset(child.pid for child in self._children()))
         usable = _usable(self.config)
         for i, element in enumerate(self.config.elements):
@@ -390,9 +423,25 @@ class Monitor:
         )
 
     def _start_distributor(self, effect: core.StartDistributor) -> None:
+        self._spares.release()
+        try:
+            self._launch_distributor(effect)
+        except OSError as error:
+            name = self._name(effect.class_id)
+            report.say(f"the Distributor of {name} cannot be started: {error.strerror}")
+            self.handle(core.DistributorExited(effect.class_id))
+        finally:
+            self._spares.fill()
+
+    def _launch_distributor(self, effect: core.StartDistributor) -> None:
         cls = self.config.classes[effect.class_id]
         ours, theirs = channel.pair()
-        our_status, their_status = socket.socketpair()
+        try:
+            our_status, their_status = socket.socketpair()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         our_status.setblocking(False)
         kept = tuple(
             (port, address, fds) for (of, port, address), fds in self._listeners.items() if of == effect.class_id
@@ -416,10 +465,9 @@ class Monitor:
         self._distributors[effect.class_id] = distributor
         try:
             child = distributor.child = start_distributor(spec)
-        except OSError as error:
-            report.say(f"the Distributor of {cls.name} cannot be started: {error.strerror}")
+        except OSError:
             self._release_distributor(distributor)
-            self.handle(core.DistributorExited(effect.class_id))
+            raise
         else:
             self.loop.watch(child.pidfd, READ, partial(self._on_distributor_end, distributor))
             self.loop.watch(ours.fileno(), READ, partial(self._on_channel, distributor))
@@ -435,15 +483,7 @@ class Monitor:
         distributor = self._distributors.get(effect.class_id)
         if distributor is None:
             return  # it could not be started: its successor is told everything
-        wanted = self._fds_for(effect.class_id, effect.message)
-        try:
-            fds = tuple(os.dup(fd) for fd in wanted)
-        except OSError as error:
-            report.say(f"{type(effect.message).__name__} to the Distributor of {self._name(effect.class_id)}: {error}")
-            fds = ()
-        if isinstance(effect.message, messages.Adopt) and not fds:
-            return  # such a server finds no Distributor to bind with, ends, and is started anew
-        distributor.outbox.append((effect.message, fds))
+        distributor.outbox.append(effect.message)
         self._flush(distributor)
 
     def _fds_for(self, class_id: ClassId, message: ToDistributor) -> tuple[int, ...]:
@@ -464,7 +504,11 @@ class Monitor:
     def _flush(self, distributor: _Distributor) -> None:
         """Send what the Distributor takes; the rest when it has room."""
         while distributor.outbox:
-            message, fds = distributor.outbox[0]
+            message = distributor.outbox[0]
+            fds = self._fds_for(distributor.class_id, message)
+            if isinstance(message, messages.Adopt) and not fds:
+                distributor.outbox.popleft()
+                continue  # it could not be made, or is gone by now
             try:
                 channel.send(distributor.channel, message, fds)
             except OSError as error:
@@ -473,7 +517,6 @@ class Monitor:
                     return
                 # else it has died, and its end is about to be heard of
             distributor.outbox.popleft()
-            _close_all(fds)
 
     def _flush_later(self, distributor: _Distributor) -> None:
         """By the clock: the socket may have room while the kernel lacks something else."""
@@ -627,11 +670,13 @@ class Monitor:
             return
         self.loop.set_timer(key, STATUS_PATIENCE, finish)
         for class_id, distributor in list(self._distributors.items()):
-            distributor.asking.append(partial(heard, class_id))
             try:
                 distributor.status.send(b"?\n")
             except OSError as error:
                 report.debug(f"the Distributor of {self._name(class_id)} cannot be asked: {error}")
+                heard(class_id, None)
+            else:
+                distributor.asking.append(partial(heard, class_id))
 
     def _on_answer(self, distributor: _Distributor, flags: int) -> None:
         try:

@@ -40,6 +40,8 @@ VERSION: Final = 1
 LONGEST_REQUEST: Final = 4096
 MOST_CLIENTS: Final = 32
 PATIENCE: Final = 5.0
+PAUSE: Final = 0.05
+"""Seconds until the next try where nobody can be let in."""
 _CREDENTIALS: Final = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 
@@ -57,21 +59,29 @@ class ControlServer:
         self._answer = answer
         self._clients: dict[int, _Client] = {}
         self._listener = _listen_privately(path)
-        loop.watch(self._listener.fileno(), select.EPOLLIN, self._on_client)
+        self._watch()
 
     def close(self) -> None:
         """Hang up on everybody, and remove the socket."""
         for client in list(self._clients.values()):
             client.close()
+        self._loop.cancel_timer(self)
         self._loop.forget(self._listener.fileno())
         self._listener.close()
         self._path.unlink(missing_ok=True)
 
+    def _watch(self) -> None:
+        self._loop.watch(self._listener.fileno(), select.EPOLLIN, self._on_client)
+
     def _on_client(self, flags: int) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError:
-            return  # gone again; or no descriptors left: status has to wait
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # gone again
+        except OSError:  # no descriptor is left: status has to wait, and the listener stays readable
+            self._loop.forget(self._listener.fileno())
+            self._loop.set_timer(self, PAUSE, self._watch)
+            return
         if len(self._clients) >= MOST_CLIENTS:
             connection.close()
             return

@@ -1,0 +1,197 @@
+"""The Monitor when descriptors run out: nothing it holds for others is lost, and it neither dies nor spins."""
+
+import errno
+import json
+import os
+import resource
+import socket
+import time
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+
+import pytest
+from tests.shell.instance import Instance
+
+from maitred.core import messages
+from maitred.core import monitor as core
+from maitred.core.messages import Client
+from maitred.shell import channel, monitor, status
+from maitred.shell.loop import Loop
+from maitred.shell.monitor import Monitor
+
+pytestmark = pytest.mark.system
+
+
+@contextmanager
+def no_descriptor_left():
+    """Not one more can be opened in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def bare():
+    """A Monitor that notes the events it would handle, and a Distributor whose end the test holds."""
+    bare = Monitor.__new__(Monitor)
+    bare.loop, bare.heard = Loop(), []
+    bare.handle = bare.heard.append
+    bare.config = SimpleNamespace(classes=[SimpleNamespace(name="web")])
+    bare._servers, bare._store, bare._distributors = {}, {}, {}
+    bare._announce = lambda: None
+    ours, bare.far = channel.pair()
+    asked, bare.asked = socket.socketpair()
+    asked.setblocking(False)
+    bare.distributor = bare._distributors[0] = monitor._Distributor(0, None, ours, asked)
+    yield bare
+    for each in (ours, bare.far, asked, bare.asked):
+        each.close()
+
+
+def fill(send):
+    with suppress(BlockingIOError):
+        while True:
+            send()
+
+
+def received(far):
+    packets = []
+    while True:
+        try:
+            packets.append(channel.receive(far))
+        except BlockingIOError:
+            return packets
+
+
+def test_a_server_whose_dialog_is_lost_on_the_way_is_replaced(bare, capfd):
+    bare._servers[7] = SimpleNamespace(dialogs={})
+    channel.send(bare.far, messages.KeepDialog(7, 80), [0])
+    assert bare._read(bare.distributor)
+    assert list(bare._servers[7].dialogs) == [80]
+
+    channel.send(bare.far, messages.KeepDialog(7, 81))
+    assert bare._read(bare.distributor)
+
+    assert list(bare._servers[7].dialogs) == [80]
+    assert bare.heard == [core.Told(0, messages.KeepDialog(7, 80)), core.Told(0, messages.Unresponsive(7))]
+    assert "KeepDialog of web came without" in capfd.readouterr().err
+    os.close(bare._servers[7].dialogs[80])
+
+
+def test_who_waits_is_given_back_by_a_monitor_that_has_no_descriptor_left(bare):
+    clients = [Client(n, 1000 + n, 80) for n in range(3)]
+    pipes = [os.pipe() for _ in clients]
+    bare._store = {(0, client): reader for client, (reader, _) in zip(clients, pipes, strict=True)}
+    fill(lambda: channel.send(bare.distributor.channel, messages.Begin()))
+
+    with no_descriptor_left():
+        for client in clients:
+            bare._tell(core.TellDistributor(0, messages.Restore(client)))
+        gone = messages.Adopt(9, 1, 1, dynamic=False, draining=False, dialogs=(), owed=())
+        bare._tell(core.TellDistributor(0, gone))  # the server is none of ours any more
+
+    received(bare.far)
+    bare._flush(bare.distributor)
+    packets = received(bare.far)
+    assert [packet.message for packet in packets] == [messages.Restore(client) for client in clients]
+    for packet, (reader, _) in zip(packets, pipes, strict=True):
+        assert len(packet.fds) == 1 and os.path.sameopenfile(packet.fds[0], reader)
+    for fd in [fd for packet in packets for fd in packet.fds] + [fd for pipe in pipes for fd in pipe]:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("owner", ["channel", "socket"])
+def test_a_distributor_for_which_there_is_no_socket_is_one_that_has_ended(bare, monkeypatch, capfd, owner):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    bare._spares = monitor._Spares()
+    if owner == "channel":
+        monkeypatch.setattr(channel, "pair", refuse)
+    else:
+        monkeypatch.setattr(monitor.socket, "socketpair", refuse)
+
+    bare._start_distributor(core.StartDistributor(0, 2, 0, ()))
+
+    assert bare.heard == [core.DistributorExited(0)]
+    assert "the Distributor of web cannot be started: Too many open files" in capfd.readouterr().err
+    bare._spares.release()
+
+
+def test_what_is_spared_is_there_for_a_distributor():
+    spares = monitor._Spares()
+    spares.fill()
+    with no_descriptor_left():
+        with pytest.raises(OSError, match="Too many open files"):
+            channel.pair()
+
+        spares.release()
+
+        ends = channel.pair()
+        spares.fill()
+        with pytest.raises(OSError, match="Too many open files"):
+            channel.pair()
+    spares.release()
+    for end in ends:
+        end.close()
+
+
+def test_a_distributor_that_cannot_be_asked_does_not_mix_up_the_next_answers(bare, monkeypatch):
+    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts: parts)
+    bare.state, replies = None, []
+    bare._answer_status(replies.append)
+    bare.asked.sendall(b'{"n": 1}\n')
+    bare._on_answer(bare.distributor, 0)
+    assert replies == [{0: {"n": 1}}]
+    fill(lambda: bare.distributor.status.send(b"?\n"))
+
+    bare._answer_status(replies.append)
+
+    assert replies[1:] == [{0: None}]
+    assert not bare.distributor.asking
+
+
+def test_the_control_socket_waits_for_descriptors_without_spinning(tmp_path):
+    loop = Loop()
+    control = status.ControlServer(loop, tmp_path / "control", lambda request, reply: reply({"asked": request}))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "control"))
+        client.sendall(b'{"request": "x"}\n')
+        turns, until = 0, time.monotonic() + 0.3
+        with no_descriptor_left():
+            while time.monotonic() < until:
+                loop.turn(0.1)
+                turns += 1
+        assert turns < 30
+
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            loop.turn(0.05)
+
+        client.settimeout(5)
+        assert json.loads(client.recv(1000)) == {"asked": {"request": "x"}}
+    control.close()
+
+
+def test_what_lies_in_the_monitor_s_directory_is_not_run(tmp_path, monkeypatch):
+    """Nor does the environment of the server tell how its process was made."""
+    for name in ("json", "pickle", "struct", "runpy"):
+        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('the wrong {name}')")
+    (tmp_path / "program").mkdir()
+    program = tmp_path / "program" / "show.py"
+    program.write_text(
+        "import os, sys\nprint('sees', os.environ.get('PYTHONSAFEPATH'), sys.path[0], '' in sys.path, flush=True)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    instance = Instance(tmp_path, static=1, program=str(program), args=[])
+    try:
+        instance.says(f"sees None {tmp_path / 'program'} False")
+        assert "the wrong" not in instance.said()
+    finally:
+        instance.stop()
