@@ -61,6 +61,7 @@ def test_a_port_in_use(maitred):
         log = doomed(maitred, 1, *simple(port))
 
     assert re.search(rf"^maitred: .*cannot listen on 127\.0\.0\.1:{port}: .*in use$", log, re.MULTILINE), log
+    assert log.splitlines()[-1].endswith(f"cannot listen on 127.0.0.1:{port}: Address already in use")
 
 
 def test_an_address_that_is_not_of_this_machine(maitred):

@@ -148,6 +148,8 @@ class Monitor:
         self._store: dict[tuple[ClassId, Client], int] = {}
         self._listeners: dict[tuple[ClassId, Port, Address], tuple[int, ...]] = {}
         self._ends: dict[ServerId, str] = {}
+        self._why = ""
+        """What made a class fail: said once more in the last line, where a program's own words do not bury it."""
         self._places: dict[tuple[ClassId, int], ServerId] = {}
         self._spares = _Spares()
         self._spares.fill()
@@ -586,6 +588,8 @@ class Monitor:
         addresses = [address for _, address in self.state.classes[effect.class_id].listeners]
         if effect.complaint is Complaint.NOT_LISTENING and addresses:
             what += f" on {', '.join(addresses)}"
+        if effect.complaint is Complaint.GIVEN_UP:
+            self._why = f"{name}: {what}"
         report.say(f"server {effect.server} of {name}: {what}" if effect.server else f"{name}: {what}")
 
     def _end(self, effect: core.Exit) -> None:
@@ -622,7 +626,7 @@ class Monitor:
         while kill_orphans() and time.monotonic() < deadline:
             time.sleep(KILL_AGAIN[0])
         reap_orphans(frozenset())
-        report.say("stopped")
+        report.say(f"stopped: {self._why}" if self._why else "stopped")
 
     # ================================================================ status
 
@@ -714,7 +718,8 @@ class Monitor:
         name = self._name(class_id)
         match message:
             case messages.ListenFailed():
-                report.say(f"{name}: cannot listen on {message.address}: {os.strerror(message.errno)}")
+                self._why = f"{name}: cannot listen on {message.address}: {os.strerror(message.errno)}"
+                report.say(self._why)
             case messages.Unresponsive():
                 patience = self.config.durations.hand_off_timeout
                 report.say(f"server {message.server} of {name} has not taken a client for {patience:g} s: killed")
