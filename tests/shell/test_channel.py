@@ -75,7 +75,7 @@ def test_an_empty_packet_without_descriptors_is_not_the_end(ends):
 
 
 def test_a_reset_does_not_hide_what_was_sent_before(ends):
-    """SOCKETS: the reader of a dead peer gets ECONNRESET, then the data, then the end."""
+    """The reader of a dead peer gets ECONNRESET, then the data, then the end."""
     one, other = ends
     channel.send(other, Begin())  # unread by `one`: its close will be a reset
     channel.send(one, Acknowledge(5))

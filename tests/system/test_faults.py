@@ -1,7 +1,7 @@
 """`kill -9` of a server, of the Distributor, of both, at any moment, under load: what is lost, and why.
 
 No connection is refused, no client hangs, none is served twice, and every loss is explained: by a server that was
-killed while it served, or by one of the instants that DESIGN's decision 6 names.
+killed while it served, or by one of the instants that requirement OWN-3.6 names.
 """
 
 import os

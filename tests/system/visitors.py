@@ -200,7 +200,7 @@ class Account:
 
     @property
     def allowance(self):
-        """How many may be lost without ever having been accepted by a program (the instants of DESIGN's decision 6).
+        """How many may be lost without ever having been accepted by a program (the instants of requirement OWN-3.6).
 
         One for each Distributor killed; one for each server killed together with it, whose hand-off was unanswered; and
         those whom a killed server's endpoint had taken and whose program had no time to note it.

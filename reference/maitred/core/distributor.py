@@ -40,6 +40,7 @@ from errno import ESHUTDOWN
 from typing import Any, TypeAlias, assert_never
 
 from maitred.core.messages import (
+    BIND_YOURSELF,
     Accepted,
     Acknowledge,
     Address,
@@ -579,8 +580,6 @@ Effect: TypeAlias = (
 )
 
 Step: TypeAlias = Transition[DistributorState, Effect]
-BIND_YOURSELF = -1
-"""In a `BindReply`: the port is not one of this server class, let the program have it."""
 FORGET_LIMIT = 1_000
 """An audit names at most so many connections in one message; the next audit names the rest."""
 CONTROL: Port = 0
@@ -1134,7 +1133,7 @@ def _creation_failed(work: _Work, event: CreationFailed) -> None:
 
 
 def _close(work: _Work, event: Close) -> None:
-    """Stop waiting for clients to come; take those who have come already (DESIGN: graceful stop).
+    """Stop waiting for clients to come; take those who have come already (a graceful stop).
 
     A socket that is still being opened may be a duplicate of a dead Distributor's, with clients in its backlog: it is
     closed like the others, once it listens and nobody is left in it.

@@ -135,13 +135,17 @@ class BindRequest:
     address: Address
 
 
+BIND_YOURSELF = -1
+"""In a `BindReply`: the port is not one of this server class, let the program have it."""
+
+
 @dataclass(frozen=True, slots=True)
 class BindReply:
     """The answer to a `BindRequest`."""
 
     port: Port
     errno: int
-    """0: listen through the dialog.  -1: not a port of the server class, bind it yourself.  Else why it failed."""
+    """0: listen through the dialog.  `BIND_YOURSELF`: not a port of the server class.  Else why it failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ queue of its own and may come before or after what others sent.
 
 *Where a connection is held* is derived, not recorded: in the Distributor's tables, in the Monitor's store, beside a
 message on its way, in a living server.  A client that was accepted, has not ended, and is held nowhere, is lost; at
-that moment `_explain` says why, and the reasons that DESIGN allows are the only ones that are no violation.
+that moment `_explain` says why, and the instants that requirement OWN-3.6 names alone are no violation.
 
 *The Distributor dies at any point*: between two events, or in the midst of a step after any number of its effects.
 What it had sent is on its way; what it held is gone; the dialogs and listening sockets of which the Monitor keeps a
@@ -54,7 +54,6 @@ from maitred.core.messages import (
     Element,
     FromServer,
     HandOff,
-    KeepDialog,
     KeepListener,
     Port,
     Release,
@@ -1112,7 +1111,7 @@ class _Draft:
         return missing
 
     def _loss(self, cookie: int) -> Fate:
-        """DESIGN 3.6: the losses that are allowed, each only at its own instant."""
+        """OWN-3.6: the losses that are allowed, each only at its own instant."""
         if self.guests[cookie].unanswered:
             return Fate.LOST_SENT
         died = self.before.distributor is not None and self.distributor is None
@@ -1268,9 +1267,3 @@ def released(messages: tuple[ToMonitor, ...]) -> set[Client]:
         elif isinstance(message, Store):
             out.discard(message.client)
     return out
-
-
-def kept_dialogs(world: World) -> set[tuple[ServerId, Port]]:
-    """The dialogs of which the Monitor keeps a duplicate, or will once it has read its channel."""
-    kept = {(p.server, port) for p in world.monitor.classes[CLASS].places.values() for port in p.dialogs}
-    return kept | {(m.server, m.port) for m in world.to_monitor if isinstance(m, KeepDialog)}

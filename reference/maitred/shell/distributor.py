@@ -436,7 +436,7 @@ class Distributor:
         held = self._servers.get(effect.server)
         if held is None:
             return
-        if isinstance(effect.message, messages.BindReply) and effect.message.errno == core.BIND_YOURSELF:
+        if isinstance(effect.message, messages.BindReply) and effect.message.errno == messages.BIND_YOURSELF:
             ports = ", ".join(map(str, self.state.ports))
             self._say_now_and_then(
                 f"the program binds port {effect.message.port}, which is not behind this Distributor (port {ports} is):"

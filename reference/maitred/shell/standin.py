@@ -40,15 +40,13 @@ from collections.abc import Callable, Iterable
 from errno import EADDRINUSE, EAGAIN, EINVAL, ENOTCONN, EPIPE
 from typing import Any, Final, NoReturn, TypeAlias
 
-from maitred.core.messages import Address, Client, Port
+from maitred.core.messages import BIND_YOURSELF, Address, Client, Port
 from maitred.shell.diag import SO_COOKIE, SocketAddress
 from maitred.shell.endpoint import Endpoint
 from maitred.shell.tracking import Connection, Tracker
 
 Passed: TypeAlias = Any  # Any: an argument or result of a real method, passed on as it is
 
-BIND_YOURSELF: Final = -1
-"""In a `BindReply`: the port is none of the server class's."""
 _SLICE: Final = 0.5
 """Seconds after which a blocked accept looks whether its listener has been shut down."""
 _LINGER: Final = 8
