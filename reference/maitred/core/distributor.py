@@ -5,7 +5,8 @@ Rules
 1.  A client is handed to a server that is *free* on the client's port: it has answered there, owes no answer on
     another dialog, serves fewer than its maximum, has no request outstanding, is not draining and not resting.
 2.  Of the free servers, the one that will be the least loaded once it has the client: the least
-    ``(clients + 1) / weight``; among equals, the one that was chosen longest ago.
+    ``(clients + 1) / weight``; among equals, the one that was chosen longest ago.  To join counts as being chosen, so
+    no two are equal, and the servers' ids decide nothing.
 3.  A server has at most one request outstanding.  The Distributor keeps its copy of the connection until the reply.
 4.  A request comes back only on the server's own `Refused`, on the end of its dialog, or when the hand-off could not
     be sent at all.  Never on the Monitor's word, never on a timer: the server might have taken the client.
@@ -33,7 +34,7 @@ the one and runs the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from errno import ESHUTDOWN
@@ -132,7 +133,7 @@ class ServerStatus:
     resting: bool
     """It refused a client a moment ago: spared until its rest is over, or until it sends something new."""
     rank: int
-    """When it was last chosen, relative to the others."""
+    """When it was last chosen, or joined, relative to the others: no two are equal."""
     attached: bool = True
     """Its control socket is open: some process of the server lives."""
     heard: bool = False
@@ -193,9 +194,7 @@ class Seat:
     def __lt__(self, other: Seat) -> bool:
         """Rule 2, in integers: ``load / weight`` by cross-multiplication, then who was chosen longest ago."""
         mine, theirs = self.load * other.weight, other.load * self.weight
-        if mine != theirs:
-            return mine < theirs
-        return (self.rank, self.server) < (other.rank, other.server)
+        return mine < theirs if mine != theirs else self.rank < other.rank
 
     @staticmethod
     def of(status: ServerStatus) -> Seat:
@@ -888,8 +887,8 @@ class _Work:
         """While closing: let idle servers go, and end when nothing is left to do."""
         if self.waiting or self.outstanding or any(info.listeners for info in self.ports.values()):
             return
-        for server in self.drainable:
-            self.drain(self.servers[server])
+        for status in _by_rank(self.servers[server] for server in self.drainable):
+            self.drain(status)
         if self.drained == len(self.servers):
             self.phase = Phase.CLOSED
             self.tell(Closed())
@@ -920,8 +919,9 @@ def _adopt(work: _Work, event: Adopt) -> None:
         count=Count(0, -1 if event.dialogs else 0),  # a server without dialogs has yet to issue its first count
         request=None,
         resting=False,
-        rank=-1,
+        rank=work.next_rank,
     )
+    work.next_rank += 1
     work.update(status, None)
     if event.dynamic and work.creation is Creation.REQUESTED:
         work.creation = Creation.NONE
@@ -965,8 +965,13 @@ def _listening_failed(work: _Work, event: ListeningFailed) -> None:
 
 def _binders(work: _Work, port: Port) -> list[ServerStatus]:
     """The servers whose bind awaits the port's listening sockets."""
-    found = ((status, status.dialogs.get(port, None)) for status in work.servers.values())
+    found = ((status, status.dialogs.get(port, None)) for status in _by_rank(work.servers.values()))
     return [status for status, dialog in found if dialog and dialog.phase is DialogPhase.BINDING]
+
+
+def _by_rank(rows: Iterable[ServerStatus]) -> list[ServerStatus]:
+    """The rows in an order that does not depend on how the servers are numbered."""
+    return sorted(rows, key=lambda status: status.rank)
 
 
 def _decline_binders(work: _Work, port: Port, errno: int) -> None:
@@ -1179,7 +1184,7 @@ def _fired(work: _Work, event: Fired) -> None:
         case AcceptRetry():
             work.put(replace(work.ports[timer.port], pausing=False))
         case AuditDue():
-            work.effects += [Audit(s.server) for s in work.servers.values() if s.count.clients]
+            work.effects += [Audit(s.server) for s in _by_rank(work.servers.values()) if s.count.clients]
             work.effects.append(SetTimer(AuditDue()))
         case _:
             assert_never(timer)
@@ -1208,14 +1213,14 @@ _ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action 
 
 
 def canonical(state: DistributorState) -> DistributorState:
-    """The same state with ranks numbered from 0 in their order; who was never chosen keeps rank -1.
+    """The same state with ranks numbered from 0 in their order.
 
     Only the order of ranks matters (rule 2), so this state does what ``state`` does; without it, a state space in
     which servers are chosen for ever would be infinite.  The shell has no need of it.
     """
-    chosen = sorted(status.rank for status in state.servers.values() if status.rank >= 0)
-    order = {rank: i for i, rank in enumerate(chosen)}
-    ranks = {status.server: order.get(status.rank, -1) for status in state.servers.values()}
+    ranks = {status.server: i for i, status in enumerate(_by_rank(state.servers.values()))}
+    if state.next_rank == len(ranks) and all(ranks[s.server] == s.rank for s in state.servers.values()):
+        return state
     servers = Tree.of((s.server, replace(s, rank=ranks[s.server])) for s in state.servers.values())
     ports = Tree.of(
         (
@@ -1224,4 +1229,4 @@ def canonical(state: DistributorState) -> DistributorState:
         )
         for info in state.ports.values()
     )
-    return replace(state, servers=servers, ports=ports, next_rank=len(order))
+    return replace(state, servers=servers, ports=ports, next_rank=len(ranks))

@@ -129,8 +129,8 @@ def closed_means_over(state: DistributorState) -> bool:
 
 def ranks_are_past(state: DistributorState) -> bool:
     """The next choice will be later than all that were made, and no two were made at once."""
-    ranks = [status.rank for status in state.servers.values() if status.rank >= 0]
-    return len(ranks) == len(set(ranks)) and all(rank < state.next_rank for rank in ranks)
+    ranks = [status.rank for status in state.servers.values()]
+    return len(ranks) == len(set(ranks)) and all(0 <= rank < state.next_rank for rank in ranks)
 
 
 # ---------------------------------------------------------------- Application Server

@@ -72,15 +72,15 @@ def _everywhere(bounds: Bounds) -> bool:
 
 
 def _stops(bounds: Bounds) -> bool:
-    return bounds.stops > 0
+    return bounds.stops != 0
 
 
 _OCCASIONS: Final[Mapping[str, Callable[[Bounds], bool]]] = {
-    "the_table_is_exact_again_after_a_restart": lambda b: b.distributor_crashes + b.element_failures > 0,
-    "no_one_is_cut_off_by_draining": lambda b: b.stops > 0 or (b.dynamic > 0 and b.deletions > 0),
-    "only_drained_servers_are_asked_to_end": lambda b: b.stops > 0 or (b.dynamic > 0 and b.deletions > 0),
+    "the_table_is_exact_again_after_a_restart": lambda b: b.distributor_crashes + b.element_failures != 0,
+    "no_one_is_cut_off_by_draining": lambda b: b.stops != 0 or (b.dynamic > 0 and b.deletions != 0),
+    "only_drained_servers_are_asked_to_end": lambda b: b.stops != 0 or (b.dynamic > 0 and b.deletions != 0),
     "servers_are_wanted_only_by_waiters": lambda b: b.dynamic > 0,
-    "shut_down_before_released": lambda b: b.hang_ups + b.queue_timeouts > 0,
+    "shut_down_before_released": lambda b: b.hang_ups != 0 or b.queue_timeouts != 0,
     "closed_means_over": _stops,
     "ended_means_over": _stops,
 }
@@ -297,8 +297,7 @@ def _prefers(before: DistributorState, other: distributor.ServerStatus, chosen: 
     ours = (chosen.count.clients + 1) * other.weight
     if theirs != ours:
         return theirs < ours
-    ranks = [before.servers[s.server].rank if s.server in before.servers else -1 for s in (other, chosen)]
-    return (ranks[0], other.server) < (ranks[1], chosen.server)
+    return before.servers[other.server].rank < before.servers[chosen.server].rank
 
 
 @_always_step
@@ -543,7 +542,7 @@ def the_less_loaded_server_is_chosen(before: World, action: Action, after: World
     return bool(chosen) and max(loads) > chosen[0]
 
 
-@_sometimes(lambda b: b.descriptor_losses > 0 and b.servers > 1)
+@_sometimes(lambda b: b.descriptor_losses != 0 and b.servers > 1)
 def a_refused_client_is_served_elsewhere(before: World, action: Action, after: World) -> bool:
     """A server refuses a hand-off, and the client is handed to another."""
     if not _received(action, Refused) or before.distributor is None or after.distributor is None:
@@ -592,26 +591,26 @@ def the_named_loss_happens(before: World, action: Action, after: World) -> bool:
     return any(guest.fate is Fate.LOST_ALONE for guest in after.guests)
 
 
-@_sometimes(lambda b: b.dynamic > 0 and b.creations > 0 and _enough_clients(b))
+@_sometimes(lambda b: b.dynamic > 0 and b.creations != 0 and _enough_clients(b))
 def a_dynamic_server_starts(before: World, action: Action, after: World) -> bool:
     """A dynamic server is started because somebody waits, and takes a client."""
     dynamic = {p.server for p in after.monitor.classes[CLASS].places.values() if p.dynamic}
     return any(group.server in dynamic and group.endpoint.clients for group in after.groups)
 
 
-@_sometimes(lambda b: b.dynamic > 0 and b.creations > 0 and b.deletions > 0 and _enough_clients(b))
+@_sometimes(lambda b: b.dynamic > 0 and b.creations != 0 and b.deletions != 0 and _enough_clients(b))
 def an_idle_dynamic_server_is_let_go(before: World, action: Action, after: World) -> bool:
     """A dynamic server that has become idle is drained, asked to end, and ends."""
     return action.what is Deed.ENDS
 
 
-@_sometimes(lambda b: 0 < b.dynamic < b.creations and _enough_clients(b))
+@_sometimes(lambda b: b.dynamic > 0 and not 0 <= b.creations <= b.dynamic and _enough_clients(b))
 def a_dynamic_server_is_declined(before: World, action: Action, after: World) -> bool:
     """One more dynamic server is asked for than the class may have, and is declined."""
     return isinstance(action.what, CreationFailed)
 
 
-@_sometimes(lambda b: b.reorders > 0 and b.clients > 0)
+@_sometimes(lambda b: b.reorders != 0 and b.clients > 0)
 def a_count_arrives_out_of_order(before: World, action: Action, after: World) -> bool:
     """An older count arrives after a newer one, and is ignored."""
     if before.distributor is None or not isinstance(action.what, distributor.Received):
@@ -647,7 +646,7 @@ def the_distributor_restarts_elsewhere(before: World, action: Action, after: Wor
     return new.incarnation > old.incarnation and old.element != new.element
 
 
-@_sometimes(lambda b: b.stops > 0)
+@_sometimes(lambda b: b.stops != 0)
 def a_graceful_stop_completes(before: World, action: Action, after: World) -> bool:
     """After a stop was asked for, the Distributor closes by itself and the Monitor ends."""
     if after.monitor.phase is not monitor.Phase.ENDED or before.monitor.phase is not monitor.Phase.CLOSING:
@@ -655,32 +654,32 @@ def a_graceful_stop_completes(before: World, action: Action, after: World) -> bo
     return after.monitor.failure is None
 
 
-@_sometimes(lambda b: b.stops > 0 and b.clients > 0)
+@_sometimes(lambda b: b.stops != 0 and b.clients > 0)
 def a_stop_takes_what_the_backlog_holds(before: World, action: Action, after: World) -> bool:
     """While closing, a client is taken from the backlog."""
     closing = before.distributor is not None and before.distributor.phase is distributor.Phase.CLOSING
     return closing and isinstance(action.what, distributor.ConnectionRequest)
 
 
-@_sometimes(lambda b: b.hang_ups > 0 and _enough_clients(b))
+@_sometimes(lambda b: b.hang_ups != 0 and _enough_clients(b))
 def a_waiter_hangs_up(before: World, action: Action, after: World) -> bool:
     """A waiting client closes its side and is dropped."""
     return isinstance(action.what, distributor.PeerClosed) and not action.what.unread
 
 
-@_sometimes(lambda b: b.queue_timeouts > 0 and _enough_clients(b))
+@_sometimes(lambda b: b.queue_timeouts != 0 and _enough_clients(b))
 def a_waiter_is_timed_out(before: World, action: Action, after: World) -> bool:
     """A client has waited too long and is dropped."""
     return isinstance(action.what, distributor.Fired) and isinstance(action.what.timer, distributor.QueueTimeout)
 
 
-@_sometimes(lambda b: b.hand_off_timeouts > 0 and b.clients > 0)
+@_sometimes(lambda b: b.hand_off_timeouts != 0 and b.clients > 0)
 def an_unresponsive_server_is_killed(before: World, action: Action, after: World) -> bool:
     """A server leaves a hand-off unanswered, and is killed for it."""
     return isinstance(action.what, monitor.Told) and isinstance(action.what.message, Unresponsive)
 
 
-@_sometimes(lambda b: b.listener_closes > 0 and b.clients > 0)
+@_sometimes(lambda b: b.listener_closes != 0 and b.clients > 0)
 def a_closed_listener_refuses(before: World, action: Action, after: World) -> bool:
     """A program closes its listening socket with a hand-off unread, and the client is placed anew."""
     if not _received(action, Refused) or not _completed(action, distributor.Received):
@@ -688,7 +687,7 @@ def a_closed_listener_refuses(before: World, action: Action, after: World) -> bo
     return before.budget.descriptor_losses == after.budget.descriptor_losses and before.distributor is not None
 
 
-@_sometimes(lambda b: b.listener_closes > 0)
+@_sometimes(lambda b: b.listener_closes != 0)
 def a_server_listens_again(before: World, action: Action, after: World) -> bool:
     """A program that had closed its listening socket listens again, and is ready again."""
     if not _received(action, RestartReply) or before.distributor is None or after.distributor is None:
@@ -698,7 +697,7 @@ def a_server_listens_again(before: World, action: Action, after: World) -> bool:
     return dialog.sequence >= 0 and dialog.phase is distributor.DialogPhase.OPENED
 
 
-@_sometimes(lambda b: b.audits > 0 and b.leaks > 0 and b.clients > 0)
+@_sometimes(lambda b: b.audits != 0 and b.leaks != 0 and b.clients > 0)
 def an_audit_corrects_a_count(before: World, action: Action, after: World) -> bool:
     """A server that counts a connection which is gone is told to forget it."""
     if not isinstance(action.what, server.MessageRead) or not isinstance(action.what.message, InitialMsg):
@@ -706,19 +705,19 @@ def an_audit_corrects_a_count(before: World, action: Action, after: World) -> bo
     return bool(action.what.message.forget)
 
 
-@_sometimes(lambda b: b.accept_failures > 0)
+@_sometimes(lambda b: b.accept_failures != 0)
 def an_accept_fails_and_is_tried_again(before: World, action: Action, after: World) -> bool:
     """An accept fails for want of descriptors, and is issued again after a while."""
     return isinstance(action.what, distributor.Fired) and isinstance(action.what.timer, distributor.AcceptRetry)
 
 
-@_sometimes(lambda b: b.unsent > 0 and b.clients > 0)
+@_sometimes(lambda b: b.unsent != 0 and b.clients > 0)
 def an_unsent_client_is_placed_anew(before: World, action: Action, after: World) -> bool:
     """The kernel declines to send a hand-off, and the client is placed anew."""
     return _completed(action, distributor.Unsent) and after.distributor is not before.distributor
 
 
-@_sometimes(lambda b: b.listen_failures > 0)
+@_sometimes(lambda b: b.listen_failures != 0)
 def an_address_cannot_be_listened_on(before: World, action: Action, after: World) -> bool:
     """An address cannot be listened on, and this is reported or the program is told."""
     return isinstance(action.what, distributor.ListeningFailed)
@@ -738,7 +737,7 @@ def a_dead_server_is_started_again(before: World, action: Action, after: World) 
     return isinstance(action.what, monitor.Fired) and isinstance(action.what.timer, monitor.RestartServer)
 
 
-@_sometimes(lambda b: b.dynamic > 0 and b.creations > 0)
+@_sometimes(lambda b: b.dynamic > 0 and b.creations != 0)
 def the_monitor_is_asked_for_a_server(before: World, action: Action, after: World) -> bool:
     """The Distributor asks the Monitor for a dynamic server."""
     return isinstance(action.what, monitor.Told) and isinstance(action.what.message, CreateServer)

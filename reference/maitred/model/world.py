@@ -28,7 +28,8 @@ and asks again.)
 
 *Canonical form.*  Ranks are renumbered (`distributor.canonical`).  The sequence numbers of a server's counts are
 renumbered in their order: the machines only compare them and issue the next higher one, so their order alone decides.
-Of a dead server nothing is left but what the Distributor has yet to read.  Both keep the space finite.
+Of a dead server nothing is left but what the Distributor has yet to read.  `model.symmetry` does the like for arrivals
+and server ids, and, where asked to, takes worlds that differ only in who is who for one.
 
 *Speed.*  Every component of a world is interned, so that equal components are one object and a world is known exactly
 by the identities of its components; each machine's step is taken once for each (state, event) and remembered.
@@ -41,7 +42,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from errno import EADDRINUSE
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from maitred.core import distributor, invariants, monitor, server
 from maitred.core.distributor import DistributorState
@@ -68,6 +69,9 @@ from maitred.core.monitor import MonitorState
 from maitred.core.transition import Reason, Rejected
 from maitred.core.tree import Tree
 
+if TYPE_CHECKING:
+    from maitred.model.symmetry import Normal
+
 T = TypeVar("T")
 DistributorEvent: TypeAlias = distributor.Event
 DistributorEffect: TypeAlias = distributor.Effect
@@ -75,6 +79,39 @@ Send: TypeAlias = distributor.Send
 StartDistributor: TypeAlias = monitor.StartDistributor
 
 # ================================================================ bounds
+
+ANY: Final = -1
+"""Of an event: it may happen any number of times."""
+REPEATABLE: Final = frozenset(
+    {
+        "descriptor_losses",
+        "unsent",
+        "accept_failures",
+        "reorders",
+        "hang_ups",
+        "queue_timeouts",
+        "listener_closes",
+        "repeated_binds",
+        "creations",
+        "deletions",
+        "audits",
+        "leaks",
+    }
+)
+"""What may happen `ANY` number of times.  Deaths may not: the Monitor counts them, and the space would be infinite."""
+
+
+class Assumption(Enum):
+    """What the system needs of the kernel and of its shell; each can be switched off, to see which property breaks."""
+
+    ENDS_FOLLOW_DATA = "ends-follow-data"
+    """The end of a dialog is read after all that was sent before: a reset that overtakes data is no end."""
+    LAST_PROCESS_ENDS = "last-process-ends"
+    """A dialog ends with the last process that holds the server's end, not with the server's main process."""
+    HEARD_OUT = "heard-out"
+    """The Monitor reads all that a dead Distributor said before it acts on the death."""
+    KILLS_REACH_ALL = "kills-reach-all"
+    """A server counts as gone only when none of its processes is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +169,10 @@ class Bounds:
     """Begin when every static server is ready and nothing is on its way, instead of with the Monitor's start."""
     stable: bool = False
     """Whether processes come to live long enough for earlier deaths to be forgotten (changes delays only)."""
+    returns: bool = False
+    """Whether a client that has ended comes again, so that there is no end of clients."""
+    without: tuple[Assumption, ...] = ()
+    """What is not assumed, although it should be."""
 
     def __post_init__(self) -> None:
         """Refuse bounds that describe no system.
@@ -140,9 +181,13 @@ class Bounds:
             ValueError: a number is out of range; the text names the bound.
         """
         for field in fields(self):
+            if field.name == "without":
+                continue
             least = 1 if field.name in ("servers", "ports", "max_clients", "waiting_limit", "elements") else 0
+            least = ANY if field.name in REPEATABLE else least
             if getattr(self, field.name) < least:
-                raise ValueError(f"{field.name} must be at least {least}")
+                or_any = f", or {ANY} for any number" if least == ANY else ""
+                raise ValueError(f"{field.name} must be at least {max(least, 0)}{or_any}")
 
 
 class Budget(NamedTuple):
@@ -172,7 +217,7 @@ class Budget(NamedTuple):
     def less(self, name: str) -> Budget:
         """One of these is spent."""
         left: int = getattr(self, name)
-        return self._replace(**{name: left - 1})
+        return self if left == ANY else self._replace(**{name: left - 1})
 
 
 # ================================================================ the state
@@ -362,9 +407,22 @@ _PACK: Final = struct.Struct(f"{len(World._fields)}Q").pack
 class System:
     """The closed system within bounds: its first world, and what may happen in each."""
 
-    def __init__(self, bounds: Bounds, judge: Judge | None = None) -> None:
-        """Prepare to explore; `judge` says which properties a machine's step breaks."""
+    def __init__(
+        self, bounds: Bounds, judge: Judge | None = None, *, symmetric: bool = False, steady: bool = False
+    ) -> None:
+        """Prepare to explore.
+
+        Args:
+            bounds: how large the system is and what may go wrong.
+            judge: says which properties a machine's step breaks.
+            symmetric: take worlds that differ only in which server or client is which for one.
+            steady: let every server and client keep its name, for people to read; the space is then infinite.
+        """
+        from maitred.model.symmetry import Normal  # which needs this module's types
+
         self.bounds: Final = bounds
+        self.steady: Final = steady
+        self._normal: Final[Normal] = Normal(self, symmetric=symmetric)
         self.ports: Final = tuple(range(1, bounds.ports + 1))
         self._judge = judge
         self._parts: dict[Any, Any] = {}  # Any: components of every type
@@ -395,6 +453,27 @@ class System:
     def _team(self, groups: tuple[Group, ...]) -> tuple[Group, ...]:
         """The one tuple of these groups, each of which is interned."""
         return self._groups.setdefault(tuple(map(id, groups)), groups)
+
+    def canonical(self, world: World) -> World:
+        """The world that stands for all those which differ from this only in names; sealed."""
+        return self._normal(world)
+
+    def welcomed(self, world: World) -> World:
+        """Whoever has ended, and of whom nothing is left anywhere, may come again."""
+        ended = [c for c, guest in enumerate(world.guests) if guest.fate in (Fate.LEFT, Fate.DROPPED)]
+        if not ended:
+            return world
+        gone = set(ended) - self._normal.present(self.seal(world))
+        guests = tuple(Guest() if cookie in gone else guest for cookie, guest in enumerate(world.guests))
+        return self.seal(world._replace(guests=guests))
+
+    def interned(self, part: T) -> T:
+        """The one object that is equal to this component, kept alive for as long as the system."""
+        return self._part(part)
+
+    def assemble(self, world: World) -> World:
+        """The sealed world of these components, whose groups are each interned."""
+        return self.seal(world._replace(groups=self._team(world.groups)))
 
     # ------------------------------------------------ beginning
 
@@ -531,16 +610,18 @@ class System:
     # ------------------------------------------------ clients
 
     def _clients_act(self, world: World) -> Iterator[Successor]:
+        coming = next((cookie for cookie, guest in enumerate(world.guests) if guest.fate is Fate.ABSENT), None)
+        if coming is not None:  # which of those who are still to come is all one
+            for i, port in enumerate(self.ports):
+                if world.kernel.listening[i]:
+                    draft = _Draft(self, world)
+                    draft.guest(coming, fate=Fate.BACKLOG)
+                    draft.queue(i, (*world.kernel.backlog[i], coming))
+                    yield Action(f"client {coming}", Deed.ARRIVES, port), draft.done(), ()
+        if not world.budget.hang_ups:
+            return
         for cookie, guest in enumerate(world.guests):
-            if guest.fate is Fate.ABSENT:  # clients come in the order of their cookies: which is which is all one
-                for i, port in enumerate(self.ports):
-                    if world.kernel.listening[i]:
-                        draft = _Draft(self, world)
-                        draft.guest(cookie, fate=Fate.BACKLOG)
-                        draft.queue(i, (*world.kernel.backlog[i], cookie))
-                        yield Action(f"client {cookie}", Deed.ARRIVES, port), draft.done(), ()
-                break
-            if world.budget.hang_ups and not guest.hung and guest.fate in (Fate.BACKLOG, Fate.IN) and not guest.taken:
+            if not guest.hung and guest.fate in (Fate.BACKLOG, Fate.IN) and not guest.taken:
                 for deed, hung in ((Deed.HANGS_UP, 1), (Deed.HALF_CLOSES, 2)):
                     draft = _Draft(self, world)
                     draft.guest(cookie, hung=hung)
@@ -561,6 +642,7 @@ class System:
                 draft.to_monitor = world.to_monitor[1:]
             if isinstance(event, monitor.DistributorExited):
                 draft.life = Life.ABSENT
+                draft.to_monitor = ()
             if isinstance(event, monitor.ServerExited):
                 draft.change(event.server, reported=True)
             draft.monitor_step(stride)
@@ -573,7 +655,7 @@ class System:
         budget, state = world.budget, world.monitor
         if world.to_monitor:
             yield monitor.Told(CLASS, world.to_monitor[0]), "", True
-        elif world.life is Life.DEAD:
+        if world.life is Life.DEAD and (not world.to_monitor or Assumption.HEARD_OUT in self.bounds.without):
             yield monitor.DistributorExited(CLASS), "", False
         places = {p.server: p for p in state.classes[CLASS].places.values() if p.alive}
         for group in world.groups:
@@ -582,7 +664,8 @@ class System:
                 continue
             if not group.main and not group.reported and place.phase is not monitor.PlacePhase.KILLING:
                 yield monitor.ServerExited(CLASS, group.server), "", False
-            if group.condemned and not group.alive:
+            gone = not group.main if Assumption.KILLS_REACH_ALL in self.bounds.without else not group.alive
+            if group.condemned and gone:
                 yield monitor.ServerGone(CLASS, group.server), "", False
         for fired in self._timers(monitor, state):
             if not isinstance(fired.timer, (monitor.DistributorStable, monitor.ServerStable)) or self.bounds.stable:
@@ -598,7 +681,7 @@ class System:
     # ------------------------------------------------ the Distributor
 
     def _distributor_acts(self, world: World, state: distributor.DistributorState) -> Iterator[Successor]:
-        mortal = world.life is Life.CONDEMNED or world.budget.distributor_crashes > 0
+        mortal = world.life is Life.CONDEMNED or world.budget.distributor_crashes != 0
         if state.phase is distributor.Phase.CLOSED:
             draft = _Draft(self, world)
             draft.distributor_dies(state, state, ())
@@ -663,6 +746,13 @@ class System:
             yield world.pending[0], "pending", "", False
         if world.to_distributor:
             yield world.to_distributor[0], "monitor", "", False
+        for i, message in enumerate(world.to_distributor):
+            # In which order the living servers are named decides nothing that could matter, so it is left open: the
+            # numbers that the Monitor gives its servers then mean nothing either (see `model.symmetry`).
+            if not isinstance(message, Adopt):
+                break
+            if i:
+                yield message, ("adopt", i), "", False
         for group in world.groups:
             status = state.servers.get(group.server, None)
             if status is not None:
@@ -714,8 +804,14 @@ class System:
                 if budget.reorders and len(messages) > 1:
                     event = distributor.Received(number, link.port, messages[1])
                     yield event, (number, link.port), "reorders", True
-            elif not group.alive:
+            if self._ends(group, link):
                 yield distributor.DialogEnded(number, link.port), None, "", False
+
+    def _ends(self, group: Group, link: Link) -> bool:
+        """Whether the Distributor comes to the end of the dialog."""
+        without = self.bounds.without
+        over = not group.main if Assumption.LAST_PROCESS_ENDS in without else not group.alive
+        return over and (not link.to_distributor or Assumption.ENDS_FOLLOW_DATA in without)
 
     # ------------------------------------------------ a server
 
@@ -913,7 +1009,9 @@ class _Draft:
             for cookie in missing:
                 self.guest(cookie, fate=Fate.LOST_SERVED if self.guests[cookie].taken else self._loss(cookie))
             world = self.system.seal(self._world(), self.before)
-        return world
+        if self.system.bounds.returns:
+            world = self.system.welcomed(world)
+        return world if self.system.steady else self.system.canonical(world)
 
     # ------------------------------------------------ small changes
 
@@ -992,8 +1090,9 @@ class _Draft:
     def take(self, source: Any, late: bool) -> None:  # Any: see below
         """Take the event from where it is.
 
-        ``pending``, ``monitor``, a (server, port) whose dialog or, with port 0, control channel it is, the place of
-        a port whose backlog gives a client, or None of what is in no channel.
+        ``pending``, ``monitor`` (``("adopt", i)`` for what is i-th in that channel), a (server, port) whose dialog or,
+        with port 0, control channel it is, the place of a port whose backlog gives a client, or None of what is in no
+        channel.
         """
         if source == "pending":
             self.pending = self.pending[1:]
@@ -1003,6 +1102,8 @@ class _Draft:
             cookie, *rest = self.kernel.backlog[source]
             self.queue(source, tuple(rest))
             self.guest(cookie, fate=Fate.IN)
+        elif source is not None and source[0] == "adopt":
+            self.to_distributor = self.to_distributor[: source[1]] + self.to_distributor[source[1] + 1 :]
         elif source is not None:
             number, port = source
             group = self.group(number)
