@@ -522,7 +522,7 @@ def a_waiter_is_seated(before: World, action: Action, after: World) -> bool:
     return any(status.request in waited for status in after.distributor.servers.values())
 
 
-@_sometimes(lambda b: b.clients > b.servers * b.max_clients + b.waiting_limit)
+@_sometimes(lambda b: b.ports == 1 and b.clients > b.servers * b.max_clients + b.waiting_limit)
 def the_backlog_holds_who_may_not_wait(before: World, action: Action, after: World) -> bool:
     """As many wait as may, and another client stays in the kernel's backlog."""
     state = after.distributor
@@ -747,3 +747,128 @@ def the_monitor_is_asked_for_a_server(before: World, action: Action, after: Worl
 def a_program_that_is_deaf_is_not_ready(before: World, action: Action, after: World) -> bool:
     """A program that does not listen yet answers so, and is not handed anybody."""
     return _received(action, NotReady)
+
+
+@_sometimes(lambda b: b.clients > 1)
+def a_server_with_a_request_outstanding_is_spared(before: World, action: Action, after: World) -> bool:
+    """A client comes while a server with room has yet to answer for another, and is not sent to it."""
+    if not _completed(action, distributor.ConnectionRequest) or before.distributor is None or after.distributor is None:
+        return False
+    rows = after.distributor.servers
+    return any(
+        status.request is not None and rows[number].request == status.request and status.count.clients == 0
+        for number, status in before.distributor.servers.items()
+    )
+
+
+@_sometimes(lambda b: b.clients > b.servers * b.max_clients + 1 and b.waiting_limit > 1)
+def the_earlier_of_two_waiters_goes_first(before: World, action: Action, after: World) -> bool:
+    """Two clients wait, and the one that came first is seated first."""
+    old, new = before.distributor, after.distributor
+    if old is None or new is None or old.waiting < 2 or new.waiting != 1 or action.performed is not None:
+        return False
+    first = min(client for info in old.ports.values() for client in info.waiting)
+    return any(status.request == first for status in new.servers.values())
+
+
+@_sometimes(lambda b: b.clients > 1 and b.servers > 1)
+def a_tie_goes_to_the_longest_unchosen(before: World, action: Action, after: World) -> bool:
+    """Two servers are equally loaded, and a client is sent to the one whose turn it is."""
+    if not _completed(action, distributor.ConnectionRequest) or before.distributor is None:
+        return False
+    assert isinstance(action.what, distributor.ConnectionRequest)
+    free = [*before.distributor.ports[action.what.port].free]
+    return len(free) > 1 and free[0].load * free[1].weight == free[1].load * free[0].weight
+
+
+@_sometimes(lambda b: b.repeated_binds != 0)
+def a_bind_is_asked_for_twice(before: World, action: Action, after: World) -> bool:
+    """A server asks again for a port whose dialog it has, or is about to have."""
+    if not isinstance(action.what, distributor.BindRequested) or before.distributor is None:
+        return False
+    return action.what.port in before.distributor.servers[action.what.server].dialogs
+
+
+@_sometimes(lambda b: b.servers > 1 and not b.warm)
+def a_second_server_shares_the_socket(before: World, action: Action, after: World) -> bool:
+    """A server binds a port that is bound for another already."""
+    if not isinstance(action.what, distributor.BindRequested) or before.distributor is None:
+        return False
+    port = action.what.port
+    return any(port in s.dialogs for n, s in before.distributor.servers.items() if n != action.what.server)
+
+
+@_sometimes(lambda b: b.ports > 1 and _enough_clients(b) and b.waiting_limit > 1)
+def somebody_waits_on_each_of_two_ports(before: World, action: Action, after: World) -> bool:
+    """Clients of two ports wait at the same time."""
+    state = after.distributor
+    return state is not None and sum(len(info.waiting) > 0 for info in state.ports.values()) > 1
+
+
+@_sometimes(lambda b: b.server_crashes > 0 and not b.warm)
+def the_monitor_hears_of_a_server_that_is_gone(before: World, action: Action, after: World) -> bool:
+    """The Distributor says something of a server whose end the Monitor has seen by then."""
+    if not isinstance(action.what, monitor.Told):
+        return False
+    number = getattr(action.what.message, "server", None)
+    return number is not None and number not in before.monitor.classes[CLASS].living
+
+
+WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
+    "never_above_the_maximum": ("a_server_is_full_while_somebody_waits",),
+    "never_stale_low": ("a_server_is_full_while_somebody_waits", "a_count_arrives_out_of_order"),
+    "no_client_has_two_servers": (
+        "a_refused_client_is_served_elsewhere",
+        "a_client_outlives_the_server_it_was_sent_to",
+        "a_stored_client_is_restored_and_served",
+        "a_forked_child_takes_a_hand_off",
+    ),
+    "no_client_lost": ("the_named_loss_happens", "an_unsent_client_is_placed_anew", "a_closed_listener_refuses"),
+    "at_most_one_request_outstanding": ("a_server_with_a_request_outstanding_is_spared",),
+    "never_more_servers_than_configured": ("a_dynamic_server_is_declined", "a_dead_server_is_started_again"),
+    "the_count_is_exact_when_dialogs_are_quiet": ("a_client_is_served_and_leaves", "an_audit_corrects_a_count"),
+    "the_table_is_exact_again_after_a_restart": (
+        "the_table_becomes_exact_after_a_death_with_a_request_outstanding",
+        "a_server_listens_again",
+    ),
+    "store_has_exactly_those_who_wait": ("a_waiter_is_seated", "a_stored_client_is_restored_and_served"),
+    "no_successor_is_told_of_a_client_with_a_server": ("a_stored_client_is_restored_and_served",),
+    "no_one_is_cut_off_by_draining": ("an_idle_dynamic_server_is_let_go", "a_graceful_stop_completes"),
+    "first_come_first_served": ("the_earlier_of_two_waiters_goes_first",),
+    "the_chosen_server_was_least_loaded": ("the_less_loaded_server_is_chosen", "a_tie_goes_to_the_longest_unchosen"),
+    "hand_offs_go_to_free_servers": ("a_server_is_full_while_somebody_waits",),
+    "a_request_comes_back_only_from_the_server": (
+        "an_unresponsive_server_is_killed",
+        "a_refused_client_is_served_elsewhere",
+    ),
+    "released_before_sent": ("a_waiter_is_seated",),
+    "shut_down_before_released": ("a_waiter_hangs_up", "a_waiter_is_timed_out"),
+    "a_dialog_in_use_stays_open": ("a_bind_is_asked_for_twice",),
+    "an_address_is_listened_on_once": ("a_second_server_shares_the_socket", "the_first_bind_decides_the_port"),
+    "accepts_only_below_the_limit": ("the_backlog_holds_who_may_not_wait", "an_accept_fails_and_is_tried_again"),
+    "only_drained_servers_are_asked_to_end": ("an_idle_dynamic_server_is_let_go", "a_graceful_stop_completes"),
+    "no_surprising_rejection": ("the_monitor_hears_of_a_server_that_is_gone",),
+    "index_is_true": ("a_waiter_is_seated",),
+    "summaries_are_true": ("an_idle_dynamic_server_is_let_go",),
+    "waiting_total_is_true": ("a_waiter_is_seated",),
+    "no_one_waits_while_a_seat_is_free": ("a_server_is_full_while_somebody_waits", "a_waiter_is_seated"),
+    "waiters_wait_on_their_own_port": ("somebody_waits_on_each_of_two_ports",),
+    "no_client_is_held_twice": ("a_refused_client_is_served_elsewhere",),
+    "arrivals_lie_in_the_past": ("a_stored_client_is_restored_and_served",),
+    "requests_travel_on_ready_dialogs": ("a_server_with_a_request_outstanding_is_spared",),
+    "rows_and_ports_agree": ("a_dead_server_is_started_again",),
+    "binders_await_the_listeners": ("an_address_cannot_be_listened_on", "a_second_server_shares_the_socket"),
+    "accepts_only_where_it_listens": ("a_stop_takes_what_the_backlog_holds",),
+    "servers_are_wanted_only_by_waiters": ("the_monitor_is_asked_for_a_server", "a_dynamic_server_starts"),
+    "closed_means_over": ("a_graceful_stop_completes",),
+    "ranks_are_past": ("a_tie_goes_to_the_longest_unchosen",),
+    "clients_came_through_a_listener": ("a_client_is_served_and_leaves",),
+    "an_answer_is_owed_only_while_deaf": ("a_program_that_is_deaf_is_not_ready",),
+    "living_is_true": ("a_dead_server_is_started_again",),
+    "places_are_within_the_configuration": ("an_idle_dynamic_server_is_let_go", "a_server_restarts_elsewhere"),
+    "processes_are_counted": ("the_distributor_restarts_elsewhere",),
+    "servers_are_new": ("a_dead_server_is_started_again",),
+    "an_empty_place_keeps_nothing": ("a_dead_server_is_started_again",),
+    "ended_means_over": ("a_graceful_stop_completes",),
+}
+"""Of each always property, what shows that the situations which it speaks of do occur."""
