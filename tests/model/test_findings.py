@@ -1,11 +1,10 @@
 """What the exploration found in the core, each as the shortest scenario that shows it: mended, and to stay so."""
 
-from dataclasses import replace
 from errno import ESHUTDOWN
 
 import pytest
 
-from maitred.core import distributor, monitor
+from maitred.core import distributor, monitor, server
 from maitred.core.distributor import (
     BIND_YOURSELF,
     Accept,
@@ -22,15 +21,19 @@ from maitred.core.distributor import (
     Tell,
 )
 from maitred.core.messages import (
+    Accepted,
     Adopt,
     Begin,
     BindReply,
     Client,
     Close,
     Count,
+    Disconnect,
     Drained,
+    DropListeners,
     HandOff,
     InitialMsg,
+    KeepListener,
     NotReady,
     RestartReply,
     Restore,
@@ -39,6 +42,8 @@ from maitred.core.messages import (
 )
 from maitred.core.transition import Rejected
 from maitred.model.checker import Bounds, Verdict, check
+from maitred.model.properties import PROPERTIES
+from maitred.model.world import Deed, System
 
 ADDRESS = "127.0.0.1:1"
 
@@ -166,3 +171,97 @@ def test_the_model_alone_finds_the_server_that_is_cut_off(monkeypatch):
     found = result["no_one_is_cut_off_by_draining"]
     assert found.verdict is Verdict.VIOLATED and found.path is not None
     assert len(found.path.steps) == 19
+
+
+# ---------------------------------------------------------------- deeper than an exploration reaches
+
+BY_PROOF = Bounds(
+    servers=1, ports=2, clients=2, max_clients=2, listener_closes=2, distributor_crashes=1, stops=1, warm=True
+)
+
+
+def happens(who, kind, **fields):
+    """One step of a scenario: whose it is, and of its event (or of the message in that) what matters."""
+
+    def fits(action):
+        event = action.what
+        if action.who != who or action.performed is not None or action.declined is not None:
+            return False
+        if isinstance(kind, Deed):
+            return event is kind and fields.get("about", action.about) == action.about
+        message = getattr(event, "message", None)
+        named = isinstance(event, kind) or isinstance(message, kind) or isinstance(getattr(event, "timer", None), kind)
+        return named and all(getattr(event, name, getattr(message, name, None)) == v for name, v in fields.items())
+
+    return fits
+
+
+def follow(system, steps):
+    """The world after each step of the scenario; every step must be possible."""
+    world = system.initial()
+    for i, fits in enumerate(steps):
+        after = next((after for action, after, _ in system.successors(world) if fits(action)), None)
+        if after is None:
+            return i, world
+        world = after
+    return len(steps), world
+
+
+def closes(port):
+    """The server closes its listener on the port, and the Monitor comes to know that nothing is unread there."""
+    return [
+        happens("server 1", server.ListenerClosed, port=port),
+        happens("distributor", NotReady, port=port),
+        happens("server 1", InitialMsg, port=port),
+        happens("distributor", NotReady, port=port),
+        happens("monitor", ServerNotReady),
+    ]
+
+
+STALE_ZERO = [
+    happens("client 0", Deed.ARRIVES, about=1),
+    happens("distributor", ConnectionRequest, port=1),
+    happens("server 1", HandOff, port=1),
+    happens("distributor", Accepted, port=1),
+    *closes(1),
+    happens("server 1", server.Disconnected),  # its Disconnect stays unread, and says: nobody
+    happens("client 1", Deed.ARRIVES, about=2),
+    happens("distributor", ConnectionRequest, port=2),
+    happens("server 1", HandOff, port=2),
+    happens("distributor", Accepted, port=2),
+    *closes(2),
+    happens("distributor", Deed.DIES),
+    happens("monitor", monitor.DistributorExited),
+    happens("monitor", monitor.RestartDistributor),
+    happens("distributor", Adopt),
+    happens("distributor", Begin),
+    happens("distributor", Disconnect),  # the next Distributor reads it first
+    happens("monitor", monitor.StopRequested),
+    happens("distributor", Listening, port=1),
+    happens("distributor", Listening, port=2),
+    happens("distributor", Close),
+    *[happens("monitor", KeepListener)] * 2,
+    happens("distributor", BacklogEmpty, port=1),
+    happens("distributor", BacklogEmpty, port=2),
+    *[happens("monitor", DropListeners)] * 2,
+    happens("monitor", Drained),
+]
+"""A server that serves a client, and owes no answer as both its listeners are closed, has said long ago that it serves
+nobody.  36 steps: found when the invariant that `no_one_is_cut_off_by_draining` rests on could not be written down.
+"""
+
+
+def test_an_old_count_of_nobody_drains_nobody():
+    done, world = follow(System(BY_PROOF), STALE_ZERO)
+    assert done == len(STALE_ZERO) - 1, "everything happens but the last: it is not said to be drained"
+    assert [len(group.endpoint.clients) for group in world.groups] == [1]
+
+
+def test_it_would_be_cut_off_if_any_count_would_do(monkeypatch):
+    idle = property(lambda s: s.count.clients == 0 and s.count.sequence >= 0 and s.request is None and not s.owed)
+    monkeypatch.setattr(distributor.ServerStatus, "idle", idle)
+    done, world = follow(System(BY_PROOF), STALE_ZERO)
+    assert done == len(STALE_ZERO)
+    cut_off = PROPERTIES["no_one_is_cut_off_by_draining"].world
+    assert cut_off is not None
+    assert not cut_off(world)

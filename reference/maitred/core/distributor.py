@@ -138,11 +138,13 @@ class ServerStatus:
     """Its control socket is open: some process of the server lives."""
     heard: bool = False
     """It has said something to this Distributor."""
+    known: bool = True
+    """Its count is not older than this Distributor: it has answered its InitialMsg, or has been asked nothing yet."""
 
     @property
     def idle(self) -> bool:
         """Serves nobody and is about to serve nobody, for certain."""
-        return self.count.clients == 0 and self.count.sequence >= 0 and self.request is None and not self.owed
+        return self.count.clients == 0 and self.known and self.request is None and not self.owed
 
     @property
     def spare(self) -> bool:
@@ -920,6 +922,7 @@ def _adopt(work: _Work, event: Adopt) -> None:
         request=None,
         resting=False,
         rank=work.next_rank,
+        known=not event.dialogs,
     )
     work.next_rank += 1
     work.update(status, None)
@@ -1081,7 +1084,7 @@ def _answered(
     """The server says whether it listens; if it echoes this Distributor, all that came before has been read."""
     dialog = status.dialogs[port]
     echoes = message.incarnation == work.incarnation
-    new = replace(status, owed=status.owed.remove(port)) if echoes else status
+    new = replace(status, owed=status.owed.remove(port), known=True) if echoes else status
     ready = phase is DialogPhase.READY
     newer = message.count.sequence > dialog.sequence
     if newer and (echoes or not ready) and dialog.phase is not DialogPhase.BINDING:

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from enum import Enum
+from collections.abc import Callable, Iterator
 
 from maitred.core import distributor, monitor, server
-from maitred.core.messages import Client, Count, HandOff, Restore, Store
-from maitred.core.tree import Tree
+from maitred.model.explain import retake, why
 from maitred.model.explorer import Path, Step
-from maitred.model.world import CLASS, Action, Deed, Fate, Stride, System, World
+from maitred.model.words import changes, holders, tell
+from maitred.model.world import Action, Deed, Fate, System, World
 
 
-def narrate(path: Path) -> Iterator[str]:
-    """The lines of the tale: each step numbered, what was sent indented, then where every client's connection is."""
-    system = System(path.bounds)
+def narrate(path: Path, name: str = "", cycle_start: int | None = None) -> Iterator[str]:
+    """The lines of the tale: each step numbered, what was sent indented, then where every client's connection is.
+
+    Args:
+        path: the way that is told.
+        name: the property that it breaks, or witnesses; then what the last step changed follows, and why it is broken.
+        cycle_start: how many of the steps come before those that repeat for ever; None where none do.
+    """
+    system = System(path.bounds, steady=True)
     yield f"At first: {_summary(path.start)}"
     before = path.start
     owners = ""
     for number, step in enumerate(path.steps, 1):
-        yield f"{number:3}. {_headline(step.action)}"
+        if cycle_start == number - 1:
+            yield f"From here on for ever, again and again until step {len(path.steps)}:"
+        yield f"{number:3}. {headline(step.action)}"
         yield from (f"       {line}" for line in _details(system, before, step))
         now = _owners(step.world)
         if now and now != owners:
             yield f"       clients: {now}"
-        owners, before = now, step.world
+        owners = now
+        if name and number == len(path.steps):
+            yield from _last(before, step.world)
+        before = step.world
+    if cycle_start == len(path.steps):
+        yield "From here on for ever: nothing that must happen can."
+    if name:
+        yield from (f"Why: {sentence}" for sentence in why(name, path))
+
+
+def _last(before: World, after: World) -> Iterator[str]:
+    """What the last step changed, as a table."""
+    rows = changes(before, after)
+    wide = max((len(change.what) for change in rows), default=0)
+    yield "What the last step changed:"
+    yield from (f"     {change.what:{wide}}  {change.before} -> {change.after}" for change in rows)
 
 
 def _summary(world: World) -> str:
@@ -36,12 +57,13 @@ def _summary(world: World) -> str:
 # ---------------------------------------------------------------- what happens
 
 
-def _headline(action: Action) -> str:
+def headline(action: Action, say: Callable[[object], str] = tell) -> str:
+    """Who does what, in a sentence without its full stop; `say` puts messages and timers into words."""
     who = action.who if action.who.startswith(("server", "client")) else f"the {action.who.capitalize()}"
     what = action.what
     if isinstance(what, Deed):
         return f"{who} {what.value}{_object(action)}"
-    text = f"{who} {_verb(what)}"
+    text = f"{who} {_verb(what, say)}"
     if action.late:
         text += ", which has overtaken the message before it"
     if action.performed is not None:
@@ -57,11 +79,11 @@ def _object(action: Action) -> str:
     return f" (port {action.about})"
 
 
-def _verb(event: object) -> str:
+def _verb(event: object, say: Callable[[object], str]) -> str:
     """What a machine does with an event."""
     match event:
         case distributor.Received():
-            return f"reads from server {event.server}, port {event.port}: {tell(event.message)}"
+            return f"reads from server {event.server}, port {event.port}: {say(event.message)}"
         case distributor.ConnectionRequest():
             return f"accepts client {event.cookie} on port {event.port}"
         case distributor.DialogEnded():
@@ -75,9 +97,9 @@ def _verb(event: object) -> str:
         case distributor.PeerClosed():
             return f"sees that {tell(event.client)}, who waits, has closed" + (" after sending" if event.unread else "")
         case distributor.Fired() | monitor.Fired():
-            return f"finds a timer run out: {tell(event.timer)}"
+            return f"finds a timer run out: {say(event.timer)}"
         case monitor.Told():
-            return f"reads from the Distributor: {tell(event.message)}"
+            return f"reads from the Distributor: {say(event.message)}"
         case monitor.ServerExited():
             return f"learns that server {event.server}'s main process has ended"
         case monitor.ServerGone():
@@ -86,7 +108,7 @@ def _verb(event: object) -> str:
             return "learns that the Distributor has ended, having read all that it said"
         case server.MessageRead():
             lost = "" if event.intact else ", without the descriptor"
-            return f"reads on port {event.port}: {tell(event.message)}{lost}"
+            return f"reads on port {event.port}: {say(event.message)}{lost}"
         case server.Listened():
             return f"listens on port {event.port}"
         case server.ListenerClosed():
@@ -94,29 +116,11 @@ def _verb(event: object) -> str:
         case server.Disconnected():
             return f"closes {tell(event.client)}, who has been served"
         case _:
-            return f"takes {tell(event)}"
-
-
-def tell(value: object) -> str:
-    """A value in short: class and fields; a client by its cookie, a count as ``clients#sequence``."""
-    match value:
-        case Client():
-            return f"client {value.cookie}"
-        case Count():
-            return f"{value.clients}#{value.sequence}"
-        case Enum():
-            return value.name.lower()
-        case tuple() | Tree():
-            return "(" + ", ".join(tell(item) for item in value) + ")"
-        case _ if is_dataclass(value):
-            inner = (f"{field.name}={tell(getattr(value, field.name))}" for field in fields(value))
-            return f"{type(value).__name__}({', '.join(inner)})".replace("client=client", "client")
-        case _:
-            return str(value)
+            return f"takes {say(event)}"
 
 
 def _details(system: System, before: World, step: Step) -> Iterator[str]:
-    stride = _stride(system, before, step.action)
+    stride = retake(system, before, step.action)
     if stride is None:
         return
     if stride.rejected is not None:
@@ -127,18 +131,6 @@ def _details(system: System, before: World, step: Step) -> Iterator[str]:
         line = _effect(effect, step.action.who)
         if line:
             yield line + (", which the kernel declines" if i == step.action.declined else "")
-
-
-def _stride(system: System, before: World, action: Action) -> Stride | None:
-    """The machine's step behind the action, taken again."""
-    if isinstance(action.what, Deed):
-        return None
-    if action.who == "monitor":
-        return system.stride("monitor", before.monitor, action.what)
-    if action.who == "distributor":
-        return system.stride("distributor", before.distributor, action.what)
-    group = next(group for group in before.groups if f"server {group.server}" == action.who)
-    return system.stride("server", group.endpoint, action.what)
 
 
 def _effect(effect: object, who: str) -> str:
@@ -170,29 +162,7 @@ def _owners(world: World) -> str:
     parts = []
     for cookie, guest in enumerate(world.guests):
         if guest.fate is Fate.IN:
-            parts.append(f"{cookie}: {' + '.join(_holders(world, cookie)) or 'held nowhere'}")
+            parts.append(f"{cookie}: {' + '.join(held.text for held in holders(world, cookie))}")
         elif guest.fate is not Fate.ABSENT:
             parts.append(f"{cookie}: {guest.fate.value}")
     return "; ".join(parts)
-
-
-def _holders(world: World, cookie: int) -> Iterator[str]:
-    if world.distributor is not None:
-        for info in world.distributor.ports.values():
-            if any(client.cookie == cookie for client in info.waiting):
-                yield "Distributor (waits)"
-        for status in world.distributor.servers.values():
-            if status.request is not None and status.request.cookie == cookie:
-                yield f"Distributor (sent to server {status.server})"
-    if any(client.cookie == cookie for client in world.monitor.classes[CLASS].store):
-        yield "Monitor's store"
-    if any(isinstance(m, Store) and m.client.cookie == cookie for m in world.to_monitor):
-        yield "on its way to the store"
-    if any(isinstance(m, Restore) and m.client.cookie == cookie for m in world.to_distributor):
-        yield "on its way to the new Distributor"
-    for group in world.groups:
-        if any(client.cookie == cookie for client in group.endpoint.clients):
-            yield f"server {group.server}" + (" (closed)" if any(c.cookie == cookie for c in group.gone) else "")
-        for link in group.links:
-            if any(isinstance(m, HandOff) and m.client.cookie == cookie for m in link.to_server):
-                yield f"on its way to server {group.server}"

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from maitred.core.distributor import DistributorState
@@ -215,7 +214,8 @@ def _standing_of(guest: Guest) -> tuple[int, int, int, bool]:
 
 def _place_names(cls: ClassState, new: Mapping[ServerId, ServerId]) -> dict[PlaceId, PlaceId]:
     """Static places in the order of the servers that fill them, the empty ones after; likewise dynamic ones."""
-    static, dynamic = [], []
+    static: list[tuple[bool, ServerId, int, int, int, PlaceId]] = []
+    dynamic: list[tuple[bool, ServerId, int, int, int, PlaceId]] = []
     for place in cls.places.values():
         filled = new.get(place.server, 0) if place.alive else 0
         key = (not filled, filled, place.deaths, place.unready_deaths, place.element, place.place)
@@ -366,10 +366,16 @@ def _message(message: Any, names: Names) -> Any:  # Any: of whichever class; the
     return replace(message, **changes) if changes else message
 
 
-@cache
+_NAMING: Final[dict[type[Any], tuple[str, ...]]] = {}  # Any: classes of messages
+
+
 def _naming(kind: type[Any]) -> tuple[str, ...]:  # Any: a class of messages
     """The fields of the class in which somebody is named."""
-    return tuple(field.name for field in fields(kind) if field.name in ("server", "client", "forget", "gone"))
+    known = _NAMING.get(kind)
+    if known is None:
+        names = tuple(field.name for field in fields(kind) if field.name in ("server", "client", "forget", "gone"))
+        known = _NAMING[kind] = names
+    return known
 
 
 def _sorted_adoptions(messages: tuple[Any, ...]) -> tuple[Any, ...]:  # Any: messages of every class

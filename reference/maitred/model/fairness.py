@@ -1,0 +1,333 @@
+"""What may be assumed to happen in the end: every action of the closed system by name, and how fair it is.
+
+Rules
+-----
+1.  An action is *enabled* in a world if it leads to a different one.  What changes nothing is stuttering, no action.
+2.  A *weakly* fair action does not stay enabled for ever without being taken.  A *strongly* fair one is not enabled
+    again and again for ever without being taken.  Of an action that is not fair nothing is assumed.  A *ceasing* one
+    happens a finite number of times only.  Weak fairness is enough for all that is claimed.
+3.  Fair are the kernel, and the processes of ours that live: they go on reading, and their timers run out.  Not fair is
+    what nobody promises: that a client comes, hangs up or sends, that an operator asks for a stop, that a program heeds
+    SIGTERM.
+4.  An action is named together with where it happens (`Named.where`): to be fair to one server, port or client is not
+    to be fair to another, and a busy one cannot hide that another starves.
+5.  What a budget of `Bounds` rations promises nothing: its timers are fair only where the budget is `ANY`.
+
+Theory of operation
+-------------------
+`named` gives the name of each step of the system.  Servers are named by the place that they fill: it outlives their
+ids, which are numbered anew as servers come and go (`model.symmetry`).  A server that fills no place any more is named
+by its turn among those: the order of ids is kept, so a server that is never forgotten keeps its name from some moment
+on.  `RULES` says of each name how fair the action is, and why that may be assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple, assert_never
+
+from maitred.core import distributor, monitor, server
+from maitred.core.messages import Adopt, Begin, Close, CreationFailed, Port, Restore, ServerId
+from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Life, World
+
+
+class Fairness(Enum):
+    """What is assumed of an action."""
+
+    WEAK = "does not stay possible for ever without happening"
+    STRONG = "is not possible again and again for ever without happening"
+    NONE = "nothing is assumed"
+    CEASING = "happens a finite number of times only"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The actions of one name, and what is assumed of them."""
+
+    name: str
+    fairness: Fairness
+    why: str
+    """Why this may be assumed, or why nothing is."""
+    budget: str = ""
+    """The budget of `Bounds` that rations the action; nothing is assumed unless it is `ANY`."""
+
+
+class Named(NamedTuple):
+    """A step of the system, as fairness speaks of it."""
+
+    rule: str
+    where: str
+    """Of whom, or at whom: another place is another action."""
+
+    def __str__(self) -> str:
+        return f"{self.rule} ({self.where})"
+
+
+def _rules(*rules: Rule) -> Mapping[str, Rule]:
+    return {rule.name: rule for rule in rules}
+
+
+_W, _N, _C = Fairness.WEAK, Fairness.NONE, Fairness.CEASING
+
+RULES: Final[Mapping[str, Rule]] = _rules(
+    # ------------------------------------------------ clients
+    Rule("clients keep leaving", _W, "Nobody stays for ever.  It is for the clients to keep, not for the system."),
+    Rule("clients come", _N, "Nobody needs to come."),
+    Rule("clients hang up", _N, "Nobody needs to give up."),
+    # ------------------------------------------------ the kernel
+    Rule("kills are performed", _W, "SIGKILL cannot be declined."),
+    Rule("deaths are reported", _W, "A dead process stays until its parent has been told; so does an empty cgroup."),
+    Rule("hang-ups are reported", _W, "A connection that was closed stays readable until it is looked at."),
+    # ------------------------------------------------ the Distributor
+    Rule("the Distributor reads its servers", _W, "Its event loop comes to every descriptor that is ready."),
+    Rule("the Distributor reads its Monitor", _W, "Its event loop comes to every descriptor that is ready."),
+    Rule("the Distributor takes what it brought upon itself", _W, "Its event loop empties its own queue."),
+    Rule("the Distributor accepts", _W, "An accept that is outstanding completes while the backlog holds a client."),
+    Rule("the Distributor ends when it is closed", _N, "It may take its time: nobody waits for it."),
+    Rule("a later Adopt is read first", _N, "An order that the model leaves open; the channel's head is fair."),
+    # ------------------------------------------------ the Monitor
+    Rule("the Monitor reads its Distributor", _W, "Its event loop comes to every descriptor that is ready."),
+    # ------------------------------------------------ servers
+    Rule("programs bind", _W, "A server program comes to bind its ports; one that does not is reported, not cured."),
+    Rule("programs listen", _W, "A server program that has bound comes to listen; likewise."),
+    Rule("programs go on accepting", _W, "A server program that listens comes to accept, however long a client takes."),
+    Rule("binds are answered", _W, "The program is inside bind, which reads the answer."),
+    Rule("binds are repeated", _W, "The program is inside bind, which asks again when it is given no answer."),
+    Rule("binds are repeated needlessly", _N, "It may ask again though it is being answered; it need not."),
+    Rule("programs heed SIGTERM", _N, "They may ignore it: the kill delay is for that."),
+    Rule("messages overtake", _N, "Threads may send out of order; they need not."),
+    # ------------------------------------------------ timers
+    Rule("restarts come due", _W, "A timer that was set runs out."),
+    Rule("rests end", _W, "A timer that was set runs out."),
+    Rule("accepts are tried again", _W, "A timer that was set runs out."),
+    Rule("kill delays end", _W, "A timer that was set runs out."),
+    Rule("the grace ends", _W, "A timer that was set runs out."),
+    Rule("the queue's time-out ends", _W, "A timer that was set runs out.", "queue_timeouts"),
+    Rule("create delays end", _W, "A timer that was set runs out.", "creations"),
+    Rule("delete delays end", _W, "A timer that was set runs out, unless a client comes first.", "deletions"),
+    Rule("audits come due", _W, "A timer that was set runs out.", "audits"),
+    Rule("hand-offs time out", _N, "Each costs a server's life, and bounds ration deaths: nothing may rest on it."),
+    Rule("processes live long", _N, "They may die before earlier deaths are forgotten: it changes delays only."),
+    # ------------------------------------------------ the environment
+    Rule("faults cease", _C, "A fault that comes back for ever can keep a client out for ever."),
+    Rule("processing elements return", _N, "Nobody needs to repair them."),
+    Rule("stops are asked for", _N, "Nobody needs to stop the system."),
+)
+"""Every rule by its name."""
+
+
+class UnknownRuleError(ValueError):
+    """There is no assumption of that name."""
+
+
+def assumed(bounds: Bounds, without: Iterable[str] = ()) -> Mapping[str, Fairness]:
+    """What is assumed of the actions of each rule, within the bounds and without the named assumptions.
+
+    Raises:
+        UnknownRuleError: `without` names no rule, or one that assumes nothing anyway; the text lists those that do.
+    """
+    without = tuple(without)
+    for name in without:
+        if name not in RULES or RULES[name].fairness is Fairness.NONE:
+            known = ", ".join(rule.name for rule in RULES.values() if rule.fairness is not Fairness.NONE)
+            raise UnknownRuleError(f"no assumption is called {name!r}; there are: {known}")
+    return {
+        rule.name: Fairness.NONE if rule.name in without or _rationed(rule, bounds) else rule.fairness
+        for rule in RULES.values()
+    }
+
+
+def _rationed(rule: Rule, bounds: Bounds) -> bool:
+    """Rule 5."""
+    return bool(rule.budget) and getattr(bounds, rule.budget) != ANY
+
+
+# ================================================================ the names
+
+
+def named(before: World, action: Action, after: World) -> Named:
+    """The name of the step that the action takes from one world to the other."""
+    what = action.what
+    if isinstance(what, Deed):
+        return _deed(what, before, action, after)
+    if action.who == "monitor":
+        return _monitor(before, what)
+    if action.who == "distributor":
+        return _distributor(before, action)
+    return _server(before, action)
+
+
+def server_name(world: World, number: ServerId) -> str:
+    """The place that the server fills; of one that fills none, its turn among those."""
+    living = world.monitor.classes[CLASS].living
+    place = living.get(number, None)
+    if place is not None:
+        return f"place {place}"
+    turn = sum(1 for group in world.groups if group.server < number and group.server not in living)
+    return f"gone {turn}"
+
+
+def _at(world: World, who: str | ServerId, port: Port) -> str:
+    number = who if isinstance(who, int) else int(who.removeprefix("server "))
+    return f"{server_name(world, number)}, port {port}"
+
+
+def _deed(deed: Deed, before: World, action: Action, after: World) -> Named:
+    who, port = action.who, action.about or 0
+    match deed:
+        case Deed.ARRIVES:
+            return Named("clients come", who)
+        case Deed.HANGS_UP | Deed.HALF_CLOSES:
+            return Named("clients hang up", who)
+        case Deed.DIES if who == "distributor" and before.life is Life.CONDEMNED:
+            return Named("kills are performed", who)
+        case Deed.DIES | Deed.LEAVES_A_CHILD | Deed.LEAKS:
+            return Named("faults cease", who)
+        case Deed.IS_KILLED:
+            return Named("kills are performed", _name(before, who))
+        case Deed.ENDS:
+            return Named("programs heed SIGTERM", _name(before, who))
+        case Deed.EXITS:
+            return Named("the Distributor ends when it is closed", who)
+        case Deed.BINDS:
+            return Named("programs bind", _at(before, who, port))
+        case Deed.BINDS_AGAIN if _needless(before, who, port):
+            return Named("binds are repeated needlessly", _at(before, who, port))
+        case Deed.BINDS_AGAIN:
+            return Named("binds are repeated", _at(before, who, port))
+        case Deed.READS_REPLY:
+            return Named("binds are answered", _name(before, who))
+        case _:
+            assert_never(deed)
+
+
+def _name(world: World, who: str) -> str:
+    return server_name(world, int(who.removeprefix("server ")))
+
+
+def _needless(world: World, who: str, port: Port) -> bool:
+    """Whether the Distributor is about to answer the server's bind: what only a budget lets it repeat."""
+    number = int(who.removeprefix("server "))
+    status = world.distributor.servers.get(number, None) if world.distributor is not None else None
+    dialog = status.dialogs.get(port, None) if status is not None else None
+    return dialog is not None and dialog.phase is distributor.DialogPhase.BINDING
+
+
+def _monitor(world: World, event: object) -> Named:
+    match event:
+        case monitor.Told() | monitor.Started():
+            return Named("the Monitor reads its Distributor", "monitor")
+        case monitor.DistributorExited():
+            return Named("deaths are reported", "distributor")
+        case monitor.ServerExited() | monitor.ServerGone():
+            return Named("deaths are reported", server_name(world, event.server))
+        case monitor.ElementFailed():
+            return Named("faults cease", f"element {event.element}")
+        case monitor.ElementRestored():
+            return Named("processing elements return", f"element {event.element}")
+        case monitor.StopRequested():
+            return Named("stops are asked for", "operator")
+        case monitor.Fired():
+            return monitor_timer(world, event.timer)
+        case _:
+            raise TypeError(f"no event of the Monitor: {event!r}")
+
+
+def monitor_timer(world: World, timer: monitor.Timer) -> Named:
+    """The name of the end of a timer of the Monitor."""
+    match timer:
+        case monitor.RestartServer():
+            return Named("restarts come due", f"place {timer.place}")
+        case monitor.RestartDistributor():
+            return Named("restarts come due", "distributor")
+        case monitor.DynamicRest():
+            return Named("rests end", "dynamic servers")
+        case monitor.KillDelay():
+            return Named("kill delays end", server_name(world, timer.server))
+        case monitor.GraceOver():
+            return Named("the grace ends", "monitor")
+        case monitor.ServerStable():
+            return Named("processes live long", server_name(world, timer.server))
+        case monitor.DistributorStable():
+            return Named("processes live long", "distributor")
+        case monitor.StartWarning():
+            return Named("processes live long", f"unready, {server_name(world, timer.server)}")
+        case _:
+            assert_never(timer)
+
+
+def _distributor(world: World, action: Action) -> Named:
+    if action.performed is not None:
+        return Named("kills are performed" if world.life is Life.CONDEMNED else "faults cease", "distributor")
+    if action.declined is not None:
+        return Named("faults cease", "distributor, effects")
+    event = action.what
+    match event:
+        case Adopt() | Restore() | Begin() | CreationFailed() | Close():
+            head = event == world.to_distributor[0]
+            return Named("the Distributor reads its Monitor" if head else "a later Adopt is read first", "distributor")
+        case distributor.Received() if action.late:
+            return Named("messages overtake", _at(world, event.server, event.port))
+        case distributor.Received() | distributor.DialogEnded():
+            return Named("the Distributor reads its servers", _at(world, event.server, event.port))
+        case distributor.BindRequested() | distributor.ControlEnded():
+            return Named("the Distributor reads its servers", _at(world, event.server, distributor.CONTROL))
+        case distributor.ConnectionRequest() | distributor.BacklogEmpty():
+            return Named("the Distributor accepts", f"port {event.port}")
+        case distributor.AcceptFailed():
+            return Named("faults cease", f"accept, port {event.port}")
+        case distributor.PeerClosed():
+            return Named("hang-ups are reported", f"client {event.client.cookie}")
+        case distributor.Fired():
+            return distributor_timer(world, event.timer)
+        case distributor.Listening() | distributor.ListeningFailed() | distributor.Unsent() | distributor.Audited():
+            return Named("the Distributor takes what it brought upon itself", "distributor")
+        case _:
+            raise TypeError(f"no event of the Distributor: {event!r}")
+
+
+def distributor_timer(world: World, timer: distributor.Timer) -> Named:
+    """The name of the end of a timer of the Distributor."""
+    match timer:
+        case distributor.QueueTimeout():
+            return Named("the queue's time-out ends", f"client {timer.client.cookie}")
+        case distributor.HandOffTimeout():
+            return Named("hand-offs time out", _request(world, timer.server))
+        case distributor.RestOver():
+            return Named("rests end", server_name(world, timer.server))
+        case distributor.CreateDelay():
+            return Named("create delays end", "distributor")
+        case distributor.DeleteDelay():
+            return Named("delete delays end", server_name(world, timer.server))
+        case distributor.AcceptRetry():
+            return Named("accepts are tried again", f"port {timer.port}")
+        case distributor.AuditDue():
+            return Named("audits come due", "distributor")
+        case _:
+            assert_never(timer)
+
+
+def _request(world: World, number: ServerId) -> str:
+    """The server and the client it was sent: the timer starts anew with each, so it is another's time that runs out."""
+    status = world.distributor.servers.get(number, None) if world.distributor is not None else None
+    client = status.request if status is not None else None
+    return f"{server_name(world, number)}, client {client.cookie if client is not None else 'none'}"
+
+
+def _server(world: World, action: Action) -> Named:
+    event, who = action.what, action.who
+    match event:
+        case server.Bound() | server.Listened():
+            return Named("programs listen", _at(world, who, event.port))
+        case server.ListenerClosed():
+            return Named("faults cease", f"listener, {_at(world, who, event.port)}")
+        case server.MessageRead() if not event.intact:
+            return Named("faults cease", f"descriptor, {_at(world, who, event.port)}")
+        case server.MessageRead():
+            return Named("programs go on accepting", _at(world, who, event.port))
+        case server.Disconnected():
+            return Named("clients keep leaving", f"client {event.client.cookie}")
+        case _:
+            raise TypeError(f"no event of a server: {event!r}")

@@ -1,0 +1,558 @@
+"""An explanation names what is wrong: for each property that must always hold, the core, a step or a state is bent, the
+property is seen to break, and the explanation to name who and what breaks it.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from maitred.core import distributor, monitor, server
+from maitred.core.distributor import Dialog, DialogPhase, Listening, Phase, Received
+from maitred.core.messages import Adopt, Begin, Client, Close, Count, HandOff, Release, RestartReply
+from maitred.core.monitor import PlacePhase
+from maitred.core.transition import Reason, Rejected
+from maitred.core.tree import Tree
+from maitred.model.checker import Bounds, Verdict, check
+from maitred.model.explain import EXPLANATIONS, Moment, retake, why
+from maitred.model.explorer import Path, Step
+from maitred.model.properties import PROPERTIES
+from maitred.model.world import Action, Deed, Fate, Stride, System
+
+ALWAYS = {name for name, prop in PROPERTIES.items() if prop.kind == "always"}
+ADDRESS = "*:1"
+
+
+def test_every_property_that_must_always_hold_has_an_explanation():
+    assert EXPLANATIONS.keys() == ALWAYS
+
+
+# ================================================================ the core is bent
+
+BENT = {}
+
+
+def bent(name, *phrases, **bounds):
+    """Register: the property that must break, and what its explanation must say."""
+
+    def register(bend):
+        BENT[bend.__name__] = (bend, name, phrases, Bounds(**{"warm": True, **bounds}))
+        return bend
+
+    return register
+
+
+def act(monkeypatch, machine, event, action):
+    """Put `action`, which is given the former one as well, in the place of what the machine does on the event."""
+    before = machine._ACTIONS[event]
+    monkeypatch.setitem(machine._ACTIONS, event, lambda *given: action(before, *given))
+
+
+@bent(
+    "a_request_comes_back_only_from_the_server",
+    *("Client 0 was taken from server 1 on Fired(timer=HandOffTimeout(server=1))", "is sent to server 2"),
+    servers=2,
+    clients=1,
+    hand_off_timeouts=1,
+)
+def a_timer_takes_the_request_back(monkeypatch):
+    def fired(before, work, event):
+        if isinstance(event.timer, distributor.HandOffTimeout):
+            work.take_back(work.servers[event.timer.server], resting=True)
+        else:
+            before(work, event)
+
+    act(monkeypatch, distributor, distributor.Fired, fired)
+
+
+@bent(
+    "no_client_has_two_servers",
+    *("Client 0 has been accepted 2 times", "by server 1 in step", "by server 2 in step"),
+    servers=2,
+    clients=1,
+    hand_off_timeouts=1,
+)
+def a_client_is_given_to_two_servers(monkeypatch):
+    a_timer_takes_the_request_back(monkeypatch)
+
+
+@bent(
+    "released_before_sent",
+    "Client 1, who has waited, is sent to server 1 before it is released",
+    servers=1,
+    clients=2,
+)
+def who_waited_is_released_after_being_sent(monkeypatch):
+    def settle(work):
+        before(work)
+        releases = [e for e in work.effects if isinstance(e, distributor.Tell) and isinstance(e.message, Release)]
+        work.effects = [e for e in work.effects if e not in releases] + releases
+
+    before = distributor._Work.settle
+    monkeypatch.setattr(distributor._Work, "settle", settle)
+
+
+@bent(
+    "no_successor_is_told_of_a_client_with_a_server",
+    *("Server 1 has yet to read the hand-off of client 1", "still in the Monitor's store"),
+    servers=1,
+    clients=2,
+)
+def who_waited_is_never_released(monkeypatch):
+    def leave(work, client):
+        before(work, client)
+        work.effects.pop()
+
+    before = distributor._Work.leave
+    monkeypatch.setattr(distributor._Work, "leave", leave)
+
+
+@bent("never_stale_low", "server 1 free with 0 clients, but the server serves client 0", servers=1, clients=2)
+def counts_are_always_nothing(monkeypatch):
+    def received(before, work, event):
+        message = replace(event.message, count=Count(0, event.message.count.sequence))
+        before(work, replace(event, message=message))
+
+    act(monkeypatch, distributor, distributor.Received, received)
+
+
+@bent(
+    "the_count_is_exact_when_dialogs_are_quiet",
+    *("between the Distributor and server 1", "gives it 1 client, and it serves nobody"),
+    servers=1,
+    clients=1,
+)
+def who_leaves_is_not_reported(monkeypatch):
+    def disconnected(before, state, event):
+        return replace(before(state, event), effects=())
+
+    act(monkeypatch, server, server.Disconnected, disconnected)
+
+
+@bent(
+    "no_client_lost",
+    *("Client 0 has not left, but nobody holds", "Distributor (sent to server 1)"),
+    servers=1,
+    clients=1,
+    descriptor_losses=1,
+)
+def the_copy_is_closed_when_the_client_is_sent(monkeypatch):
+    def take_back(work, status, *, resting):
+        new = replace(status, request=None, resting=resting)
+        work.update(new, status)
+        return new
+
+    monkeypatch.setattr(distributor._Work, "take_back", take_back)
+
+
+@bent("no_client_lost", "Client 0 was in the kernel's backlog, and the listening socket", servers=1, clients=1, stops=1)
+def a_stop_leaves_the_backlog(monkeypatch):
+    def close(before, work, event):
+        before(work, event)
+        for port in list(work.ports):
+            distributor._close_listeners(work, port)
+
+    act(monkeypatch, distributor, Close, close)
+
+
+@bent(
+    "no_one_waits_while_a_seat_is_free",
+    "Client 1 waits on port 1 while a seat is free at server 1 (0 of 1)",
+    servers=1,
+    clients=2,
+)
+def nobody_is_seated_when_a_seat_becomes_free(monkeypatch):
+    monkeypatch.setattr(distributor._Work, "next_to_seat", lambda work: None)
+
+
+@bent(
+    "first_come_first_served",
+    "Server 1 was sent client 2 while client 1, who came earlier, waits on port 1",
+    servers=1,
+    clients=3,
+)
+def the_last_to_come_is_served_first(monkeypatch):
+    def next_to_seat(work):
+        return max((client for info in work.ports.values() if info.free for client in info.waiting), default=None)
+
+    monkeypatch.setattr(distributor._Work, "next_to_seat", next_to_seat)
+
+
+@bent("hand_offs_go_to_free_servers", "which serves 1 client of at most 1", servers=1, clients=2)
+def the_maximum_is_one_too_high(monkeypatch):
+    def free_on(status, port):
+        free = status.answers_on(port) and status.request is None and not status.resting
+        return free and status.count.clients <= status.max_clients
+
+    monkeypatch.setattr(distributor.ServerStatus, "free_on", free_on)
+
+
+@bent("store_has_exactly_those_who_wait", "Client 1 is on the waiting list and not in", servers=1, clients=2)
+def who_waits_is_not_stored(monkeypatch):
+    def place(work, client):
+        before(work, client)
+        work.effects = [
+            e for e in work.effects if not (isinstance(e, distributor.Tell) and hasattr(e.message, "client"))
+        ]
+
+    before = distributor._Work.place
+    monkeypatch.setattr(distributor._Work, "place", place)
+
+
+@bent(
+    "never_more_servers_than_configured",
+    *("Server 1 and server 2 live at once", "1 static and 0 dynamic: 1 in all"),
+    servers=1,
+    clients=0,
+    server_crashes=1,
+    forked_children=1,
+)
+def a_place_is_free_when_the_main_process_is_dead(monkeypatch):
+    def exited(before, work, event):
+        before(work, event)
+        monitor._server_gone(work, event)
+
+    act(monkeypatch, monitor, monitor.ServerExited, exited)
+
+
+@bent(
+    "no_surprising_rejection",
+    *("The Monitor declines", "Release(client 1)", Reason.UNKNOWN_CLIENT.value),
+    servers=1,
+    clients=2,
+)
+def the_monitor_is_told_of_a_release_twice(monkeypatch):
+    def leave(work, client):
+        before(work, client)
+        work.tell(Release(client))
+
+    before = distributor._Work.leave
+    monkeypatch.setattr(distributor._Work, "leave", leave)
+
+
+@bent(
+    "accepts_only_below_the_limit",
+    "An accept is issued on port 1 while 1 client wait, of at most 1",
+    servers=1,
+    clients=2,
+    waiting_limit=1,
+)
+def the_bound_is_forgotten(monkeypatch):
+    def accept(work, info):
+        if info.opened and info.listening and not info.accepting and not info.pausing:
+            work.put(replace(info, accepting=True))
+            work.effects.append(distributor.Accept(info.port, wait=True))
+
+    monkeypatch.setattr(distributor._Work, "accept", accept)
+
+
+@bent("shut_down_before_released", "Client 1 is released before its connection", servers=1, clients=2, queue_timeouts=1)
+def who_waits_too_long_is_released_first(monkeypatch):
+    def fired(before, work, event):
+        if not isinstance(event.timer, distributor.QueueTimeout):
+            return before(work, event)
+        work.leave(event.timer.client)
+        work.effects.append(distributor.ShutDown(event.timer.client))
+
+    act(monkeypatch, distributor, distributor.Fired, fired)
+
+
+@bent("only_drained_servers_are_asked_to_end", "Server 1 is asked to end on StopRequested()", clients=0, stops=1)
+def a_stop_asks_everybody_to_end(monkeypatch):
+    def stop(before, work, event):
+        before(work, event)
+        for class_id, cls in work.state.classes.items():
+            for place in cls.places.values():
+                if place.phase is PlacePhase.READY:
+                    work.terminate(class_id, place)
+
+    act(monkeypatch, monitor, monitor.StopRequested, stop)
+
+
+@bent(
+    "no_one_is_cut_off_by_draining",
+    *("Server 1 was asked to end, and", "client 0", "the Monitor is closing"),
+    servers=1,
+    clients=1,
+    stops=1,
+)
+def a_stop_cuts_clients_off(monkeypatch):
+    a_stop_asks_everybody_to_end(monkeypatch)
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_what_is_bent_is_named(name, monkeypatch):
+    bend, broken, phrases, bounds = BENT[name]
+    bend(monkeypatch)
+    found = check(bounds, max_states=3_000, stop_at_violation=False)[broken]
+    assert found.verdict is Verdict.VIOLATED and found.path is not None
+    said = " ".join(why(broken, found.path))
+    assert [phrase for phrase in phrases if phrase not in said] == [], said
+
+
+def test_what_is_not_broken_is_not_explained():
+    path = check(Bounds(servers=1, clients=1, warm=True))["a_client_is_served_and_leaves"].path
+    assert path is not None
+    assert why("a_client_is_served_and_leaves", path) == []
+    for name in ("no_client_lost", "never_stale_low", "index_is_true", "no_surprising_rejection"):
+        assert why(name, path) == []
+
+
+# ================================================================ a state is bent
+
+
+def operating(count=0):
+    """A Distributor with servers 1 and 2 ready on port 1, and a client sent to the first."""
+    state = distributor.initial(1, 0, 4, ((1, ADDRESS),), True)
+    events = [Begin(), Listening(1, ADDRESS)]
+    for number in (1, 2):
+        events += [Adopt(number, 1, 1, False, False, (), ()), distributor.BindRequested(number, 1, ADDRESS)]
+        events += [Received(number, 1, RestartReply(1, Count(0, 1)))]
+    for cookie in range(count):
+        events.append(distributor.ConnectionRequest(1, cookie))
+    for event in events:
+        taken = distributor.step(state, event)
+        assert not isinstance(taken, Rejected), (event, taken)
+        state = taken.state
+    return state
+
+
+def with_row(state, number, **changes):
+    return replace(state, servers=state.servers.set(number, replace(state.servers[number], **changes)))
+
+
+def with_port(state, **changes):
+    return replace(state, ports=state.ports.set(1, replace(state.ports[1], **changes)))
+
+
+STATES = {
+    "index_is_true": (
+        lambda s: with_row(s, 1, request=None),
+        "the index of free servers has server 1 not at all, and by its row in the table it is free with load 1",
+    ),
+    "summaries_are_true": (lambda s: replace(s, drained=7), "number of drained servers: 7"),
+    "waiting_total_is_true": (lambda s: replace(s, waiting=5), "is kept as 5; the waiting lists have client 2"),
+    "waiters_wait_on_their_own_port": (
+        lambda s: with_port(s, waiting=Tree.of([(Client(9, 9, 2), None)])),
+        "Client 9, who came to port 2, is on the waiting list of port 1",
+    ),
+    "no_client_is_held_twice": (
+        lambda s: with_row(s, 2, request=s.servers[1].request),
+        "Client 0 is on its way to server 1 and is on its way to server 2 at once",
+    ),
+    "arrivals_lie_in_the_past": (lambda s: replace(s, next_arrival=0), "Client 2 is held with arrival 2"),
+    "requests_travel_on_ready_dialogs": (
+        lambda s: with_row(s, 1, dialogs=Tree()),
+        "Server 1 is to answer about client 0 on port 1",
+    ),
+    "rows_and_ports_agree": (
+        lambda s: with_row(s, 2, attached=False, dialogs=Tree()),
+        "Server 2 has neither a control channel nor a dialog left",
+    ),
+    "binders_await_the_listeners": (
+        lambda s: with_row(s, 2, dialogs=Tree.of([(1, Dialog(DialogPhase.BINDING))])),
+        "Server 2's bind to port 1 is unanswered, and the port is listened on",
+    ),
+    "accepts_only_where_it_listens": (
+        lambda s: with_port(s, accepting=True, listeners=Tree()),
+        "An accept is outstanding on port 1, and no socket is there",
+    ),
+    "servers_are_wanted_only_by_waiters": (lambda s: replace(s, dynamic=1), "client 2"),
+    "closed_means_over": (lambda s: replace(s, phase=Phase.CLOSED), "closed, and client 2 still on the waiting list"),
+    "ranks_are_past": (lambda s: replace(s, next_rank=0), "the next to be chosen will have rank 0"),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_bent_state_of_the_distributor_is_explained(name):
+    bend, phrase = STATES[name]
+    holds = distributor_invariants()[name]
+    sound = operating(count=3)
+    assert holds(sound)
+    state = bend(sound)
+    assert not holds(state)
+    assert phrase in explained(name, state)
+
+
+def distributor_invariants():
+    from maitred.core.invariants import DISTRIBUTOR
+
+    return DISTRIBUTOR
+
+
+def explained(name, outcome, **more):
+    """What the explanation says of a machine that a step has left so."""
+    world = System(Bounds()).initial()
+    moment = Moment(Path(Bounds(), world, ()), world, world, **{"outcome": outcome, "state": outcome, **more})
+    said = " ".join(EXPLANATIONS[name](moment))
+    return said[:1].upper() + said[1:]
+
+
+def test_a_bent_state_of_a_server_is_explained():
+    from maitred.core.invariants import SERVER
+
+    action = Action("server 3", server.Listened(1))
+    state = server.EndpointState(clients=Tree.of([(Client(0, 4, 7), None)]))
+    assert not SERVER["clients_came_through_a_listener"](state)
+    said = explained("clients_came_through_a_listener", state, action=action)
+    assert said == "Server 3 serves client 4 of port 7, which its program has not bound"
+    state = server.EndpointState(listeners=Tree.of([(1, server.VirtualListener(True, asked=2))]))
+    assert not SERVER["an_answer_is_owed_only_while_deaf"](state)
+    said = explained("an_answer_is_owed_only_while_deaf", state, action=action)
+    assert "listens on port 1, and Distributor 2 is still owed" in said
+
+
+def watching():
+    """A Monitor that runs one class of two servers."""
+    config = monitor.ClassConfig(2, 0, 1, 4, (0,), ((1, ADDRESS),), True)
+    taken = monitor.step(monitor.initial((config,), (1,)), monitor.Started())
+    assert not isinstance(taken, Rejected)
+    return taken.state
+
+
+def with_class(state, **changes):
+    return replace(state, classes=state.classes.set(0, replace(state.classes[0], **changes)))
+
+
+def with_place(state, number, **changes):
+    places = state.classes[0].places
+    return with_class(state, places=places.set(number, replace(places[number], **changes)))
+
+
+WATCHES = {
+    "living_is_true": (lambda s: with_class(s, living=Tree()), "the living has server 1 at place -"),
+    "places_are_within_the_configuration": (
+        lambda s: with_class(s, places=s.classes[0].places.remove(1)),
+        "There are 1 static place, and 2 are configured",
+    ),
+    "processes_are_counted": (
+        lambda s: replace(s, elements=s.elements.set(0, replace(s.elements[0], processes=1))),
+        "is said to have 1 process, and has server 1, server 2 and the Distributor (running)",
+    ),
+    "servers_are_new": (lambda s: replace(s, next_server=2), "Place 1 has server 2, and the next to start will be 2"),
+    "an_empty_place_keeps_nothing": (
+        lambda s: with_place(s, 0, phase=PlacePhase.DOWN, dialogs=Tree.of([(1, True)])),
+        "Place 0 is empty, and the dialog on port 1 is kept",
+    ),
+    "ended_means_over": (lambda s: replace(s, phase=monitor.Phase.ENDED), "and server 2 is starting"),
+}
+
+
+@pytest.mark.parametrize("name", WATCHES)
+def test_a_bent_state_of_the_monitor_is_explained(name):
+    from maitred.core.invariants import MONITOR
+
+    bend, phrase = WATCHES[name]
+    assert MONITOR[name](watching())
+    state = bend(watching())
+    assert not MONITOR[name](state)
+    assert phrase in explained(name, state)
+
+
+# ================================================================ a step, or a world, is bent
+
+
+def stepped(name, before, event, after, *effects):
+    """The step must break the property; what the explanation says of it."""
+    stride = Stride(after, effects, None, ())
+    prop = PROPERTIES[name]
+    assert prop.step is not None and not prop.step("distributor", before, event, stride)
+    return explained(name, after, who="distributor", state=before, event=event, stride=stride)
+
+
+def test_a_dialog_that_is_closed_in_use_is_named():
+    state = operating(count=1)
+    said = stepped("a_dialog_in_use_stays_open", state, Close(), state, distributor.CloseDialog(1, 1))
+    assert "the dialog with server 1 on port 1, which its table still has ready" in said
+    assert "awaits an answer about client 0" in said
+
+
+def test_an_address_that_is_asked_for_twice_is_named():
+    state = operating()
+    said = stepped("an_address_is_listened_on_once", state, Close(), state, distributor.Listen(1, ADDRESS))
+    assert said == "*:1 is asked for, and has been asked for already"
+
+
+def test_the_server_that_should_have_been_chosen_is_named():
+    before = with_row(operating(), 1, count=Count(0, 1))
+    client = Client(0, 5, 1)
+    after = with_row(with_row(before, 2, request=client, count=Count(1, 2), max_clients=4), 1, max_clients=4)
+    before = with_row(with_row(before, 2, count=Count(1, 2), max_clients=4), 1, max_clients=4)
+    event = distributor.ConnectionRequest(1, 5)
+    send = distributor.Send(2, 1, HandOff(client))
+    said = stepped("the_chosen_server_was_least_loaded", before, event, after, send)
+    assert said == "Client 5 was sent to server 2 (1 client), while server 1 (0 clients) was free on port 1"
+
+
+def ready_world(**changes):
+    """A warm world whose parts a test replaces, and the path of one step that leads there."""
+    bounds = Bounds(servers=1, clients=2, warm=True)
+    world = System(bounds).initial()
+    after = world._replace(**{name: change(world) for name, change in changes.items()})
+    return Path(bounds, world, (Step(Action("server 1", Deed.DIES), after),))
+
+
+def broken(name, path):
+    prop = PROPERTIES[name]
+    assert prop.world is not None
+    assert prop.world(path.start) and not prop.world(path.steps[-1].world)
+    return " ".join(why(name, path))
+
+
+def serving(*cookies, **changes):
+    """The groups, of which the one server serves these clients."""
+
+    def change(world):
+        group = world.groups[0]
+        clients = Tree.of((Client(cookie, cookie, 1), None) for cookie in cookies)
+        return (group._replace(endpoint=replace(group.endpoint, clients=clients), **changes),)
+
+    return change
+
+
+def test_who_is_above_the_maximum_is_named():
+    said = broken("never_above_the_maximum", ready_world(groups=serving(0, 1)))
+    assert said == "Server 1 serves client 0 and client 1, and may serve 1 at a time."
+
+
+def test_two_requests_outstanding_are_named():
+    def sent(world):
+        group = world.groups[0]
+        unread = tuple(HandOff(Client(cookie, cookie, 1)) for cookie in (0, 1))
+        return (group._replace(links=(group.links[0]._replace(to_server=unread),)),)
+
+    said = broken("at_most_one_request_outstanding", ready_world(groups=sent))
+    assert said == "Server 1 has the hand-offs of client 0 and client 1 unread at once."
+
+
+def test_a_table_that_is_not_exact_after_a_restart_is_named():
+    def restarted(world):
+        return with_row(replace(world.distributor, incarnation=2), 1, count=Count(1, 9), request=Client(0, 0, 1))
+
+    said = broken("the_table_is_exact_again_after_a_restart", ready_world(distributor=restarted))
+    assert "gives it 1 client, and it serves nobody" in said
+    assert "awaits an answer about client 0 from server 1" in said
+
+
+def test_who_is_stored_and_does_not_wait_is_named():
+    def stored(world):
+        return with_class(world.monitor, store=Tree.of([(Client(0, 0, 1), None)]))
+
+    said = broken("store_has_exactly_those_who_wait", ready_world(monitor=stored))
+    assert "Client 0 is in the Monitor's store and not on the waiting list" in said
+
+
+def test_the_world_that_is_first_can_be_explained_too():
+    bounds = Bounds(servers=1, clients=2, warm=True)
+    world = System(bounds).initial()
+    bad = world._replace(groups=serving(0, 1)(world))
+    assert why("never_above_the_maximum", Path(bounds, bad, ())) != []
+    assert why("released_before_sent", Path(bounds, bad, ())) == []
+
+
+def test_a_step_is_taken_once_more_only_where_a_machine_took_it():
+    system = System(Bounds(servers=1, clients=1, warm=True))
+    world = system.initial()
+    assert retake(system, world, Action("client 0", Deed.ARRIVES, 1)) is None
+    taken = retake(system, world, Action("server 1", server.MessageRead(1, HandOff(Client(0, 0, 1)))))
+    assert taken is not None and taken.rejected is None and taken.effects
+    assert world.guests[0].fate is Fate.ABSENT  # the world itself is untouched
