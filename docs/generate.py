@@ -1,6 +1,6 @@
 """Writes the pages and figures of this folder that follow from the code.
 
-``python -m docs.generate`` writes `reference/state-machines.md`, `reference/messages.md` and
+``python -m docs.generate`` writes `reference/state-machines.md`, `reference/messages.md`, `reference/matrix.md` and
 `figures/a-stored-client-is-served.svg`; ``--check`` writes nothing and exits 1 where one of them is stale.
 
 The diagrams are not drawn from what the code looks like but from what it does: `Record` takes steps of the three
@@ -21,6 +21,8 @@ from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from docs import matrix
 
 from maitred.core import distributor, messages, monitor, server
 from maitred.core.messages import Acknowledge, Adopt, BindReply, BindRequest
@@ -516,6 +518,7 @@ def files() -> dict[str, str]:
     return {
         "reference/state-machines.md": state_machines(record),
         "reference/messages.md": message_page(record),
+        "reference/matrix.md": matrix.page(),
         "figures/a-stored-client-is-served.svg": figure(),
     }
 

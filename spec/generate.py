@@ -1,8 +1,8 @@
 """Writes the parts of this folder that follow from the code, so that the protocol is told once.
 
-``python -m spec.generate`` writes `wire.md` (each message: tag, fields, meaning) and `vectors.json` (messages and their
-bytes, for whoever writes another implementation), and `properties.md` (what the model checks); ``--check`` writes
-nothing and exits 1 where a file is stale.
+``python -m spec.generate`` writes `wire.md` (each message: tag, fields, meaning), `vectors.json` (messages and their
+bytes, for whoever writes another implementation), `properties.md` (what the model checks) and `configurations.md`
+(within which bounds); ``--check`` writes nothing and exits 1 where a file is stale.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from maitred.core import messages, wire
 from maitred.core.record import to_record
+from maitred.model.liveness import LIVENESS
+from maitred.model.manifest import COUNTS, TIERS, Configuration, load
 from maitred.model.properties import PROPERTIES
+from maitred.model.world import ANY, Bounds
 
 HERE = Path(__file__).parent
 
@@ -149,7 +152,7 @@ def properties_page() -> str:
     out = [
         "# Properties",
         "",
-        "Generated from `maitred.model.properties` by `python -m spec.generate`; do not edit.",
+        "Generated from `maitred.model` by `python -m spec.generate`; do not edit.",
         "",
         "`maitred check` explores every behaviour of the three machines within bounds and asks these of it. A property",
         "that the bounds leave no occasion for is not claimed.",
@@ -157,13 +160,80 @@ def properties_page() -> str:
     for kind, title in (("always", "What always holds"), ("sometimes", "What sometimes happens (the witnesses)")):
         out += ["", f"## {title}", "", "| property | says |", "|---|---|"]
         out += [f"| `{prop.name}` | {prop.text} |" for prop in PROPERTIES.values() if prop.kind == kind]
+    out += ["", "## What must happen in the end", "", "| property | says |", "|---|---|"]
+    out += [f"| `{prop.name}` | {prop.text} |" for prop in LIVENESS.values()]
     return "\n".join(out) + "\n"
+
+
+def configurations_page() -> str:
+    """What is explored, from `manifest.toml`."""
+    out = [
+        "# Configurations",
+        "",
+        "Generated from [`manifest.toml`](manifest.toml) by `python -m spec.generate`; do not edit.",
+        "",
+        "Each row is one closed system, explored to its last state. The counts are exact: `maitred check --all` and",
+        "the tests fail when one changes. A *warm* system begins with its servers ready; the others begin with the",
+        "Monitor's first step. Faults happen at any moment, at most as often as the row says; the Distributor may die",
+        "between any two effects. Where states count as one that differ only in which server or client is which, the",
+        "row says *symmetric*. The last column says how many properties were asked of what happens in the end.",
+    ]
+    everything = load(HERE / "manifest.toml")
+    for tier in TIERS:
+        rows = [one for one in everything if one.tier == tier and not one.violated]
+        out += ["", f"## Within {tier}", ""]
+        out += [
+            "| configuration | bounds | states | transitions | depth | in the end |",
+            "|---|---|---:|---:|---:|---|",
+        ]
+        out += [_configuration_row(one) for one in rows]
+    out += ["", "## What must fail", ""]
+    out += [
+        "An assumption about the kernel or the shell, or one of fairness, is left out, and the named property must be"
+    ]
+    out += ["violated, by a shortest counterexample of that many actions.", ""]
+    out += ["| configuration | left out | violated | after |", "|---|---|---|---:|"]
+    for one in everything:
+        if one.violated:
+            without = ", ".join([*(a.value for a in one.bounds.without), *one.unassumed]) or "enough bounds"
+            length = (one.counts or {}).get("length", "")
+            out.append(f"| {one.name}: {one.why} | {without} | `{one.violated}` | {length} |")
+    return "\n".join(out) + "\n"
+
+
+def _configuration_row(one: Configuration) -> str:
+    counts = [f"{one.counts[key]:,}" if one.counts else "" for key in COUNTS]
+    bounds = _bounds_text(one.bounds) + (", symmetric" if one.symmetric else "")
+    return f"| {one.name}: {one.why} | {bounds} | {' | '.join(counts)} | {len(one.liveness) or ''} |"
+
+
+def _bounds_text(bounds: Bounds) -> str:
+    """The bounds that are not those of the least system, in words."""
+    said = [
+        f"{bounds.servers} server{'s' * (bounds.servers != 1)}",
+        f"{bounds.clients} client{'s' * (bounds.clients != 1)}",
+    ]
+    for item in fields(Bounds):
+        value = getattr(bounds, item.name)
+        words = item.name.replace("_", " ")
+        if item.name in ("servers", "clients") or value == item.default:
+            continue
+        if isinstance(value, bool):
+            said.append(words if value else f"not {words}")
+        elif isinstance(value, int):
+            said.append(f"any {words}" if value == ANY else f"{value} {words}")
+    return ", ".join(said)
 
 
 def main(argv: list[str]) -> int:
     """Write the files, or with ``--check`` say which are stale."""
     stale = []
-    pages = (("wire.md", wire_page()), ("vectors.json", vectors()), ("properties.md", properties_page()))
+    pages = (
+        ("wire.md", wire_page()),
+        ("vectors.json", vectors()),
+        ("properties.md", properties_page()),
+        ("configurations.md", configurations_page()),
+    )
     for name, text in pages:
         path = HERE / name
         if not path.exists() or path.read_text() != text:

@@ -6,12 +6,14 @@ import pickle
 
 import pytest
 
+from maitred.cli import verdicts
 from maitred.cli.check import BOUNDS
 from maitred.core import monitor
 from maitred.core.record import to_record
-from maitred.model import checker
-from maitred.model.checker import Bounds
+from maitred.model import checker, manifest
+from maitred.model.checker import Bounds, Progress
 from maitred.model.properties import PROPERTIES
+from maitred.model.world import ANY, REPEATABLE, Assumption
 
 SMALL = ("check", "--servers", 1, "--clients", 1)
 
@@ -96,24 +98,38 @@ def asked(monkeypatch):
     seen = []
     small = checker.check(Bounds(servers=1, clients=1))
 
-    def check(bounds, progress, max_states):
-        seen.append((bounds, max_states))
+    def check(bounds, progress, max_states, **how):
+        seen.append((bounds, max_states, how))
         return small
 
     monkeypatch.setattr(checker, "check", check)
     return seen
 
 
-def test_every_bound_is_an_option_and_arrives(maitred, asked):
-    arguments = [word for i, bound in enumerate(BOUNDS) for word in (bound.flag, i + 1)]
+HOW = {"symmetric": False, "workers": None, "checkpoint": None}
 
-    assert maitred("check", *arguments, "--unfixed", "--warm", "--stable", "--max-states", 99)[0] == 0
+
+def test_every_bound_is_an_option_and_arrives(maitred, asked, tmp_path):
+    arguments = [word for i, bound in enumerate(BOUNDS) for word in (bound.flag, i + 1)]
+    switches = ["--unfixed", "--warm", "--stable", "--returns", "--without", "heard-out", "--without", "heard-out"]
+    how = ["--max-states", 99, "--symmetric", "--workers", 3, "--checkpoint", tmp_path]
+
+    assert maitred("check", *arguments, *switches, *how)[0] == 0
     assert maitred("check", "--dynamic", 2)[0] == 0
 
     numbers = {bound.name: i + 1 for i, bound in enumerate(BOUNDS)}
-    assert asked[0] == (Bounds(**numbers, fixed=False, warm=True, stable=True), 99)
-    assert {field.name for field in dataclasses.fields(Bounds)} == {*numbers, "fixed", "warm", "stable"}
-    assert asked[1] == (Bounds(dynamic=2, clients=2, creations=2), None)
+    flags = {"fixed": False, "warm": True, "stable": True, "returns": True, "without": (Assumption.HEARD_OUT,)}
+    all_ways = {"symmetric": True, "workers": 3, "checkpoint": tmp_path}
+    assert asked[0] == (Bounds(**numbers, **flags), 99, all_ways)
+    assert {field.name for field in dataclasses.fields(Bounds)} == {*numbers, *flags}
+    assert asked[1] == (Bounds(dynamic=2, clients=2, creations=2), None, HOW)
+
+
+def test_what_may_happen_any_number_of_times(maitred, asked):
+    assert {bound.name for bound in BOUNDS if bound.repeatable} == REPEATABLE
+    assert maitred("check", "--hang-ups", "any")[0] == 0
+    assert asked[0][0] == Bounds(clients=2, hang_ups=ANY)
+    assert "--stops: 'any' will not do" in maitred("check", "--stops", "any")[2]
 
 
 @pytest.mark.parametrize(
@@ -124,14 +140,194 @@ def test_every_bound_is_an_option_and_arrives(maitred, asked):
         (["--servers", "0"], "check: servers must be at least 1"),
         (["--max-clients", "0"], "check: max-clients must be at least 1"),
         (["--max-states", "0"], "--max-states: 0 will not do"),
+        (["--workers", "0"], "--workers: 0 will not do"),
+        (["--without", "x"], "--without: there is no assumption 'x'; there are ends-follow-data, "),
         (["--client", "1"], "unrecognized arguments: --client"),
         (["x"], "unrecognized arguments: x"),
+        (["--all", "--list"], "--list does not go with --all"),
+        (["--all", "--servers", "2"], "--servers does not go with --all: the manifest says what is explored"),
+        (["--config", "x", "--warm"], "--warm does not go with --config"),
+        (["--all", "--to", "x"], "--to does not go with --all: name one configuration"),
+        (["--tier", "hours"], "--tier goes with --all"),
+        (["--all", "--tier", "days"], "--tier: 'days' will not do: should be seconds, minutes, hours"),
+        (["--write"], "--write goes with --all or --config"),
+        (["--unassumed", "x"], "--unassumed goes with --liveness"),
+        (["--liveness", "--unassumed", "x"], "--unassumed: no assumption is called 'x'; there are: clients keep"),
+        (["--liveness", "--symmetric"], "--symmetric does not go with --liveness"),
+        (["--config", "x"], "--config: no configuration is called 'x'; --list lists them"),
+        (["--to", "a_waiter_is_seat"], "did you mean 'a_waiter_is_seated'?"),
+        (["--diagram", "x.png"], "--diagram: x.png: should end with .svg, .mmd, .md"),
+        (["--diagram", "none/x.svg"], "--diagram: none: there is no such directory"),
     ],
 )
-def test_nonsense_bounds_are_2(maitred, arguments, complaint):
+def test_nonsense_is_2(maitred, arguments, complaint):
     code, out, err = maitred("check", *arguments)
     assert (code, out) == (2, "")
     assert complaint in err
+
+
+# ---------------------------------------------------------------- checkpoints, workers
+
+
+def test_a_checkpoint_of_another_exploration_is_2(maitred, tmp_path):
+    tmp_path.chmod(0o777)
+    code, out, err = maitred(*SMALL, "--checkpoint", tmp_path)
+    assert (code, out) == (2, "")
+    assert f"{tmp_path}: should be yours, and writable by nobody else" in err
+
+
+def test_two_workers_print_the_same(maitred):
+    def counts(out):
+        return [cells[:5] for cells in rows(out).values()]  # all but the seconds
+
+    assert counts(maitred(*SMALL, "--workers", 2)[1]) == counts(maitred(*SMALL)[1])
+
+
+# ---------------------------------------------------------------- drawing
+
+
+def test_the_way_to_a_witness_is_told_and_drawn(maitred, tmp_path):
+    file = tmp_path / "way.svg"
+    code, out, err = maitred(*SMALL, "--to", "a_client_is_served_and_leaves", "--diagram", file)
+    assert (code, err) == (0, "")
+    assert "A shortest way, 13 actions:" in out and "the Distributor accepts client 0" in out
+    assert f"{file}: drawn" in out
+    assert file.read_text().startswith("<?xml") or "<svg" in file.read_text()
+
+
+def test_a_counterexample_is_drawn(maitred, tmp_path):
+    file = tmp_path / "counterexample.mmd"
+    lost = ("--clients", 2, "--servers", 1, "--warm", "--distributor-crashes", 1, "--without", "heard-out")
+    code, out, _ = maitred("check", *lost, "--diagram", file)
+    assert code == 1 and f"{file}: drawn" in out
+    assert "sequenceDiagram" in file.read_text()
+
+
+def test_what_is_not_there_is_not_drawn(maitred, tmp_path):
+    file = tmp_path / "none.svg"
+    code, _, err = maitred(*SMALL, "--diagram", file)
+    assert code == 0 and "not drawn, as nothing is violated" in err and not file.exists()
+    code, _, err = maitred(*SMALL, "--to", "a_dynamic_server_starts")
+    assert code == 2 and "a_dynamic_server_starts: not applicable within these bounds" in err
+
+
+# ---------------------------------------------------------------- liveness
+
+
+def test_what_must_happen_in_the_end(maitred, tmp_path):
+    pytest.importorskip("scipy", reason="liveness needs scipy: the extra `verify` brings it")
+    small = ("check", "--liveness", "--servers", 1, "--clients", 2, "--warm")
+    code, out, _ = maitred(*small)
+    assert code == 0 and "All is well" in out
+    assert "who_waits_is_seated_or_ends holds" in " ".join(out.split())
+
+    file = tmp_path / "lasso.md"
+    code, out, _ = maitred(*small, "--unassumed", "clients keep leaving", "--diagram", file)
+    assert code == 1 and "for ever" in out and "NOT ALL IS WELL" in out
+    assert "sequenceDiagram" in file.read_text()
+
+
+# ---------------------------------------------------------------- the manifest
+
+MANIFEST = """\
+[[configuration]]
+name = "one of each"
+why = "The least there is."
+tier = "seconds"
+bounds = { servers = 1, clients = 1, warm = true }
+
+[[configuration]]
+name = "it can fail"
+why = "Clients are lost."
+tier = "minutes"
+bounds = { servers = 1, clients = 2, distributor_crashes = 1, warm = true, without = ["heard-out"] }
+violated = "no_client_lost"
+"""
+
+
+@pytest.fixture
+def listed(tmp_path, monkeypatch):
+    """A manifest of two small configurations, which leaves out most; that is no complaint here."""
+    path = tmp_path / "manifest.toml"
+    path.write_text(MANIFEST)
+    monkeypatch.setattr(manifest, "find", lambda: path)
+    monkeypatch.setattr(manifest, "gaps", lambda configurations: iter(()))
+    return path
+
+
+def test_the_manifest_is_listed(maitred, listed):
+    code, out, err = maitred("check", "--list")
+    assert (code, err) == (0, "")
+    assert [line.split()[:3] for line in out.splitlines() if "seconds" in line or "minutes" in line] == [
+        ["one-of-each", "seconds", "?"],
+        ["it-can-fail", "minutes", "?"],
+    ]
+
+
+def test_the_manifest_is_checked_and_written(maitred, listed):
+    code, out, err = maitred("check", "--all", "--tier", "hours", "--workers", 1)
+    assert (code, err) == (1, "")
+    assert "no counts are written down yet" in out and "NOT ALL IS WELL: 2 of 2" in out
+
+    code, out, err = maitred("check", "--all", "--tier", "hours", "--workers", 1, "--write")
+    assert (code, err) == (0, "") and "written down: the counts of one of each, it can fail" in out
+
+    code, out, err = maitred("check", "--all", "--tier", "hours", "--workers", 1)
+    assert (code, err) == (0, "")
+    found = [line.split()[:2] for line in out.splitlines()]
+    assert found[1:3] == [["one-of-each", "holds"], ["it-can-fail", "violated"]] and "All is well: 2" in out
+    assert "1 more take longer" in maitred("check", "--all", "--workers", 1)[1]
+
+    listed.write_text(listed.read_text().replace("states = ", "states = 1"))
+    code, out, err = maitred("check", "--all", "--workers", 1)
+    assert (code, err) == (1, "") and "is written down" in out
+
+
+def test_one_configuration_is_checked(maitred, listed, tmp_path):
+    assert maitred("check", "--config", "one of each", "--write")[0] == 0
+    code, out, err = maitred("check", "--config", "one-of-each", "--to", "a_client_is_served_and_leaves")
+    assert (code, err) == (0, "")
+    assert rows(out)["no_client_lost"][:2] == ["always", "holds"]
+    assert "A shortest way" in out and "one of each: as written down: The least there is." in out
+
+    code, out, err = maitred("check", "--config", "it-can-fail", "--diagram", tmp_path / "x.svg")
+    assert code == 1 and "no counts are written down yet" in err and "no_client_lost is violated" in out
+    assert "It fails, as it must" in out and "NOT ALL IS WELL" not in out
+
+
+def test_a_wrong_outcome_is_never_written(maitred, listed):
+    listed.write_text(MANIFEST.replace('violated = "no_client_lost"\n', ""))
+    before = listed.read_text()
+    code, out, _ = maitred("check", "--all", "--tier", "minutes", "--workers", 1, "--write")
+    assert code == 1 and "no_client_lost is violated" in out and "WRONG" in out
+    assert listed.read_text() == before
+
+
+def test_a_property_that_nobody_lists_is_1(maitred, listed, monkeypatch):
+    maitred("check", "--config", "one-of-each", "--write")
+    monkeypatch.setattr(manifest, "gaps", lambda configurations: iter(["x is unlisted"]))
+    code, _, err = maitred("check", "--all", "--workers", 1)
+    assert code == 1 and "x is unlisted" in err
+
+
+def test_an_empty_manifest_is_2(maitred, listed):
+    listed.write_text("")
+    code, out, err = maitred("check", "--all")
+    assert (code, out) == (2, "") and "a check of nothing would say that all is well" in err
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_progress_in_words():
+    now = Progress(500, 1_000, 20, 7, 100.0)
+    start = "500 states, 1,000 transitions, depth 7, 20 to go on from, 100 states a second"
+    assert verdicts.in_words(now) == start
+    assert verdicts.in_words(dataclasses.replace(now, total=4_321)) == start + "; perhaps 4,300 in all, 38 s left"
+    known = dataclasses.replace(now, total=1_000, exact=True)
+    assert verdicts.in_words(known) == start + "; 50% of 1,000, 5 s left"
+    assert verdicts.in_words(dataclasses.replace(known, total=100)) == start
+    assert [verdicts.duration(s) for s in (5, 600, 9_000)] == ["5 s", "10 min", "2.5 h"]
 
 
 # ---------------------------------------------------------------- replay

@@ -5,7 +5,7 @@ import pytest
 from maitred.core import distributor, monitor
 from maitred.core.messages import HandOff
 from maitred.model.checker import Bounds, check
-from maitred.model.explorer import Explorer
+from maitred.model.explorer import Enquiry, Explorer, Observer
 from maitred.model.narrate import narrate
 from maitred.model.world import Action, Deed, Fate, System
 
@@ -104,8 +104,8 @@ def test_a_send_to_the_dead_is_noticed():
 
 def test_a_lone_sequence_number_is_the_least():
     """Who is served and leaves, again and again, comes back to the same world but for the clients that are gone."""
-    system = System(Bounds(servers=1, clients=1, warm=True))
-    explorer = Explorer(system, lambda *_: (), lambda _: ())
+    system = System(Bounds(servers=1, clients=1, warm=True), steady=True)
+    explorer = Explorer(lambda: Enquiry(system, Observer()))
     explorer.run()
     assert explorer.complete
     assert all(g.endpoint.sequence <= 4 for key in system._groups.values() for g in key)
@@ -125,15 +125,15 @@ def test_the_tale_names_who_holds_whom():
 
 def test_every_action_can_be_told():
     """Whatever happens in a world in which everything may go wrong."""
-    bounds = Bounds(**dict.fromkeys(Bounds.__dataclass_fields__, 1) | {"clients": 2, "fixed": True})
-    system = System(bounds)
+    bounds = Bounds(**dict.fromkeys(Bounds.__dataclass_fields__, 1) | {"clients": 2, "fixed": True, "without": ()})
     told = set()
 
-    def visit(before, action, after, wrong, new):
-        told.add(type(action.what) if not isinstance(action.what, Deed) else action.what)
-        return ()
+    class Telling(Observer):
+        def step(self, before, action, after, wrong):
+            told.add(type(action.what) if not isinstance(action.what, Deed) else action.what)
+            return ()
 
-    explorer = Explorer(system, visit, lambda _: ())
+    explorer = Explorer(lambda: Enquiry(System(bounds, steady=True), Telling()))
     explorer.run(max_states=3_000)
     assert Deed.ARRIVES in told and distributor.Received in told and len(told) > 15
 

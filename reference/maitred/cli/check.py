@@ -1,28 +1,24 @@
 """``maitred check``: explore every behaviour of the machines within bounds, and say what holds.
 
-What is explored are the functions that drive the sockets (`maitred.model`); this only reads the bounds and prints the
-result.  Progress goes to stderr where that is a terminal, the table to stdout.
+What is explored are the functions that drive the sockets (`maitred.model`); this only reads the options and hands over
+to whoever explores.  Progress goes to stderr where that is a terminal, the tables to stdout.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from maitred.cli import complain, verdicts
 from maitred.config import values
 from maitred.config.error import ConfigError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from maitred.model.checker import Progress, Result
-
-WIDE = 140
-"""Columns of a table that goes to a file."""
+    from maitred.model.checker import Bounds, Progress, Result
+    from maitred.model.manifest import Configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +31,8 @@ class Bound:
     default: int | str
     """The number, or the other bound that says it."""
     help: str
+    repeatable: bool = False
+    """Whether it may be `any`: any number of times."""
 
     @property
     def flag(self) -> str:
@@ -57,18 +55,18 @@ BOUNDS = (
     Bound("element_returns", "faults", 0, "a failed processing element is usable again"),
     Bound("descriptor_losses", "faults", 0, "a hand-off arrives without its descriptor"),
     Bound("unsent", "faults", 0, "the kernel declines to send a hand-off"),
-    Bound("accept_failures", "faults", 0, "an accept fails for want of descriptors"),
+    Bound("accept_failures", "faults", 0, "an accept fails for want of descriptors", repeatable=True),
     Bound("listen_failures", "faults", 0, "an address cannot be listened on"),
-    Bound("reorders", "faults", 0, "two threads of a server send in the other order"),
+    Bound("reorders", "faults", 0, "two threads of a server send in the other order", repeatable=True),
     Bound("leaks", "faults", 0, "a connection is gone without the server noticing"),
-    Bound("hang_ups", "events", 0, "a client that waits closes its side"),
-    Bound("queue_timeouts", "events", 0, "a client has waited for too long"),
+    Bound("hang_ups", "events", 0, "a client that waits closes its side", repeatable=True),
+    Bound("queue_timeouts", "events", 0, "a client has waited for too long", repeatable=True),
     Bound("hand_off_timeouts", "events", 0, "a server has not answered for too long"),
     Bound("listener_closes", "events", 0, "a program closes its listening socket"),
-    Bound("repeated_binds", "events", 0, "a server asks for a port again before it is answered"),
-    Bound("creations", "events", "dynamic", "the delay before a dynamic server is asked for passes"),
-    Bound("deletions", "events", 0, "an idle dynamic server is let go"),
-    Bound("audits", "events", 0, "the kernel is asked about the connections"),
+    Bound("repeated_binds", "events", 0, "a server asks for a port again before it is answered", repeatable=True),
+    Bound("creations", "events", "dynamic", "the delay before a dynamic server is asked for passes", repeatable=True),
+    Bound("deletions", "events", 0, "an idle dynamic server is let go", repeatable=True),
+    Bound("audits", "events", 0, "the kernel is asked about the connections", repeatable=True),
     Bound("stops", "events", 0, "the operator asks for a stop"),
 )
 
@@ -77,6 +75,35 @@ GROUPS = {
     "faults": "how often each may happen",
     "events": "how often each may happen",
 }
+ANY: Final = "any"
+"""For a bound: any number of times."""
+FLAGS: Final = ("unfixed", "warm", "stable", "returns", "symmetric", "liveness")
+"""The switches that describe one exploration."""
+LISTS: Final = ("without", "unassumed")
+
+EPILOG = """\
+exit code:
+  0  every property holds, and what should sometimes be seen was
+  1  a property is violated (a shortest counterexample is printed), something that should be seen never is, or, of a
+     configuration of the manifest, the outcome or a count is not what is written down
+  2  --max-states was reached first; or the command line is wrong
+
+examples:
+  maitred check                                       two servers, two clients: everything that can happen
+  maitred check --warm --distributor-crashes 1        the Distributor may die, between any two effects
+  maitred check --warm --servers 3 --clients 4 --symmetric
+                                                      states that differ only in names are one
+  maitred check --warm --distributor-crashes 1 --to a_stored_client_is_restored_and_served --diagram way.svg
+                                                      draw a shortest way to something that sometimes happens
+  maitred check --warm --server-crashes 1 --forked-children 1 --without last-process-ends
+                                                      why the machines need what they need of the kernel
+  maitred check --liveness --returns --servers 1 --warm
+                                                      what must happen in the end, however long clients keep coming
+  maitred check --list                                the configurations that every release is checked with
+  maitred check --all                                 check those that take seconds; --tier hours: all of them
+  maitred check --config two-ports                    one of them, with a row for each property
+  maitred check --all --tier hours --checkpoint DIR   can be killed, and goes on when it is started again
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,9 +112,8 @@ def parser() -> argparse.ArgumentParser:
         prog="maitred check",
         description="Explore every behaviour of the machines that run the servers, within bounds, and check their"
         " properties. Each bound multiplies the number of states: begin small.",
-        epilog="Ends with 0 if every property holds, 1 if one is violated (a shortest counterexample is printed) or one"
-        " that should sometimes be seen never is, 2 if --max-states was reached first. Example: maitred check"
-        " --warm --distributor-crashes 1",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     for group, description in GROUPS.items():
@@ -95,13 +121,35 @@ def parser() -> argparse.ArgumentParser:
         for bound in BOUNDS:
             if bound.group == group:
                 default = f"that of --{bound.default}" if isinstance(bound.default, str) else bound.default
-                section.add_argument(bound.flag, metavar="N", help=f"{bound.help} (default: {default})")
+                often = f", or '{ANY}'" if bound.repeatable else ""
+                section.add_argument(bound.flag, metavar="N", help=f"{bound.help} (default: {default}{often})")
     variants = made.add_argument_group("variants")
     variants.add_argument("--unfixed", action="store_true", help="the first bind of a server decides the port")
     variants.add_argument("--warm", action="store_true", help="begin when every static server is ready")
     variants.add_argument("--stable", action="store_true", help="processes live long enough for deaths to be forgotten")
+    variants.add_argument("--returns", action="store_true", help="a client that has ended comes again, for ever")
+    variants.add_argument("--without", metavar="NAME", action="append", help="an assumption that is not made; a wrong"
+                          " name lists them (may be given several times)")  # fmt: skip
+    asked = made.add_argument_group("what is asked")
+    asked.add_argument("--liveness", action="store_true", help="what must happen in the end, under fairness, instead of"
+                       " what must always hold")  # fmt: skip
+    asked.add_argument("--unassumed", metavar="NAME", action="append", help="with --liveness: an assumption of fairness"
+                       " that is not made; a wrong name lists them (may be given several times)")  # fmt: skip
+    asked.add_argument("--to", metavar="PROPERTY", help="tell a shortest way to where this sometimes happens")
+    asked.add_argument("--diagram", metavar="FILE", help="draw the counterexample, or the way of --to: .svg, .mmd, .md")
+    manifest = made.add_argument_group("the manifest", "configurations with known outcomes, instead of bounds")
+    manifest.add_argument("--list", action="store_true", help="list them")
+    manifest.add_argument("--all", action="store_true", help="check all of a tier, and of the quicker ones")
+    manifest.add_argument("--tier", metavar="TIER", help="seconds, minutes or hours (default: seconds)")
+    manifest.add_argument("--config", metavar="NAME", help="check this one")
+    manifest.add_argument("--write", action="store_true", help="write the counts down that have changed")
     effort = made.add_argument_group("effort")
-    effort.add_argument("--max-states", metavar="N", help="give up at so many states; the verdict is then 'incomplete'")
+    effort.add_argument("--symmetric", action="store_true", help="take states that differ only in which server or"
+                        " client is which for one")  # fmt: skip
+    effort.add_argument("--workers", metavar="N", help="processes (default: one for each CPU, once it is worth it)")
+    effort.add_argument("--checkpoint", metavar="DIR", help="write there now and then how far the exploration is, and"
+                        " go on from there")  # fmt: skip
+    effort.add_argument("--max-states", metavar="N", help="give up at about so many; the verdict is then 'incomplete'")
     effort.add_argument("--quiet", action="store_true", help="show no progress")
     return made
 
@@ -109,115 +157,271 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Explore, and print the result; see the help for the exit codes."""
     arguments = parser().parse_args(argv)
-    numbers = _numbers(vars(arguments))
+    _consistent(arguments)
+    from maitred.model.checkpoint import CheckpointError
+    from maitred.model.liveness import MissingLibraryError
+    from maitred.model.manifest import ManifestError
+    from maitred.model.parallel import WorkerLost
+
+    try:
+        if arguments.list or arguments.all or arguments.config is not None:
+            return _manifest(arguments)
+        return _explore(arguments)
+    except (CheckpointError, ManifestError, MissingLibraryError) as error:
+        return complain(str(error), 2)
+    except WorkerLost as error:
+        return complain(str(error), 1)
+
+
+def _consistent(arguments: argparse.Namespace) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        ConfigError: the text names both.
+    """
+    given = vars(arguments)
+    modes = [f"--{name}" for name in ("list", "all", "config") if given[name]]
+    described = [bound.flag for bound in BOUNDS if given[bound.name] is not None]
+    described += [f"--{name}" for name in (*FLAGS, *LISTS, "max_states") if given[name]]
+    drawn = [f"--{name}" for name in ("to", "diagram") if given[name]]
+    if len(modes) > 1:
+        _clash(modes[0], modes[1])
+    if modes and described:
+        _clash(described[0], modes[0], "the manifest says what is explored")
+    if drawn and (given["all"] or given["list"]):
+        _clash(drawn[0], modes[0], "name one configuration with --config")
+    for name, needed in (("tier", "all"), ("unassumed", "liveness")):
+        if given[name] is not None and not given[needed]:
+            raise ConfigError(f"--{name} goes with --{needed}")
+    if given["write"] and not (given["all"] or given["config"]):
+        raise ConfigError("--write goes with --all or --config")
+    if given["liveness"]:
+        for name in ("symmetric", "workers", "checkpoint", "to"):
+            if given[name]:
+                _clash(f"--{name}", "--liveness")
+
+
+def _clash(one: str, other: str, why: str = "") -> NoReturn:
+    raise ConfigError(f"{one} does not go with {other}" + (f": {why}" if why else ""))
+
+
+# ================================================================ within bounds
+
+
+def _explore(arguments: argparse.Namespace) -> int:
+    bounds = _bounds(arguments)
+    workers = _workers(arguments)
     max_states = None
     if arguments.max_states is not None:
         max_states = values.at("--max-states", values.whole(1, 1 << 40), values.number(arguments.max_states))
+    _check_drawing(arguments)
+    if arguments.liveness:
+        return _explore_liveness(arguments, bounds, max_states)
+    from maitred.model.checker import check
 
-    from maitred.model.checker import Bounds, check
+    with verdicts.display(quiet=arguments.quiet) as tell:
+        result = check(
+            bounds,
+            _about(tell, "exploring"),
+            max_states,
+            symmetric=arguments.symmetric,
+            workers=workers,
+            checkpoint=Path(arguments.checkpoint) if arguments.checkpoint is not None else None,
+        )
+    return max(verdicts.report(result), _draw(arguments, result), key=_severity)
 
+
+def _severity(code: int) -> int:
+    """That something is wrong weighs more than that something is missing."""
+    return (0, 2, 1)[code]
+
+
+def _about(tell: Callable[[str, Progress], None] | None, what: str) -> Callable[[Progress], None] | None:
+    return (lambda progress: tell(what, progress)) if tell is not None else None
+
+
+def _bounds(arguments: argparse.Namespace) -> Bounds:
+    """The bounds: as given, else their defaults."""
+    from maitred.model.world import Assumption, Bounds
+
+    numbers = _numbers(vars(arguments))
+    known = {assumption.value: assumption for assumption in Assumption}
+    for name in arguments.without or ():
+        if name not in known:
+            raise ConfigError(f"--without: there is no assumption {name!r}; there are {', '.join(known)}")
+    without = tuple(known[name] for name in dict.fromkeys(arguments.without or ()))
+    flags = {"warm": arguments.warm, "stable": arguments.stable, "returns": arguments.returns}
     try:
-        bounds = Bounds(**numbers, fixed=not arguments.unfixed, warm=arguments.warm, stable=arguments.stable)
+        return Bounds(**numbers, fixed=not arguments.unfixed, without=without, **flags)
     except ValueError as error:
         raise ConfigError(f"check: {str(error).replace('_', '-')}") from None
-    with _display(quiet=arguments.quiet) as progress:
-        result = check(bounds, progress, max_states)
-    return report(result)
 
 
 def _numbers(given: Mapping[str, str | None]) -> dict[str, Any]:  # Any: that `Bounds` has flags too is said elsewhere
-    """The bounds: as given, else their defaults."""
     numbers: dict[str, Any] = {}  # Any: as above
     for bound in BOUNDS:
         written = given[bound.name]
-        if written is not None:
-            numbers[bound.name] = values.at(bound.flag, values.whole(0, 1 << 30), values.number(written))
-        else:
+        if written is None:
             numbers[bound.name] = numbers[bound.default] if isinstance(bound.default, str) else bound.default
+        elif bound.repeatable and written == ANY:
+            numbers[bound.name] = -1
+        else:
+            numbers[bound.name] = values.at(bound.flag, values.whole(0, 1 << 30), values.number(written))
     return numbers
 
 
-@contextmanager
-def _display(*, quiet: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """Progress in one line of the terminal, where there is one."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
+def _workers(arguments: argparse.Namespace) -> int | None:
+    if arguments.workers is None:
+        return None
+    return values.at("--workers", values.whole(1, 1024), values.number(arguments.workers))
 
-    with Console(stderr=True).status("exploring") as line:
 
-        def tell(progress: Progress) -> None:
-            line.update(
-                f"exploring: {progress.states:,} states, {progress.transitions:,} transitions, depth {progress.depth},"
-                f" {progress.queue:,} to go on from, {progress.rate:,.0f} states a second"
+def _explore_liveness(arguments: argparse.Namespace, bounds: Bounds, max_states: int | None) -> int:
+    from maitred.model.fairness import UnknownRuleError
+    from maitred.model.liveness import check_liveness
+
+    try:
+        with verdicts.display(quiet=arguments.quiet) as tell:
+            result = check_liveness(
+                bounds, None, _about(tell, "exploring"), max_states, without=tuple(arguments.unassumed or ())
             )
+    except UnknownRuleError as error:
+        raise ConfigError(f"--unassumed: {error}") from None
+    code = verdicts.report_liveness(result)
+    if arguments.diagram is not None and result.counterexample is not None:
+        from maitred.model.diagram import write
 
-        yield tell
+        lasso = result.counterexample
+        write(lasso.path, result[lasso.property.name], Path(arguments.diagram), lasso.cycle_start)
+    return code
 
 
-def report(result: Result) -> int:
-    """Print the table, and the counterexample if there is one; returns the exit code."""
-    from rich.console import Console
+# ================================================================ drawing
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
-    console.print(table(result))
-    idle = sum(on.verdict.name == "NOT_APPLICABLE" for on in result.verdicts)
-    if idle:
-        console.print(f"({idle} more have no occasion within these bounds: allow more faults and events to see them.)")
-    found = result.counterexample
-    if found is not None and found.path is not None:
+
+def _check_drawing(arguments: argparse.Namespace) -> None:
+    """Complain of what can be known to be wrong before hours are spent."""
+    if arguments.to is not None:
+        from maitred.model.properties import PROPERTIES
+
+        known = [name for name, prop in PROPERTIES.items() if prop.kind == "sometimes"]
+        if arguments.to not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(arguments.to, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"--to: nothing that sometimes happens is called {arguments.to!r}; {hint}")
+    if arguments.diagram is not None:
+        from maitred.model.diagram import SUFFIXES
+
+        file = Path(arguments.diagram)
+        if file.suffix not in SUFFIXES:
+            raise ConfigError(f"--diagram: {arguments.diagram}: should end with {', '.join(SUFFIXES)}")
+        if not file.parent.is_dir():
+            raise ConfigError(f"--diagram: {file.parent}: there is no such directory")
+
+
+def _draw(arguments: argparse.Namespace, result: Result) -> int:
+    """Tell the way of --to, and draw it or the counterexample; 2 where there is nothing to tell or to draw."""
+    found = result[arguments.to] if arguments.to is not None else result.counterexample
+    if found is None or found.path is None:
+        if arguments.to is not None:
+            return complain(f"--to: {arguments.to}: {found.verdict.value if found else ''} within these bounds", 2)
+        return complain(f"--diagram: {arguments.diagram}: not drawn, as nothing is violated; --to names what else to"
+                        " draw", 0) if arguments.diagram is not None else 0  # fmt: skip
+    if arguments.to is not None:
         from maitred.model.narrate import narrate
 
-        console.print(f"\n{found.property.name} is violated: {found.property.text}", markup=False)
-        console.print(f"A shortest way there, {len(found.path.steps)} actions:\n", markup=False)
-        for line in narrate(found.path):
-            console.print(line, markup=False, soft_wrap=True)
-    console.print(summary(result))
-    if not result.ok:
+        out = verdicts.console()
+        out.print(f"\n{found.property.name}: {found.property.text}\nA shortest way, {len(found.path.steps)} actions:\n")
+        for line in narrate(found.path, found.property.name):
+            out.print(line, soft_wrap=True)
+    if arguments.diagram is not None:
+        from maitred.model.diagram import write
+
+        try:
+            write(found.path, found, Path(arguments.diagram))
+        except OSError as error:
+            raise ConfigError(f"--diagram: {arguments.diagram}: cannot be written: {error.strerror}") from None
+        print(f"{arguments.diagram}: drawn")
+    return 0
+
+
+# ================================================================ the manifest
+
+
+def _manifest(arguments: argparse.Namespace) -> int:
+    from maitred.model import manifest
+
+    configurations = manifest.load()
+    if arguments.list:
+        verdicts.console().print(verdicts.listing(configurations))
+        return 0
+    if arguments.config is not None:
+        one = next((c for c in configurations if c.slug == manifest.slug(arguments.config)), None)
+        if one is None:
+            raise ConfigError(f"--config: no configuration is called {arguments.config!r}; --list lists them")
+        return _configuration(arguments, one)
+    tier = arguments.tier or manifest.TIERS[0]
+    if tier not in manifest.TIERS:
+        raise ConfigError(f"--tier: {tier!r} will not do: should be {', '.join(manifest.TIERS)}")
+    return _all(arguments, configurations, manifest.TIERS[: manifest.TIERS.index(tier) + 1])
+
+
+def _all(arguments: argparse.Namespace, configurations: Sequence[Configuration], tiers: Sequence[str]) -> int:
+    from maitred.model import manifest
+
+    missing = list(manifest.gaps(configurations))
+    for gap in missing:
+        complain(gap, 1)
+    rows = verdicts.Rows(configurations)
+    with verdicts.display(quiet=arguments.quiet) as tell:
+        outcomes = manifest.run(
+            configurations,
+            tiers,
+            (lambda one, progress: tell(one.slug, progress)) if tell is not None else None,
+            _workers(arguments),
+            done=rows.add,
+            checkpoint=Path(arguments.checkpoint) if arguments.checkpoint is not None else None,
+        )
+    wrong = [outcome for outcome in outcomes if not outcome.ok]
+    if arguments.write and wrong and all(outcome.miscounted for outcome in wrong):
+        changed = manifest.refresh(outcomes)
+        print(f"written down: the counts of {', '.join(changed)}")
+        wrong = []
+    if wrong or missing:
+        print(f"NOT ALL IS WELL: {len(wrong)} of {len(outcomes)} configurations are not as written down")
         return 1
-    return 0 if result.complete else 2
+    print(f"All is well: {len(outcomes)} configurations, {sum(o.counts['states'] for o in outcomes):,} states")
+    left = len(configurations) - len(outcomes)
+    if left:
+        print(f"({left} more take longer: --tier minutes, --tier hours)")
+    return 0
 
 
-def summary(result: Result) -> str:
-    """One line on the whole."""
-    extent = f"{result.states:,} states, {result.transitions:,} transitions, depth {result.depth}"
-    effort = f"{result.seconds:.1f} s"
-    if not result.ok:
-        return f"NOT ALL IS WELL, after {extent}, {effort}"
-    if not result.complete:
-        return f"INCOMPLETE: nothing is wrong so far, after {extent}, {effort}"
-    return f"All is well: every state within the bounds was visited: {extent}, {effort}"
+def _configuration(arguments: argparse.Namespace, one: Configuration) -> int:
+    """One configuration: all that was found, and whether it is what is written down."""
+    from maitred.model import manifest
 
-
-def table(result: Result) -> Table:
-    """A row for each property that the bounds leave an occasion for.
-
-    Its states, transitions and seconds are those of the exploration that the verdict rests on.  Its depth is the length
-    of the path that was found, or, where none was, how deep the exploration went.
-    """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
-    for column in ("property", "kind", "verdict", "states", "transitions", "depth", "seconds"):
-        right = column in ("states", "transitions", "depth", "seconds")
-        made.add_column(column, justify="right" if right else "left", overflow="fold")
-    for on in result.verdicts:
-        if on.verdict.name == "NOT_APPLICABLE":
-            continue
-        depth = len(on.path.steps) if on.path is not None else result.depth
-        verdict = Text(on.verdict.value, style=_COLOURS.get(on.verdict.name, ""))
-        extent = (f"{result.states:,}", f"{result.transitions:,}", str(depth), f"{result.seconds:.1f}")
-        made.add_row(on.property.name, on.property.kind, verdict, *extent)
-    return made
-
-
-_COLOURS = {
-    "HOLDS": "green",
-    "WITNESSED": "green",
-    "VIOLATED": "bold red",
-    "NOT_REACHED": "bold red",
-    "INCOMPLETE": "yellow",
-}
+    _check_drawing(arguments)
+    with verdicts.display(quiet=arguments.quiet) as tell:
+        outcome = manifest.run_one(
+            one,
+            (lambda _, progress: tell(one.slug, progress)) if tell is not None else None,
+            _workers(arguments),
+            checkpoint=Path(arguments.checkpoint) if arguments.checkpoint is not None else None,
+        )
+    drawn = 0
+    if outcome.safety is not None:
+        verdicts.report(outcome.safety, must_fail=one.violated is not None)
+        drawn = _draw(arguments, outcome.safety)
+    if outcome.liveness is not None:
+        verdicts.report_liveness(outcome.liveness, must_fail=one.violated is not None)
+    if arguments.write and not outcome.ok:
+        manifest.refresh([outcome])
+        print("written down: the counts")
+        return drawn
+    for problem in outcome.problems:
+        complain(f"{one.name}: {problem}", 1)
+    print(f"{one.name}: {'as written down' if outcome.ok else 'NOT as written down'}: {one.why}")
+    return drawn if outcome.ok else 1

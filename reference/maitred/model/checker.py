@@ -1,12 +1,20 @@
-"""An exhaustive check of the closed system within bounds: the verdict on every property, with counts and times."""
+"""An exhaustive check of the closed system within bounds: the verdict on every property, with counts and times.
+
+Exhaustive but for the risk that two worlds have one fingerprint (`Result.risk`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import pathlib
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
+from typing import Final
 
-from maitred.model.explorer import Explorer, Path, Progress
+from maitred.model.checkpoint import Checkpoint
+from maitred.model.explorer import Enquiry, Explorer, Observer, Path, Progress
+from maitred.model.prints import collision_risk
 from maitred.model.properties import PROPERTIES, Property, judge
 from maitred.model.world import Action, Bounds, System, World
 
@@ -53,6 +61,13 @@ class Result:
     seconds: float
     complete: bool
     """Every world that can be reached was."""
+    symmetric: bool = False
+    """Worlds that differ only in which server or client is which are counted as one."""
+
+    @property
+    def risk(self) -> float:
+        """How many pairs of worlds are expected to have been taken for one: see `maitred.model.prints`."""
+        return collision_risk(self.states)
 
     @property
     def ok(self) -> bool:
@@ -76,42 +91,75 @@ def check(
     max_states: int | None = None,
     *,
     stop_at_violation: bool = True,
+    symmetric: bool = False,
+    workers: int | None = 1,
+    checkpoint: pathlib.Path | None = None,
+    every: float = 60.0,
 ) -> Result:
-    """Explore everything within the bounds, or until the first violation, or until so many states are known.
+    """Explore everything within the bounds, or until a violation, or until so many states are known.
 
     Args:
         bounds: how large the system is and what may go wrong.
         progress: called some five times a second.
-        max_states: stop there; properties then hold `INCOMPLETE`.
-        stop_at_violation: whether the first violation ends the exploration.
+        max_states: stop at about so many; properties then hold `INCOMPLETE`.
+        stop_at_violation: whether the exploration ends with the level in which the first violation is found.
+        symmetric: take states that differ only in which server or client is which for one.
+        workers: processes; None: as many as there are CPUs, once that is worth it.  Each imports the machines anew.
+        checkpoint: a directory; write there how far the exploration is, and go on from there.
+        every: seconds between two writes of the checkpoint, at the least.
+
+    Raises:
+        CheckpointError: the directory cannot be used, or holds another exploration.
+        Collision: two components of states have one digest; the exploration would not be sound.
+        WorkerLost: a worker was killed.
     """
-    system = System(bounds, judge)
-    asked = [p for p in PROPERTIES.values() if p.world is not None]
-    unseen = {p.name: p for p in PROPERTIES.values() if p.witness is not None and p.applies(bounds)}
-
-    def greet(world: World) -> Iterable[str]:
-        return [p.name for p in asked if p.world is not None and not p.world(world)]
-
-    def visit(before: World, action: Action, after: World, wrong: tuple[str, ...], new: bool) -> Iterable[str]:
-        names = [*wrong]
-        if new:
-            names += greet(after)
-        if unseen:
-            seen = [n for n, p in unseen.items() if p.witness is not None and p.witness(before, action, after)]
-            for name in seen:
-                del unseen[name]
-            names += seen
-        return names
-
-    def violated(found: dict[str, tuple[int, int]]) -> bool:
-        return any(PROPERTIES[name].kind == "always" for name in found)
-
-    explorer = Explorer(system, visit, greet)
-    explorer.run(progress, max_states, violated if stop_at_violation else None)
-    verdicts = tuple(_verdict(explorer, bounds, p) for p in PROPERTIES.values())
-    return Result(
-        bounds, verdicts, explorer.states, explorer.transitions, explorer.depth, explorer.seconds, explorer.complete
+    explorer = Explorer(
+        partial(enquire, bounds, symmetric),
+        workers=workers,
+        checkpoint=Checkpoint(checkpoint, bounds, symmetric=symmetric, every=every) if checkpoint else None,
     )
+    explorer.run(progress, max_states, _violated if stop_at_violation else None)
+    return Result(
+        bounds,
+        tuple(_verdict(explorer, bounds, p) for p in PROPERTIES.values()),
+        explorer.states,
+        explorer.transitions,
+        explorer.depth,
+        explorer.seconds,
+        explorer.complete,
+        symmetric,
+    )
+
+
+def enquire(bounds: Bounds, symmetric: bool) -> Enquiry:
+    """The system within the bounds, and all properties asked of it."""
+    return Enquiry(System(bounds, judge, symmetric=symmetric, steady=True), _Questions(bounds))
+
+
+def _violated(found: frozenset[str]) -> bool:
+    return any(PROPERTIES[name].kind == "always" for name in found)
+
+
+class _Questions(Observer):
+    """Which properties a step or a world refutes or witnesses."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._asked: Final = [(p.name, p.world) for p in PROPERTIES.values() if p.world is not None]
+        self._sought: Final = [
+            (p.name, p.witness) for p in PROPERTIES.values() if p.witness is not None and p.applies(bounds)
+        ]
+        self._unseen = self._sought
+
+    def settle(self, found: Collection[str]) -> None:
+        self._unseen = [(name, witness) for name, witness in self._sought if name not in found]
+
+    def step(self, before: World, action: Action, after: World, wrong: tuple[str, ...]) -> Sequence[str]:
+        if not self._unseen:
+            return wrong
+        return *wrong, *[name for name, witness in self._unseen if witness(before, action, after)]
+
+    def world(self, world: World) -> Sequence[str]:
+        return [name for name, holds in self._asked if not holds(world)]
 
 
 def _verdict(explorer: Explorer, bounds: Bounds, prop: Property) -> VerdictOn:

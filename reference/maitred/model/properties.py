@@ -798,7 +798,7 @@ def a_second_server_shares_the_socket(before: World, action: Action, after: Worl
     return any(port in s.dialogs for n, s in before.distributor.servers.items() if n != action.what.server)
 
 
-@_sometimes(lambda b: b.ports > 1 and _enough_clients(b) and b.waiting_limit > 1)
+@_sometimes(lambda b: b.ports > 1 and b.clients > b.servers * b.max_clients + 1 and b.waiting_limit > 1)
 def somebody_waits_on_each_of_two_ports(before: World, action: Action, after: World) -> bool:
     """Clients of two ports wait at the same time."""
     state = after.distributor

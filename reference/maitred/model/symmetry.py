@@ -178,17 +178,19 @@ class Normal:
             guests = tuple(guests[old[cookie]] for cookie in range(len(guests)))
             backlog = tuple(tuple(cookies[cookie] for cookie in queue) for queue in backlog)
         groups = [self._rename(group, names, ()) for group in world.groups]
-        return self._system.assemble(
-            world._replace(
-                monitor=self._rename(world.monitor, names, (names.next_server, *names.places.items())),
-                distributor=self._rename(world.distributor, names, (names.next_arrival,)),
-                to_monitor=self._rename(world.to_monitor, names, ()),
-                to_distributor=self._rename(world.to_distributor, names, ()),
-                pending=self._rename(world.pending, names, ()),
-                groups=tuple(sorted(groups, key=lambda group: group.server)),
-                kernel=world.kernel._replace(backlog=backlog),
-                guests=guests,
-            )
+        system = self._system
+        known = backlog is world.kernel.backlog
+        return World(
+            monitor=self._rename(world.monitor, names, (names.next_server, *names.places.items())),
+            distributor=self._rename(world.distributor, names, (names.next_arrival,)),
+            life=world.life,
+            groups=system._team(tuple(sorted(groups, key=lambda group: group.server))),
+            to_monitor=self._rename(world.to_monitor, names, ()),
+            to_distributor=self._rename(world.to_distributor, names, ()),
+            pending=self._rename(world.pending, names, ()),
+            kernel=world.kernel if known else system.interned(world.kernel._replace(backlog=backlog)),
+            guests=guests if guests is world.guests else system.interned(guests),
+            budget=world.budget,
         )
 
     def _rename(self, part: M, names: Names, more: tuple[Any, ...]) -> M:  # Any: what else the component depends on
