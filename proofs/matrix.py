@@ -1,0 +1,194 @@
+"""Every mutant against every check: `python -m proofs.matrix`, and with ``--write`` the page that tells of it.
+
+Each mutant meets every property, always and eventually, within the bounds of its entry, and every test of the core, to
+the first that fails.  A check that is not here yet is one more entry in `COLUMNS`.  What comes out is the same in every
+run: explorations are breadth first, and what Hypothesis draws comes from a fixed seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from rich.console import Console
+from rich.progress import Progress
+
+from maitred.model.liveness import LIVENESS
+from maitred.model.properties import PROPERTIES
+from maitred.model.world import Bounds
+from proofs.mutants import CATALOGUE
+from proofs.mutants.bend import Mutant
+from proofs.mutants.checks import refuted, refuted_in_the_end
+from proofs.mutants.unit import outcomes
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = ROOT / "docs" / "explanation" / "mutants.md"
+TITLES: Final = {
+    "distributor": "The Distributor",
+    "server": "The Application Server's endpoint",
+    "monitor": "The Monitor",
+    "tree": "The tables",
+    "wire": "The wire format",
+    "record": "The trace format",
+    "timing": "The durations",
+}
+LIMIT: Final = 2_000
+"""Known states after which an exploration ends: some need more, and are asked for by name."""
+RAISES: Final = "a step raises"
+"""The bent machine itself breaks down in an exploration, which ends it."""
+
+INTRODUCTION: Final = """\
+Written by `python -m proofs.matrix --write`. A check that cannot fail shows nothing. So the core is bent, in one place
+at a time, as a slip of the pen might bend it, and something must notice. Each mutant is an entry of
+[`proofs/mutants/`](../../proofs/mutants/__init__.py), which has the very edit, and names its killers: in **bold** here,
+asked for one by one by `pytest tests/proofs`. The others were found when every check was run on every mutant, the
+properties within the bounds of its entry, the tests of the core to the first that fails.
+"""
+
+Column: TypeAlias = Callable[[Sequence[Mutant], Callable[[], None]], Mapping[str, tuple[str, ...]]]
+"""Given the mutants, and whom to tell of each that is done: what kills each of them, by the mutant's name."""
+
+
+def properties(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str, tuple[str, ...]]:
+    """Every property that is refuted within the mutant's bounds."""
+    killers = {}
+    for mutant in mutants:
+        if mutant.within is not None:
+            with mutant.bent():
+                killers[mutant.name] = _properties(mutant.within, mutant.without)
+        done()
+    return killers
+
+
+def _properties(bounds: Bounds, without: Sequence[str]) -> tuple[str, ...]:
+    asked = [p.name for p in PROPERTIES.values() if p.kind == "always" or p.applies(bounds)]
+    asked_in_the_end = [p.name for p in LIVENESS.values() if p.applies(bounds)]
+    try:
+        found = refuted(bounds, asked, LIMIT) | refuted_in_the_end(bounds, asked_in_the_end, without, LIMIT)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError):
+        return (RAISES,)
+    return tuple(name for name in (*PROPERTIES, *LIVENESS) if name in found)
+
+
+def core_tests(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str, tuple[str, ...]]:
+    """The first test of the core that fails: of the machines, the codec or the trace format."""
+    killers = {}
+    for outcome in outcomes([mutant.name for mutant in mutants], every_test=True):
+        killers[outcome.name] = outcome.failed
+        done()
+    return killers
+
+
+COLUMNS: Final[Mapping[str, Column]] = {"properties": properties, "tests of the core": core_tests}
+"""Every kind of check, by its name."""
+
+Matrix: TypeAlias = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""By the name of the column and that of the mutant: what kills it."""
+
+
+def matrix(mutants: Sequence[Mutant], console: Console) -> Matrix:
+    """Run every column on the mutants, with a bar for each."""
+    found: dict[str, Mapping[str, tuple[str, ...]]] = {}
+    with Progress(console=console, transient=not console.is_terminal) as progress:
+        for name, column in COLUMNS.items():
+            bar = progress.add_task(name, total=len(mutants))
+            found[name] = column(mutants, partial(progress.advance, bar))
+    return found
+
+
+# ================================================================ the page
+
+
+def page(mutants: Sequence[Mutant], found: Matrix) -> str:
+    """The page that tells of every mutant and what kills it, as Markdown."""
+    return "\n".join(_lines(mutants, found)) + "\n"
+
+
+def _lines(mutants: Sequence[Mutant], found: Matrix) -> Iterator[str]:
+    yield "# Mutants"
+    yield ""
+    yield from INTRODUCTION.splitlines()
+    yield ""
+    yield f"{len(mutants)} mutants; {_survivors(mutants, found)}."
+    for module, title in TITLES.items():
+        of_module = [mutant for mutant in mutants if mutant.module == module]
+        if of_module:
+            yield f"\n## {title}\n"
+            yield "| mutant | kind | what users would suffer | killed by |"
+            yield "|---|---|---|---|"
+            yield from (_row(mutant, found) for mutant in of_module)
+    yield "\n## How often each property kills\n"
+    yield "| property | mutants | of these it is named for |"
+    yield "|---|---:|---:|"
+    kills = Counter(name for by_name in found.values() for names in by_name.values() for name in names)
+    named = Counter(name for mutant in mutants for name in (*mutant.refutes, *mutant.eventually))
+    for name in (*PROPERTIES, *LIVENESS):
+        if kills[name]:
+            yield f"| `{name}` | {kills[name]} | {named[name]} |"
+
+
+def _survivors(mutants: Sequence[Mutant], found: Matrix) -> str:
+    left = [mutant.name for mutant in mutants if not any(by_name.get(mutant.name) for by_name in found.values())]
+    return f"survived: {', '.join(left)}" if left else "none survived"
+
+
+def _row(mutant: Mutant, found: Matrix) -> str:
+    named = (*mutant.refutes, *mutant.eventually, *mutant.tests)
+    others = [name for by_name in found.values() for name in by_name.get(mutant.name, ())]
+    cells = [f"**{_shown(name)}**" for name in named]
+    cells += [_shown(name) for name in dict.fromkeys(name.partition("[")[0] for name in others) if name not in named]
+    within = f" ({told(mutant.within)})" if mutant.within is not None else ""
+    what = mutant.name.replace("_", " ")
+    return f"| {what} | {mutant.kind.value} | {mutant.suffers} | {', '.join(cells)}{within} |"
+
+
+def _shown(name: str) -> str:
+    """A property as it is called; of a test its own name without file and class."""
+    return f"`{name.rpartition('::')[2]}`"
+
+
+def told(bounds: Bounds) -> str:
+    """The bounds in words: what is not as by default."""
+    plain = Bounds()
+    changed = {f.name: getattr(bounds, f.name) for f in fields(bounds)}
+    words = []
+    for name, value in changed.items():
+        if value == getattr(plain, name):
+            continue
+        words.append(name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}")
+    return ", ".join(words)
+
+
+# ================================================================ the command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 if nothing survived."""
+    parser = argparse.ArgumentParser(prog="python -m proofs.matrix", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a mutant; all by default")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.names if name not in CATALOGUE]
+    if unknown:
+        parser.error(f"no such mutant: {', '.join(unknown)}")
+    if given.write and given.names:
+        parser.error("the page tells of every mutant: --write takes no names")
+    mutants = [CATALOGUE[name] for name in given.names or CATALOGUE]
+    console = Console(stderr=True)
+    found = matrix(mutants, console)
+    if given.write:
+        PAGE.write_text(page(mutants, found))
+    for mutant in mutants:
+        killers = [name for by_name in found.values() for name in by_name.get(mutant.name, ())]
+        print(f"{mutant.name}: {', '.join(killers) or 'SURVIVED'}")
+    return int(any(not any(by_name.get(mutant.name) for by_name in found.values()) for mutant in mutants))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

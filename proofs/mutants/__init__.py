@@ -1,0 +1,16 @@
+"""The catalogue of mutants: slips of the pen in the core, each with what users would suffer and with what notices it.
+
+Each entry is an edit (see `proofs.mutants.bend`) and names its killers: properties of the model, with the bounds within
+which they are refuted, and tests of the core, which see what no property of the closed system can.  The tests in
+``tests/proofs/test_mutants.py`` ask for each of them; ``python -m proofs.matrix`` asks every check of every mutant.
+"""
+
+from typing import Final
+
+from proofs.mutants import _distributor, _monitor, _server, _values
+from proofs.mutants.bend import Mutant
+
+CATALOGUE: Final[dict[str, Mutant]] = {
+    mutant.name: mutant for mutant in (*_distributor.MUTANTS, *_server.MUTANTS, *_monitor.MUTANTS, *_values.MUTANTS)
+}
+"""All mutants, by name."""

@@ -1,0 +1,84 @@
+"""The matrix tells of every mutant what kills it, and the published page is of this catalogue."""
+
+import io
+
+import pytest
+
+pytest.importorskip("scipy", reason="liveness needs scipy: the extra `verify` brings it")
+
+from proofs import matrix
+from proofs.mutants import CATALOGUE
+from proofs.mutants.unit import main as unit
+from rich.console import Console
+
+from maitred.model.world import Bounds
+
+NAMES = ("who_waits_is_not_stored", "an_acknowledgement_counts", "a_tuple_of_any_length_is_read")
+
+
+def silent():
+    return Console(file=io.StringIO())
+
+
+@pytest.mark.properties
+@pytest.mark.timeout(600)
+def test_every_column_is_asked_of_every_mutant():
+    mutants = [CATALOGUE[name] for name in NAMES]
+    found = matrix.matrix(mutants, silent())
+    assert found.keys() == matrix.COLUMNS.keys()
+    assert "store_has_exactly_those_who_wait" in found["properties"][NAMES[0]]
+    assert NAMES[1] not in found["properties"], "its entry has no bounds"
+    assert found["tests of the core"][NAMES[1]] == (
+        "tests/core/test_server.py::test_an_acknowledgement_is_received_and_discarded",
+    )
+
+
+def test_the_page_tells_what_was_named_and_what_was_found():
+    mutant = CATALOGUE["who_waits_is_not_stored"]
+    found = {"properties": {mutant.name: (*mutant.refutes, "no_client_lost")}, "tests of the core": {}}
+    page = matrix.page([mutant], found)
+    (row,) = [line for line in page.splitlines() if line.startswith("| who waits is not stored")]
+    assert mutant.suffers in row
+    assert all(f"**`{name}`**" in row for name in mutant.refutes)
+    assert ("`no_client_lost`" in row) and matrix.told(mutant.within) in row
+    assert "none survived" in page
+
+
+def test_a_survivor_is_told_of():
+    mutants = [CATALOGUE[name] for name in NAMES]
+    page = matrix.page(mutants, {"properties": {NAMES[0]: ("no_client_lost",)}, "tests of the core": {NAMES[1]: ()}})
+    assert f"3 mutants; survived: {NAMES[1]}, {NAMES[2]}." in page
+
+
+def test_bounds_are_told_by_what_is_not_as_usual():
+    assert matrix.told(Bounds(servers=1, clients=2, warm=True)) == "servers 1, clients 2, warm"
+
+
+def test_a_published_row_is_of_this_catalogue():
+    page = matrix.PAGE.read_text()
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in page.splitlines() if line.count(" | ") == 3}
+    stale = [
+        mutant.name
+        for mutant in CATALOGUE.values()
+        if mutant.suffers not in rows.get(mutant.name.replace("_", " "), "")
+    ]
+    assert stale == [], f"{matrix.PAGE.name} is stale: python -m proofs.matrix --write"
+    told = {name.replace("_", " ") for name in CATALOGUE}
+    assert rows.keys() - told <= {"mutant"}
+
+
+@pytest.mark.parametrize("command", [matrix.main, unit])
+def test_a_mutant_that_is_not_there_is_a_plain_error(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command(["nobody"])
+    assert stopped.value.code == 2
+    assert "no such mutant: nobody" in capsys.readouterr().err
+
+
+@pytest.mark.campaign
+def test_nothing_survives_the_matrix():
+    mutants = list(CATALOGUE.values())
+    found = matrix.matrix(mutants, silent())
+    page = matrix.page(mutants, found)
+    assert "none survived" in page
+    assert page == matrix.PAGE.read_text(), "python -m proofs.matrix --write"
