@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint types unit properties bench campaign clean
+.PHONY: help run test lint types unit properties bench campaign mutants mutation compat cpython clean
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 PYTEST := $(BIN)/python -m pytest
@@ -56,6 +56,10 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml
 	@$(PIP) -e '.[test,verify]'
 	@touch $(VENV)/.base $@
 
+$(VENV)/.compat: $(VENV)/.test
+	@$(PIP) -e '.[compat]'
+	@touch $@
+
 # ------------------------------------------------------------------------------------------ main job
 
 run: $(VENV)/.base ## Run the main job: three copies of examples/hello.py behind one port
@@ -75,7 +79,7 @@ run: $(VENV)/.base ## Run the main job: three copies of examples/hello.py behind
 test: lint types ## Run every check: style, types, imports, all tests, the core's branch coverage
 	@echo "== tests"
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest -q -m "not campaign" --durations=10
+	@$(BIN)/python -m coverage run -m pytest -q -m "not campaign and not minutes and not compat" --durations=10
 	@echo "== branch coverage of the core: 100 % or it fails"
 	@$(BIN)/python -m coverage report --include='*/maitred/core/*' --fail-under=100 --precision=2
 	@echo "maitred: all checks passed: style, types, imports, tests, and every branch of the core"
@@ -92,13 +96,27 @@ types: $(VENV)/.test ## Check types (mypy --strict)
 	@$(BIN)/python -m mypy --strict
 
 unit: $(VENV)/.test ## Run the quick tests only: no processes, no long explorations
-	@$(PYTEST) -q -m "not properties and not campaign and not system"
+	@$(PYTEST) -q -m "not properties and not campaign and not system and not compat"
 
-properties: $(VENV)/.test ## Run model checking and proofs only
-	@$(PYTEST) -q -m "properties and not campaign"
+properties: $(VENV)/.test ## Run model checking and proofs only, those that take minutes included
+	@$(PYTEST) -q -m "properties and not campaign" --timeout=0
 
-campaign: $(VENV)/.test ## Run the long fault campaigns
-	@$(PYTEST) -q -m campaign --timeout=0
+campaign: $(VENV)/.test ## Run the long campaigns: faults, explorations of hours, Hypothesis by night
+	@HYPOTHESIS_PROFILE=night $(PYTEST) -q -m campaign --timeout=0
+
+compat: $(VENV)/.compat ## Run the servers of the compatibility table, and write the page
+	@MAITRED_COMPAT_RESULTS=docs/reference/compatibility.json \
+	  $(PYTEST) -q tests/compat/test_servers.py tests/compat/test_foreign.py
+	@$(BIN)/python -m tests.compat.table
+
+cpython: $(VENV)/.test ## Run CPython's own tests of sockets behind Distributors, and compare with plain Python
+	@$(BIN)/python -m tests.compat.cpython
+
+mutants: $(VENV)/.test ## Run every mutant of the core against every check, and publish the matrix
+	@$(BIN)/python -m proofs.matrix --write
+
+mutation: $(VENV)/.test ## Run mutmut over the core (it goes on where it stopped), and publish the score
+	@nice $(BIN)/python -m proofs.mutation --write
 
 bench: $(VENV)/.test ## Measure next to HAProxy (installed from its Debian package)
 	@command -v haproxy >/dev/null || { $(call install,haproxy,the benchmark's peer is missing); }

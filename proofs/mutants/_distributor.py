@@ -162,6 +162,8 @@ MUTANTS: Final = (
         "distributor.guard",
         "return None if event.reset or not event.unread else Reason.NOT_HANG_UP",
         "return None",
+        refutes=("a_half_close_is_no_hang_up",),
+        within=Bounds(servers=1, clients=2, hang_ups=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -539,7 +541,10 @@ MUTANTS: Final = (
         "distributor._Work.take_back",
         "self.place(client)",
         "pass",
-        refutes=("no_client_lost",),
+        refutes=(
+            "copies_are_closed_when_clients_are_let_go",
+            "no_client_lost",
+        ),
         within=Bounds(servers=1, clients=1, descriptor_losses=1, warm=True),
     ),
     Mutant(
@@ -856,7 +861,10 @@ MUTANTS: Final = (
         "distributor._peer_closed",
         "work.effects.append(ShutDown(event.client))",
         "pass",
-        refutes=("no_client_lost",),
+        refutes=(
+            "copies_are_closed_when_clients_are_let_go",
+            "no_client_lost",
+        ),
         within=Bounds(servers=1, clients=2, hang_ups=1, warm=True),
         tests=(f"{RULE7_WHO_STARTS_TO_WAIT}::test_shut_down_before_it_is_released_where_it_has_hung_up",),
     ),
@@ -867,7 +875,10 @@ MUTANTS: Final = (
         "distributor._fired",
         "work.effects.append(ShutDown(timer.client))",
         "pass",
-        refutes=("no_client_lost",),
+        refutes=(
+            "copies_are_closed_when_clients_are_let_go",
+            "no_client_lost",
+        ),
         within=Bounds(servers=1, clients=2, queue_timeouts=1, warm=True),
         tests=(f"{RULE7_WHO_STARTS_TO_WAIT}::test_shut_down_before_it_is_released_where_it_has_waited_too_long",),
     ),
@@ -1107,6 +1118,8 @@ MUTANTS: Final = (
         "distributor._Work.accept",
         "(info.opened or self.phase is Phase.CLOSING)",
         "True",
+        refutes=("one_accept_at_a_time",),
+        within=Bounds(servers=1, clients=0, warm=True),
         tests=(f"{RULE8_AT_THE_BOUND_OF}::test_nobody_is_accepted_before_some_server_has_answered_on_the_port",),
     ),
     Mutant(
@@ -1126,6 +1139,8 @@ MUTANTS: Final = (
         "distributor._Work.accept",
         "            and not info.accepting\n",
         "",
+        refutes=("one_accept_at_a_time",),
+        within=Bounds(servers=1, clients=1, warm=True),
         tests=(f"{RULE4_A_REQUEST_COMES_BACK}::test_never_on_a_timer",),
     ),
     Mutant(
@@ -1135,6 +1150,8 @@ MUTANTS: Final = (
         "distributor._Work.accept",
         "            and not info.pausing\n",
         "",
+        refutes=("one_accept_at_a_time",),
+        within=Bounds(servers=1, clients=1, accept_failures=1, warm=True),
         tests=(
             f"{RULE8_AT_THE_BOUND_OF}::test_an_accept_that_fails_for_want_of_descriptors_is_tried_again_after_a_while",
         ),
@@ -1146,6 +1163,8 @@ MUTANTS: Final = (
         "distributor._Work.accept",
         "self.effects.append(Accept(info.port, wait=self.phase is Phase.OPERATING))",
         "pass",
+        refutes=("one_accept_at_a_time",),
+        within=Bounds(servers=1, clients=0, warm=True),
         tests=(f"{RULE8_AT_THE_BOUND_OF}::test_the_rest_wait_in_the_backlog_until_there_is_room",),
     ),
     Mutant(
@@ -1155,6 +1174,8 @@ MUTANTS: Final = (
         "distributor._Work.accept",
         "wait=self.phase is Phase.OPERATING",
         "wait=True",
+        refutes=("one_accept_at_a_time",),
+        within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(f"{THE_OPERATION_PHASE_IS_CLOSED}::test_what_the_backlog_holds_is_taken_then_the_listeners_are_closed",),
     ),
     Mutant(
@@ -1279,6 +1300,8 @@ MUTANTS: Final = (
         "distributor._listening",
         "work.tell(KeepListener(event.port, event.address))",
         "pass",
+        refutes=("what_is_opened_is_kept",),
+        within=Bounds(servers=1, clients=0, warm=True),
         tests=(f"{A_SERVER_BINDS_A_PORT}::test_before_it_listens_the_bind_waits",),
     ),
     Mutant(
@@ -1288,6 +1311,7 @@ MUTANTS: Final = (
         "distributor._open_dialog",
         "work.tell(KeepDialog(status.server, port))",
         "pass",
+        refutes=("what_is_opened_is_kept",),
         eventually=("a_static_server_is_up_again", "the_table_is_exact_again"),
         within=Bounds(servers=1, clients=1, distributor_crashes=1),
     ),
@@ -1354,6 +1378,8 @@ MUTANTS: Final = (
             "Acknowledge(message.count.sequence)))"
         ),
         "_answered(work, status, event.port, message, DialogPhase.OPENED)",
+        refutes=("every_leave_is_acknowledged",),
+        within=Bounds(servers=1, clients=0),
         tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_server_that_does_not_listen_is_told_to_the_monitor_and_asked_again",),
     ),
     Mutant(
@@ -1367,6 +1393,8 @@ MUTANTS: Final = (
             "Acknowledge(message.count.sequence)))"
         ),
         "work.update(replace(status, resting=False), status)",
+        refutes=("every_leave_is_acknowledged",),
+        within=Bounds(servers=1, clients=1, warm=True),
         tests=(f"{RULE4_A_REQUEST_COMES_BACK}::test_a_refusal_frees_the_server_when_it_sends_something_new",),
     ),
     Mutant(
@@ -1379,6 +1407,8 @@ MUTANTS: Final = (
         "distributor._received",
         "work.effects.append(CloseCopy(message.client))",
         "pass",
+        refutes=("copies_are_closed_when_clients_are_let_go",),
+        within=Bounds(servers=1, clients=1, warm=True),
         tests=(f"{RULE3_A_SERVER_HAS_AT}::test_the_copy_of_the_connection_is_kept_until_the_reply",),
     ),
     Mutant(
@@ -1428,6 +1458,8 @@ MUTANTS: Final = (
         "distributor._Work.wait",
         ", SetTimer(QueueTimeout(client))",
         "",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=1, descriptor_losses=1, warm=True),
         tests=(f"{RULE7_WHO_STARTS_TO_WAIT}::test_stored_before_anything_else_happens_to_it",),
     ),
     Mutant(
@@ -1437,6 +1469,8 @@ MUTANTS: Final = (
         "distributor._Work.hand_off",
         "            SetTimer(HandOffTimeout(status.server)),\n",
         "",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=1, warm=True),
         tests=(f"{RULE3_A_SERVER_HAS_AT}::test_the_second_client_waits_although_there_are_seats",),
     ),
     Mutant(
@@ -1446,6 +1480,7 @@ MUTANTS: Final = (
         "distributor._Work.take_back",
         "self.effects.append(SetTimer(RestOver(status.server)))",
         "pass",
+        refutes=("what_may_fire_was_set",),
         eventually=("who_waits_is_seated_or_ends", "who_is_in_the_backlog_is_seated_or_ends"),
         within=Bounds(servers=1, clients=1, descriptor_losses=1, warm=True),
     ),
@@ -1466,6 +1501,8 @@ MUTANTS: Final = (
         "distributor._Work.want_server",
         "self.effects.append(SetTimer(CreateDelay()))",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, dynamic=1, clients=2, creations=1, warm=True),
         tests=(
             f"{DYNAMIC_SERVERS_COME_UNDER_LOAD}::test_one_is_asked_for_once_somebody_has_waited_for_the_create_delay",
         ),
@@ -1477,6 +1514,7 @@ MUTANTS: Final = (
         "distributor._Work.update",
         "self.effects.append(SetTimer(DeleteDelay(new.server)))",
         "pass",
+        refutes=("what_may_fire_was_set",),
         eventually=("an_idle_dynamic_server_stops",),
         within=Bounds(servers=1, clients=2, dynamic=1, creations=1, deletions=ANY, warm=True),
     ),
@@ -1487,6 +1525,7 @@ MUTANTS: Final = (
         "distributor._accept_failed",
         "work.effects.append(SetTimer(AcceptRetry(event.port)))",
         "pass",
+        refutes=("what_may_fire_was_set",),
         eventually=("who_is_in_the_backlog_is_seated_or_ends",),
         within=Bounds(servers=1, clients=1, accept_failures=1, warm=True),
     ),
@@ -1497,6 +1536,7 @@ MUTANTS: Final = (
         "distributor._fired",
         "work.put(replace(work.ports[timer.port], pausing=False))",
         "pass",
+        refutes=("what_may_fire_was_set",),
         eventually=("who_is_in_the_backlog_is_seated_or_ends",),
         within=Bounds(servers=1, clients=1, accept_failures=1, warm=True),
     ),
@@ -1507,6 +1547,7 @@ MUTANTS: Final = (
         "distributor._fired",
         "work.effects.append(SetTimer(AuditDue()))",
         "pass",
+        refutes=("what_may_fire_was_set",),
         eventually=("a_lost_connection_is_forgotten",),
         within=Bounds(servers=1, clients=1, audits=ANY, leaks=1, warm=True),
     ),
@@ -1517,6 +1558,7 @@ MUTANTS: Final = (
         "distributor._begin",
         "work.effects.append(SetTimer(AuditDue()))",
         "pass",
+        refutes=("what_may_fire_was_set",),
         eventually=("a_lost_connection_is_forgotten",),
         within=Bounds(servers=1, clients=1, audits=ANY, leaks=1),
     ),

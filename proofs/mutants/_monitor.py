@@ -243,6 +243,8 @@ MUTANTS: Final = (
         "monitor._told",
         "work.effects.append(DropDuplicate(class_id, message.client))",
         "pass",
+        refutes=("what_is_no_longer_kept_is_dropped",),
+        within=Bounds(servers=1, clients=1, descriptor_losses=1, warm=True),
         tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_stored_and_released",),
     ),
     Mutant(
@@ -263,6 +265,8 @@ MUTANTS: Final = (
         "monitor._told",
         "work.effects.append(DropListener(class_id, message.port))",
         "pass",
+        refutes=("what_is_no_longer_kept_is_dropped",),
+        within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(
             f"{RULE6_THE_STORE_HAS_EXACTLY}::test_listening_sockets_outlive_the_distributor_until_the_port_is_closed",
         ),
@@ -377,6 +381,8 @@ MUTANTS: Final = (
         "monitor._told_of_server",
         "work.effects.append(SetTimer(ServerStable(class_id, place.server)))",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=0, server_crashes=1, warm=True),
         tests=(f"{RULE1_WHAT_SHOULD_RUN_IS}::test_deaths_are_forgotten_once_the_server_has_lived_for_a_while",),
     ),
     Mutant(
@@ -534,6 +540,8 @@ MUTANTS: Final = (
         "monitor._fired",
         "work.effects.append(SetTimer(timer))",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=0),
         tests=(
             f"{RULE1_WHAT_SHOULD_RUN_IS}::test_a_server_that_does_not_listen_is_reported_again_and_again_and_left_to_run",
         ),
@@ -643,6 +651,8 @@ MUTANTS: Final = (
         "monitor._Work.start_server",
         "            SetTimer(StartWarning(class_id, server)),\n",
         "",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=0, warm=True),
         tests=(
             f"{RULE1_WHAT_SHOULD_RUN_IS}::test_a_server_that_does_not_listen_is_reported_again_and_again_and_left_to_run",
         ),
@@ -776,6 +786,8 @@ MUTANTS: Final = (
         "monitor._Work.start_distributor",
         "self.effects.append(SetTimer(DistributorStable(class_id, place.incarnation)))",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=0, distributor_crashes=1, warm=True),
         tests=(f"{RULE1_WHAT_SHOULD_RUN_IS}::test_and_its_deaths_are_forgotten_too",),
     ),
     Mutant(
@@ -888,6 +900,7 @@ MUTANTS: Final = (
         "monitor._Work.terminate",
         ", SetTimer(KillDelay(class_id, place.server))",
         "",
+        refutes=("what_may_fire_was_set",),
         eventually=("a_condemned_server_frees_its_place", "a_stop_ends"),
         within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(f"{RULE5_A_SERVER_IS_ASKED}::test_when_it_is_drained",),
@@ -1020,7 +1033,10 @@ MUTANTS: Final = (
         "monitor._Work.settle",
         "[ShutDownStored(class_id, client) for client in cls.store]",
         "[]",
-        refutes=("no_client_lost",),
+        refutes=(
+            "what_is_no_longer_kept_is_dropped",
+            "no_client_lost",
+        ),
         within=Bounds(servers=1, clients=2, stops=2, warm=True),
         tests=(f"{A_STOP_IS_GRACEFUL_THE}::test_who_still_waits_at_the_end_of_the_grace_is_shut_down",),
     ),
@@ -1090,6 +1106,8 @@ MUTANTS: Final = (
         "monitor._server_gone",
         "work.effects.append(DropServer(class_id, event.server))",
         "pass",
+        refutes=("what_is_no_longer_kept_is_dropped",),
+        within=Bounds(servers=1, clients=0, server_crashes=1, warm=True),
         tests=(f"{RULE4_WHEN_A_SERVER_DIES}::test_when_its_main_process_dies",),
     ),
     Mutant(
@@ -1132,6 +1150,7 @@ MUTANTS: Final = (
         "monitor._server_gone",
         ("work.effects.append(SetTimer(RestartServer(class_id, place.place, max(place.deaths - 1, 0))))"),
         "pass",
+        refutes=("what_may_fire_was_set",),
         eventually=("a_static_server_is_up_again",),
         within=Bounds(servers=1, clients=0, server_crashes=1, warm=True),
         tests=(
@@ -1208,6 +1227,8 @@ MUTANTS: Final = (
         "monitor._let_dynamic_rest",
         "work.effects.append(SetTimer(DynamicRest(class_id, deaths - 1)))",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, dynamic=1, clients=2, server_crashes=1, creations=1, warm=True),
         tests=(f"{RULE2_A_DYNAMIC_SERVER_IS}::test_after_one_that_died_before_it_was_ready_the_next_must_wait",),
     ),
     Mutant(
@@ -1226,6 +1247,7 @@ MUTANTS: Final = (
         "monitor._distributor_exited",
         "work.effects.append(SetTimer(RestartDistributor(event.class_id, place.deaths)))",
         "pass",
+        refutes=("what_may_fire_was_set",),
         eventually=("the_distributor_is_up_again", "the_table_is_exact_again"),
         within=Bounds(servers=1, clients=0, distributor_crashes=1, warm=True),
         tests=(f"{RULE1_WHAT_SHOULD_RUN_IS}::test_a_distributor_that_dies_is_started_again_after_a_delay",),
@@ -1288,6 +1310,8 @@ MUTANTS: Final = (
         "monitor._element_restored",
         "work.effects.append(SetTimer(RestartServer(class_id, place.place, 0)))",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=0, element_failures=1, element_returns=1, warm=True),
         tests=(
             f"{RULE3_A_PROCESS_RUNS_ON}::test_without_any_element_it_is_reported_and_what_is_missing_starts_when_one_is_back",
         ),
@@ -1299,6 +1323,8 @@ MUTANTS: Final = (
         "monitor._element_restored",
         "work.effects.append(SetTimer(RestartDistributor(class_id, 0)))",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=0, element_failures=1, element_returns=1, warm=True),
         tests=(
             f"{RULE3_A_PROCESS_RUNS_ON}::test_without_any_element_it_is_reported_and_what_is_missing_starts_when_one_is_back",
         ),
@@ -1330,6 +1356,8 @@ MUTANTS: Final = (
         "monitor._stop_requested",
         "work.effects.append(SetTimer(GraceOver()))",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(f"{RULE5_A_SERVER_IS_ASKED}::test_when_the_grace_has_ended",),
     ),
     Mutant(

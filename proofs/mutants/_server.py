@@ -54,7 +54,10 @@ MUTANTS: Final = (
         "server._offered",
         "(Reply(port, Accepted(client, count)), Deliver(client))",
         "(Deliver(client),)",
-        refutes=("the_count_is_exact_when_dialogs_are_quiet",),
+        refutes=(
+            "an_answer_comes_before_the_client",
+            "the_count_is_exact_when_dialogs_are_quiet",
+        ),
         within=Bounds(servers=1, clients=1, warm=True),
         tests=(f"{RULE1_A_HAND_OFF_IS}::test_it_is_answered_before_the_program_sees_the_connection",),
     ),
@@ -65,6 +68,8 @@ MUTANTS: Final = (
         "server._offered",
         "(Reply(port, Accepted(client, count)), Deliver(client))",
         "(Reply(port, Accepted(client, count)),)",
+        refutes=("an_answer_comes_before_the_client",),
+        within=Bounds(servers=1, clients=1, warm=True),
         tests=(f"{RULE1_A_HAND_OFF_IS}::test_it_is_answered_before_the_program_sees_the_connection",),
     ),
     Mutant(
@@ -74,6 +79,8 @@ MUTANTS: Final = (
         "server._offered",
         "(Reply(port, Accepted(client, count)), Deliver(client))",
         "(Deliver(client), Reply(port, Accepted(client, count)))",
+        refutes=("an_answer_comes_before_the_client",),
+        within=Bounds(servers=1, clients=1, warm=True),
         tests=(f"{RULE1_A_HAND_OFF_IS}::test_it_is_answered_before_the_program_sees_the_connection",),
     ),
     Mutant(
@@ -83,6 +90,8 @@ MUTANTS: Final = (
         "server._offered",
         "if intact and state.listeners[port].listening:",
         "if state.listeners[port].listening:",
+        refutes=("an_answer_comes_before_the_client",),
+        within=Bounds(servers=1, clients=1, descriptor_losses=1, warm=True),
         tests=(f"{RULE1_A_HAND_OFF_IS}::test_without_its_descriptor_it_is_refused",),
     ),
     Mutant(
@@ -103,6 +112,8 @@ MUTANTS: Final = (
         "server._offered",
         "if intact and state.listeners[port].listening:",
         "if False:",
+        refutes=("an_answer_comes_before_the_client",),
+        within=Bounds(servers=1, clients=1, warm=True),
         tests=(f"{RULE1_A_HAND_OFF_IS}::test_it_is_answered_before_the_program_sees_the_connection",),
     ),
     Mutant(
@@ -112,6 +123,7 @@ MUTANTS: Final = (
         "server._offered",
         "(Discard(client), Reply(port, Refused(client, count)))",
         "(Discard(client),)",
+        refutes=("an_answer_comes_before_the_client",),
         eventually=("a_hand_off_is_settled", "who_waits_is_seated_or_ends"),
         within=Bounds(servers=1, clients=1, descriptor_losses=1, warm=True),
         tests=(f"{RULE1_A_HAND_OFF_IS}::test_without_its_descriptor_it_is_refused",),
@@ -123,6 +135,8 @@ MUTANTS: Final = (
         "server._offered",
         "(Discard(client), Reply(port, Refused(client, count)))",
         "(Reply(port, Refused(client, count)),)",
+        refutes=("an_answer_comes_before_the_client",),
+        within=Bounds(servers=1, clients=1, descriptor_losses=1, warm=True),
         tests=(f"{RULE1_A_HAND_OFF_IS}::test_without_its_descriptor_it_is_refused",),
     ),
     Mutant(
@@ -292,6 +306,8 @@ MUTANTS: Final = (
         "server._asked",
         "clients = clients.remove(client)",
         "pass",
+        refutes=("an_audit_corrects_a_count",),
+        within=Bounds(servers=1, clients=2, audits=1, leaks=1, warm=True),
         tests=(f"{RULE3_A_CLIENT_IS_COUNTED}::test_or_until_the_audit_says_that_the_kernel_has_forgotten_it",),
     ),
     Mutant(

@@ -21,6 +21,7 @@ STATUS = {
             "waiting": 1,
             "waiting_limit": 1024,
             "waiting_list": [{"port": 4049, "arrival": 17, "since": 1.0e9}],
+            "obstacles": [],
             "servers": [
                 {
                     "id": 1,
@@ -53,6 +54,7 @@ STATUS = {
             "ports": [],
             "waiting": None,
             "waiting_list": None,
+            "obstacles": ["uvloop makes its sockets in C"],
             "servers": [],
         },
     ],

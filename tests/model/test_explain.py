@@ -8,7 +8,19 @@ import pytest
 
 from maitred.core import distributor, monitor, server
 from maitred.core.distributor import Dialog, DialogPhase, Listening, Phase, Received
-from maitred.core.messages import Adopt, Begin, Client, Close, Count, HandOff, Release, RestartReply
+from maitred.core.messages import (
+    Accepted,
+    Adopt,
+    Begin,
+    Client,
+    Close,
+    Count,
+    Disconnect,
+    DropListeners,
+    HandOff,
+    Release,
+    RestartReply,
+)
 from maitred.core.monitor import PlacePhase
 from maitred.core.transition import Reason, Rejected
 from maitred.core.tree import Tree
@@ -481,6 +493,181 @@ def test_the_server_that_should_have_been_chosen_is_named():
     send = distributor.Send(2, 1, HandOff(client))
     said = stepped("the_chosen_server_was_least_loaded", before, event, after, send)
     assert said == "Client 5 was sent to server 2 (1 client), while server 1 (0 clients) was free on port 1"
+
+
+MACHINES = {"distributor": distributor, "server": server, "monitor": monitor}
+
+
+def without(*kinds):
+    """The step's effects, but for those of these kinds."""
+    return lambda effects: tuple(effect for effect in effects if not isinstance(effect, kinds))
+
+
+def closing():
+    """A Distributor that takes what its backlog holds."""
+    taken = distributor.step(operating(), Close())
+    assert not isinstance(taken, Rejected)
+    return taken.state
+
+
+def binding():
+    """A Distributor with a server whose bind awaits the listening socket."""
+    state = distributor.initial(1, 0, 4, ((1, ADDRESS),), True)
+    for event in (Begin(), Adopt(1, 1, 1, False, False, (), ()), distributor.BindRequested(1, 1, ADDRESS)):
+        taken = distributor.step(state, event)
+        assert not isinstance(taken, Rejected)
+        state = taken.state
+    return state
+
+
+def serves(*cookies, listening=True):
+    """A server whose program has bound port 1."""
+    return server.EndpointState(
+        Tree.of([(1, server.VirtualListener(listening))]),
+        Tree.of((Client(cookie, cookie, 1), None) for cookie in cookies),
+    )
+
+
+def storing():
+    """A Monitor that stores client 0."""
+    return with_class(watching(), store=Tree.of([(Client(0, 0, 1), None)]))
+
+
+GUEST = Client(0, 0, 1)
+OFFERED = server.MessageRead(1, HandOff(GUEST))
+LEFT = Received(1, 1, Disconnect(GUEST, Count(0, 2)))
+CONNECTS = distributor.ConnectionRequest(1, 0)
+ANOTHER = distributor.Accept(1, wait=True)
+
+ALTERED = (
+    (
+        *("what_may_fire_was_set", "distributor", operating(), CONNECTS, without(distributor.SetTimer)),
+        "after ConnectionRequest(port=1, cookie=0) the Distributor's timer HandOffTimeout(server=1) may fire",
+    ),
+    (
+        *("what_may_fire_was_set", "monitor", watching(), monitor.StopRequested(), without(monitor.SetTimer)),
+        "the Monitor's timer GraceOver() may fire, and nobody has started it",
+    ),
+    (
+        *("one_accept_at_a_time", "distributor", operating(), CONNECTS, lambda effects: (*effects, ANOTHER)),
+        "an accept is issued on port 1 twice",
+    ),
+    (
+        *("one_accept_at_a_time", "distributor", operating(), LEFT, lambda effects: (*effects, ANOTHER)),
+        "an accept is issued on port 1 while another is outstanding",
+    ),
+    (
+        *("one_accept_at_a_time", "distributor", operating(), CONNECTS, without(distributor.Accept)),
+        "has an accept outstanding on port 1, and none is issued",
+    ),
+    (
+        *("one_accept_at_a_time", "distributor", closing(), CONNECTS, lambda effects: (*effects[:-1], ANOTHER)),
+        "an accept is issued on port 1 to wait for a client while closing",
+    ),
+    (
+        *("one_accept_at_a_time", "distributor", operating(), distributor.AcceptFailed(1)),
+        *(lambda effects: (*effects, ANOTHER), "on port 1 while it pauses after one that failed"),
+    ),
+    (
+        *("copies_are_closed_when_clients_are_let_go", "distributor", operating(count=1)),
+        *(Received(1, 1, Accepted(GUEST, Count(1, 2))), without(distributor.CloseCopy)),
+        "client 0 is let go, and the Distributor's copy of its connection stays open",
+    ),
+    (
+        *("copies_are_closed_when_clients_are_let_go", "distributor", operating(count=1)),
+        *(Received(1, 1, Accepted(GUEST, Count(1, 2))), lambda effects: effects * 2),
+        "closes its copy of client 0's connection 2 times",
+    ),
+    (
+        *("copies_are_closed_when_clients_are_let_go", "distributor", operating(), CONNECTS),
+        *(lambda effects: (*effects, distributor.CloseCopy(GUEST)), "client 0's connection, which it does not let go"),
+    ),
+    (
+        *("an_answer_comes_before_the_client", "server", serves(), OFFERED, lambda effects: effects[::-1]),
+        "whose program listens there, reads the hand-off of client 0, which has come with its descriptor,"
+        " and delivers client 0, then accepts client 0",
+    ),
+    (
+        *("an_answer_comes_before_the_client", "server", serves(listening=False), OFFERED, lambda effects: ()),
+        "whose program does not listen there, reads the hand-off of client 0, which has come with its descriptor,"
+        " and does nothing about it",
+    ),
+    (
+        *("an_answer_comes_before_the_client", "server", serves(0), server.Disconnected(GUEST)),
+        *(lambda effects: (*effects, server.Discard(GUEST)), "which offers it nobody, server 1 discards client 0"),
+    ),
+    (
+        *("what_is_opened_is_kept", "distributor", binding(), Listening(1, ADDRESS), lambda effects: effects[1:]),
+        "*:1 listens, and the Monitor is given no duplicate",
+    ),
+    (
+        *("what_is_opened_is_kept", "distributor", binding(), Listening(1, ADDRESS)),
+        *(lambda effects: (effects[0], *effects[:0:-1]), "server 1's program is told to listen on port 1 before"),
+    ),
+    (
+        *("what_is_no_longer_kept_is_dropped", "monitor", storing(), monitor.Told(0, Release(GUEST))),
+        *(without(monitor.DropDuplicate), "strikes client 0 off, and leaves the duplicates open"),
+    ),
+    (
+        *("what_is_no_longer_kept_is_dropped", "monitor", watching(), monitor.ServerGone(0, 1)),
+        *(lambda effects: effects[:1] + effects, "strikes server 1 off, and closes the duplicates that it keeps for"),
+    ),
+    (
+        *("what_is_no_longer_kept_is_dropped", "monitor", watching(), monitor.Told(0, DropListeners(1))),
+        *(without(monitor.DropListener), "strikes port 1 off, and leaves the duplicates open"),
+    ),
+    (
+        *("what_is_no_longer_kept_is_dropped", "monitor", watching(), monitor.StopRequested()),
+        *(lambda effects: (monitor.DropServer(0, 2),), "keeps for server 2, which it has not struck off"),
+    ),
+    (
+        *("every_leave_is_acknowledged", "distributor", operating(), LEFT, without(distributor.SendControl)),
+        "sends no acknowledgement, and should send Acknowledge(sequence=2) to server 1",
+    ),
+)
+
+
+@pytest.mark.parametrize(("name", "who", "before", "event", "alter", "phrase"), ALTERED)
+def test_a_step_with_other_effects_is_explained(name, who, before, event, alter, phrase):
+    taken = MACHINES[who].step(before, event)
+    assert not isinstance(taken, Rejected), taken
+    step, stride = PROPERTIES[name].step, Stride(taken.state, taken.effects, None, ())
+    assert step(who, before, event, stride)
+    stride = stride._replace(effects=alter(taken.effects))
+    assert not step(who, before, event, stride)
+    action = Action("server 1" if who == "server" else who, event)
+    more = {"who": who, "action": action, "state": before, "event": event, "stride": stride}
+    said = explained(name, taken.state, **more)
+    assert phrase in said[:1].lower() + said[1:], said
+
+
+def test_an_accept_before_any_server_has_answered_is_named():
+    state = binding()
+    said = stepped("one_accept_at_a_time", state, Close(), with_port(state, accepting=True), ANOTHER)
+    assert said == "An accept is issued on port 1 before any server has answered there"
+
+
+def test_a_half_close_that_ends_the_waiting_is_named():
+    state = operating(count=3)
+    event = distributor.PeerClosed(Client(2, 2, 1), reset=False, unread=True)
+    taken = distributor.step(state, replace(event, reset=True))
+    assert not isinstance(taken, Rejected)
+    said = stepped("a_half_close_is_no_hang_up", state, event, taken.state, *taken.effects)
+    assert said.startswith("Client 2 has closed its sending side only") and said.endswith("it is in no table")
+
+
+@pytest.mark.parametrize(("warm", "comes_up"), [(False, False), (True, True)])
+def test_what_is_wrong_before_the_first_world_is_found_and_explained(monkeypatch, warm, comes_up):
+    def started(before, work, event):
+        before(work, event)
+        work.effects = list(without(monitor.SetTimer)(work.effects))
+
+    act(monkeypatch, monitor, monitor.Started, started)
+    found = check(Bounds(servers=1, clients=0, warm=warm))["what_may_fire_was_set"]
+    assert found.verdict is Verdict.VIOLATED and found.path is not None and not found.path.steps
+    (said,) = why("what_may_fire_was_set", found.path)
+    assert said.startswith("A step that leads to the first world breaks it: the Monitor's start")
+    assert ("does not begin warm" in said) is comes_up
 
 
 def ready_world(**changes):

@@ -12,6 +12,8 @@ import pytest
 
 from maitred.core import distributor
 from maitred.model import symmetry
+from maitred.model.checker import check
+from maitred.model.manifest import load
 from maitred.model.properties import PROPERTIES, judge
 from maitred.model.symmetry import Names
 from maitred.model.world import ANY, CLASS, Bounds, System
@@ -126,3 +128,24 @@ def test_a_machine_that_asks_for_names_is_found_out(monkeypatch):
     monkeypatch.setattr(distributor.Seat, "__lt__", lesser_id)
     with pytest.raises(AssertionError):
         test_a_renamed_world_does_the_same("two seats each")
+
+
+# ---------------------------------------------------------------- reduced and full explorations say the same
+
+SMALL = [one for one in load() if one.tier == "seconds" and one.safety and (one.counts or {}).get("states", 0) < 9_000]
+
+
+@pytest.mark.parametrize("one", SMALL, ids=[one.slug for one in SMALL])
+def test_reduced_and_full_explorations_agree(one):
+    full, reduced = check(one.bounds), check(one.bounds, symmetric=True)
+    said = [{on.property.name: on.verdict for on in result.verdicts} for result in (full, reduced)]
+    assert said[0] == said[1]
+    assert reduced.states <= full.states
+    found = [result.counterexample for result in (full, reduced)]
+    lengths = [len(on.path.steps) if on is not None and on.path is not None else None for on in found]
+    assert lengths[0] == lengths[1]
+
+
+def test_the_reduction_is_worth_it():
+    bounds = Bounds(servers=2, clients=3, max_clients=2, warm=True)
+    assert check(bounds, symmetric=True).states < 0.6 * check(bounds).states

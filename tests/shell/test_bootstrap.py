@@ -23,6 +23,7 @@ print(json.dumps({
     "spec": getattr(__spec__, "name", None), "loader": type(__loader__).__name__, "doc": __doc__,
     "cached": globals().get("__cached__"), "environment": "MAITRED_SERVER" in os.environ,
     "flags": [sys.flags.optimize, sys.flags.safe_path, sys.flags.dev_mode], "cwd": os.getcwd(),
+    "command": sys.orig_argv[1:],
     "threads": len(os.listdir("/proc/self/task")), "threading": "threading" in sys.modules,
 }))
 """

@@ -908,3 +908,39 @@ def test_threads_that_accept_at_once_each_get_their_own(tmp_path):
         counts = sorted((m.count for _, m in distributor.heard), key=lambda count: count.sequence)
         assert counts[-1] == Count(0, counts[-1].sequence)
         assert len({count.sequence for count in counts}) == len(counts)
+
+
+# ================================================================ polled before it is bound
+
+POLLED = """
+import select, socket, sys
+listener = socket.socket()
+polls = [select.epoll(), select.epoll()]
+for poll in polls:
+    poll.register(listener, select.EPOLLIN | select.EPOLLPRI)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen()
+listener.setblocking(False)
+print(polls[0].poll(0.3), flush=True)
+while True:
+    heard = [poll.poll() for poll in polls]
+    assert heard == [[(listener.fileno(), select.EPOLLIN)]] * 2, heard
+    try:
+        connection, _ = listener.accept()
+    except BlockingIOError:
+        continue
+    connection.sendall(b"x")
+    break
+print("fine")
+"""
+
+
+def test_an_epoll_that_watches_the_socket_before_it_is_bound_hears_of_clients(tmp_path):
+    """As in pyftpdlib; the kernel would go on reporting the socket that was registered, which hangs up for ever."""
+    port = free_port()
+    with behind("script", script(tmp_path, POLLED), port) as (distributor, program):
+        distributor.ready(port)
+        assert lines(program, 1) == ["[]"]
+        assert distributor.seat(port)[0].recv(1) == b"x"
+        assert program.wait() == 0
+        assert program.output == b"[]\nfine\n"

@@ -73,7 +73,8 @@ def main(argv: list[str] | None = None) -> int | None:
 
 def complain(message: str, code: int) -> int:
     """Say what is wrong, in one line on stderr; returns the exit code."""
-    print(f"maitred: {message}", file=sys.stderr)
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    print(f"maitred: {line}", file=sys.stderr)
     return code
 
 

@@ -123,7 +123,7 @@ def show(document: Json, console: Console) -> None:
     classes = top.views("classes")
     pieces: list[Text | Table] = [_headline(top, monitor)]
     for cls in classes:
-        pieces += [Text(), _class_line(cls), Text(), *_ports(cls), Text(), *_servers(cls), Text()]
+        pieces += [Text(), _class_line(cls), *_obstacles(cls), Text(), *_ports(cls), Text(), *_servers(cls), Text()]
         pieces += _waiting(cls, time.time())
     elements = top.views("elements", needed=False)
     if elements:
@@ -150,6 +150,14 @@ def _class_line(cls: View) -> Text:
     view = View(distributor, f"{cls.where}.distributor")
     pid, phase, incarnation = (cell(view.need(key)) for key in ("pid", "phase", "incarnation"))
     return line.append(f"Distributor {pid}, {phase}, incarnation {incarnation}")
+
+
+def _obstacles(cls: View) -> list[Text]:
+    """Why its servers do not come up, as far as that is known."""
+    obstacles = cls.content.get("obstacles") or []
+    if not isinstance(obstacles, list):
+        raise Malformed(f"{cls.where}.obstacles should be a list")
+    return [Text(f"its servers do not come up: {cell(obstacle)}", "red") for obstacle in obstacles]
 
 
 def _grid(columns: Sequence[str], numbers: Sequence[str] = ()) -> Table:

@@ -133,7 +133,8 @@ def check(
 
 def enquire(bounds: Bounds, symmetric: bool) -> Enquiry:
     """The system within the bounds, and all properties asked of it."""
-    return Enquiry(System(bounds, judge, symmetric=symmetric, steady=True), _Questions(bounds))
+    system = System(bounds, judge, symmetric=symmetric, steady=True)
+    return Enquiry(system, _Questions(system))
 
 
 def _violated(found: frozenset[str]) -> bool:
@@ -143,10 +144,11 @@ def _violated(found: frozenset[str]) -> bool:
 class _Questions(Observer):
     """Which properties a step or a world refutes or witnesses."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, system: System) -> None:
+        self._system: Final = system
         self._asked: Final = [(p.name, p.world) for p in PROPERTIES.values() if p.world is not None]
         self._sought: Final = [
-            (p.name, p.witness) for p in PROPERTIES.values() if p.witness is not None and p.applies(bounds)
+            (p.name, p.witness) for p in PROPERTIES.values() if p.witness is not None and p.applies(system.bounds)
         ]
         self._unseen = self._sought
 
@@ -159,7 +161,11 @@ class _Questions(Observer):
         return *wrong, *[name for name, witness in self._unseen if witness(before, action, after)]
 
     def world(self, world: World) -> Sequence[str]:
-        return [name for name, holds in self._asked if not holds(world)]
+        broken = [name for name, holds in self._asked if not holds(world)]
+        return [*broken, *self._system.amiss] if self._system.amiss and self._is_first(world) else broken
+
+    def _is_first(self, world: World) -> bool:
+        return world == self._system.canonical(self._system.initial())
 
 
 def _verdict(explorer: Explorer, bounds: Bounds, prop: Property) -> VerdictOn:

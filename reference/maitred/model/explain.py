@@ -16,15 +16,24 @@ from typing import Any, TypeAlias
 
 from maitred.core import distributor, invariants, monitor, server
 from maitred.core.distributor import DialogPhase, DistributorState, Phase, Seat, ServerStatus
-from maitred.core.messages import Begin, Client, HandOff, Release, Store
+from maitred.core.messages import Accepted, Acknowledge, Begin, Client, HandOff, KeepListener, Refused, Release, Store
 from maitred.core.monitor import ClassState, DistributorPhase, MonitorState, PlacePhase
 from maitred.core.server import EndpointState
 from maitred.core.transition import Rejected
 from maitred.model.explorer import Path
-from maitred.model.properties import PROPERTIES
-from maitred.model.properties import _answers as answers
-from maitred.model.properties import _prefers as prefers
-from maitred.model.properties import _quiet as quiet
+from maitred.model.properties import (
+    PROPERTIES,
+    accept_goes_on,
+    answers,
+    dealings,
+    due_acknowledgements,
+    held,
+    judge,
+    never_set,
+    prefers,
+    quiet,
+    unkept_dialogs,
+)
 from maitred.model.words import NOBODY, NOTHING, clients_listed, counted, holders, listed, tell
 from maitred.model.world import CLASS, Action, Deed, Fate, Group, Stride, System, World, released
 
@@ -110,7 +119,20 @@ def why(name: str, path: Path) -> list[str]:
     if name not in EXPLANATIONS:
         return []
     moment = last_moment(path)
-    return [_sentence(text) for text in EXPLANATIONS[name](moment)] if _breaks(name, moment) else []
+    if _breaks(name, moment):
+        return [_sentence(text) for text in EXPLANATIONS[name](moment)]
+    return [] if path.steps else [_sentence(text) for text in _before_the_first_world(name, path)]
+
+
+def _before_the_first_world(name: str, path: Path) -> Iterator[str]:
+    system = System(path.bounds, judge)
+    system.initial()
+    if name in system.amiss:
+        yield "a step that leads to the first world breaks it: the Monitor's start" + (
+            ", or another by which the system comes up, which is shown where the system does not begin warm"
+            if path.bounds.warm
+            else ""
+        )
 
 
 def _breaks(name: str, moment: Moment) -> bool:
@@ -502,6 +524,151 @@ def _only_drained_servers_are_asked_to_end(moment: Moment) -> Iterator[str]:
                 f"server {effect.server} is asked to end on {tell(moment.event)}, which is neither its Distributor's"
                 " word that it is drained nor the end of the grace"
             )
+
+
+@_explains
+def _what_may_fire_was_set(moment: Moment) -> Iterator[str]:
+    if moment.stride is None:
+        return
+    for timer in never_set(moment.who, moment.state, moment.event, moment.stride):
+        yield (
+            f"after {tell(moment.event)} the {moment.who.capitalize()}'s timer {tell(timer)} may fire, and nobody has"
+            " started it: it is waited for in vain"
+        )
+
+
+@_explains
+def _a_half_close_is_no_hang_up(moment: Moment) -> Iterator[str]:
+    client = moment.event.client
+    yield (
+        f"{tell(client)} has closed its sending side only, with what it sent still to be read, and waits no longer: it"
+        f" {_whereabouts(moment.outcome, client)}"
+    )
+
+
+@_explains
+def _one_accept_at_a_time(moment: Moment) -> Iterator[str]:
+    state: DistributorState = moment.outcome
+    closing = state.phase is Phase.CLOSING
+    accepts = [effect for effect in moment.effects if isinstance(effect, distributor.Accept)]
+    ports = [effect.port for effect in accepts]
+    for effect in accepts:
+        info = state.ports[effect.port]
+        reasons = []
+        if info.pausing:
+            reasons.append("while it pauses after one that failed")
+        if not (info.opened or closing):
+            reasons.append("before any server has answered there")
+        if effect.wait is closing:
+            reasons.append("to wait for a client while closing" if closing else "without waiting for a client")
+        if accept_goes_on(moment.state, moment.event, effect.port):
+            reasons.append("while another is outstanding")
+        if ports.count(effect.port) > 1:
+            reasons.append("twice")
+        if reasons:
+            yield f"an accept is issued on port {effect.port} {listed(reasons)}"
+    for port, info in state.ports.items():
+        if info.accepting and port not in ports and not accept_goes_on(moment.state, moment.event, port):
+            yield f"the table has an accept outstanding on port {port}, and none is issued: nobody will come"
+
+
+@_explains
+def _copies_are_closed_when_clients_are_let_go(moment: Moment) -> Iterator[str]:
+    closings = (distributor.CloseCopy, distributor.ShutDown)
+    closed = [effect.client for effect in moment.effects if isinstance(effect, closings)]
+    gone = held(moment.state) - held(moment.outcome)
+    for client in sorted({*closed} | gone):
+        if client not in closed:
+            yield f"{tell(client)} is let go, and the Distributor's copy of its connection stays open"
+        elif client not in gone:
+            yield f"the Distributor closes a copy of {tell(client)}'s connection, which it does not let go of here"
+        elif closed.count(client) > 1:
+            yield f"the Distributor closes its copy of {tell(client)}'s connection {closed.count(client)} times"
+
+
+@_explains
+def _an_answer_comes_before_the_client(moment: Moment) -> Iterator[str]:
+    done = dealings(moment.stride) if moment.stride is not None else []
+    does = ", then ".join(f"{_DEALING[kind]} {tell(client)}" for kind, client in done)
+    offered = isinstance(moment.event, server.MessageRead) and isinstance(moment.event.message, HandOff)
+    if not offered:
+        yield f"on {tell(moment.event)}, which offers it nobody, {_acting(moment)} {does}"
+        return
+    listener = moment.state.listeners.get(moment.event.port, None)
+    came = "with its descriptor" if moment.event.intact else "without its descriptor"
+    listens = "listens" if listener is not None and listener.listening else "does not listen"
+    yield (
+        f"{_acting(moment)}, whose program {listens} there, reads the hand-off of {tell(moment.event.message.client)},"
+        f" which has come {came}, and {does or 'does nothing about it'}"
+    )
+
+
+_DEALING: Mapping[type, str] = {
+    Accepted: "accepts",
+    Refused: "refuses",
+    server.Deliver: "delivers",
+    server.Discard: "discards",
+}
+
+
+@_explains
+def _what_is_opened_is_kept(moment: Moment) -> Iterator[str]:
+    event = moment.event
+    if isinstance(event, distributor.Listening):
+        kept = distributor.Tell(KeepListener(event.port, event.address))
+        if kept not in moment.effects:
+            yield f"{event.address} listens, and the Monitor is given no duplicate: it would die with the Distributor"
+    if moment.stride is not None:
+        for number, port in unkept_dialogs(moment.state, moment.stride):
+            yield (
+                f"server {number}'s program is told to listen on port {port} before the Monitor has been given a"
+                " duplicate of the dialog: it would die with the Distributor"
+            )
+
+
+@_explains
+def _what_is_no_longer_kept_is_dropped(moment: Moment) -> Iterator[str]:
+    old, new = moment.state.classes[CLASS], moment.outcome.classes[CLASS]
+    drops = [_dropped(effect) for effect in moment.effects]
+    struck = [tell(client) for client in sorted({*old.store} - {*new.store})]
+    struck += [f"server {number}" for number in sorted({*old.living} - {*new.living})]
+    ports = {port for port, _ in old.listeners} - {port for port, _ in new.listeners}
+    struck += [f"port {port}" for port in sorted(ports)]
+    for what in struck:
+        times = drops.count(what)
+        if times == 0:
+            yield f"the Monitor strikes {what} off, and leaves the duplicates open that it keeps for it"
+        elif times > 1 and not what.startswith("port"):
+            yield f"the Monitor strikes {what} off, and closes the duplicates that it keeps for it {times} times"
+    for what in drops:
+        if what and what not in struck and not what.startswith("port"):
+            yield f"the Monitor closes the duplicates that it keeps for {what}, which it has not struck off"
+
+
+def _dropped(effect: object) -> str:
+    """For whom the effect closes what the Monitor keeps; empty where it does not."""
+    match effect:
+        case monitor.DropDuplicate() | monitor.ShutDownStored():
+            return tell(effect.client)
+        case monitor.DropServer():
+            return f"server {effect.server}"
+        case monitor.DropListener():
+            return f"port {effect.port}"
+        case _:
+            return ""
+
+
+@_explains
+def _every_leave_is_acknowledged(moment: Moment) -> Iterator[str]:
+    sent = [e for e in moment.effects if isinstance(e, distributor.SendControl) and isinstance(e.message, Acknowledge)]
+    due = due_acknowledgements(moment.event, moment.stride) if moment.stride is not None else []
+    yield f"on {tell(moment.event)} the Distributor sends {_told(sent)}, and should send {_told(due)}"
+
+
+def _told(acknowledgements: list[distributor.SendControl]) -> str:
+    if not acknowledgements:
+        return "no acknowledgement"
+    return listed(f"{tell(each.message)} to server {each.server}" for each in acknowledgements)
 
 
 @_explains

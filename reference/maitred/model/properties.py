@@ -8,31 +8,39 @@ do not hold for want of an occasion.  A property that the bounds leave no occasi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from maitred.core import distributor, invariants, monitor, server
 from maitred.core.distributor import DistributorState
 from maitred.core.messages import (
     Accepted,
+    Acknowledge,
     Begin,
+    BindReply,
     Client,
+    Close,
     CreateServer,
     CreationFailed,
+    Disconnect,
     Drained,
     HandOff,
     InitialMsg,
     KeepDialog,
+    KeepListener,
     NotReady,
+    Port,
     Refused,
     Release,
     RestartReply,
     Restore,
+    ServerId,
     ServerNotReady,
     ServerReady,
     Store,
     Unresponsive,
 )
+from maitred.core.monitor import MonitorState
 from maitred.core.transition import Reason
 from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Group, Stride, World, released
 
@@ -81,6 +89,7 @@ _OCCASIONS: Final[Mapping[str, Callable[[Bounds], bool]]] = {
     "only_drained_servers_are_asked_to_end": lambda b: b.stops != 0 or (b.dynamic > 0 and b.deletions != 0),
     "servers_are_wanted_only_by_waiters": lambda b: b.dynamic > 0,
     "shut_down_before_released": lambda b: b.hang_ups != 0 or b.queue_timeouts != 0,
+    "a_half_close_is_no_hang_up": lambda b: b.hang_ups != 0,
     "closed_means_over": _stops,
     "ended_means_over": _stops,
 }
@@ -179,7 +188,7 @@ def never_more_servers_than_configured(world: World) -> bool:
 @_always
 def the_count_is_exact_when_dialogs_are_quiet(world: World) -> bool:
     """When nothing is on its way between them, the Distributor's count of a server's clients is the server's own."""
-    return all(status.count.clients == len(group.endpoint.clients) for group, status in _quiet(world))
+    return all(status.count.clients == len(group.endpoint.clients) for group, status in quiet(world))
 
 
 @_always
@@ -187,7 +196,7 @@ def the_table_is_exact_again_after_a_restart(world: World) -> bool:
     """Once every dialog has answered the new Distributor, its table says of each server what is true of it."""
     if world.distributor is None or world.distributor.incarnation < 2 or world.pending:
         return True
-    for group, status in _quiet(world):
+    for group, status in quiet(world):
         if status.count.clients != len(group.endpoint.clients) or status.request is not None:
             return False
         for port, dialog in status.dialogs.items():
@@ -198,7 +207,7 @@ def the_table_is_exact_again_after_a_restart(world: World) -> bool:
     return True
 
 
-def _quiet(world: World) -> Iterator[tuple[Group, distributor.ServerStatus]]:
+def quiet(world: World) -> Iterator[tuple[Group, distributor.ServerStatus]]:
     """The living servers of the table between which and the Distributor no message is on its way."""
     if world.distributor is None:
         return
@@ -286,12 +295,12 @@ def the_chosen_server_was_least_loaded(who: str, before: Any, event: Any, stride
         later = {server_id for server_id, _ in sends[i + 1 :]}
         for other in after.servers.values():
             free = other.free_on(client.port) or (other.server in later and other.answers_on(client.port))
-            if other.server != number and free and _prefers(before, other, chosen):
+            if other.server != number and free and prefers(before, other, chosen):
                 return False
     return True
 
 
-def _prefers(before: DistributorState, other: distributor.ServerStatus, chosen: distributor.ServerStatus) -> bool:
+def prefers(before: DistributorState, other: distributor.ServerStatus, chosen: distributor.ServerStatus) -> bool:
     """Whether the other server should have been chosen."""
     theirs = (other.count.clients + 1) * chosen.weight
     ours = (chosen.count.clients + 1) * other.weight
@@ -311,12 +320,12 @@ def hand_offs_go_to_free_servers(who: str, before: Any, event: Any, stride: Stri
         if not fit or status.draining or status.resting or status.request != client:
             return False
         old = before.servers.get(number, None)
-        if old is not None and old.request is not None and not _answers(event, number):
+        if old is not None and old.request is not None and not answers(event, number):
             return False
     return True
 
 
-def _answers(event: object, number: int) -> bool:
+def answers(event: object, number: int) -> bool:
     """Whether the event ends the server's outstanding request."""
     if isinstance(event, distributor.Received):
         return event.server == number and isinstance(event.message, (Accepted, Refused))
@@ -337,7 +346,7 @@ def a_request_comes_back_only_from_the_server(
         if old.request is None:
             continue
         new = after.servers.get(number, None)
-        if (new is None or new.request != old.request) and not _answers(event, number):
+        if (new is None or new.request != old.request) and not answers(event, number):
             return False
     return True
 
@@ -348,7 +357,7 @@ def released_before_sent(who: str, before: Any, event: Any, stride: Stride) -> b
     if who != "distributor":
         return True
     out: set[Client] = set()
-    stored = {client for info in before.ports.values() for client in info.waiting}
+    stored = _waiting(before)
     for effect in stride.effects:
         if isinstance(effect, distributor.Tell) and isinstance(effect.message, Store):
             stored.add(effect.message.client)
@@ -419,6 +428,197 @@ def only_drained_servers_are_asked_to_end(who: str, before: Any, event: Any, str
     if isinstance(event, monitor.Fired):
         return isinstance(event.timer, monitor.GraceOver)
     return isinstance(event, monitor.Told) and isinstance(event.message, Drained)
+
+
+@_always_step
+def what_may_fire_was_set(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A timer that a step brings into season, or leaves there when it has fired, is started by that step; but a
+    hand-off's comes once, as the end of the server follows it.
+    """
+    return not never_set(who, before, event, stride)
+
+
+def never_set(who: str, before: Any, event: Any, stride: Stride) -> list[Any]:  # Any: timers of either machine
+    """The timers that are in season after the step and that nobody has started."""
+    if who not in ("distributor", "monitor") or stride.rejected is not None:
+        return []
+    running = {_plain(timer) for timer in in_season(before)}
+    if isinstance(event, (distributor.Fired, monitor.Fired)) and not isinstance(
+        event.timer, distributor.HandOffTimeout
+    ):
+        running.discard(_plain(event.timer))
+    kinds = (distributor.SetTimer, monitor.SetTimer)
+    running |= {_plain(effect.timer) for effect in stride.effects if isinstance(effect, kinds)}
+    return [timer for timer in in_season(stride.state) if _plain(timer) not in running]
+
+
+def in_season(state: DistributorState | MonitorState) -> list[Any]:  # Any: as above
+    """The timers that may fire, and are then not in vain: a restart needs a processing element that can take it."""
+    if isinstance(state, DistributorState):
+        return [fired.timer for fired in distributor.enabled(state)]
+    return [fired.timer for fired in monitor.enabled(state) if _can_be_taken(state, fired.timer)]
+
+
+def _can_be_taken(state: MonitorState, timer: monitor.Timer) -> bool:
+    if not isinstance(timer, (monitor.RestartServer, monitor.RestartDistributor)):
+        return True
+    return any(state.elements[element].up for element in state.classes[timer.class_id].config.elements)
+
+
+def _plain(timer: Any) -> Any:  # Any: as above
+    """The timer without the number that only its length depends on."""
+    if isinstance(timer, (monitor.RestartServer, monitor.DynamicRest, monitor.RestartDistributor)):
+        return replace(timer, attempt=0)
+    return timer
+
+
+@_always_step
+def a_half_close_is_no_hang_up(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A waiting client that has closed its sending side, with data of it unread, goes on waiting."""
+    if not isinstance(event, distributor.PeerClosed) or event.reset or not event.unread:
+        return True
+    return event.client not in _waiting(before) or event.client in _waiting(stride.state)
+
+
+def _waiting(state: DistributorState) -> set[Client]:
+    return {client for info in state.ports.values() for client in info.waiting}
+
+
+@_always_step
+def one_accept_at_a_time(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """An accept is issued where one is to be outstanding that is not yet, and not during a pause; in operation only
+    on a port where some server has answered, and while closing without waiting for a client.
+    """
+    if who != "distributor" or stride.rejected is not None:
+        return True
+    accepts = [effect for effect in stride.effects if isinstance(effect, distributor.Accept)]
+    closing = stride.state.phase is distributor.Phase.CLOSING
+    for effect in accepts:
+        info = stride.state.ports[effect.port]
+        if info.pausing or not (info.opened or closing) or effect.wait is closing:
+            return False
+    accepting = [port for port, info in stride.state.ports.items() if info.accepting]
+    fresh = [port for port in accepting if not accept_goes_on(before, event, port)]
+    return sorted(effect.port for effect in accepts) == fresh
+
+
+def accept_goes_on(before: DistributorState, event: object, port: Port) -> bool:
+    """Whether an accept is outstanding there that the event neither completes nor, by the word to close, ends."""
+    info = before.ports.get(port, None)
+    if info is None or not info.accepting or isinstance(event, Close):
+        return False
+    completions = (distributor.ConnectionRequest, distributor.AcceptFailed, distributor.BacklogEmpty)
+    return not (isinstance(event, completions) and event.port == port)
+
+
+@_always_step
+def copies_are_closed_when_clients_are_let_go(
+    who: str, before: Any, event: Any, stride: Stride
+) -> bool:  # Any: as above
+    """The Distributor closes its copy of a connection once, in the step in which it lets go of the client."""
+    if who != "distributor":
+        return True
+    closed = [e.client for e in stride.effects if isinstance(e, (distributor.CloseCopy, distributor.ShutDown))]
+    return sorted(closed) == sorted(held(before) - held(stride.state))
+
+
+def held(state: DistributorState) -> set[Client]:
+    """The clients of whose connections the Distributor has a copy: those who wait, and those on their way."""
+    return _waiting(state) | {status.request for status in state.servers.values() if status.request is not None}
+
+
+@_always_step
+def an_answer_comes_before_the_client(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """Of a hand-off that has come whole to a program that listens, a server says `Accepted` and then delivers the
+    client; of any other it says `Refused`, and discards what has come.
+    """
+    if who != "server":
+        return True
+    done = dealings(stride)
+    if stride.rejected is not None or not isinstance(event, server.MessageRead):
+        return not done
+    if not isinstance(event.message, HandOff):
+        return not done
+    client = event.message.client
+    if event.intact and before.listeners[event.port].listening:
+        return done == [(Accepted, client), (server.Deliver, client)]
+    return len(done) == 2 and {*done} == {(Refused, client), (server.Discard, client)}
+
+
+def dealings(stride: Stride) -> list[tuple[type, Client]]:
+    """What a server does about hand-offs, in order: the answer that it gives, and what becomes of the client."""
+    done: list[tuple[type, Client]] = []
+    for effect in stride.effects:
+        if isinstance(effect, (server.Deliver, server.Discard)):
+            done.append((type(effect), effect.client))
+        elif isinstance(effect, server.Reply) and isinstance(effect.message, (Accepted, Refused)):
+            done.append((type(effect.message), effect.message.client))
+    return done
+
+
+@_always_step
+def what_is_opened_is_kept(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A listening socket is kept with the Monitor as soon as it listens, and a dialog before its bind succeeds."""
+    if who != "distributor" or stride.rejected is not None:
+        return True
+    if isinstance(event, distributor.Listening):
+        kept = distributor.Tell(KeepListener(event.port, event.address))
+        if kept not in stride.effects:
+            return False
+    return not any(unkept_dialogs(before, stride))
+
+
+def unkept_dialogs(before: DistributorState, stride: Stride) -> Iterator[tuple[ServerId, Port]]:
+    """The dialogs that a program is told to listen through before the Monitor has been given a duplicate."""
+    for i, effect in enumerate(stride.effects):
+        if not isinstance(effect, distributor.SendControl) or not isinstance(effect.message, BindReply):
+            continue
+        number, port = effect.server, effect.message.port
+        status = before.servers.get(number, None)
+        dialog = status.dialogs.get(port, None) if status is not None else None
+        fresh = dialog is None or dialog.phase is distributor.DialogPhase.BINDING
+        kept = distributor.Tell(KeepDialog(number, port)) in stride.effects[:i]
+        if effect.message.errno == 0 and fresh and not kept:
+            yield number, port
+
+
+@_always_step
+def what_is_no_longer_kept_is_dropped(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """The Monitor closes the duplicates that it keeps for a client, server or port when it strikes it off, once."""
+    if who != "monitor":
+        return True
+    for class_id, old in before.classes.items():
+        new = stride.state.classes[class_id]
+        drops = [effect for effect in stride.effects if isinstance(effect, _DROPS) and effect.class_id == class_id]
+        clients = [e.client for e in drops if isinstance(e, (monitor.DropDuplicate, monitor.ShutDownStored))]
+        servers = [e.server for e in drops if isinstance(e, monitor.DropServer)]
+        ports = {e.port for e in drops if isinstance(e, monitor.DropListener)}
+        if sorted(clients) != sorted({*old.store} - {*new.store}) or servers != sorted({*old.living} - {*new.living}):
+            return False
+        if not {port for port, _ in old.listeners} - {port for port, _ in new.listeners} <= ports:
+            return False
+    return True
+
+
+_DROPS: Final = (monitor.DropDuplicate, monitor.ShutDownStored, monitor.DropServer, monitor.DropListener)
+
+
+@_always_step
+def every_leave_is_acknowledged(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """The Distributor acknowledges each `Disconnect` and each `NotReady`, by its sequence number, and nothing else."""
+    if who != "distributor":
+        return True
+    sent = [e for e in stride.effects if isinstance(e, distributor.SendControl) and isinstance(e.message, Acknowledge)]
+    return sent == due_acknowledgements(event, stride)
+
+
+def due_acknowledgements(event: object, stride: Stride) -> list[distributor.SendControl]:
+    """What the step should acknowledge."""
+    if stride.rejected is not None or not isinstance(event, distributor.Received):
+        return []
+    if not isinstance(event.message, (Disconnect, NotReady)):
+        return []
+    return [distributor.SendControl(event.server, Acknowledge(event.message.count.sequence))]
 
 
 LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
@@ -570,7 +770,7 @@ def the_table_becomes_exact_after_a_death_with_a_request_outstanding(
     state = after.distributor
     if state is None or state.incarnation < 2 or not _received(action, RestartReply):
         return False
-    for group, status in _quiet(after):
+    for group, status in quiet(after):
         if any(after.guests[client.cookie].unanswered for client in group.endpoint.clients):
             return status.count.clients == len(group.endpoint.clients)
     return False
@@ -624,8 +824,12 @@ def a_forked_child_takes_a_hand_off(before: World, action: Action, after: World)
     """A forked child accepts a client after its parent's death."""
     if not isinstance(action.what, server.MessageRead) or not isinstance(action.what.message, HandOff):
         return False
-    group = next(g for g in before.groups if f"server {g.server}" == action.who)
-    return not group.main and action.what.intact
+    return not _acting(before, action).main and action.what.intact
+
+
+def _acting(world: World, action: Action) -> Group:
+    """The server that takes the step."""
+    return next(group for group in world.groups if f"server {group.server}" == action.who)
 
 
 @_sometimes(lambda b: b.element_failures > 0 and b.elements > 1)
@@ -667,6 +871,16 @@ def a_waiter_hangs_up(before: World, action: Action, after: World) -> bool:
     return isinstance(action.what, distributor.PeerClosed) and not action.what.unread
 
 
+@_sometimes(lambda b: b.hang_ups != 0 and _enough_clients(b))
+def a_waiter_that_has_half_closed_is_seated(before: World, action: Action, after: World) -> bool:
+    """A waiting client has closed its sending side, having sent data, and is handed to a server."""
+    if before.distributor is None or after.distributor is None:
+        return False
+    requests = (status.request for status in after.distributor.servers.values() if status.request is not None)
+    waiting = _waiting(before.distributor)
+    return any(client in waiting and after.guests[client.cookie].hung == 2 for client in requests)
+
+
 @_sometimes(lambda b: b.queue_timeouts != 0 and _enough_clients(b))
 def a_waiter_is_timed_out(before: World, action: Action, after: World) -> bool:
     """A client has waited too long and is dropped."""
@@ -699,10 +913,11 @@ def a_server_listens_again(before: World, action: Action, after: World) -> bool:
 
 @_sometimes(lambda b: b.audits != 0 and b.leaks != 0 and b.clients > 0)
 def an_audit_corrects_a_count(before: World, action: Action, after: World) -> bool:
-    """A server that counts a connection which is gone is told to forget it."""
+    """A server that counts a connection which is gone is told to forget it, and counts one less."""
     if not isinstance(action.what, server.MessageRead) or not isinstance(action.what.message, InitialMsg):
         return False
-    return bool(action.what.message.forget)
+    known, left = (len(_acting(world, action).endpoint.clients) for world in (before, after))
+    return bool(action.what.message.forget) and left < known
 
 
 @_sometimes(lambda b: b.accept_failures != 0)
@@ -847,6 +1062,14 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "an_address_is_listened_on_once": ("a_second_server_shares_the_socket", "the_first_bind_decides_the_port"),
     "accepts_only_below_the_limit": ("the_backlog_holds_who_may_not_wait", "an_accept_fails_and_is_tried_again"),
     "only_drained_servers_are_asked_to_end": ("an_idle_dynamic_server_is_let_go", "a_graceful_stop_completes"),
+    "what_may_fire_was_set": ("an_accept_fails_and_is_tried_again", "a_dead_server_is_started_again"),
+    "a_half_close_is_no_hang_up": ("a_waiter_that_has_half_closed_is_seated",),
+    "one_accept_at_a_time": ("an_accept_fails_and_is_tried_again", "a_stop_takes_what_the_backlog_holds"),
+    "copies_are_closed_when_clients_are_let_go": ("a_client_is_served_and_leaves", "a_waiter_is_timed_out"),
+    "an_answer_comes_before_the_client": ("a_client_is_served_and_leaves", "a_refused_client_is_served_elsewhere"),
+    "what_is_opened_is_kept": ("a_second_server_shares_the_socket", "a_bind_is_asked_for_twice"),
+    "what_is_no_longer_kept_is_dropped": ("a_waiter_is_seated", "a_dead_server_is_started_again"),
+    "every_leave_is_acknowledged": ("a_client_is_served_and_leaves", "a_program_that_is_deaf_is_not_ready"),
     "no_surprising_rejection": ("the_monitor_hears_of_a_server_that_is_gone",),
     "index_is_true": ("a_waiter_is_seated",),
     "summaries_are_true": ("an_idle_dynamic_server_is_let_go",),

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Final
 
+from maitred.config.values import MAX_SERVERS
 from maitred.core import distributor, monitor, server
 from maitred.core.invariants import broken
 from maitred.core.record import MACHINES, RecordError, from_record, to_record
@@ -167,6 +168,8 @@ def _parse(number: int, raw: bytes) -> tuple[str, str, object, object]:
         record = json.loads(raw)
     except ValueError as error:  # json's own error and UnicodeDecodeError are both of this class
         raise Divergence(number, f"is not JSON: {error}") from error
+    except RecursionError as error:
+        raise Divergence(number, "is no record: nested too deeply") from error
     if not isinstance(record, dict):
         raise Divergence(number, "is not a JSON object")
     who = record.get("who")
@@ -175,7 +178,10 @@ def _parse(number: int, raw: bytes) -> tuple[str, str, object, object]:
     kinds = [kind for kind in KINDS if kind in record]
     if len(kinds) != 1:
         raise Divergence(number, f"has {' and '.join(kinds) or 'none'} of {', '.join(KINDS)}; should have exactly one")
-    return who, kinds[0], record[kinds[0]], record.get("pid")
+    pid = record.get("pid")
+    if pid is not None and type(pid) is not int:
+        raise Divergence(number, f"pid is {pid!r}; should be a whole number")
+    return who, kinds[0], record[kinds[0]], pid
 
 
 def _start(number: int, kind: str, content: object) -> Any:  # Any: the state of whichever machine
@@ -187,9 +193,22 @@ def _start(number: int, kind: str, content: object) -> Any:  # Any: the state of
         odd = ", ".join(sorted(given.keys() ^ hints.keys()))
         raise Divergence(number, f"start: missing or unknown: {odd}")
     try:
-        return INITIAL[kind](**{key: from_record(hint, given[key], f"start.{key}.") for key, hint in hints.items()})
+        arguments = {key: from_record(hint, given[key], f"start.{key}.") for key, hint in hints.items()}
     except RecordError as error:
         raise Divergence(number, str(error)) from error
+    if kind == "monitor":
+        _check_classes(number, arguments["classes"], len(arguments["weights"]))
+    return INITIAL[kind](**arguments)
+
+
+def _check_classes(number: int, classes: tuple[monitor.ClassConfig, ...], elements: int) -> None:
+    """No configuration that was checked says this; the machine, which trusts in that, would not bear it."""
+    for i, config in enumerate(classes):
+        if not all(0 <= element < elements for element in config.elements):
+            odd = ", ".join(map(str, config.elements))
+            raise Divergence(number, f"start.classes[{i}].elements: {odd}; weights has {elements} elements, from 0")
+        if not (0 <= config.static <= MAX_SERVERS and 0 <= config.dynamic <= MAX_SERVERS):
+            raise Divergence(number, f"start.classes[{i}]: static and dynamic should be 0 to {MAX_SERVERS}")
 
 
 def _event(stream: _Stream, number: int, content: object, pid: object) -> int:

@@ -421,6 +421,8 @@ class System:
         self._enabled: dict[int, tuple[Any, ...]] = {}  # Any: the timers of either machine
         self._masks: dict[int, int] = {}
         self._compacted: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        self.amiss: tuple[str, ...] = ()
+        """What the steps that lead to the first world break; known once `initial` has been asked."""
 
     # ------------------------------------------------ identity
 
@@ -469,13 +471,14 @@ class System:
 
     def initial(self) -> World:
         """The world in which the Monitor has just been started, or in which the static servers are ready."""
-        world = self._started()
+        world, wrong = self._started()
         while self.bounds.warm:
-            quiet = (w for a, w, _ in self.successors(world) if self._only_starts(a))
+            quiet = ((w, broken) for a, w, broken in self.successors(world) if self._only_starts(a))
             following = next(quiet, None)
             if following is None:
                 break
-            world = following
+            world, wrong = following[0], wrong + following[1]
+        self.amiss = tuple(dict.fromkeys(wrong))
         return world
 
     @staticmethod
@@ -484,7 +487,7 @@ class System:
         usual = action.performed is None and action.declined is None and not action.late
         return usual and (action.what in (Deed.BINDS, Deed.READS_REPLY) or isinstance(action.what, _STARTING))
 
-    def _started(self) -> World:
+    def _started(self) -> tuple[World, tuple[str, ...]]:
         b = self.bounds
         addresses = tuple((port, f"{ADDRESS}{port}") for port in self.ports)
         config = monitor.ClassConfig(
@@ -511,7 +514,7 @@ class System:
         draft = _Draft(self, self.seal(world))
         stride = self.stride("monitor", world.monitor, monitor.Started())
         draft.monitor_step(stride)
-        return draft.done()
+        return draft.done(), stride.wrong
 
     # ------------------------------------------------ the machines, remembered
 

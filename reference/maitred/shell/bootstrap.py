@@ -16,11 +16,22 @@ key            value
 ``path``       the class's entries for the module search path, which are in PYTHONPATH too; or absent
 =============  =======================================================================================
 
-The program finds `sys.argv`, `sys.path` and ``__main__`` as ``python -m MODULE`` or ``python PATH`` would have them.
+The program finds `sys.argv`, `sys.orig_argv`, `sys.path` and ``__main__`` as ``python -m MODULE`` or ``python PATH``
+would have them.
+
+A worker that the program execs comes by `join` (see `maitred.shell.worker`), and runs itself.  Its environment has
+``program``, what the main process runs, in the place of ``path``, and
+
+=============  =======================================================================================
+``dialogs``    pairs of a port and the descriptor of its dialog
+``listeners``  of each listener that was handed down: ``inode``; ``port``; ``name``, as `getsockname` is to say;
+               ``original``, the descriptor of the TCP socket; ``twin``; ``listened``
+=============  =======================================================================================
 """
 
 from __future__ import annotations
 
+import _socket
 import fcntl
 import json
 import os
@@ -30,11 +41,11 @@ from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from typing import Any, Final
 
-from maitred.shell import channel, standin
+from maitred.shell import channel, foreign, green, standin
 from maitred.shell.endpoint import Endpoint
 from maitred.shell.registry import Registry
+from maitred.shell.worker import ENVIRONMENT, Identity
 
-ENVIRONMENT: Final = "MAITRED_SERVER"
 _OUT_OF_THE_WAY: Final = 900
 """Our descriptors get numbers from here on, as far as the limit allows: a program may expect the low ones."""
 
@@ -45,12 +56,13 @@ def main(path: list[str]) -> None:
     Args:
         path: the module search path as the interpreter has made it, for the program.
     """
-    identity = json.loads(os.environ.pop(ENVIRONMENT))
-    _install(identity)
-    sys.path[:] = path
+    record = json.loads(os.environ.pop(ENVIRONMENT))
     kind, name = sys.argv[1:3]
+    record["program"] = _forget_our_command(kind)
+    _install(record, begins=True)
+    sys.path[:] = path
     _forget_the_code()
-    _see_to_the_path(identity.get("path", []))
+    _see_to_the_path(record.get("path", []))
     try:
         if kind == "-m":
             _run_module(name, sys.argv[3:])
@@ -61,26 +73,60 @@ def main(path: list[str]) -> None:
         sys.exit(1)
 
 
-def _install(identity: dict[str, Any]) -> None:  # Any: as JSON has it
-    registry, control = _take(identity["registry"]), _take(identity["control"])
+def join() -> None:
+    """Become one more process of the server that the environment describes, before anything of the program runs."""
+    record = json.loads(os.environ.pop(ENVIRONMENT))
+    try:
+        here = _install(record, begins=False)
+    except OSError as error:  # whoever started it has closed, in between, what was handed down
+        print(f"maitred: process {os.getpid()} is none of the server's: {error}", file=sys.stderr, flush=True)
+        return
+    for row in record["listeners"]:
+        original = _socket.socket(fileno=_take(row["original"]))
+        here.take_up(row["inode"], standin.Listening.of_row(row, original))
+    here.find()
+
+
+def _install(record: dict[str, Any], *, begins: bool) -> standin.StandIn:  # Any: as JSON has it
+    """Put the stand-in in place.
+
+    Args:
+        record: who the server is.
+        begins: whether the server begins with this process.
+    """
+    registry, control = _take(record["registry"]), _take(record["control"])
     private = {registry, control}
     endpoint_registry = Registry.open(registry)
     private |= _duplicates(registry)
-    trace = None
-    if identity["trace"] is not None:
+    number, trace = None, None
+    if record["trace"] is not None:
         from maitred.shell.trace import Trace  # brings all three machines along
 
-        number = _take(identity["trace"])
+        number = _take(record["trace"])
         private.add(number)
-        trace = Trace(number, f"server {identity['class']} {identity['server']}")
-        trace.start()
-    main_process, fixed = int(identity["main"]), bool(identity.get("fixed"))
-    endpoint = Endpoint(endpoint_registry, channel.attach(control), trace)
+        trace = Trace(number, f"server {record['class']} {record['server']}")
+        if begins:
+            trace.start()
+    main_process, fixed = int(record["main"]), bool(record.get("fixed"))
+    program = tuple(record["program"])
+    same = tuple(sys.orig_argv[-len(program) :]) == program
+    dialogs = {port: _dialog(_take(fd)) for port, fd in record.get("dialogs", ())}
+    endpoint = Endpoint(endpoint_registry, channel.attach(control), trace, dialogs)
 
     def reports() -> bool:
-        return fixed or os.getpid() == main_process
+        return fixed or os.getpid() == main_process or same
 
-    standin.install(standin.StandIn(endpoint, main_process, reports, private))
+    identity = Identity(record["class"], record["server"], control, registry, number, main_process, fixed, program)
+    here = standin.StandIn(endpoint, main_process, reports, private, identity)
+    standin.install(here)
+    green.watch()
+    foreign.watch(endpoint_registry.note_foreign)
+    return here
+
+
+def _dialog(fd: int) -> channel.Socket:
+    """The end of a dialog whose flags, which it shares with the process that handed it down, stay as they are."""
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
 
 
 def _take(fd: int) -> int:
@@ -115,6 +161,18 @@ def _show(error: Exception) -> None:
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
     sys.excepthook(type(error), error.with_traceback(frames), frames)
+
+
+def _forget_our_command(kind: str) -> list[str]:
+    """Have `sys.orig_argv` end in ``-m MODULE ...`` or ``PATH ...``: a program that starts itself again goes by that.
+
+    Returns:
+        that end.
+    """
+    program = sys.argv[1 if kind == "-m" else 2 :]
+    ours = len(sys.argv) + 1  # -c, the code, and what follows in sys.argv
+    sys.orig_argv[-ours:] = program
+    return program
 
 
 def _forget_the_code() -> None:

@@ -39,6 +39,7 @@ class Packet:
 
 _FDS: Final = 253  # SCM_MAX_FD: the kernel takes no more in one message
 _ROOM: Final = _socket.CMSG_SPACE(_FDS * array("i").itemsize)
+_poll: Final = select.poll  # green threads replace it, or take it away
 _SEND: Final = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 _RECEIVE: Final = _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
 
@@ -136,6 +137,6 @@ def _take(sock: HasFileno) -> tuple[bytes, list[tuple[int, int, bytes]], int]:
 
 def _ended(sock: HasFileno) -> bool:
     """Whether an empty packet is the end: somebody might have sent one."""
-    poll = select.poll()
+    poll = _poll()
     poll.register(sock.fileno(), select.POLLRDHUP)
     return bool(poll.poll(0))

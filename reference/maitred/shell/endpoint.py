@@ -47,12 +47,22 @@ ACKNOWLEDGEMENTS: Final = 8
 """So many acknowledgements are left to be read together."""
 _SLICE: Final = 50
 
+_poll: Final = select.poll  # green threads replace it, or take it away
+_thread_id: Final = _thread.get_ident  # of the thread, where green threads have their own
+
 
 class Endpoint:
     """The endpoint as this process, and every thread of it, sees it."""
 
-    def __init__(self, registry: Registry, control: channel.Socket, trace: Trace | None = None) -> None:
-        self.dialogs: dict[Port, channel.Socket] = {}
+    def __init__(
+        self,
+        registry: Registry,
+        control: channel.Socket,
+        trace: Trace | None = None,
+        dialogs: dict[Port, channel.Socket] | None = None,
+    ) -> None:
+        """The endpoint of a process to which ``dialogs`` were handed down, if there are any."""
+        self.dialogs: dict[Port, channel.Socket] = dialogs or {}
         """This process's own ends of the dialogs: open even where the program has closed its listener."""
         self._registry = registry
         self._control = control
@@ -111,7 +121,7 @@ class Endpoint:
             shared: whether other processes have inherited the listener.  One that has not accepted yet, but will, finds
                 the Distributor's InitialMsg there, and so is heard of.
         """
-        if self._owner == _thread.get_ident():
+        if self._owner == _thread_id():
             self._noted.append(lambda replies: self._happened(replies, server.ListenerClosed(port)))
             return
         sequence = self._run(lambda replies: self._close(replies, port))
@@ -128,12 +138,12 @@ class Endpoint:
     def _note(self, work: Callable[[list[server.Reply]], None]) -> None:
         """Do it under the lock, now, or, where this thread is in a step already, right after that."""
         self._noted.append(work)
-        if self._owner != _thread.get_ident():
+        if self._owner != _thread_id():
             self._run(lambda replies: None)
 
     def _run(self, work: Callable[[list[server.Reply]], R]) -> R | None:
         """Do the work under the lock, then send what it wants sent.  None where the program has left us no means."""
-        me = _thread.get_ident()
+        me = _thread_id()
         if self._owner == me:
             return None
         replies: list[server.Reply] = []
@@ -413,7 +423,7 @@ class Endpoint:
                 might have closed them before that.
         """
         self._registry.before_fork()
-        if self._owner == _thread.get_ident():
+        if self._owner == _thread_id():
             return
         try:
             with self._registry.locked():
@@ -442,13 +452,13 @@ def _replies(effects: tuple[server.Effect, ...]) -> list[server.Reply]:
 
 def wait_readable(fd: int, milliseconds: int) -> bool:
     """Whether there is something to read, or its end, within that time."""
-    poll = select.poll()
+    poll = _poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(milliseconds))
 
 
 def _has_room(dialog: channel.Socket) -> bool:
-    poll = select.poll()
+    poll = _poll()
     poll.register(dialog.fileno(), select.POLLOUT)
     return bool(poll.poll(int(SEND_PATIENCE * 1000)))
 

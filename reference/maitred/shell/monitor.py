@@ -36,7 +36,7 @@ from maitred.core.messages import Address, Client, Port, ServerId, ToDistributor
 from maitred.core.monitor import ClassId, Complaint
 from maitred.core.timing import duration
 from maitred.core.transition import Rejected
-from maitred.shell import channel, kernel, report, status
+from maitred.shell import channel, foreign, kernel, report, status
 from maitred.shell.become import ServerSpec
 from maitred.shell.descendants import Family, Groups, kill_orphans, reap_orphans
 from maitred.shell.distributor import CROWDED, READ, DistributorSpec
@@ -150,6 +150,8 @@ class Monitor:
         self._ends: dict[ServerId, str] = {}
         self._why = ""
         """What made a class fail: said once more in the last line, where a program's own words do not bury it."""
+        self._foreign: dict[ClassId, int] = {}
+        """Libraries that keep a class's servers from coming up, as bits."""
         self._places: dict[tuple[ClassId, int], ServerId] = {}
         self._spares = _Spares()
         self._spares.fill()
@@ -317,7 +319,19 @@ class Monitor:
         server.ended = True
         self._ends[server.server] = report.how_ended(code)
         report.say(f"{self._title(server)} (pid {child.pid}) {report.how_ended(code)}")
+        self._suspect(server)
         self.handle(core.ServerExited(server.class_id, server.server))
+
+    def _suspect(self, server: _Server) -> None:
+        """Where a server does not come up, say once for its class which library may be to blame."""
+        cls = self.state.classes[server.class_id]
+        place = cls.living.get(server.server, None)
+        if place is None or cls.places[place].phase is not core.PlacePhase.STARTING:
+            return
+        known = self._foreign.get(server.class_id, 0)
+        self._foreign[server.class_id] = known | server.registry.foreign
+        for maker in foreign.makers(server.registry.foreign & ~known):
+            report.say(f"{self._title(server)} cannot be handed clients: {maker}")
 
     def _kill_all(self, server: _Server) -> None:
         """Kill what descends from the server, until nobody is left."""
@@ -589,8 +603,10 @@ class Monitor:
         if effect.complaint is Complaint.NOT_LISTENING and addresses:
             what += f" on {', '.join(addresses)}"
         if effect.complaint is Complaint.GIVEN_UP:
-            self._why = f"{name}: {what}"
+            self._why = "; ".join([f"{name}: {what}", *self._obstacles(effect.class_id)])
         report.say(f"server {effect.server} of {name}: {what}" if effect.server else f"{name}: {what}")
+        if effect.complaint is Complaint.NOT_LISTENING and (server := self._servers.get(effect.server)) is not None:
+            self._suspect(server)
 
     def _end(self, effect: core.Exit) -> None:
         self._exit = EXIT_CODES.get(effect.failure, 1)
@@ -626,6 +642,8 @@ class Monitor:
         while kill_orphans() and time.monotonic() < deadline:
             time.sleep(KILL_AGAIN[0])
         reap_orphans(frozenset())
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # the end, with its exit code, is at hand: nothing is left to stop
         report.say(f"stopped: {self._why}" if self._why else "stopped")
 
     # ================================================================ status
@@ -662,7 +680,8 @@ class Monitor:
             self.loop.cancel_timer(key)
             pids = {server.server: server.child.pid for server in self._servers.values() if server.child}
             running = {i: each.child.pid for i, each in self._distributors.items() if each.child}
-            reply(status.build(self.config, self.state, pids, running, parts))
+            obstacles = {class_id: self._obstacles(class_id) for class_id in self._foreign}
+            reply(status.build(self.config, self.state, pids, running, parts, obstacles))
 
         def heard(class_id: ClassId, part: Part) -> None:
             parts[class_id] = part
@@ -700,6 +719,12 @@ class Monitor:
 
     def _name(self, class_id: ClassId) -> str:
         return self.config.classes[class_id].name
+
+    def _obstacles(self, class_id: ClassId) -> list[str]:
+        """Why its servers do not come up, as far as that is known; nothing, once one of them has."""
+        if any(place.phase is core.PlacePhase.READY for place in self.state.classes[class_id].places.values()):
+            return []
+        return list(map(str, foreign.makers(self._foreign.get(class_id, 0))))
 
     def _title(self, server: _Server) -> str:
         return f"server {server.server} of {self._name(server.class_id)}"

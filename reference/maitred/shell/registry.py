@@ -12,6 +12,7 @@ at         bytes       what
 16         8           changes: how many entries the journal has had
 24         8           the sequence number of the last count
 32         8           capacity: how many places for clients there are
+40         8           foreign: which libraries of `maitred.shell.foreign` the program has imported, a bit each
 64         16 x 32     ports: number (0: free), listening, incarnation that has asked
 576        8 x 256     holders: port, process that accepts on it (0: free)
 2624       8 x 256     journal: the last places that changed; -1 stands for the ports
@@ -54,6 +55,7 @@ _WRITING: Final = 8
 _CHANGES: Final = 16
 _SEQUENCE: Final = 24
 _CAPACITY: Final = 32
+_FOREIGN: Final = 40
 _PORTS: Final = 64
 _HOLDERS: Final = _PORTS + PORT_LIMIT * _PORT.size
 _HOLDERS_ROOM: Final = 256
@@ -346,6 +348,15 @@ class Registry:
         return holds
 
     # ---------------------------------------------------------------- without the lock
+
+    @property
+    def foreign(self) -> int:
+        """The bits of the libraries that some process of the server has imported."""
+        return self._number(_FOREIGN)
+
+    def note_foreign(self, bit: int) -> None:
+        """This process imports a library.  (Of two that do so in one instant, one may go unnoted.)"""
+        self._set_number(_FOREIGN, self.foreign | bit)
 
     def clients(self) -> tuple[Client, ...]:
         """The clients that the server counts; a moment old, perhaps.  Waits for nobody.

@@ -19,8 +19,8 @@ Rules
     polled before, may make it wait: a Distributor that was restarted has asked something, and no client is there.)
 6.  A closing is claimed by number before it happens, since the number may be used again at once.
 
-Workers that a program forks inherit all this.  Those that it starts with an exec do not: this module would have to be
-installed in them too (a ``sitecustomize`` on their path could), and the descriptors handed on.
+Workers that a program forks inherit all this.  Those that it starts with an exec are handed it: see
+`maitred.shell.worker`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import _posixsubprocess
 import _socket
 import _thread
 import atexit
+import json
 import operator
 import os
 import select
@@ -38,11 +39,13 @@ import time
 from array import array
 from collections.abc import Callable, Iterable
 from errno import EADDRINUSE, EAGAIN, EINVAL, ENOTCONN, EPIPE
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, TypeAlias
 
 from maitred.core.messages import BIND_YOURSELF, Address, Client, Port
+from maitred.shell import foreign, worker
 from maitred.shell.diag import SO_COOKIE, SocketAddress
 from maitred.shell.endpoint import Endpoint
+from maitred.shell.epolls import Registrations
 from maitred.shell.tracking import Connection, Tracker
 
 Passed: TypeAlias = Any  # Any: an argument or result of a real method, passed on as it is
@@ -67,13 +70,16 @@ _dup2: Final = os.dup2
 _close: Final = os.close
 _closerange: Final = os.closerange
 _exit: Final = os._exit
-_init: Final = socket.socket.__init__
-_bind: Final = socket.socket.bind
-_real_accept: Final[Passed] = socket.socket._accept  # type: ignore[attr-defined]  # of the C type, not in typeshed
+_execve: Final = os.execve
+_init: Final[Passed] = socket.socket.__init__
+_plain_init: Final[Passed] = _socket.socket.__init__
+_bind: Final = _socket.socket.bind
 _real_close: Final[Passed] = socket.socket._real_close  # type: ignore[attr-defined]  # CPython's own, not in typeshed
 _finalise: Final[Passed] = _socket.socket.__del__  # type: ignore[attr-defined]  # it is there, typeshed does not say so
 _sendmsg: Final = _socket.socket.sendmsg
 _fileno: Final = _socket.socket.fileno
+_poll: Final = select.poll  # green threads replace it, or take it away
+_thread_id: Final = _thread.get_ident  # of the thread, where green threads have their own
 
 
 # ================================================================ what stands in
@@ -109,6 +115,24 @@ class Listening:
     def option(self, number: int, level: int = _socket.SOL_SOCKET) -> int:
         return self.original.getsockopt(level, number)
 
+    def row(self, inode: int) -> dict[str, Passed]:
+        """What a worker has to know of it, as JSON; see `of_row`."""
+        return {
+            "inode": inode,
+            "port": self.port,
+            "name": self.name,
+            "original": self.original.fileno(),
+            "twin": self.twin,
+            "listened": self.listened,
+        }
+
+    @classmethod
+    def of_row(cls, row: dict[str, Passed], original: _socket.socket) -> Listening:
+        """The listener of a row that another process has made."""
+        listening = cls(row["port"], tuple(row["name"]), original, row["twin"])
+        listening.listened, listening.inherited = row["listened"], True
+        return listening
+
     def note_bequest(self) -> None:
         """Compare with a socket that nobody has touched."""
         plain = _socket.socket(self.family, _socket.SOCK_STREAM)
@@ -126,43 +150,44 @@ def _option(sock: _socket.socket, level: int, number: int, size: int) -> int | b
     return sock.getsockopt(level, number, size) if size else sock.getsockopt(level, number)
 
 
-class VirtualListener(socket.socket):
-    """A listener whose descriptor is a dialog.  Objects become this, they are not made so."""
+if TYPE_CHECKING:
+    _Beside = socket.socket
+else:
+    _Beside = object
+
+
+class ListenerMethods(_Beside):
+    """What a listener does in its own way, whether its class derives from `socket.socket` or from the C type."""
 
     __slots__ = ()
 
     # Where the object is closed, the real method says so; hence each first looks whether it stands for anything.
 
-    def bind(self, address: Passed, /) -> None:
-        if _here().of(self) is None:
-            return _bind(self, address)
-        raise _error(EINVAL)
-
     def listen(self, *backlog: Passed) -> None:
-        listening = _here().of(self)
+        listening = here().of(self)
         if listening is None:
             return super().listen(*backlog)
         for number in backlog:
             operator.index(number)  # the real one complains in these words
-        return _here().listen(listening)
+        return here().listen(listening)
 
     def _accept(self) -> Passed:
-        listening = _here().of(self)
+        listening = here().of(self)
         if listening is None:
-            return _real_accept(self)
-        return _here().accept(listening, self.gettimeout())
+            return super()._accept()  # type: ignore[misc]  # of the C type, not in typeshed
+        return here().accept(listening, self.gettimeout())
 
     def getsockname(self) -> Passed:
-        listening = _here().of(self)
+        listening = here().of(self)
         return super().getsockname() if listening is None else listening.name
 
     def getpeername(self) -> Passed:
-        if _here().of(self) is None:
+        if here().of(self) is None:
             return super().getpeername()
         raise _error(ENOTCONN)
 
     def getsockopt(self, *args: Passed) -> Passed:
-        listening = _here().of(self)
+        listening = here().of(self)
         if listening is None:
             return super().getsockopt(*args)
         if args == (_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
@@ -170,24 +195,47 @@ class VirtualListener(socket.socket):
         return listening.original.getsockopt(*args)
 
     def setsockopt(self, *args: Passed) -> None:
-        listening = _here().of(self)
+        listening = here().of(self)
         if listening is None:
             return super().setsockopt(*args)
         listening.original.setsockopt(*args)
         return listening.note_bequest()
 
     def shutdown(self, how: int, /) -> None:
-        listening = _here().of(self)
+        listening = here().of(self)
         if listening is None:
             return super().shutdown(how)
         if not listening.listened:
             raise _error(ENOTCONN)
         if how in (_socket.SHUT_RD, _socket.SHUT_RDWR):
-            _here().stop(listening)
+            here().stop(listening)
         return None
 
+
+class VirtualListener(ListenerMethods, socket.socket):
+    """A listener whose descriptor is a dialog.  Objects become this, they are not made so."""
+
+    __slots__ = ()
+
+    def bind(self, address: Passed, /) -> None:
+        if here().of(self) is None:
+            return _bind(self, address)
+        raise _error(EINVAL)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Passed:
+        """As multiprocessing has it for plain sockets; it goes by the class, and this is not the one that it knows."""
+        reduction = sys.modules.get("multiprocessing.reduction")
+        if reduction is None or type(self) is not VirtualListener:
+            return super().__reduce_ex__(protocol)
+        return reduction._reduce_socket(self)
+
+    def setblocking(self, flag: bool, /) -> None:
+        if here().of(self) is not None:
+            foreign.refuse_loop()  # the last that such a loop does with a socket that Python can hear
+        super().setblocking(flag)
+
     def dup(self) -> VirtualListener:
-        fd = _here().duplicate(self.fileno())
+        fd = here().duplicate(self.fileno())
         other = type(self)(self.family, self.type, self.proto, fileno=fd)
         other.settimeout(self.gettimeout())
         return other
@@ -198,7 +246,7 @@ def _unconnected(name: str, number: int) -> Callable[..., Passed]:
     real = getattr(_socket.socket, name)
 
     def method(self: VirtualListener, *args: Passed, **kwargs: Passed) -> Passed:
-        if _here().of(self) is None:
+        if here().of(self) is None:
             return real(self, *args, **kwargs)
         raise _error(number)
 
@@ -230,6 +278,16 @@ def _listener_class(base: type[socket.socket]) -> type[socket.socket]:
     return _classes[base]
 
 
+def _disguise(sock: _socket.socket) -> None:
+    """Have the object be a listener, where its class does not see to that itself."""
+    if isinstance(sock, socket.socket) and not isinstance(sock, ListenerMethods):
+        sock.__class__ = _listener_class(type(sock))
+
+
+def _init_again(sock: _socket.socket, family: int, proto: int, fd: int) -> None:
+    (_init if isinstance(sock, socket.socket) else _plain_init)(sock, family, _socket.SOCK_STREAM, proto, fd)
+
+
 def _error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
@@ -240,7 +298,14 @@ def _error(number: int) -> OSError:
 class StandIn:
     """All listeners and clients' connections of this process."""
 
-    def __init__(self, endpoint: Endpoint, main: int, reports: Callable[[], bool], private: set[int]) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        main: int,
+        reports: Callable[[], bool],
+        private: set[int],
+        identity: worker.Identity | None = None,
+    ) -> None:
         """Stand in.
 
         Args:
@@ -248,6 +313,7 @@ class StandIn:
             main: the process id of the server's main process.
             reports: whether a bind in this process is reported to the Distributor.
             private: descriptors of ours, which a program that closes everything is to spare.
+            identity: what workers that the program execs are to be; None: nothing.
         """
         self.endpoint: Final = endpoint
         self.tracker: Final = Tracker(endpoint.let_go)
@@ -255,17 +321,23 @@ class StandIn:
         self._main: Final = main
         self._reports: Final = reports
         self._private: Final = private
+        self._identity: Final = identity
         self._by_inode: Final[dict[int, Listening]] = {}
         self._starting = 0
         """The thread that is starting another program, whose fork is but the prelude to an exec."""
 
-    def of(self, sock: socket.socket) -> Listening | None:
+    @property
+    def is_busy(self) -> bool:
+        """Whether any descriptor may be one of ours."""
+        return bool(self.tracker.by_fd or self._by_inode)
+
+    def of(self, sock: _socket.socket) -> Listening | None:
         """What the object stands for; None where it is closed."""
         return self.by_fd.get(_fileno(sock))
 
     # ---------------------------------------------------------------- bind
 
-    def bind(self, sock: socket.socket, address: Passed) -> None:
+    def bind(self, sock: _socket.socket, address: Passed) -> None:
         """`socket.bind`.
 
         Raises:
@@ -274,6 +346,7 @@ class StandIn:
         port = _port_of(sock, address) if self._reports() else 0
         if not port:
             return _bind(sock, address)
+        foreign.refuse_loop()
         name, text = _resolve(sock, address)
         v6only = _v6only(sock)
         others = [listening for listening in self._open() if listening.port == port]
@@ -290,19 +363,22 @@ class StandIn:
     def _open(self) -> list[Listening]:
         return list(dict.fromkeys(self.by_fd.values()))
 
-    def _replace(self, sock: socket.socket, port: Port, name: SocketAddress, twin: bool) -> None:
+    def _replace(self, sock: _socket.socket, port: Port, name: SocketAddress, twin: bool) -> None:
         """Put the dialog, or the twin, in the place of the socket."""
         fd = sock.fileno()
         blocking, inheritable = os.get_blocking(fd), os.get_inheritable(fd)
         original = _socket.socket(sock.family, _socket.SOCK_STREAM, sock.proto, _dup(fd))
         listening = Listening(port, name, original, twin)
         source = _never_ready() if twin else self.endpoint.dialogs[port]
+        watchers = Registrations(fd)
+        watchers.take_out()
         _dup2(source.fileno(), fd, inheritable)
+        watchers.put_back()
         if twin:
             source.close()
         os.set_blocking(fd, blocking)
         self._know(fd, listening)
-        sock.__class__ = _listener_class(type(sock))
+        _disguise(sock)
 
     def _know(self, fd: int, listening: Listening) -> None:
         listening.fds.add(fd)
@@ -349,7 +425,7 @@ class StandIn:
         left = _SLICE if deadline is None else min(deadline - time.monotonic(), _SLICE)
         if left <= 0:
             raise TimeoutError("timed out")
-        poll = select.poll()
+        poll = _poll()
         dialog = self.endpoint.dialogs.get(listening.port)
         if dialog is not None and listening.fds and not listening.twin:
             poll.register(dialog.fileno(), select.POLLIN)
@@ -402,19 +478,19 @@ class StandIn:
 
     # ---------------------------------------------------------------- descriptors that come and go
 
-    def adopt(self, sock: socket.socket, family: int, fd: int) -> None:
+    def adopt(self, sock: _socket.socket, family: int, fd: int) -> None:
         """An object was made for a descriptor that existed: find out whether that is one of ours."""
         connection = self.tracker.by_fd.get(fd)
         if connection is not None and connection.fresh:
             connection.fresh = False
             if family != connection.family:
-                _init(sock, connection.family, _socket.SOCK_STREAM, 0, fd)
+                _init_again(sock, connection.family, 0, fd)
             return
         listening = self._recognise(fd)
         if listening is not None:
             if family != listening.family:
-                _init(sock, listening.family, _socket.SOCK_STREAM, listening.original.proto, fd)
-            sock.__class__ = _listener_class(type(sock))
+                _init_again(sock, listening.family, listening.original.proto, fd)
+            _disguise(sock)
         elif self.tracker.by_fd:
             self.tracker.recognise(fd, _cookie_of(sock))
 
@@ -474,6 +550,15 @@ class StandIn:
             if claimed.listened:
                 self._leave(claimed)
 
+    def release(self, sock: _socket.socket, close: Callable[[Passed], None]) -> None:
+        """Close the object by that function."""
+        fd = _fileno(sock)
+        claimed = self.claim(fd)
+        try:
+            close(sock)
+        finally:
+            self.closed(claimed, fd)
+
     def close_range(self, low: int, high: int) -> None:
         """`os.closerange`, which spares what is ours: a program that closes all it inherited does not mean that."""
         spared = {dialog.fileno() for dialog in self.endpoint.dialogs.values()} | self._private
@@ -500,17 +585,66 @@ class StandIn:
                 connection.passed = True
 
     def start_program(
-        self, start: Callable[..., Passed], args: tuple[Passed, ...], kwargs: dict[str, Passed]
+        self, start: Callable[..., Passed], equip: worker.Equip, args: tuple[Passed, ...], kwargs: dict[str, Passed]
     ) -> Passed:
         """Whatever starts another program with what it may inherit."""
         parts = [part for arg in args for part in (arg if isinstance(arg, (tuple, list)) else (arg,))]
         named = {part for part in parts if isinstance(part, int)}
         self.passes(fd for fd in list(self.tracker.by_fd) if fd in named or kwargs or os.get_inheritable(fd))
-        self._starting = _thread.get_ident()
+        args, kwargs = equip(self, args, kwargs)
+        self._starting = _thread_id()
         try:
             return start(*args, **kwargs)
         finally:
             self._starting = 0
+
+    # ---------------------------------------------------------------- workers that are exec'd
+
+    def become_program(self, path: Passed, argv: Passed, environment: Passed) -> None:
+        """`os.execve`; returns only by what it raises."""
+        environment, fds = worker.execve(self, path, argv, environment)
+        for fd in fds:
+            os.set_inheritable(fd, True)
+        try:
+            _execve(path, argv, environment)
+        finally:
+            for fd in fds:
+                os.set_inheritable(fd, False)
+
+    def hand_down(self, inherits: worker.Inherits) -> worker.Legacy | None:
+        """What makes a worker one of this server's processes; None where the program has closed what it needs.
+
+        With each listener that it inherits goes the dialog.  So does the dialog of a port which it could bind itself:
+        not so while a listener here keeps it from that, as the kernel would.
+        """
+        handed = [listening for listening in self._open() if any(map(inherits, listening.fds))]
+        kept = {o.port for o in self._open() if o not in handed and not o.option(_socket.SO_REUSEPORT)}
+        wanted = {listening.port for listening in handed} | (self.endpoint.dialogs.keys() - kept)
+        dialogs = {port: dialog.fileno() for port, dialog in self.endpoint.dialogs.items() if port in wanted}
+        if self._identity is None:
+            return None
+        fds = (*self._identity.fds, *dialogs.values(), *(listening.original.fileno() for listening in handed))
+        if not _all_open(fds):
+            return None
+        for listening in handed:
+            listening.inherited = True
+        inodes = {listening: inode for inode, listening in self._by_inode.items()}
+        rows = [listening.row(inodes[listening]) for listening in handed]
+        text = json.dumps({**self._identity.record(), "dialogs": list(dialogs.items()), "listeners": rows})
+        return worker.Legacy(text, fds)
+
+    def take_up(self, inode: int, listening: Listening) -> None:
+        """A listener that the process which exec'd this one has handed down; see `find`."""
+        self._by_inode[inode] = listening
+        if listening.listened:
+            listening.note_bequest()
+
+    def find(self) -> None:
+        """Find the descriptors of the listeners that were taken up."""
+        ours = {dialog.fileno() for dialog in self.endpoint.dialogs.values()} | self._private
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            if fd not in ours:
+                self._recognise(fd)
 
     # ---------------------------------------------------------------- fork and the end
 
@@ -518,12 +652,12 @@ class StandIn:
         """What the child will have too is known to be shared."""
         for listening in self._open():
             listening.inherited = True
-        self.endpoint.before_fork(() if self._starting == _thread.get_ident() else self.tracker.clients())
+        self.endpoint.before_fork(() if self._starting == _thread_id() else self.tracker.clients())
 
     def after_fork_in_child(self) -> None:
         """Go on as a process of the same server; or as one that only has the time until its exec."""
         self.endpoint.after_fork_in_child()
-        if self._starting == _thread.get_ident():
+        if self._starting == _thread_id():
             self.by_fd.clear()
             self.tracker.by_fd.clear()
         self.tracker.after_fork_in_child()
@@ -535,7 +669,16 @@ class StandIn:
             self.tracker.close_all()
 
 
-def _port_of(sock: socket.socket, address: Passed) -> Port:
+def _all_open(fds: Iterable[int]) -> bool:
+    try:
+        for fd in fds:
+            os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _port_of(sock: _socket.socket, address: Passed) -> Port:
     """The port, where this is a bind that may concern the server class; else 0."""
     if sock.type != _socket.SOCK_STREAM or sock.family not in (_socket.AF_INET, _socket.AF_INET6):
         return 0
@@ -547,7 +690,7 @@ def _port_of(sock: socket.socket, address: Passed) -> Port:
     return int(port)
 
 
-def _resolve(sock: socket.socket, address: Passed) -> tuple[SocketAddress, Address]:
+def _resolve(sock: _socket.socket, address: Passed) -> tuple[SocketAddress, Address]:
     """The address as the kernel would name it, and as the protocol writes it.
 
     Raises:
@@ -583,7 +726,7 @@ def _overlap(other: Listening, family: int, host: str, v6only: bool) -> bool:
     return six == "::" and not only
 
 
-def _may_share(other: Listening, sock: socket.socket) -> bool:
+def _may_share(other: Listening, sock: _socket.socket) -> bool:
     """Whether both sides have asked for it."""
 
     def both(number: int) -> bool:
@@ -606,7 +749,7 @@ def _as_seen_by(listening: Listening, remote: SocketAddress) -> SocketAddress:
     return remote
 
 
-def _cookie_of(sock: socket.socket) -> int:
+def _cookie_of(sock: _socket.socket) -> int:
     try:
         cookie = _socket.socket.getsockopt(sock, _socket.SOL_SOCKET, SO_COOKIE, 8)
     except OSError:
@@ -614,7 +757,7 @@ def _cookie_of(sock: socket.socket) -> int:
     return int.from_bytes(cookie, sys.byteorder)
 
 
-def _rights(ancillary: Iterable[Passed]) -> Iterable[int]:
+def rights(ancillary: Iterable[Passed]) -> Iterable[int]:
     """The descriptors in ancillary data."""
     for level, kind, data in ancillary:
         if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
@@ -627,50 +770,58 @@ def _rights(ancillary: Iterable[Passed]) -> Iterable[int]:
 _installed: StandIn | None = None
 
 
-def _here() -> StandIn:
+def here() -> StandIn:
+    """The stand-in of this process, once it is installed."""
     assert _installed is not None, "an object becomes a VirtualListener by the stand-in only"
     return _installed
+
+
+def adopting(init: Callable[..., None]) -> Callable[..., None]:
+    """The constructor of a class of sockets, so that it finds out what the descriptor is that it is given."""
+
+    def __init__(
+        self: _socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
+    ) -> None:
+        init(self, family, type, proto, fileno)
+        standin = here()
+        if fileno is not None and standin.is_busy:
+            standin.adopt(self, family, fileno)
+
+    return __init__
 
 
 def install(standin: StandIn) -> None:
     """Customise `socket.socket`, and what of `os` makes and closes descriptors.  Before the program is imported."""
     global _installed
     _installed = standin
-    connections, listeners = standin.tracker.by_fd, standin.by_fd
-
-    def __init__(
-        self: socket.socket, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
-    ) -> None:
-        _init(self, family, type, proto, fileno)
-        if fileno is not None and (connections or listeners):
-            standin.adopt(self, family, fileno)
+    connections = standin.tracker.by_fd
 
     def bind(self: socket.socket, address: Passed, /) -> None:
         standin.bind(self, address)
 
     def real_close(self: socket.socket, _ss: Passed = None) -> None:
-        fd = _fileno(self)
-        claimed = standin.claim(fd)
-        try:
-            _real_close(self)
-        finally:
-            standin.closed(claimed, fd)
+        standin.release(self, _real_close)
 
     def __del__(self: socket.socket) -> None:
-        fd = _fileno(self)
-        claimed = standin.claim(fd)
-        _finalise(self)
-        standin.closed(claimed, fd)
+        standin.release(self, _finalise)
 
     def sendmsg(self: socket.socket, buffers: Passed, ancdata: Passed = (), *args: Passed) -> int:
         if ancdata and connections:
             ancdata = list(ancdata)
-            standin.passes(_rights(ancdata))
+            standin.passes(rights(ancdata))
         return _sendmsg(self, buffers, ancdata, *args)
 
-    methods = {"__init__": __init__, "bind": bind, "_real_close": real_close, "__del__": __del__, "sendmsg": sendmsg}
+    methods = {
+        "__init__": adopting(_init),
+        "bind": bind,
+        "_real_close": real_close,
+        "__del__": __del__,
+        "sendmsg": sendmsg,
+    }
     for name, method in methods.items():
         setattr(socket.socket, name, method)
+    grafted: Passed = socket.socket
+    grafted.__init__ = adopting(_init)
     _install_in_os(standin)
 
 
@@ -697,18 +848,25 @@ def _install_in_os(standin: StandIn) -> None:
         finally:
             _exit(status)
 
-    def starter(real: Callable[..., Passed]) -> Callable[..., Passed]:
+    def execve(path: Passed, argv: Passed, env: Passed) -> None:
+        standin.become_program(path, argv, env)
+
+    def execv(path: Passed, argv: Passed, /) -> None:
+        standin.become_program(path, argv, os.environ)
+
+    def starter(real: Callable[..., Passed], equip: worker.Equip) -> Callable[..., Passed]:
         def start(*args: Passed, **kwargs: Passed) -> Passed:
-            return standin.start_program(real, args, kwargs)
+            return standin.start_program(real, equip, args, kwargs)
 
         return start
 
     replaced = {"close": close, "dup": dup, "dup2": dup2, "closerange": closerange, "_exit": end}
+    replaced |= {"execve": execve, "execv": execv}
+    replaced |= {name: starter(getattr(os, name), worker.posix_spawn) for name in ("posix_spawn", "posix_spawnp")}
     for name, function in replaced.items():
         function.__name__ = function.__qualname__ = name
         setattr(os, name, function)
-    for module, name in ((_posixsubprocess, "fork_exec"), (os, "posix_spawn"), (os, "posix_spawnp")):
-        setattr(module, name, starter(getattr(module, name)))
+    _posixsubprocess.fork_exec = starter(_posixsubprocess.fork_exec, worker.fork_exec)
     setattr(socket, "close", close)  # noqa: B010  # the module's own function for numbers; not in typeshed
     os.register_at_fork(
         before=standin.before_fork,

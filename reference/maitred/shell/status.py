@@ -23,6 +23,7 @@ import struct
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from maitred.config.model import Config
@@ -198,6 +199,7 @@ def build(
     pids: Mapping[ServerId, int],
     distributors: Mapping[ClassId, int],
     parts: Mapping[ClassId, Json | None],
+    obstacles: Mapping[ClassId, list[str]] = MappingProxyType({}),
 ) -> Json:
     """The status of the instance, version 1.
 
@@ -207,6 +209,7 @@ def build(
         pids: of the servers' main processes.
         distributors: pids of the Distributors.
         parts: what each Distributor says (`maitred.shell.distributor.status_of`); None of one that does not answer.
+        obstacles: why the servers of a class do not come up, as far as that is known.
     """
     names = [element.name for element in config.elements]
     return {
@@ -224,7 +227,10 @@ def build(
             for i, element in enumerate(config.elements)
         ],
         "classes": [
-            _class(config.classes[i].name, names, cls, pids, distributors.get(i), parts.get(i) or {})
+            {
+                **_class(config.classes[i].name, names, cls, pids, distributors.get(i), parts.get(i) or {}),
+                "obstacles": obstacles.get(i, []),
+            }
             for i, cls in state.classes.items()
         ],
     }

@@ -1,0 +1,165 @@
+"""Workers that the program itself execs: they are processes of the server, as those are that it forks.
+
+Nothing of a process survives an exec but its descriptors and its environment.  So a Python program that a server starts
+is given both: the descriptors that make a process one of this server's, and an environment that names them and puts
+`maitred.shell.hook` on the module search path, where the new interpreter finds it before it runs anything.  That covers
+multiprocessing's spawn (uvicorn, hypercorn), reloaders (Flask, Django), and programs that exec themselves anew.
+
+Only the interpreter that runs this very process is given them, called directly or by the first line of a script; and
+not where it is told to heed no environment (-E, -I) or to leave out ``site`` (-S).  Any other program could do nothing
+with them, and would keep a dialog open that nobody reads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+
+ENVIRONMENT: Final = "MAITRED_SERVER"
+HOOK: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hook")
+
+Given: TypeAlias = Any  # Any: an argument of a real function, given on
+Arguments: TypeAlias = tuple[tuple[Given, ...], dict[str, Given]]
+Inherits: TypeAlias = Callable[[int], bool]
+"""Whether the new program inherits the descriptor anyway."""
+
+_OURSELVES: Final = "/proc/self/exe"
+_LONGEST_FIRST_LINE: Final = 256
+_DEAF: Final = frozenset(b"EIS")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the server is, and the descriptors that every process of it has."""
+
+    class_id: int
+    server: int
+    control: int
+    registry: int
+    trace: int | None
+    main: int
+    """The process id of the main process."""
+    fixed: bool
+    """Whether the ports of the class are configured."""
+    program: tuple[str, ...]
+    """The interpreter's arguments that say what the main process runs: ``-m NAME ...`` or ``PATH ...``."""
+
+    def record(self) -> dict[str, object]:
+        """As JSON, for `ENVIRONMENT`."""
+        return {
+            "class": self.class_id,
+            "server": self.server,
+            "control": self.control,
+            "registry": self.registry,
+            "trace": self.trace,
+            "main": self.main,
+            "fixed": self.fixed,
+            "program": self.program,
+        }
+
+    @property
+    def fds(self) -> list[int]:
+        """The descriptors."""
+        return [fd for fd in (self.control, self.registry, self.trace) if fd is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """What a worker is given."""
+
+    identity: str
+    """The value of `ENVIRONMENT`."""
+    fds: tuple[int, ...]
+    """The descriptors that it names."""
+
+
+class Estate(Protocol):
+    """What a process of the server can hand down."""
+
+    def hand_down(self, inherits: Inherits) -> Legacy | None:
+        """What a worker is given; None where the program has closed what it would need."""
+
+
+Equip: TypeAlias = Callable[[Estate, tuple[Given, ...], dict[str, Given]], Arguments]
+
+
+def fork_exec(estate: Estate, args: tuple[Given, ...], kwargs: dict[str, Given]) -> Arguments:
+    """Equip a call of `_posixsubprocess.fork_exec`, by which subprocess and multiprocessing start programs."""
+    argv, candidates, close_fds, kept, cwd, environment, *rest = args
+    executable = next((path for path in candidates if os.path.exists(os.path.join(*filter(None, (cwd, path))))), None)
+    if executable is None or not becomes_worker(executable, argv):
+        return args, kwargs
+    legacy = estate.hand_down(lambda fd: fd in kept or (not close_fds and os.get_inheritable(fd)))
+    if legacy is None:
+        return args, kwargs
+    if environment is None:
+        given: Mapping[Given, Given] = os.environ
+    else:
+        given = dict(item.split(b"=", 1) for item in map(os.fsencode, environment))
+    variables = [name + b"=" + value for name, value in _environment(given, legacy).items()]
+    return (argv, candidates, close_fds, tuple(sorted({*kept, *legacy.fds})), cwd, variables, *rest), kwargs
+
+
+def posix_spawn(estate: Estate, args: tuple[Given, ...], kwargs: dict[str, Given]) -> Arguments:
+    """Equip a call of `os.posix_spawn` or `os.posix_spawnp`."""
+    legacy = None
+    if len(args) == 3 and becomes_worker(_found(args[0]), args[1]):
+        legacy = estate.hand_down(os.get_inheritable)
+    if legacy is None:
+        return args, kwargs
+    path, argv, environment = args
+    # To duplicate a descriptor onto itself is the way to have it survive.
+    actions = [*(kwargs.get("file_actions") or ()), *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in legacy.fds)]
+    return (path, argv, _environment(environment, legacy)), {**kwargs, "file_actions": actions}
+
+
+def execve(estate: Estate, path: Given, argv: Given, environment: Given) -> tuple[Given, tuple[int, ...]]:
+    """What `os.execve` is to be given as environment, and which descriptors are to survive it."""
+    legacy = None
+    if isinstance(path, (str, bytes, os.PathLike)) and argv and becomes_worker(path, argv):
+        legacy = estate.hand_down(os.get_inheritable)
+    return (environment, ()) if legacy is None else (_environment(environment, legacy), legacy.fds)
+
+
+def becomes_worker(executable: Given, argv: Sequence[Given]) -> bool:
+    """Whether the program can be one of the server's processes: it is our interpreter, and will find the hook."""
+    return _is_ours(os.fsencode(executable)) and _heeds_environment(argv)
+
+
+def _is_ours(path: bytes) -> bool:
+    try:
+        if os.path.samefile(path, _OURSELVES):
+            return True
+        with open(path, "rb") as file:
+            line = file.read(_LONGEST_FIRST_LINE).partition(b"\n")[0]
+        interpreter = line[2:].split()[:1]
+        return line.startswith(b"#!") and bool(interpreter) and os.path.samefile(interpreter[0], _OURSELVES)
+    except (OSError, ValueError):
+        return False
+
+
+def _heeds_environment(argv: Sequence[Given]) -> bool:
+    for word in map(os.fsencode, argv[1:]):
+        if not word.startswith(b"-") or word[1:2] in b"cm-":
+            return True
+        if word[1:2] not in b"WX" and _DEAF & set(word):
+            return False
+    return True
+
+
+def _found(path: Given) -> Given:
+    """As `os.posix_spawnp` finds it."""
+    if os.path.dirname(path):
+        return path
+    candidates = (os.path.join(os.fsencode(entry), os.fsencode(path)) for entry in os.get_exec_path())
+    return next(filter(os.path.exists, candidates), path)
+
+
+def _environment(given: Mapping[Given, Given], legacy: Legacy) -> dict[bytes, bytes]:
+    variables = {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
+    path = [os.fsencode(HOOK), *filter(None, [variables.get(b"PYTHONPATH")])]
+    variables[b"PYTHONPATH"] = os.fsencode(os.pathsep).join(path)
+    variables[os.fsencode(ENVIRONMENT)] = os.fsencode(legacy.identity)
+    return variables

@@ -1,0 +1,109 @@
+"""The compatibility table of the docs: from what the tests of this room have seen, and from nothing else.
+
+    python -m tests.compat.table [--check]
+
+writes the page, or says whether it is what it should be.  The outcomes are noted, by Python version, in the file beside
+the page while `make compat` runs.
+"""
+
+import fcntl
+import json
+import platform
+import sys
+from pathlib import Path
+
+from tests.compat.makes import MAKES, STANDARD
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+RESULTS = REFERENCE / "compatibility.json"
+PAGE = REFERENCE / "compatibility.md"
+
+
+def note(path, rows):
+    """Put the outcomes of this run in the place of earlier ones of the same servers on the same Python."""
+    with open(path, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        text = file.read()
+        noted = json.loads(text) if text else {}
+        noted.setdefault(".".join(platform.python_version_tuple()[:2]), {}).update(rows)
+        file.truncate(0)  # in place: a file put in its stead would have another lock
+        file.write(json.dumps(noted, indent=1, sort_keys=True) + "\n")
+
+
+# ---------------------------------------------------------------- the page
+
+HEAD = """# Compatibility
+
+Which servers run unmodified behind `maitred`, as `make compat` has seen it: each behind three copies, with real clients
+whose number `maitred status --json` and the kernel (who holds which connection) agree on before, during and after. This
+page is written from the outcomes by `python -m tests.compat.table`.
+
+A server works here when it accepts through Python's `socket`, be it in threads, green threads, processes that it forks,
+or processes that it execs (`--workers`, reloaders, multiprocessing): those are one copy, with one count.
+
+"""
+TAIL = """
+## What cannot work
+
+- *Sockets made in C or Rust*: nothing can stand in for them. The Distributor holds the port, so such a server cannot
+  bind it beside. Say which port with `-b`; without it the first copies would find the port free.
+- *A worker whose interpreter heeds no environment* (`-E`, `-I`) or leaves out `site` (`-S`): it is not reached.
+- *Workers that each bind the port themselves* (`SO_REUSEPORT`): the first has it, for the others it is in use. Run one
+  worker a copy, and more copies (`--static`).
+- *Reloaders without `-b`* where the child process binds and runs another command than its parent: name the port.
+"""
+
+
+def render(noted):
+    """The page."""
+    pythons = sorted(noted, key=lambda version: [int(part) for part in version.split(".")])
+    lines = ["| server | version |" + "".join(f" {python} |" for python in pythons) + " how, or why not |"]
+    lines += ["|---|---|" + "---|" * len(pythons) + "---|"]
+    for make in MAKES:
+        rows = [noted[python].get(make.name) for python in pythons]
+        versions = {row["version"] for row in rows if row}
+        version = ", ".join(sorted(versions)) if make.package != STANDARD else "Python's own"
+        lines.append(" | ".join([f"| {make.name}", version, *(_word(make, row) for row in rows), make.remark + " |"]))
+    return HEAD + "\n".join(lines) + "\n" + TAIL
+
+
+def _word(make, row):
+    """What one run has come to; a row that fails as it should has passed its test."""
+    if row is None:
+        return "not run"
+    return ("no" if make.fails else "works") if row["passed"] else "**test failed**"
+
+
+def complaints(noted, page):
+    """What is wrong with the page and its outcomes."""
+    wanted = {make.name for make in MAKES}
+    for python, rows in noted.items():
+        yield from (f"{python}: {name} has not been run" for name in sorted(wanted - rows.keys()))
+        yield from (f"{python}: there is no server {name} (any more)" for name in sorted(rows.keys() - wanted))
+        yield from (f"{python}: the test of {name} failed" for name in sorted(rows) if not rows[name]["passed"])
+    if page != render(noted):
+        yield f"{PAGE.name} is not what the outcomes say: python -m tests.compat.table writes it"
+
+
+def main(arguments):
+    """Write the page, or with --check look at it; the exit code."""
+    if arguments not in ([], ["--check"]):
+        print("usage: python -m tests.compat.table [--check]", file=sys.stderr)
+        return 2
+    try:
+        noted = json.loads(RESULTS.read_text())
+    except (OSError, ValueError) as error:
+        print(f"{RESULTS}: {error}; `make compat` writes it", file=sys.stderr)
+        return 1
+    if not arguments:
+        PAGE.write_text(render(noted))
+        return 0
+    found = list(complaints(noted, PAGE.read_text() if PAGE.exists() else ""))
+    for complaint in found:
+        print(complaint, file=sys.stderr)
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""How hard Hypothesis tries, and where the examples that failed are kept.
+
+`HYPOTHESIS_PROFILE` chooses the profile: ``ci`` (the same examples every time), ``dev`` (others every time), ``night``
+(many, for hours).  Where it is not set, it is ``ci`` if `CI` is, else ``dev``.
+
+`MAITRED_EXAMPLES` says where failing examples are shared, besides the developer's own ``.hypothesis/examples``: a
+directory, or the address of a Redis (``redis://``, ``rediss://`` or ``unix://``).  Only ``night`` writes there.
+Hypothesis deletes an example that fails no longer, and a developer at an older or a mended state of the code must not
+delete it for everybody.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase, MultiplexedDatabase, ReadOnlyDatabase
+
+OWN = Path(__file__).resolve().parents[1] / ".hypothesis" / "examples"
+REDIS = ("redis://", "rediss://", "unix://")
+PROFILES = {
+    "ci": {"max_examples": 100, "stateful_step_count": 80, "derandomize": True, "print_blob": True},
+    "dev": {"max_examples": 100, "stateful_step_count": 80},
+    "night": {"max_examples": 5_000, "stateful_step_count": 200},
+}
+
+
+def pytest_configure(config):
+    """Register the profiles and load the one that is asked for, before any test is imported."""
+    name, where = chosen(os.environ), os.environ.get("MAITRED_EXAMPLES", "")
+    for each, values in PROFILES.items():
+        settings.register_profile(each, deadline=None, database=database(each, where), **values)
+    settings.load_profile(name)
+
+
+def chosen(environ):
+    """The name of the profile that the environment asks for.
+
+    Raises:
+        pytest.UsageError: there is none of this name.
+    """
+    name = environ.get("HYPOTHESIS_PROFILE") or ("ci" if environ.get("CI") else "dev")
+    if name not in PROFILES:
+        raise pytest.UsageError(f"HYPOTHESIS_PROFILE={name}: no such profile; there are {', '.join(PROFILES)}")
+    return name
+
+
+def database(profile, where):
+    """Where the profile keeps its examples.
+
+    Args:
+        profile: a key of `PROFILES`.
+        where: what `MAITRED_EXAMPLES` says; empty where nothing is shared.
+
+    Raises:
+        pytest.UsageError: the shared place cannot be used.
+    """
+    if PROFILES[profile].get("derandomize"):
+        return None  # what runs is decided beforehand: nothing to keep
+    own = DirectoryBasedExampleDatabase(OWN)
+    if not where:
+        return own
+    common = shared(where)
+    return MultiplexedDatabase(own, common if profile == "night" else ReadOnlyDatabase(common))
+
+
+def shared(where):
+    """The database that `MAITRED_EXAMPLES` names.
+
+    Raises:
+        pytest.UsageError: it cannot be one, or cannot be reached.
+    """
+    if where.startswith(REDIS):
+        return _redis(where)
+    if "://" in where:
+        raise _unusable(where, f"should be a directory, or begin with {', '.join(REDIS)}")
+    if os.path.exists(where) and not os.path.isdir(where):
+        raise _unusable(where, "is there, and is not a directory")
+    return DirectoryBasedExampleDatabase(where)
+
+
+def _redis(where):
+    try:
+        from hypothesis.extra.redis import RedisExampleDatabase
+        from redis import Redis, RedisError
+    except ImportError:
+        raise _unusable(where, "needs redis: pip install redis") from None
+    try:
+        redis = Redis.from_url(where, socket_connect_timeout=5)
+        redis.ping()
+    except (RedisError, ValueError) as error:  # a port that is no number is a ValueError
+        raise _unusable(where, error) from None
+    return RedisExampleDatabase(redis)
+
+
+def _unusable(where, why):
+    return pytest.UsageError(f"MAITRED_EXAMPLES={where}: {why}")

@@ -1,0 +1,212 @@
+"""The closed system at sizes that no exploration exhausts: every property holds, and everything that can happen did.
+
+The machine is `tests.model.stateful.ClosedSystem`.  That it can find what is wrong is shown by bending the core: it
+must find the bend and shrink the run to a few actions.
+"""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
+from tests.core import test_distributor, test_monitor, test_server
+from tests.core.driving import OTHER, PORT, adoptions
+from tests.core.test_roundtrips import runs_of_a_server
+from tests.model.stateful import KINDS, Broken, ClosedSystem, Picking, Reached, shortened
+
+from maitred.core import distributor, monitor, server
+from maitred.core.transition import Reason
+from maitred.model.world import ANY, REPEATABLE, Bounds, Budget
+
+ROUNDS = 12
+"""So often is walked before something is said to be out of reach."""
+
+
+def walk(reached, number, **changes):
+    """Let the closed system run as the profile says, but for these settings.
+
+    A run that breaks something is made as short as can be, whether Hypothesis was asked to shrink it or not.
+
+    Where the profile is one that does the same every time, what that is depends on the number alone.  The night and
+    the day call this alike, so that each tries first what the other has kept.
+    """
+
+    def machine():
+        return ClosedSystem(reached)
+
+    wanted = settings(suppress_health_check=list(HealthCheck), report_multiple_bugs=False, **changes)
+    if wanted.derandomize:
+        seed(number)(machine)
+    try:
+        run_state_machine_as_test(machine, settings=wanted)
+    except Broken as broken:
+        raise shortened(broken) from broken
+
+
+# ================================================================ the core as it is
+
+ALL = [Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink]
+WIDE = [phase for phase in ALL if phase is not Phase.target]
+
+
+@pytest.mark.properties
+@pytest.mark.timeout(600)
+def test_every_property_holds_and_everything_is_reached():
+    """The first round goes for depth; further ones, as far as they are needed, for what was left out."""
+    reached = Reached()
+    for number in range(ROUNDS):
+        walk(reached, number, max_examples=40, phases=WIDE if number else ALL)
+        missing = [*reached.missing()]
+        if not missing:
+            break
+    assert missing == [], f"not reached in {reached.runs} runs of {reached.actions} actions"
+
+
+@pytest.mark.campaign
+def test_every_property_holds_all_night():
+    """Where it fails, the run is kept where `MAITRED_EXAMPLES` says: see docs/how-to/share-counterexamples.md."""
+    walk(Reached(), 0, parent=settings.get_profile("night"))
+
+
+def test_what_was_not_reached_is_named():
+    missing = [*Reached().missing()]
+    assert {f"rule {kind}" for kind in KINDS} <= {*missing}
+    assert {"rule things_go_on", "distributor: BindRequested", "server: HandOff", "monitor: GraceOver"} <= {*missing}
+    assert "rejection PeerClosed: NOT_HANG_UP" in missing
+    assert "rejection Told(Drained): UNKNOWN_SERVER" in missing
+    assert "occurrence: a_waiter_is_seated" in missing
+
+
+def test_what_was_reached_is_not_missing():
+    reached = Reached()
+    walk(reached, 0, max_examples=3, stateful_step_count=20, phases=[Phase.generate])
+    missing = {*reached.missing()}
+    assert reached.runs and reached.actions
+    assert not {f"rule {name}" for name in reached.rules} & missing
+    assert "monitor: Started" not in missing
+
+
+FAULTS = {name: ANY if name in REPEATABLE else 2 for name in Budget._fields if name != "stops"}
+
+
+@pytest.mark.parametrize("turn", [3, 7, 11])
+@pytest.mark.parametrize("stops", [0, 1])
+def test_what_is_offered_is_all_that_may_happen_and_nothing_else(turn, stops):
+    """On a walk that takes one way after another: `Picking` leaves nothing out of what `System` has."""
+    bounds = Bounds(servers=2, dynamic=1, ports=2, elements=2, clients=4, stable=True, stops=stops, **FAULTS)
+    system = Picking(bounds, Reached().judge)
+    world = system.beginning()
+    for number in range(120):
+        ways = {action: after for action, after, _ in system.successors(world)}
+        offers = [offer for possible in system.offers(world).values() for offer in possible]
+        picked = {action: after for offer in offers for action, after, _ in system.taken(world, offer)}
+        assert picked == ways
+        if not ways:
+            break
+        world = [*ways.values()][turn * number % len(ways)]
+    assert stops or number == 119, "the walk is long"
+
+
+# ================================================================ every reason, by any events at all
+
+
+def long(event):
+    return st.lists(event, min_size=20, max_size=50)
+
+
+LIKELY = st.tuples(st.integers(0, 50), st.integers(0, 9), st.booleans())
+SERVERS = adoptions(st.integers(1, 4), st.sampled_from([PORT, OTHER]))
+ANYTHING = {
+    distributor: st.builds(
+        test_distributor.runs, test_distributor.STARTS, long(LIKELY | SERVERS | test_distributor.ARBITRARY)
+    ),
+    monitor: st.builds(test_monitor.runs, long(st.integers(0, 60) | test_monitor.ARBITRARY)),
+    server: st.builds(runs_of_a_server, test_server.EVENTS),
+}
+
+
+def could_come(state):
+    """What a Distributor could come to read, and any timer of a server in its table."""
+    yield from test_distributor.likely(state, 1, flag=False)
+    for timer in (distributor.HandOffTimeout, distributor.RestOver, distributor.DeleteDelay):
+        yield from (distributor.Fired(timer(number)) for number in state.servers)
+
+
+COULD = {distributor: could_come, monitor: test_monitor.likely, server: lambda state: ()}
+"""What could come in a state, and so, late, in any that follows."""
+
+
+def reasons_of(machine, runs):
+    """Why the machine declines what comes in the states of such runs, or could have come before and comes late."""
+    reasons = set()
+
+    @seed(3)
+    @settings(max_examples=40, phases=[Phase.generate])
+    @given(runs)
+    def drive(run):
+        earlier = set()
+        for state, event, _ in run:
+            earlier |= {event, *COULD[machine](state)}
+            reasons.update(machine.guard(state, each) for each in earlier)
+
+    drive()
+    return reasons - {None}
+
+
+def test_every_reason_is_given_by_a_machine_to_which_anything_may_happen():
+    given_by = {machine: reasons_of(machine, runs) for machine, runs in ANYTHING.items()}
+    assert set().union(*given_by.values()) == {*Reason}
+
+
+# ================================================================ the core, bent
+
+
+def a_timer_takes_the_request_back(monkeypatch):
+    def fired(work, event):
+        if isinstance(event.timer, distributor.HandOffTimeout):
+            work.take_back(work.servers[event.timer.server], resting=True)
+        else:
+            before(work, event)
+
+    before = distributor._ACTIONS[distributor.Fired]
+    monkeypatch.setitem(distributor._ACTIONS, distributor.Fired, fired)
+
+
+def a_client_that_leaves_is_not_reported(monkeypatch):
+    def disconnected(state, event):
+        return replace(before(state, event), effects=())
+
+    before = server._ACTIONS[server.Disconnected]
+    monkeypatch.setitem(server._ACTIONS, server.Disconnected, disconnected)
+
+
+def a_place_is_free_when_the_main_process_is_dead(monkeypatch):
+    def exited(work, event):
+        before(work, event)
+        monitor._server_gone(work, event)
+
+    before = monitor._ACTIONS[monitor.ServerExited]
+    monkeypatch.setitem(monitor._ACTIONS, monitor.ServerExited, exited)
+
+
+BENT = [
+    (a_timer_takes_the_request_back, {"no_client_has_two_servers", "a_request_comes_back_only_from_the_server"}),
+    (a_client_that_leaves_is_not_reported, {"the_count_is_exact_when_dialogs_are_quiet"}),
+    (a_place_is_free_when_the_main_process_is_dead, {"never_more_servers_than_configured"}),
+]
+
+
+@pytest.mark.properties
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("bend", "killers"), BENT, ids=[bend.__name__ for bend, _ in BENT])
+def test_a_bent_core_is_found_out_and_the_run_is_short_and_told(bend, killers, monkeypatch):
+    bend(monkeypatch)
+    with pytest.raises(Broken) as caught:
+        walk(Reached(), 0, max_examples=400, derandomize=True, database=None, phases=[Phase.generate])
+    broken = caught.value
+    told = str(broken)
+    assert {*broken.names} & killers
+    assert len(broken.path.steps) <= 40, told
+    assert told.startswith(", ".join(broken.names))
+    assert f"\n{len(broken.path.steps):3}. " in told, "every action is told"
