@@ -230,12 +230,13 @@ def main() -> int:
     """Print every problem, and what is still to be covered."""
     sys.path.insert(0, str(PACKAGES))
     try:
+        from maitred.model.liveness import LIVENESS
         from maitred.model.properties import PROPERTIES
     except ImportError as error:
-        print(f"maitred.model.properties cannot be imported ({error}): no property name is known")
-        PROPERTIES = {}
+        print(f"maitred.model cannot be imported ({error}): no property name is known")
+        PROPERTIES, LIVENESS = {}, {}
     requirements = load()
-    found = problems(requirements, PROPERTIES)
+    found = problems(requirements, {*PROPERTIES, *LIVENESS})
     bare = uncovered(requirements)
     print(*found, *(f"{name}: nothing covers it" for name in bare), sep="\n")
     later = sum(bool(r["later"]) for r in requirements)

@@ -85,9 +85,10 @@ IDS = [requirement["id"] for requirement in REQUIREMENTS]
 
 @pytest.fixture(scope="module")
 def properties():
+    from maitred.model.liveness import LIVENESS
     from maitred.model.properties import PROPERTIES
 
-    return PROPERTIES
+    return {**PROPERTIES, **LIVENESS}
 
 
 # ------------------------------------------------------------------------------------ the list itself

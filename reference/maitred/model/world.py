@@ -855,8 +855,8 @@ class System:
         if group.replies:
             reply = group.replies[0]
             draft = _Draft(self, world)
-            draft.reply_read(group, reply)
-            yield Action(who, Deed.READS_REPLY, reply.port), draft.done(), ()
+            wrong = draft.reply_read(group, reply)
+            yield Action(who, Deed.READS_REPLY, reply.port), draft.done(), wrong
         for link in group.links:
             if link.program in (Program.NEW, Program.CLOSED):
                 draft = _Draft(self, world)
@@ -1230,18 +1230,20 @@ class _Draft:
         group = self.put_link(group, link._replace(program=Program.BINDING))
         self.put(group._replace(requests=(*group.requests, request)))
 
-    def reply_read(self, group: Group, reply: BindReply) -> None:
+    def reply_read(self, group: Group, reply: BindReply) -> tuple[str, ...]:
+        """The shell reads the answer to the program's bind; the names of the properties that the step breaks."""
         group = group._replace(replies=group.replies[1:])
         link = group.link(reply.port)
         self.put(group)
         if link is None or link.program is not Program.BINDING:
-            return  # the answer to a request that was repeated
+            return ()  # the answer to a request that was repeated
         if reply.errno:
             self.put_link(group, link._replace(program=Program.DECLINED))
-            return
+            return ()
         stride = self.system.stride("server", group.endpoint, server.Bound(reply.port))
         group = self.put_link(group, link._replace(program=Program.BOUND))
         self.put(group._replace(endpoint=stride.state))
+        return stride.wrong
 
     def endpoint_step(self, group: Group, event: server.Event, stride: Stride) -> None:
         group = group._replace(endpoint=stride.state)

@@ -1,0 +1,461 @@
+"""The abstraction: what a world of the model is, in the words of the relation.  One function is the table.
+
+``abstract(world)`` reads a `maitred.model.world.World`, which holds the very states of the three machines, and fills
+the tables of the relation's symbols.  Ghosts are left out: nothing that is compared is made from them.  Symbols about
+the midst of a Distributor's step (what is in hand, what is due) are empty, as a world is between steps.
+
+``essence(state)`` is what must be equal for two states of the relation to be the same: tables without what means
+nothing.  Positions in a channel count from its first unread message; ranks, arrivals and sequence numbers by their
+order; and of a server that the Distributor does not know, what the Distributor's table says of it is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from maitred.core import distributor, monitor
+from maitred.core.messages import (
+    Accepted,
+    Adopt,
+    Begin,
+    Client,
+    CreateServer,
+    CreationFailed,
+    Disconnect,
+    Drained,
+    HandOff,
+    KeepDialog,
+    KeepListener,
+    NotReady,
+    Refused,
+    Release,
+    RestartReply,
+    Restore,
+    ServerNotReady,
+    ServerReady,
+    Store,
+    Unresponsive,
+)
+from maitred.model.world import CLASS, Bounds, Fate, Life, World
+from proofs.evaluate import State
+
+WORDS: Final[Mapping[type, str]] = {
+    Store: "Store",
+    Release: "Release",
+    KeepDialog: "KeepDialog",
+    ServerReady: "ServerReady",
+    ServerNotReady: "ServerNotReady",
+    Drained: "Drained",
+    Unresponsive: "Unresponsive",
+    CreateServer: "CreateServer",
+    KeepListener: "KeepListener",
+}
+ANSWERS: Final[Mapping[type, str]] = {
+    Accepted: "Accepted",
+    Refused: "Refused",
+    Disconnect: "Disconnect",
+    RestartReply: "RestartReply",
+    NotReady: "NotReady",
+}
+PHASES: Final = {
+    monitor.PlacePhase.STARTING: "starting",
+    monitor.PlacePhase.READY: "ready",
+    monitor.PlacePhase.STOPPING: "stopping",
+    monitor.PlacePhase.KILLING: "killing",
+}
+
+
+NOWHERE: Final = -1
+NOWHERE_DYNAMIC: Final = -2
+"""The place of a server that fills none any more, static or dynamic."""
+
+
+class Outside(Exception):
+    """The relation does not tell this; the text says what."""
+
+
+def abstract(
+    world: World, bounds: Bounds, ports_of: Mapping[int, int], starting: Mapping[int, tuple[int, int]]
+) -> State:
+    """The world in the words of the relation.
+
+    Args:
+        world: the world.
+        bounds: of the system that it is a world of.
+        ports_of: the port of each client that has not come yet, as far as it matters.
+        starting: of servers that are about to be started, their place and processing element.
+    """
+    if world.monitor.phase is not monitor.Phase.RUNNING:
+        raise Outside("a stop")
+    tables: dict[str, dict[tuple[Any, ...], Any]] = {}
+
+    def put(name: str, *place_and_value: Any) -> None:
+        *place, value = place_and_value
+        tables.setdefault(name, {})[tuple(place)] = value
+
+    cls = world.monitor.classes[CLASS]
+    servers = _servers(world) | set(starting)
+    # ------------------------------------------------ rigid
+    put("has_dynamic", bounds.dynamic > 0)
+    put("limit", bounds.waiting_limit)
+    put("dynamic", NOWHERE_DYNAMIC, True)
+    for place in range(bounds.servers + bounds.dynamic):
+        put("dynamic", place, place >= bounds.servers)
+    for server in servers:
+        place, element = _where(world, server, starting)
+        put("place_of", server, place)
+        put("element_of", server, element)
+        put("max_clients", server, bounds.max_clients)
+        put("weight", server, world.monitor.elements[element].weight if element in world.monitor.elements else 1)
+    # ------------------------------------------------ clients
+    seen = {client.cookie: client for client in _clients(world)}
+    for i, backlog in enumerate(world.kernel.backlog):
+        for turn, cookie in enumerate(backlog):
+            put("port_of", cookie, i + 1)
+            put("came", cookie, turn)
+    put("next_came", len(world.guests))
+    for cookie, guest in enumerate(world.guests):
+        if cookie in seen:
+            put("port_of", cookie, seen[cookie].port)
+            put("arrival", cookie, seen[cookie].arrival)
+        elif cookie in ports_of:
+            put("port_of", cookie, ports_of[cookie])
+        put("absent", cookie, guest.fate is Fate.ABSENT)
+        put("backlog", cookie, guest.fate is Fate.BACKLOG)
+        put("accepted", cookie, guest.fate not in (Fate.ABSENT, Fate.BACKLOG, Fate.LOST_BACKLOG))
+        put("over", cookie, guest.fate not in (Fate.ABSENT, Fate.BACKLOG, Fate.IN))
+        put("shut", cookie, guest.fate is Fate.DROPPED)
+        put("closed", cookie, guest.hung == 1)
+    # ------------------------------------------------ the Distributor
+    put("life", {Life.UP: "up", Life.CONDEMNED: "up", Life.DEAD: "dead", Life.ABSENT: "absent"}[world.life])
+    put("condemned", world.life is Life.CONDEMNED)
+    put("incarnation", cls.distributor.incarnation)
+    put("distributor_element", cls.distributor.element)
+    if world.distributor is not None:
+        _distributor(world.distributor, put)
+    for event in world.pending:
+        if isinstance(event, distributor.Unsent):
+            put("unsent", event.server, True)
+        elif isinstance(event, (distributor.Audited, distributor.ListeningFailed)):
+            raise Outside(type(event).__name__)
+    # ------------------------------------------------ the kernel
+    kept = {port for (port, _), is_kept in cls.listeners.items() if is_kept}
+    kept |= {message.port for message in world.to_monitor if isinstance(message, KeepListener)}
+    for i, listening in enumerate(world.kernel.listening):
+        put("socket", i + 1, listening)
+        put("unkept", i + 1, listening and world.distributor is not None and i + 1 not in kept)
+    for i, message in enumerate(world.to_monitor):
+        if type(message) not in WORDS:
+            raise Outside(type(message).__name__)
+        put("word_kind", i, WORDS[type(message)])
+        if hasattr(message, "client"):
+            put("word_client", i, message.client.cookie)
+        if hasattr(message, "server"):
+            put("word_server", i, message.server)
+            if hasattr(message, "port"):
+                put("word_port", i, message.port)
+    put("word_tail", len(world.to_monitor))
+    # ------------------------------------------------ servers
+    for group in world.groups:
+        s = group.server
+        endpoint = group.endpoint
+        put("main", s, group.main)
+        put("child", s, group.child)
+        put("doomed", s, group.condemned)
+        put("asked_to_end", s, group.asked)
+        put("reported", s, group.reported)
+        put("clients", s, len(endpoint.clients))
+        for client in endpoint.clients:
+            put("serving", s, client.cookie, True)
+            put("lapsed", s, client.cookie, client in group.gone)
+        for port, listener in endpoint.listeners.items():
+            put("bound", s, port, True)
+            put("listening", s, port, listener.listening)
+            put("owes", s, port, listener.asked)
+        numbers = [endpoint.sequence + 1] if group.alive else []
+        for link in group.links:
+            for i, down in enumerate(link.to_server):
+                put("down_kind", s, link.port, i, type(down).__name__)
+                if isinstance(down, HandOff):
+                    put("down_client", s, link.port, i, down.client.cookie)
+                elif down.forget:
+                    raise Outside("an audit")
+                else:
+                    put("down_incarnation", s, link.port, i, down.incarnation)
+            put("down_tail", s, link.port, len(link.to_server))
+            for answer in link.to_distributor:
+                q = answer.count.sequence + 1
+                numbers.append(q)
+                put("up_kind", s, q, ANSWERS[type(answer)])
+                put("up_port", s, q, link.port)
+                put("up_count", s, q, answer.count.clients)
+                put("up_read", s, q, False)
+                if isinstance(answer, (RestartReply, NotReady)):
+                    put("up_incarnation", s, q, answer.incarnation)
+                else:
+                    put("up_client", s, q, answer.client.cookie)
+        put("sequence", s, max(numbers, default=0))
+        for q in range(max(numbers, default=0) + 1):
+            if ("up_read" not in tables) or (s, q) not in tables["up_read"]:
+                put("up_read", s, q, True)
+    # ------------------------------------------------ the Monitor
+    for s in servers:
+        put("born", s, s < world.monitor.next_server and s not in starting)
+    for client in cls.store:
+        put("store", client.cookie, True)
+    for place in cls.places.values():
+        put("filled", place.place, place.alive)
+        if place.alive:
+            put("living", place.server, True)
+            put("phase", place.server, PHASES[place.phase])
+            put("died_unready", place.server, place.dynamic and place.unready_deaths > 0)
+            for port, used in place.dialogs.items():
+                put("kept", place.server, port, True)
+                put("used", place.server, port, used)
+    put("dynamic_resting", cls.dynamic_resting)
+    for element, status in world.monitor.elements.items():
+        put("usable", element, status.up)
+    has_begin = any(isinstance(message, Begin) for message in world.to_distributor)
+    late = not has_begin
+    for message in world.to_distributor:
+        match message:
+            case Adopt():
+                put("to_adopt", message.server, True)
+                put("late", message.server, late)
+                put("adopt_draining", message.server, message.draining)
+                for port in message.dialogs:
+                    put("adopt_kept", message.server, port, True)
+                    put("adopt_used", message.server, port, port in message.owed)
+            case Restore():
+                put("to_restore", message.client.cookie, True)
+            case Begin():
+                late = True
+            case CreationFailed():
+                put("decline_due", True)
+            case _:
+                raise Outside(type(message).__name__)
+    put("begin_due", has_begin)
+    numbers_ = {x for table in tables.values() for place, x in table.items() if isinstance(x, int)}
+    top = max((x for x in numbers_ if not isinstance(x, bool)), default=0) + 2
+    domains = {
+        "Server": tuple(sorted(servers)),
+        "Client": tuple(range(len(world.guests))),
+        "Port": tuple(range(1, bounds.ports + 1)),
+        "Place": tuple(range(bounds.servers + bounds.dynamic)),
+        "Element": tuple(world.monitor.elements),
+        "Int": tuple(range(-1, max(top, len(world.to_monitor) + 2))),
+    }
+    return State(tables, domains)
+
+
+def _servers(world: World) -> set[int]:
+    """Every server of which anything is left."""
+    found = {group.server for group in world.groups} | set(world.monitor.classes[CLASS].living)
+    if world.distributor is not None:
+        found |= set(world.distributor.servers)
+    found |= {m.server for m in (*world.to_monitor, *world.to_distributor, *world.pending) if hasattr(m, "server")}
+    return found
+
+
+def _where(world: World, server: int, starting: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
+    """The server's place and processing element; of one that is gone, no place."""
+    if server in starting:
+        return starting[server]
+    cls = world.monitor.classes[CLASS]
+    place = cls.living.get(server, None)
+    if place is not None:
+        return place, cls.places[place].element
+    group = world.group(server)
+    status = world.distributor.servers.get(server, None) if world.distributor is not None else None
+    named = next((m for m in world.to_distributor if isinstance(m, Adopt) and m.server == server), status)
+    nowhere = NOWHERE_DYNAMIC if named is not None and named.dynamic else NOWHERE
+    return nowhere, group.element if group is not None else 0
+
+
+def _clients(world: World) -> Iterable[Client]:
+    """Every client that a component names."""
+    yield from world.monitor.classes[CLASS].store
+    if world.distributor is not None:
+        for info in world.distributor.ports.values():
+            yield from info.waiting
+        for status in world.distributor.servers.values():
+            if status.request is not None:
+                yield status.request
+    for message in (*world.to_monitor, *world.to_distributor, *world.pending):
+        if hasattr(message, "client"):
+            yield message.client
+    for group in world.groups:
+        yield from group.endpoint.clients
+        for link in group.links:
+            yield from (message.client for message in link.to_server if isinstance(message, HandOff))
+            yield from (m.client for m in link.to_distributor if not isinstance(m, (RestartReply, NotReady)))
+
+
+def _number(sequence: int) -> int:
+    """The model numbers a server's messages from 0, the relation from 1; -1 says that there is none."""
+    return sequence + 1 if sequence >= 0 else sequence
+
+
+def _distributor(state: distributor.DistributorState, put: Any) -> None:
+    """The server table, the ports and the rest of what the Distributor knows."""
+    if state.phase not in (distributor.Phase.INITIALISING, distributor.Phase.OPERATING):
+        raise Outside("a stop")
+    put("operating", state.phase is distributor.Phase.OPERATING)
+    put("next_rank", state.next_rank)
+    put("next_arrival", state.next_arrival)
+    put("total", state.waiting)
+    put("creation", state.creation.value)
+    put("promised", state.promised)
+    for s, status in state.servers.items():
+        put("row", s, True)
+        put("attached", s, status.attached)
+        put("draining", s, status.draining)
+        put("resting", s, status.resting)
+        put("heard", s, status.heard)
+        put("known", s, status.known)
+        put("said_drained", s, status.drained)
+        put("rank", s, status.rank)
+        put("count", s, status.count.clients)
+        put("count_sequence", s, _number(status.count.sequence))
+        put("requested", s, status.request is not None)
+        if status.request is not None:
+            put("request", s, status.request.cookie)
+        for port, dialog in status.dialogs.items():
+            put("dialog", s, port, True)
+            put("binding", s, port, dialog.phase is distributor.DialogPhase.BINDING)
+            put("ready", s, port, dialog.phase is distributor.DialogPhase.READY)
+            put("dialog_sequence", s, port, _number(dialog.sequence))
+            put("owed", s, port, port in status.owed)
+    for port, info in state.ports.items():
+        put("accepting", port, info.accepting)
+        put("pausing", port, info.pausing)
+        put("opened", port, info.opened)
+        put("listens", port, info.listening)
+        for client in info.waiting:
+            put("waiting", client.cookie, True)
+
+
+# ================================================================ what must be equal
+
+
+def essence(state: State) -> dict[str, Any]:
+    """The state without what means nothing: equal for states that are the same."""
+    get, domains = state.value, state.domains
+    ports, clients = domains["Port"], domains["Client"]
+    out: dict[str, Any] = {
+        name: get(name)
+        for name in (
+            "life",
+            "incarnation",
+            "operating",
+            "dynamic_resting",
+            "begin_due",
+            "decline_due",
+            "holding",
+            "dropping",
+        )
+    }
+    is_up = get("life") == "up"
+    if is_up:
+        names = ("condemned", "total", "creation", "promised", "distributor_element")
+        out["Distributor"] = [get(name) for name in names]
+    out["elements"] = [get("usable", e) for e in domains["Element"]]
+    out["places"] = [get("filled", place) for place in domains["Place"]]
+    out["ports"] = [[get("socket", p), get("unkept", p)] for p in ports]
+    if is_up:
+        out["ports"].append([[get(n, p) for n in ("accepting", "pausing", "opened", "listens")] for p in ports])
+    lining = [c for c in clients if _lines(state, c)]
+    turn = {c: i for i, c in enumerate(sorted(lining, key=lambda c: get("arrival", c)))}
+    came = {}
+    for p in ports:
+        queue = [c for c in clients if get("backlog", c) and get("port_of", c) == p]
+        came.update({c: (p, i) for i, c in enumerate(sorted(queue, key=lambda c: get("came", c)))})
+    names = ("absent", "backlog", "accepted", "over", "shut", "waiting", "store", "to_restore")
+    out["clients"] = {c: [[get(n, c) for n in names], turn.get(c), came.get(c)] for c in clients}
+    out["words"] = [_word(state, i) for i in range(get("word_head"), get("word_tail"))]
+    out["servers"] = {s: _server(state, s) for s in domains["Server"] if _matters(state, s)}
+    ranked = [s for s in domains["Server"] if get("row", s)]
+    out["ranks"] = sorted(ranked, key=lambda s: get("rank", s))
+    return out
+
+
+def _lines(state: State, c: int) -> bool:
+    """The client's arrival may still be compared."""
+    get = state.value
+    if get("waiting", c) or get("store", c) or get("to_restore", c):
+        return True
+    return any(get("requested", s) and get("request", s) == c for s in state.domains["Server"])
+
+
+def _word(state: State, i: int) -> list[Any]:
+    get = state.value
+    kind = get("word_kind", i)
+    if kind in ("Store", "Release"):
+        return [kind, get("word_client", i)]
+    if kind in ("KeepDialog", "ServerReady", "ServerNotReady"):
+        return [kind, get("word_server", i), get("word_port", i)]
+    return [kind, get("word_server", i)] if kind in ("Drained", "Unresponsive") else [kind]
+
+
+def _matters(state: State, s: int) -> bool:
+    get = state.value
+    return any(get(name, s) for name in ("main", "child", "living", "row", "to_adopt"))
+
+
+def _server(state: State, s: int) -> dict[str, Any]:
+    get, ports = state.value, state.domains["Port"]
+    alive, row, living = get("main", s) or get("child", s), get("row", s), get("living", s)
+    out: dict[str, Any] = {"alive": alive, "row": row, "living": living, "to_adopt": get("to_adopt", s)}
+    unread = [q for q in range(1, get("sequence", s) + 1) if not get("up_read", s, q)]
+    numbers = set(unread)
+    if alive:
+        numbers.add(get("sequence", s))
+        out["process"] = [get(n, s) for n in ("main", "child", "doomed", "asked_to_end", "clients")]
+        out["serving"] = [(c, get("lapsed", s, c)) for c in state.domains["Client"] if get("serving", s, c)]
+        out["listeners"] = [[get(n, s, p) for n in ("bound", "listening", "owes")] for p in ports]
+        out["down"] = [
+            [_down(state, s, p, i) for i in range(get("down_head", s, p), get("down_tail", s, p))] for p in ports
+        ]
+    if living:
+        out["monitor"] = [
+            get("phase", s),
+            [[get("kept", s, p), get("kept", s, p) and get("used", s, p)] for p in ports],
+        ]
+        if get("dynamic", get("place_of", s)):
+            out["died_unready"] = get("died_unready", s)
+    if get("to_adopt", s):
+        out["named"] = [get("adopt_draining", s), get("late", s) and get("begin_due")]
+        out["named"] += [[get("adopt_kept", s, p), get("adopt_kept", s, p) and get("adopt_used", s, p)] for p in ports]
+    if row:
+        names = ("attached", "draining", "resting", "heard", "known", "said_drained", "count", "requested", "unsent")
+        out["row"] = [get(n, s) for n in names] + [get("request", s) if get("requested", s) else None]
+        dialogs = [p for p in ports if get("dialog", s, p)]
+        numbers |= {get("count_sequence", s)} | {get("dialog_sequence", s, p) for p in dialogs}
+        out["dialogs"] = {p: [get(n, s, p) for n in ("binding", "ready", "owed", "initial_due")] for p in dialogs}
+    numbers.discard(-1)
+    order = {q: i for i, q in enumerate(sorted(numbers))}
+    order[-1] = -1
+    out["unread"] = [[order[q], *_up(state, s, q)] for q in unread] if row or living or is_heard(state, s) else []
+    if alive:
+        out["sequence"] = order[get("sequence", s)]
+    if row:
+        out["heeded"] = [order[get("count_sequence", s)]] + [order[get("dialog_sequence", s, p)] for p in dialogs]
+    return out
+
+
+def is_heard(state: State, s: int) -> bool:
+    """The Distributor will come to know the server."""
+    return bool(state.value("to_adopt", s))
+
+
+def _down(state: State, s: int, p: int, i: int) -> list[Any]:
+    kind = state.value("down_kind", s, p, i)
+    name = "down_client" if kind == "HandOff" else "down_incarnation"
+    return [kind, state.value(name, s, p, i)]
+
+
+def _up(state: State, s: int, q: int) -> list[Any]:
+    kind = state.value("up_kind", s, q)
+    name = "up_incarnation" if kind in ("RestartReply", "NotReady") else "up_client"
+    return [kind, state.value("up_port", s, q), state.value(name, s, q), state.value("up_count", s, q)]

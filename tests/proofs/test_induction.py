@@ -1,0 +1,158 @@
+"""The invariant of the relation is inductive, for any number of everything; and the proof would fail if it were not."""
+
+import pytest
+import z3
+from proofs import induction
+from proofs.evaluate import _Compiler
+from proofs.induction import BEGINNING, INDUCTIVE, Obligation, obligations, run, solve
+from spec.relation.invariant import INVARIANT
+from spec.relation.language import Action, View
+from spec.relation.state import NOW, STATE
+from spec.relation.system import ACTIONS, initial
+
+from maitred.model.properties import PROPERTIES
+
+pytestmark = pytest.mark.properties
+
+
+@pytest.mark.timeout(900)
+def test_every_transition_keeps_the_invariant():
+    outcomes = run(obligations())
+    assert [f"{o.verdict}: {o.obligation.name}" for o in outcomes if o.verdict != "unsat"] == []
+    assert {o.obligation.conjunct for o in outcomes} == set(INVARIANT)
+    assert {action.name for action in ACTIONS} - {o.obligation.transition for o in outcomes} == UNTOUCHED
+
+
+UNTOUCHED = {
+    "accept_is_tried_again",
+    "asks_for_no_server",
+    "client_closes",
+    "dynamic_rest_is_over",
+    "element_returns",
+    "hears_that_none_comes",
+    "is_drained_no_more",
+    "opens_socket",
+    "wants_server",
+}
+"""Nothing that the invariant speaks of is changed by these."""
+
+
+def test_the_invariant_is_not_empty():
+    solver = z3.Solver()
+    solver.set("timeout", 60_000)
+    solver.add(initial(NOW))
+    assert solver.check() == z3.sat, "some state is a beginning, and every beginning has the invariant"
+
+
+def test_promises_have_the_models_names():
+    other = {"no_client_is_lost": "no_client_lost"}
+    promised = {other.get(name, name) for name, conjunct in INVARIANT.items() if conjunct.promised}
+    assert promised <= set(PROPERTIES)
+    assert len(promised) >= 11
+
+
+# ---------------------------------------------------------------- it can fail
+
+
+def bent(name, **changes):
+    """The transition with another body, for as long as the test lasts."""
+    action = ACTIONS.by_name[name]
+    return Action(action.name, action.meaning, action.sorts, changes["body"], action.exact)
+
+
+def verdict(transition, conjunct, assume=INDUCTIVE):
+    return solve(Obligation(transition, conjunct), assume, timeout=5_000).verdict
+
+
+BENT = {
+    "a client is sent though the server is not free": (
+        "sends_hand",
+        "never_above_the_maximum",
+        "there_is_room_for_who_is_unread",
+    ),
+    "a refusal is believed of anybody": ("hears_refused", "what_is_in_hand_is_nowhere_else", None),
+    "who waited is not released": ("releases", "store_has_exactly_those_who_wait", None),
+    "a dead Distributor is not heard out": ("monitor_sees_distributor_dead", "a_dead_distributor_is_heard_out", None),
+}
+
+
+def without_guards(name, kept=lambda line: False):
+    """The transition as it would be if it required nothing."""
+    action = ACTIONS.by_name[name]
+
+    def body(require, now, then, **parameters):
+        action.body(lambda *terms: None, now, then, **parameters)
+
+    return body
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_a_transition_without_its_guards_is_found_out(name, monkeypatch):
+    transition, conjunct, other = BENT[name]
+    assert verdict(transition, other or conjunct) == "unsat"
+    monkeypatch.setitem(ACTIONS.by_name, transition, bent(transition, body=without_guards(transition)))
+    assert verdict(transition, other or conjunct) != "unsat"
+
+
+NEEDED = {
+    ("server_accepts", "never_above_the_maximum"): "there_is_room_for_who_is_unread",
+    ("server_accepts", "no_client_has_two_servers"): "who_is_unread_is_not_taken",
+    ("hears_accepted", "no_client_is_lost"): "who_is_accepted_was_taken",
+    ("sees_dialog_end", "what_is_in_hand_is_nowhere_else"): "who_was_taken_is_answered_for",
+    ("distributor_starts", "store_has_exactly_those_who_wait"): "the_last_word_decides",
+    ("adopts", "what_is_unread_is_known"): "what_is_unread_is_kept",
+}
+
+
+@pytest.mark.parametrize(("transition", "conjunct"), NEEDED)
+def test_a_lemma_is_needed(transition, conjunct):
+    """Without it there is a counterexample to induction."""
+    assert verdict(transition, conjunct) == "unsat"
+    rest = [name for name in INDUCTIVE if name != NEEDED[transition, conjunct]]
+    assert verdict(transition, conjunct, rest) != "unsat"
+
+
+def test_a_beginning_that_is_wrong_is_found_out(monkeypatch):
+    monkeypatch.setattr(induction, "initial", lambda v: z3.BoolVal(True))
+    assert verdict(BEGINNING, "no_client_has_two_servers") != "unsat"
+
+
+def test_nothing_to_prove_is_a_failure():
+    with pytest.raises(AssertionError, match="nothing to prove"):
+        run([])
+
+
+# ---------------------------------------------------------------- the text itself
+
+
+def test_ghosts_decide_nothing():
+    """No guard asks a ghost, and nothing but ghosts is made from one."""
+    ghosts = {name for name, symbol in STATE.symbols.items() if symbol.ghost}
+    for action in ACTIONS:
+        step = action.step(STATE)
+        texts = {line: _Compiler().text(term) for line, term in step.guards}
+        for name, macro in step.changed.items():
+            symbol = STATE.symbols[name]
+            if not symbol.ghost:
+                places = [z3.Const(f"a{i}", sort) for i, sort in enumerate(symbol.arguments)]
+                texts[name] = _Compiler().text(macro(*places))
+        for where, text in texts.items():
+            asked = {ghost for ghost in ghosts if f"S.value('{ghost}'" in text}
+            assert not asked, f"{action.name}, {where}: {asked}"
+
+
+def test_what_never_changes_is_never_assigned():
+    rigid = {name for name, symbol in STATE.symbols.items() if symbol.rigid}
+    assert not [(action.name, name) for action in ACTIONS for name in action.step(STATE).changed if name in rigid]
+
+
+def test_every_symbol_is_assigned_or_rigid():
+    assigned = {name for action in ACTIONS for name in action.step(STATE).changed}
+    assert {name for name, symbol in STATE.symbols.items() if not symbol.rigid} == assigned
+
+
+def test_what_is_assigned_is_assigned_once_for_each_place():
+    """The state after is a function of the state before: a view gives each symbol one value."""
+    for action in ACTIONS:
+        after = View(STATE, action.step(STATE).changed)
+        assert all(getattr(after, name) is not None for name in STATE.symbols)
