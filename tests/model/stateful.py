@@ -174,8 +174,10 @@ class Picking(System):
         return super()._monitor_events(world) if self._picked is None else iter(self._picked)
 
     def beginning(self):
-        """The world in which the Monitor has just been started, whatever the bounds say."""
-        return self._started()
+        """The world in which the Monitor has just been started, whatever the bounds say; nothing is amiss there."""
+        world, wrong = self._started()
+        assert not wrong, f"the Monitor's start breaks {', '.join(wrong)}"
+        return world
 
     def offers(self, world):
         """Everything that may happen, by kind, untried: some of it may turn out to change nothing."""

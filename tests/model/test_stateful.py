@@ -56,7 +56,8 @@ def test_every_property_holds_and_everything_is_reached():
     """The first round goes for depth; further ones, as far as they are needed, for what was left out."""
     reached = Reached()
     for number in range(ROUNDS):
-        walk(reached, number, max_examples=40, phases=WIDE if number else ALL)
+        # the same runs every time: whether everything is reached must not be a matter of luck
+        walk(reached, number, max_examples=40, phases=WIDE if number else ALL, derandomize=True, database=None)
         missing = [*reached.missing()]
         if not missing:
             break

@@ -42,7 +42,7 @@ def bare():
     bare.loop, bare.heard = Loop(), []
     bare.handle = bare.heard.append
     bare.config = SimpleNamespace(classes=[SimpleNamespace(name="web")])
-    bare._servers, bare._store, bare._distributors = {}, {}, {}
+    bare._servers, bare._store, bare._distributors, bare._foreign = {}, {}, {}, {}
     bare._announce = lambda: None
     ours, bare.far = channel.pair()
     asked, bare.asked = socket.socketpair()
