@@ -142,7 +142,7 @@ def test_what_is_spared_is_there_for_a_distributor():
 
 
 def test_a_distributor_that_cannot_be_asked_does_not_mix_up_the_next_answers(bare, monkeypatch):
-    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts: parts)
+    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
     bare.state, replies = None, []
     bare._answer_status(replies.append)
     bare.asked.sendall(b'{"n": 1}\n')
