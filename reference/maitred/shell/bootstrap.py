@@ -110,11 +110,12 @@ def _install(record: dict[str, Any], *, begins: bool) -> standin.StandIn:  # Any
     main_process, fixed = int(record["main"]), bool(record.get("fixed"))
     program = tuple(record["program"])
     same = tuple(sys.orig_argv[-len(program) :]) == program
+    begun = os.getpid()  # what this process forks later runs the same command, and is not meant
     dialogs = {port: _dialog(_take(fd)) for port, fd in record.get("dialogs", ())}
     endpoint = Endpoint(endpoint_registry, channel.attach(control), trace, dialogs)
 
     def reports() -> bool:
-        return fixed or os.getpid() == main_process or same
+        return fixed or os.getpid() == main_process or (same and os.getpid() == begun)
 
     identity = Identity(record["class"], record["server"], control, registry, number, main_process, fixed, program)
     here = standin.StandIn(endpoint, main_process, reports, private, identity)
