@@ -436,17 +436,12 @@ def _server(state: State, s: int) -> dict[str, Any]:
     numbers.discard(-1)
     order = {q: i for i, q in enumerate(sorted(numbers))}
     order[-1] = -1
-    out["unread"] = [[order[q], *_up(state, s, q)] for q in unread] if row or living or is_heard(state, s) else []
+    out["unread"] = [[order[q], *_up(state, s, q)] for q in unread] if row or living or get("to_adopt", s) else []
     if alive:
         out["sequence"] = order[get("sequence", s)]
     if row:
         out["heeded"] = [order[get("count_sequence", s)]] + [order[get("dialog_sequence", s, p)] for p in dialogs]
     return out
-
-
-def is_heard(state: State, s: int) -> bool:
-    """The Distributor will come to know the server."""
-    return bool(state.value("to_adopt", s))
 
 
 def _down(state: State, s: int, p: int, i: int) -> list[Any]:

@@ -196,7 +196,7 @@ def _distributor(system: System, before: World, action: Action, state: State) ->
     stride = system.stride("distributor", before.distributor, action.what)
     performed = stride.effects if action.performed is None else stride.effects[: action.performed]
     dies = action.performed is not None
-    own = [] if stride.rejected else _event(action.what, before.distributor, stride.effects, state, action.late)
+    own = [] if stride.rejected else _event(action.what, before.distributor, stride.effects, state)
     if stride.rejected and isinstance(action.what, distributor.Unsent):
         own = [("notices_unsent_late", {"s": action.what.server})]
     if dies and isinstance(action.what, distributor.Received) and not any(_is_told(e) for e in performed):
@@ -204,7 +204,7 @@ def _distributor(system: System, before: World, action: Action, state: State) ->
         return [("distributor_dies_having_read", {"s": action.what.server, "q": q + 1})]
     if dies and _is_undone(action.what, performed):
         return [("distributor_dies", {})]
-    moves = [*own, *_effects(performed, action, before, stride.effects)]
+    moves = [*own, *_effects(performed, action, before)]
     return [*moves, ("distributor_dies", {})] if dies else moves
 
 
@@ -219,9 +219,7 @@ def _is_undone(event: Any, performed: Sequence[Any]) -> bool:
     return isinstance(event, distributor.Listening) and not any(_is_told(e) for e in performed)
 
 
-def _event(
-    event: Any, state: distributor.DistributorState, effects: Sequence[Any], now: State, late: bool
-) -> list[Move]:
+def _event(event: Any, state: distributor.DistributorState, effects: Sequence[Any], now: State) -> list[Move]:
     """The transition of the event itself."""
     match event:
         case Adopt():
@@ -303,7 +301,7 @@ def _timer(timer: Any, effects: Sequence[Any]) -> list[Move]:
     raise Outside(type(timer).__name__)
 
 
-def _effects(performed: Sequence[Any], action: Action, before: World, effects: Sequence[Any]) -> Iterator[Move]:
+def _effects(performed: Sequence[Any], action: Action, before: World) -> Iterator[Move]:
     """One transition for each effect that others notice, but for those that are the event's own."""
     dropping = isinstance(action.what, distributor.PeerClosed) or (
         isinstance(action.what, distributor.Fired) and isinstance(action.what.timer, distributor.QueueTimeout)

@@ -636,7 +636,10 @@ def used_is_the_last_word(v):
 def the_last_use_word_is_last(v):
     """The last word about a dialog's use is about it, and none comes after."""
     w = v.last_use_word(s, p)
-    use = lambda x: Or(v.word_kind(x) == SERVER_READY, v.word_kind(x) == SERVER_NOT_READY)  # noqa: E731 - a word
+
+    def use(x):
+        return Or(v.word_kind(x) == SERVER_READY, v.word_kind(x) == SERVER_NOT_READY)
+
     about = And(v.word_server(w) == s, v.word_port(w) == p, use(w))
     past = ForAll([s, p], And(w < v.word_tail, Implies(word(v, w), about)))
     last = Implies(And(word(v, i), use(i)), i <= v.last_use_word(v.word_server(i), v.word_port(i)))

@@ -346,25 +346,23 @@ def hears_that_it_listens(require, now, then, s: Server, q: Int):
     p = now.up_port(s, q)
     reads(require, now, then, s, q, RESTART_REPLY)
     require(echoes(now, s, q), heeds(now, s, q), Not(now.ready(s, p)))
-    then.owed[s, p] = False
-    then.known[s] = True
     then.ready[s, p] = True
     then.dialog_sequence[s, p] = q
-    opens_port(now, then, s, p, p)
+    is_answered(now, then, s, q, lambda x: Or(now.ready(s, x), x == p))
     tell(now, then, SERVER_READY, s=s, p=p)
 
 
-def opens_port(now, then, s, answered, p):
-    """`PortInfo.opened`: a server that owes nothing on another dialog either answers on the port."""
-    other = z3.Const("p.other", Port)
-    owes_another = Exists([other], And(now.owed(s, other), other != answered))
-    then.every(
-        "opened",
-        lambda x: Or(
-            now.opened(x),
-            And(now.dialog(s, x), Or(now.ready(s, x), x == p), Not(owes_another)),
-        ),
-    )
+def is_answered(now, then, s, q, ready):
+    """`_answered`: an echo settles what is owed on the dialog, and makes the count known.
+
+    A port is open (`PortInfo.opened`) once a server that owes nothing on any dialog is ready there, after this step:
+    ``ready`` says of a port whether it is.
+    """
+    p, other = now.up_port(s, q), z3.Const("p.other", Port)
+    then.owed[s, p] = And(now.owed(s, p), Not(echoes(now, s, q)))
+    then.known[s] = Or(now.known(s), echoes(now, s, q))
+    owes_another = Exists([other], And(now.owed(s, other), Not(And(other == p, echoes(now, s, q)))))
+    then.every("opened", lambda x: Or(now.opened(x), And(now.dialog(s, x), ready(x), Not(owes_another))))
 
 
 @action()
@@ -374,31 +372,17 @@ def hears_that_it_still_listens(require, now, then, s: Server, q: Int):
     reads(require, now, then, s, q, RESTART_REPLY)
     fresh = And(echoes(now, s, q), heeds(now, s, q))
     require(Not(And(fresh, Not(now.ready(s, p)))))
-    then.owed[s, p] = And(now.owed(s, p), Not(echoes(now, s, q)))
-    then.known[s] = Or(now.known(s), echoes(now, s, q))
     then.dialog_sequence[s, p] = If(fresh, q, now.dialog_sequence(s, p))
-    other = z3.Const("p.other", Port)
-    owes_another = Exists([other], And(now.owed(s, other), Not(And(other == p, echoes(now, s, q)))))
-    then.every("opened", lambda x: Or(now.opened(x), And(now.dialog(s, x), now.ready(s, x), Not(owes_another))))
+    is_answered(now, then, s, q, lambda x: now.ready(s, x))
 
 
 def is_deaf(require, now, then, s, q):
     """NotReady: the dialog is not usable until the program listens."""
     p = now.up_port(s, q)
     reads(require, now, then, s, q, NOT_READY)
-    then.owed[s, p] = And(now.owed(s, p), Not(echoes(now, s, q)))
-    then.known[s] = Or(now.known(s), echoes(now, s, q))
     then.ready[s, p] = And(now.ready(s, p), Not(heeds(now, s, q)))
     then.dialog_sequence[s, p] = If(heeds(now, s, q), q, now.dialog_sequence(s, p))
-    other = z3.Const("p.other", Port)
-    owes_another = Exists([other], And(now.owed(s, other), Not(And(other == p, echoes(now, s, q)))))
-    then.every(
-        "opened",
-        lambda y: Or(
-            now.opened(y),
-            And(now.dialog(s, y), now.ready(s, y), Not(And(y == p, heeds(now, s, q))), Not(owes_another)),
-        ),
-    )
+    is_answered(now, then, s, q, lambda x: And(now.ready(s, x), Not(And(x == p, heeds(now, s, q)))))
 
 
 def unused(now, s, q):
@@ -1048,7 +1032,10 @@ def element_fails(require, now, then, e: Element):
     """A processing element fails, with all that runs on it."""
     require(now.usable(e))
     then.usable[e] = False
-    hit = lambda s: And(now.living(s), now.element_of(s) == e)  # noqa: E731 - a word of two places
+
+    def hit(s):
+        return And(now.living(s), now.element_of(s) == e)
+
     then.every("phase", lambda s: If(hit(s), KILLING, now.phase(s)))
     then.every("doomed", lambda s: Or(now.doomed(s), hit(s)))
     then.condemned = Or(now.condemned, And(up(now), now.distributor_element == e))
@@ -1067,7 +1054,7 @@ def element_returns(require, now, then, e: Element):
 def initial(v: View):
     """The Monitor has been started, and nothing else."""
     s, c, p = z3.Const("s.0", Server), z3.Const("c.0", Client), z3.Const("p.0", Port)
-    place, e, i = z3.Const("place.0", Place), z3.Const("e.0", Element), z3.Int("i.0")
+    place, e = z3.Const("place.0", Place), z3.Const("e.0", Element)
     nobody = And(v.absent(c), *(Not(f(c)) for f in (v.backlog, v.accepted, v.over, v.shut, v.closed, v.taken)))
     nobody = And(nobody, *(Not(f(c)) for f in (v.taken_twice, v.waiting, v.store, v.to_restore, v.effective)))
     servers = (v.born, v.main, v.child, v.doomed, v.asked_to_end, v.living, v.reported, v.died_unready, v.row)
@@ -1108,5 +1095,4 @@ def initial(v: View):
         ForAll([place], Not(v.filled(place))),
         ForAll([e], v.usable(e)),
         ForAll([s], And(v.max_clients(s) >= 1, v.weight(s) >= 1)),
-        i == i,
     )
