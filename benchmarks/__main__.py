@@ -88,6 +88,13 @@ def machine(server: str) -> dict[str, str]:
     """What the figures depend on."""
     haproxy = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "haproxy"
     version = subprocess.run([haproxy, "-v"], capture_output=True, text=True, check=True).stdout.split()[2]
+    facts = machine_facts(server)
+    named = facts.pop("server")
+    return {**facts, "haproxy": version, "server": named}
+
+
+def machine_facts(server: str) -> dict[str, str]:
+    """What the figures depend on, where there is no peer."""
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -96,7 +103,6 @@ def machine(server: str) -> dict[str, str]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "maitred": maitred.__version__,
-        "haproxy": version,
         "server": f"benchmarks/servers/{server}.py",
     }
 

@@ -195,14 +195,14 @@ def haproxy_config(port: int, servers: list[int]) -> str:
 
 
 @contextmanager
-def maitred(server: str, copies: int, place: Path) -> Iterator[Peer]:
-    """`maitred run`, as its user would type it."""
-    name = f"maitred-{copies}"
+def maitred(server: str, copies: int, place: Path, *options: str) -> Iterator[Peer]:
+    """`maitred run`, as its user would type it, with these options more; its control socket is NAME/control."""
+    name = "-".join([f"maitred-{copies}", *(option.strip("-") for option in options)])
     port = free_port()
     control, log = place / name / "control", place / f"{name}.log"
     control.parent.mkdir(mode=0o700)
     command = [sys.executable, "-m", "maitred", "run", "-b", f"{HOST}:{port}", "--static", str(copies)]
-    command += ["--max-clients", str(SEATS), "--control", str(control)]
+    command += ["--max-clients", str(SEATS), "--control", str(control), *options]
     command += server_command(server, port)[1:]
     with ExitStack() as stack:
         handles = stack.enter_context(ended_at_last())

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maitred.cli import follow
 from maitred.cli.run import OPTIONS, split
 from maitred.config.error import ConfigError
 
@@ -80,10 +81,11 @@ def test_no_command_line_raises_anything_but_config_error(argv):
 def monitor(monkeypatch):
     """In the Monitor's place: keeps what it is given, and ends as it is told to."""
     stand_in = types.ModuleType("maitred.shell.monitor")
-    stand_in.given = []
+    stand_in.given, stand_in.follow = [], []
 
-    def run(config):
+    def run(config, follow=None):
         stand_in.given.append(config)
+        stand_in.follow.append(follow)
         return 3
 
     stand_in.run = run
@@ -101,6 +103,27 @@ def test_the_monitor_gets_the_configuration_and_gives_the_exit_code(maitred, mon
     cls = monitor.given[0].classes[0]
     assert cls.program.args == ("8000", "--bind", "::1")
     assert cls.listeners == ((8000, "127.0.0.1:8000"),)
+
+
+def test_verify_is_a_switch_that_names_the_process_which_follows(maitred, monitor, tmp_path):
+    path = tmp_path / "one.toml"
+    path.write_text("[[class]]\nname = 'a'\nmodule = 'json'\n")
+
+    assert maitred("run", "--verify", "-m", "json", "--verify")[0] == 3
+    assert monitor.given[0].verify and monitor.given[0].classes[0].program.args == ("--verify",)
+    assert maitred("run", "--config", path, "--verify")[0] == 3
+    assert monitor.given[1].verify and monitor.follow == [follow.run, follow.run]
+    assert maitred("run", "--config", path)[0] == 3
+    assert not monitor.given[2].verify and monitor.follow[2] is None
+
+    for arguments, complaint in [
+        (["--verify=yes", "-m", "json"], "--verify=yes: takes no value"),
+        (["--verify", "--trace", tmp_path / "t", "-m", "json"], "--verify: cannot stand beside a trace, "),
+        (["--config", path, "--verify", "--trace", tmp_path / "t"], f"{path}: verify: cannot stand beside a trace, "),
+    ]:
+        code, _, err = maitred("run", *arguments)
+        assert code == 2
+        assert err.startswith(f"maitred: {complaint}")
 
 
 def test_a_file_says_everything_but_control_and_trace(maitred, monitor, tmp_path):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from tests.cli.conftest import STATUS
 
 from maitred.cli import control, status
 from maitred.config.error import ConfigError
+from maitred.shell import unsupervised
 
 
 def test_the_tables_show_servers_ports_and_who_waits(maitred, instance, monkeypatch):
@@ -38,6 +40,14 @@ def test_the_tables_show_servers_ports_and_who_waits(maitred, instance, monkeypa
     assert "Server class manager_svc: its Distributor is down" in lines
     assert "Waiting list: -" in lines
     assert "cpu0 yes 0 1 3" in lines
+
+
+def test_what_the_verifier_has_come_to_is_told_where_there_is_one(maitred, instance):
+    numbers = {"steps": 900, "verified": 870, "dropped": 20, "unchecked": 10, "divergences": 1}
+    instance({**STATUS, "verify": {"pid": None, **numbers}})
+    code, out, _ = maitred("status")
+    said = "verified: 870 of 900 steps, 20 dropped, 10 unchecked, 1 divergences; the verifier has ended"
+    assert code == 0 and said in " ".join(out.split())
 
 
 def test_json_is_printed_as_it_came(maitred, instance):
@@ -294,3 +304,79 @@ def test_a_reader_that_leaves_early_is_no_traceback(instance, own_directory, com
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
     assert outcome.returncode == 1
     assert outcome.stderr == ""
+
+
+# ---------------------------------------------------------------- without a Monitor
+
+
+@pytest.fixture
+def left_behind(own_directory):
+    """Start processes that look like those of an instance whose Monitor is gone; its control socket is stale."""
+    own_directory.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(own_directory / "personnel.sock"))
+    started = []
+
+    def start(*words, name="personnel", session=True, **environment):
+        environment = {**os.environ, unsupervised.CONTROL: str(own_directory / f"{name}.sock"), **environment}
+        command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", *words]
+        made = subprocess.Popen(command, env=environment, start_new_session=session, stdout=subprocess.PIPE)
+        started.append(made)
+        made.stdout.readline()
+        return made.pid
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_what_serves_on_without_its_monitor_is_named(maitred, left_behind, own_directory):
+    distributor = left_behind("from multiprocessing.spawn import")
+    servers = [left_behind(MAITRED_SERVER="{}") for _ in range(2)]
+    left_behind("multiprocessing.spawn", session=False)  # helps somebody
+    left_behind(MAITRED_SERVER="{}", session=False)  # what a server has forked
+
+    code, out, err = maitred("status")
+
+    assert (code, out) == (1, "")
+    assert err == (
+        f"maitred: {own_directory / 'personnel.sock'}: unsupervised: the Monitor is gone, and what it has started"
+        f" serves on without it: Distributor {distributor}, servers {min(servers)}, {max(servers)}."
+        " What ends is not started again."
+        f" To end it all: kill {distributor} {min(servers)} {max(servers)}\n"
+    )
+    assert maitred("status", "--json", "--control", own_directory / "personnel.sock") == (1, "", err)
+
+
+def test_servers_without_a_distributor_serve_nobody_else(maitred, left_behind):
+    server = left_behind(MAITRED_SERVER="{}")
+    _, _, err = maitred("status")
+    assert "the Monitor and its Distributors are gone" in err
+    assert f"still served, by server {server}." in err
+
+
+def test_another_instance_that_is_left_behind_is_not_meant(maitred, left_behind, own_directory):
+    left_behind(MAITRED_SERVER="{}", name="another")
+    code, _, err = maitred("status", "--control", own_directory / "personnel.sock")
+    assert code == 1 and "no instance is running there" in err
+
+
+def test_without_being_told_where_only_the_usual_places_count(maitred, left_behind, own_directory, tmp_path):
+    left_behind(MAITRED_SERVER="{}", **{unsupervised.CONTROL: str(tmp_path / "elsewhere")})
+    assert "no instance of yours is running" in maitred("status")[2]
+    assert "unsupervised" in maitred("status", "--control", tmp_path / "elsewhere")[2]
+
+
+def test_who_has_a_monitor_is_not_unsupervised(maitred, left_behind, instance):
+    left_behind(MAITRED_SERVER="{}", name="another")
+    instance(b"[]\n", "another")
+    code, _, err = maitred("status")
+    assert code == 1 and "not a JSON object" in err
+
+
+def test_all_that_a_monitor_starts_says_whose_it_is(monkeypatch, tmp_path):
+    monkeypatch.setenv(unsupervised.CONTROL, "")
+    monkeypatch.chdir(tmp_path)
+    unsupervised.mark(Path("personnel.sock"))
+    assert os.environ[unsupervised.CONTROL] == str(tmp_path / "personnel.sock")

@@ -35,6 +35,7 @@ name = "personnel"
 log_directory = "logs"
 control = "x.sock"
 trace = "x.trace"
+verify = false
 
 [durations]
 queue_timeout = 1
@@ -170,6 +171,12 @@ def test_the_command_line_wins_for_control_and_trace(load, tmp_path):
     assert config.trace == tmp_path / "other.trace"
 
 
+def test_a_file_and_the_command_line_can_ask_for_steps_to_be_verified(load):
+    assert load("verify = true\n" + CLASS).verify
+    assert load("verify = false\n" + CLASS, verify=True).verify
+    assert not load(CLASS).verify
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -203,6 +210,8 @@ CLASS = "[[class]]\nname = 'a'\nmodule = 'json'\n"
         ("log_directory = 'nowhere'\n" + CLASS, "/nowhere is not a directory"),
         ("trace = 'nowhere/x'\n" + CLASS, "trace: "),
         ("trace = 'logs'\n" + CLASS, "/logs is a directory; name a file"),
+        ("verify = 1\n" + CLASS, "verify: 1 will not do: should be true or false"),
+        ("trace = 'x'\nverify = true\n" + CLASS, "verify: cannot stand beside a trace"),
         (f"control = '{'x' * 200}'\n" + CLASS, "a socket's path has 1 to 107"),
         ("control = 'manager.py'\n" + CLASS, "is not a socket; it is left alone"),
         ("durations = 3\n" + CLASS, "durations: 3 will not do"),

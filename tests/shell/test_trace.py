@@ -73,7 +73,7 @@ def test_no_trace_is_wanted():
     trace.event(object())
 
 
-def test_a_full_disk_is_said_once_and_stops_nothing(capsys):
+def test_a_full_disk_is_said_once_and_stops_nothing(capfd):
     fd = os.open("/dev/full", os.O_WRONLY | os.O_APPEND)
     try:
         trace = Trace(fd, "monitor")
@@ -81,12 +81,12 @@ def test_a_full_disk_is_said_once_and_stops_nothing(capsys):
             trace.event(EVENT)
     finally:
         os.close(fd)
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert said.count("the trace ends here") == 1 and "No space left" in said
     assert not trace.wanted
 
 
-def test_a_disk_that_takes_half_a_line_ends_the_trace(file, capsys):
+def test_a_disk_that_takes_half_a_line_ends_the_trace(file, capfd):
     path, fd = file
     trace = Trace(fd, "monitor")
     trace.event(EVENT)
@@ -99,4 +99,4 @@ def test_a_disk_that_takes_half_a_line_ends_the_trace(file, capsys):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.stat().st_size == size + 10
-    assert capsys.readouterr().err.count("a part of a line") == 1
+    assert capfd.readouterr().err.count("a part of a line") == 1

@@ -169,7 +169,7 @@ def greeter(port, *, name="greeters", log=None, host="127.0.0.1", **keys):
 class Instance:
     """A `maitred run` and what can be learned of it from outside."""
 
-    def __init__(self, directory, arguments, *, environment=None, working=None):
+    def __init__(self, directory, arguments, *, environment=None, working=None, traced=True):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.arguments = [str(argument) for argument in arguments]
@@ -183,15 +183,17 @@ class Instance:
         self.process = None
         self.expected = 0
         """The exit code that the end of the test expects."""
-        self.replays = True
-        """Whether the trace is to be replayed at the end."""
+        self.traced = self.replays = traced
+        """Whether there is a trace, and whether it is to be replayed at the end."""
+        self.replay_patience = PATIENCE
+        """Seconds within which it is."""
 
     # ------------------------------------------------ its life
 
     def start(self, ready=True):
         """Start it, and wait until it says that it is ready."""
         self.control.parent.mkdir(mode=0o700, exist_ok=True)
-        own = ["--control", self.control, "--trace", self.trace]
+        own = ["--control", self.control, *(["--trace", self.trace] if self.traced else [])]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "maitred", "run", *own, *self.arguments],
@@ -276,13 +278,13 @@ class Instance:
             within,
         )
 
-    def command(self, *arguments):
+    def command(self, *arguments, within=PATIENCE):
         """Another command of `maitred`, to its end."""
         return subprocess.run(
             [sys.executable, "-m", "maitred", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=within,
             stdin=subprocess.DEVNULL,
         )
 
@@ -304,7 +306,7 @@ class Instance:
         return self.ask({"request": "status"})
 
     def replay(self):
-        return self.command("replay", self.trace)
+        return self.command("replay", self.trace, within=self.replay_patience)
 
     # ------------------------------------------------ the status, by part
 

@@ -11,18 +11,22 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from maitred.config.error import ConfigError
+
+if TYPE_CHECKING:
+    from maitred.shell.verify import Follow
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option that takes a value."""
+    """One option."""
 
     flags: tuple[str, ...]
     """The long one first."""
     metavar: str
+    """Empty where the option takes no value."""
     group: str
     help: str
 
@@ -110,12 +114,21 @@ OPTIONS = (
     ),
     Option(("--trace",), "FILE", "instance", "record every step of the machines, for `maitred replay`"),
     Option(
+        ("--verify",),
+        "",
+        "instance",
+        "have a process of its own check every step of the machines as it is taken; not beside --trace",
+    ),
+    Option(
         ("--config",),
         "FILE",
         "instance",
-        "take everything from this TOML file; only --control and --trace may stand beside it",
+        "take everything from this TOML file; only --control, --trace and --verify may stand beside it",
     ),
 )
+
+BESIDE_A_FILE = ("--control", "--trace", "--verify")
+"""What may be said on the command line although a file says everything."""
 
 GROUPS = {
     "clients": "where they come from, and how many",
@@ -133,7 +146,7 @@ class CommandLine:
     help: bool = False
     bind: list[str] = field(default_factory=list)
     single: dict[str, str] = field(default_factory=dict)
-    """Of the other options: by name, the last value that was given."""
+    """Of the other options: by name, the last value that was given; empty where the option takes none."""
     kind: Literal["module", "script"] | None = None
     program: str = ""
     args: tuple[str, ...] = ()
@@ -171,7 +184,11 @@ def split(argv: Sequence[str]) -> CommandLine:
             near = get_close_matches(flag, known, 1)
             hint = f"did you mean {near[0]}?" if near else "see maitred run --help"
             raise ConfigError(f"unknown option {flag}; {hint} (options of the program stand after it)")
-        if value is None:
+        if not option.metavar:
+            if value is not None:
+                raise ConfigError(f"{word}: takes no value")
+            value = ""
+        elif value is None:
             at += 1
             if at == len(argv):
                 raise ConfigError(f"{word}: needs a value, {option.metavar}")
@@ -216,7 +233,10 @@ def parser() -> argparse.ArgumentParser:
         section = made.add_argument_group(group, description)
         for option in OPTIONS:
             if option.group == group:
-                section.add_argument(*reversed(option.flags), metavar=option.metavar, help=option.help)
+                if option.metavar:
+                    section.add_argument(*reversed(option.flags), metavar=option.metavar, help=option.help)
+                else:
+                    section.add_argument(*reversed(option.flags), action="store_true", help=option.help)
     return made
 
 
@@ -232,12 +252,15 @@ def main(argv: list[str]) -> int:
     if "config" in line.single:
         from maitred.config import toml_file
 
-        beside = sorted({"--" + name for name in line.single} - {"--config", "--control", "--trace"})
+        beside = sorted({"--" + name for name in line.single} - {"--config", *BESIDE_A_FILE})
         beside += ["-b"] * bool(line.bind) + [line.program] * bool(line.kind)
         if beside:
             raise ConfigError(f"--config says everything: {', '.join(beside)} cannot stand beside it")
         config = toml_file.load(
-            line.single["config"], control=line.single.get("control"), trace=line.single.get("trace")
+            line.single["config"],
+            control=line.single.get("control"),
+            trace=line.single.get("trace"),
+            verify="verify" in line.single,
         )
     else:
         from maitred.config import options
@@ -248,4 +271,11 @@ def main(argv: list[str]) -> int:
         config = options.configure(options.Options(program, line.bind, line.single))
     from maitred.shell import monitor  # late: so that a slip of the pen is answered at once
 
-    return monitor.run(config)
+    return monitor.run(config, _verifier() if config.verify else None)
+
+
+def _verifier() -> Follow:
+    """The verifier's process."""
+    from maitred.cli import follow  # late: it brings the model
+
+    return follow.run

@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from maitred.cli import complain
 from maitred.cli.control import ControlError, Json, add_arguments, ask, find
+from maitred.shell import unsupervised
 
 VERSION = 1
 """Of the document that is understood here."""
@@ -94,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Ask, and show; 1 where nobody answers or not with a status."""
+    """Ask, and show; 1 where nobody answers or not with a status, be it that servers run without their Monitor."""
     arguments = parser().parse_args(argv)
     try:
         path = find(arguments.control)
@@ -106,10 +108,29 @@ def main(argv: Sequence[str]) -> int:
         else:
             show(document, Console(file=sys.stdout, highlight=False))
     except ControlError as error:
-        return complain(str(error), 1)
+        remains = unsupervised.find(None if arguments.control is None else Path(arguments.control))
+        return complain("\n".join(map(told, remains)) or str(error), 1)
     except Malformed as error:
         return complain(f"the answer is not a status of version {VERSION}: {error}", 1)
     return 0
+
+
+def told(remains: unsupervised.Remains) -> str:
+    """What there is to say of an instance whose Monitor is gone."""
+    servers = _pids("server", remains.servers)
+    if remains.distributors:
+        left = ", ".join(filter(None, [_pids("Distributor", remains.distributors), servers]))
+        what = f"the Monitor is gone, and what it has started serves on without it: {left}"
+    else:
+        what = (
+            f"the Monitor and its Distributors are gone; clients that are there already are still served, by {servers}"
+        )
+    pids = " ".join(map(str, (*remains.distributors, *remains.servers)))
+    return f"{remains.control}: unsupervised: {what}. What ends is not started again. To end it all: kill {pids}"
+
+
+def _pids(what: str, pids: Sequence[int]) -> str:
+    return f"{what}{'s' if len(pids) > 1 else ''} {', '.join(map(str, pids))}" if pids else ""
 
 
 def show(document: Json, console: Console) -> None:
@@ -121,7 +142,7 @@ def show(document: Json, console: Console) -> None:
     top = View(document, "status")
     monitor = View(top.need("monitor"), "status.monitor")
     classes = top.views("classes")
-    pieces: list[Text | Table] = [_headline(top, monitor)]
+    pieces: list[Text | Table] = [_headline(top, monitor), *_verify(top)]
     for cls in classes:
         pieces += [Text(), _class_line(cls), *_obstacles(cls), Text(), *_ports(cls), Text(), *_servers(cls), Text()]
         pieces += _waiting(cls, time.time())
@@ -140,6 +161,23 @@ def _headline(top: View, monitor: View) -> Text:
     if "name" in top.content:
         line = Text.assemble((str(top.content["name"]), "bold"), ": ", line)
     return line
+
+
+def _verify(top: View) -> list[Text]:
+    """What the verifier has come to, where one follows the machines."""
+    if top.content.get("verify") is None:
+        return []
+    view = View(top.content["verify"], "status.verify")
+    verified, steps, dropped, unchecked, divergences = (
+        cell(view.need(key)) for key in ("verified", "steps", "dropped", "unchecked", "divergences")
+    )
+    line = Text(f"verified: {verified} of {steps} steps, {dropped} dropped, {unchecked} unchecked")
+    line.append(f", {divergences} divergences")
+    if view.content["divergences"]:
+        line.stylize("red")
+    if view.need("pid") is None:
+        line.append("; the verifier has ended", "red")
+    return [line]
 
 
 def _class_line(cls: View) -> Text:

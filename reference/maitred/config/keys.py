@@ -28,6 +28,12 @@ TOP: Final = (
     ),
     Key("control", "path", "see the command", "The control socket. `--control` wins over it."),
     Key("trace", "path", "none", "Records every step for `maitred replay`. `--trace` wins over it."),
+    Key(
+        "verify",
+        "`true` or `false`",
+        "`false`",
+        "Has a process of its own check every step as it is taken; not beside `trace`. `--verify` turns it on.",
+    ),
     Key("durations", "table", "see below", "How long each timer runs."),
     Key("element", "tables", "one per CPU: `cpu0`, `cpu1`, ...", "The processing elements, `[[element]]` each."),
     Key("class", "tables", "required", "The server classes, `[[class]]` each."),

@@ -85,6 +85,8 @@ class Config:
     """Where every event and effect is written, for ``maitred replay``."""
     log_directory: Path | None
     """Where the programs' stdout and stderr go, a file each; None: to those of ``maitred``."""
+    verify: bool = False
+    """Whether a process of its own checks every step as it is taken; not where there is a `trace`."""
 
     def core(self) -> tuple[tuple[ClassConfig, ...], tuple[int, ...]]:
         """The arguments of `maitred.core.monitor.initial`, which knows elements by their place in the list."""

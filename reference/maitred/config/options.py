@@ -78,6 +78,7 @@ def configure(options: Options) -> Config:
     )
     durations = _durations(options)
     trace = options.text("trace", checks.new_file)
+    verify = values.at("--verify", lambda wanted: values.not_both(wanted, trace), "verify" in options.single)
     control = options.text("control", checks.socket_path)
     if control is None:
         instance, socket_path = place.default(cls.name, chosen=name is not None)
@@ -91,6 +92,7 @@ def configure(options: Options) -> Config:
         control=socket_path,
         trace=Path(os.path.abspath(trace)) if trace else None,
         log_directory=None,
+        verify=verify,
     )
 
 

@@ -32,8 +32,8 @@ MAX_ELEMENTS: Final = 4096
 _AT: Final = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 
 
-def load(path: str, *, control: str | None = None, trace: str | None = None) -> Config:
-    """Read the file; ``control`` and ``trace``, where given, win over what it says.
+def load(path: str, *, control: str | None = None, trace: str | None = None, verify: bool = False) -> Config:
+    """Read the file; ``control``, ``trace`` and ``verify``, where given, win over what it says.
 
     Raises:
         ConfigError: it cannot be read, or does not say what is needed.
@@ -48,6 +48,8 @@ def load(path: str, *, control: str | None = None, trace: str | None = None) -> 
         document["control"] = os.path.abspath(values.at("--control", checks.socket_path, control))
     if trace is not None:
         document["trace"] = os.path.abspath(values.at("--trace", checks.new_file, trace))
+    if verify:
+        document["verify"] = True
     return read(document, path)
 
 
@@ -95,6 +97,7 @@ def read(document: dict[str, object], path: str) -> Config:
     durations = _durations(top)
     log_directory = top.get("log_directory", top.path(checks.writable_directory), None)
     trace = top.get("trace", top.path(checks.new_file), None)
+    verify = top.get("verify", lambda value: values.not_both(values.truth(value), trace), False)
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).name.removesuffix(".toml")).lstrip("-.")[:64] or "maitred"
     name = top.get("name", values.name, stem)
     control = top.get("control", top.path(checks.socket_path), None)
@@ -110,6 +113,7 @@ def read(document: dict[str, object], path: str) -> Config:
         control=socket_path,
         trace=Path(trace) if trace else None,
         log_directory=Path(log_directory) if log_directory else None,
+        verify=verify,
     )
 
 

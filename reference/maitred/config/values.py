@@ -260,6 +260,20 @@ def apart(addresses: Iterable[str]) -> None:
 # ================================================================ tables
 
 
+def truth(value: object) -> bool:
+    """A truth value."""
+    if not isinstance(value, bool):
+        raise wrong(value, "true or false")
+    return value
+
+
+def not_both(verify: bool, trace: str | None) -> bool:
+    """Whether steps are to be verified, which a trace has no room beside: a process tells what it does in one place."""
+    if verify and trace is not None:
+        raise ConfigError("cannot stand beside a trace, which `maitred replay` checks: say one of the two")
+    return verify
+
+
 def environment(value: object) -> tuple[tuple[str, str], ...]:
     """A table of environment variables."""
     if not isinstance(value, dict):

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from types import UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -95,8 +96,14 @@ def _tuple(hint: Any, record: list[object], where: str) -> tuple[Any, ...]:
     )
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Of each field, what it holds; cached, as it takes longer to find out than all the rest."""
+    return get_type_hints(kind)
+
+
 def _instance(kind: Any, record: dict[str, object], where: str) -> Any:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     names = {field.name for field in fields(kind)}
     if names != record.keys() - {"is"}:
         odd = ", ".join(sorted(names ^ (record.keys() - {"is"})))

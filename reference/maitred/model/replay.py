@@ -1,5 +1,8 @@
 """The trace of a real run, played through the machines again: was every step a step of the machine?
 
+`replay` plays a file; `Stream`, which it is made of, follows one machine and is what ``maitred run --verify`` follows
+the running machines with.
+
 A trace (`maitred.core.record` tells its form) interleaves the lines of several processes; each ``who`` is a stream of
 its own, and a server's stream is written by all its processes, one step at a time.  In each stream, an event must be
 allowed or have been declined for the reason that the machine gives; its effects must be those of the machine, in their
@@ -14,12 +17,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import Any, Final
 
 from maitred.config.values import MAX_SERVERS
-from maitred.core import distributor, monitor, server
+from maitred.core import distributor, invariants, monitor, server
 from maitred.core.invariants import broken
 from maitred.core.record import MACHINES, RecordError, from_record, to_record
 from maitred.core.transition import Reason, Rejected, Transition
@@ -41,6 +44,18 @@ ARGUMENTS: Final[dict[str, dict[str, Any]]] = {  # Any: type forms have no stati
         "fixed": bool,
     },
     "server": {},
+}
+_SENTENCES: Final[dict[str, str]] = {
+    name: (holds.__doc__ or "").partition("\n")[0]
+    for machine in (invariants.DISTRIBUTOR, invariants.SERVER, invariants.MONITOR)
+    for name, holds in machine.items()
+}
+_LONGEST: Final = 200
+"""Characters of a value in a message."""
+STATES: Final[dict[str, type]] = {
+    "monitor": monitor.MonitorState,
+    "distributor": distributor.DistributorState,
+    "server": server.EndpointState,
 }
 _WHO: Final = re.compile(r"monitor|(?:distributor|server) \d+ \d+")
 STEPS: Final[dict[str, Callable[..., Any]]] = {  # Any: the transition of whichever machine
@@ -83,17 +98,24 @@ class Report:
 
 
 @dataclass
-class _Stream:
-    """One machine's part of the trace, as far as it has been read."""
+class Stream:
+    """One machine, followed event by event, as far as what it did is known.
+
+    Each method takes the place of what it is given, a number that `Divergence` repeats, and raises `Divergence` where
+    the machine would not have done that.
+    """
 
     kind: str
+    """Which machine: a key of `STEPS`."""
     state: Any  # Any: of whichever machine
+    unit: str = "on line"
+    """How a place is told, before its number."""
+    line: int = 0
+    """The place of the last event."""
     owed: tuple[Any, ...] = ()
     """Effects of the last event that are to come."""
     declined: Reason | None = None
     """The last event was declined by the machine; the trace must say so next."""
-    line: int = 0
-    """Where the last event is."""
     pid: object = None
     """The process that took the last event; None where the trace does not say."""
     killed: set[object] = field(default_factory=set)
@@ -104,6 +126,113 @@ class _Stream:
     """The state that a killed process may have left behind, where it is not certain that it is `state`."""
     other: tuple[Any, Any] | None = None  # Any: as above
     """That state, and what the last event comes to in it."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that the machine would do at the last event has been seen."""
+        return not self.owed and self.declined is None
+
+    def event(self, number: int, event: object, pid: object = None) -> int:
+        """The machine takes the event; how many effects of the one before will never come."""
+        abandoned = 0
+        if not self.settled:
+            abandoned = self._abandon(number, pid)
+        if pid in self.killed:
+            raise Divergence(number, f"process {pid} goes on, though it left an earlier event unfinished")
+        if self.other is not None and not isinstance(self.other[1], Rejected):
+            self.instead = self.other[1].state  # the event had no effects to tell the two apart
+        self.line, self.pid, self.before = number, pid, self.state
+        instead, self.instead = self.instead, None
+        self.other = None if instead is None else (instead, STEPS[self.kind](instead, event))
+        self._take(STEPS[self.kind](self.state, event), number)
+        return abandoned
+
+    def effect(self, number: int, effect: object) -> None:
+        """The machine has performed the effect, the next one of the last event."""
+        self._settle(number, lambda result: not isinstance(result, Rejected) and result.effects[:1] == (effect,))
+        if self.declined is not None:
+            raise Divergence(number, f"effect {_show(effect)}: {self._declines()}")
+        if not self.owed:
+            raise Divergence(number, f"effect {_show(effect)}: {self._the_event} has no such effect (left)")
+        if effect != self.owed[0]:
+            raise Divergence(number, f"effect {_show(effect)}: {self._the_event} has {_show(self.owed[0])} here")
+        self.owed = self.owed[1:]
+        self.before = self.state  # a process saves its step before it writes of the first effect
+
+    def rejected(self, number: int, name: object) -> None:
+        """The machine declined the last event, for the reason of this name."""
+        self._settle(number, lambda result: isinstance(result, Rejected) and result.reason.name == name)
+        if self.declined is None:
+            raise Divergence(number, f"declined ({_told(name)}): the machine takes {self._the_event}")
+        if name != self.declined.name:
+            raise Divergence(number, f"declined as {_told(name)}; the machine's reason is {_told(self.declined.name)}")
+        self.declined = None
+
+    def compare(self, number: int, state: object, pid: object = None) -> None:
+        """The machine's state, as this process of it tells, is that which all that has been seen leads to.
+
+        Nothing is said where a process may have been killed before it had saved its step.
+        """
+        if self.kind == "server" and pid != self.pid and state == self.before:
+            self.state = state
+        if self.settled and self.instead is None and self.other is None and state != self.state:
+            raise Divergence(
+                number, f"the machine's state is another than {self._the_event} leads to: {self._odd(state)}"
+            )
+
+    def check(self, number: int, when: str = "here") -> None:
+        """The state keeps every invariant of the machine."""
+        wrong = broken(self.state)
+        if wrong:
+            told = "; ".join(f"{name}: {_SENTENCES.get(name, '')}" for name in wrong)
+            raise Divergence(number, f"{when} the machine's state breaks {told}")
+
+    @property
+    def _the_event(self) -> str:
+        return f"the event {self.unit} {self.line}"
+
+    def _declines(self) -> str:
+        assert self.declined is not None
+        return f"the machine declines {self._the_event} ({_told(self.declined.name)}); the trace took it"
+
+    def _abandon(self, number: int, pid: object) -> int:
+        """The last event is unfinished: right only if its process was killed and the event is another process's."""
+        if self.kind != "server" or pid is None or self.pid is None or pid == self.pid:
+            if self.declined is not None:
+                raise Divergence(number, self._declines())
+            raise Divergence(
+                number, f"another event, though {self._the_event} still owes its effect {_show(self.owed[0])}"
+            )
+        self.killed.add(self.pid)
+        abandoned = len(self.owed)
+        self.instead = self.before if self.declined is None else None
+        self.owed, self.declined = (), None
+        return abandoned
+
+    def _take(self, result: Any, number: int) -> None:  # Any: what a step of the machine gives
+        """Expect what the machine says."""
+        if isinstance(result, Rejected):
+            self.declined = result.reason
+            return
+        self.state, self.owed = result.state, result.effects
+        self.check(number, f"after {self._the_event}")
+
+    def _settle(self, number: int, fits: Callable[[Any], bool]) -> None:  # Any: what a step of the machine gives
+        """If a killed process left a doubt, believe what now comes."""
+        other, self.other = self.other, None
+        as_expected = Rejected(self.declined) if self.declined else Transition(self.state, self.owed)
+        if other is not None and not fits(as_expected) and fits(other[1]):
+            self.state, self.owed, self.declined = other[0], (), None
+            self._take(other[1], number)
+
+    def _odd(self, state: object) -> str:
+        """The fields in which the state is another."""
+        odd = [
+            f"{part.name} is {_cut(getattr(state, part.name))}, should be {_cut(getattr(self.state, part.name))}"
+            for part in fields(self.state)
+            if getattr(state, part.name) != getattr(self.state, part.name)
+        ]
+        return "; ".join(odd)
 
 
 def replay(path: str | PathLike[str]) -> Report:
@@ -116,7 +245,7 @@ def replay(path: str | PathLike[str]) -> Report:
         OSError: the file cannot be read.
     """
     report = Report()
-    streams: dict[str, _Stream] = {}
+    streams: dict[str, Stream] = {}
     rejections: Counter[str] = Counter()
     try:
         with open(path, "rb") as file:
@@ -134,25 +263,25 @@ def replay(path: str | PathLike[str]) -> Report:
     return report
 
 
-def _line(streams: dict[str, _Stream], number: int, raw: bytes, report: Report, rejections: Counter[str]) -> None:
+def _line(streams: dict[str, Stream], number: int, raw: bytes, report: Report, rejections: Counter[str]) -> None:
     who, kind, content, pid = _parse(number, raw)
     stream = streams.get(who)
     if kind == "start":
         if stream is not None:
             raise Divergence(number, f"{who} starts a second time")
-        streams[who] = _Stream(who.split()[0], _start(number, who.split()[0], content), line=number)
+        streams[who] = Stream(who.split()[0], _start(number, who.split()[0], content), line=number)
         return
     if stream is None:
         raise Divergence(number, f"{who} has not started")
     try:
         if kind == "event":
-            report.unperformed += _event(stream, number, content, pid)
+            report.unperformed += stream.event(number, from_record(MACHINES[stream.kind][0], content, "event."), pid)
             report.steps += stream.declined is None
         elif kind == "effect":
-            _effect(stream, number, content)
+            stream.effect(number, from_record(MACHINES[stream.kind][1], content, "effect."))
             report.effects += 1
         else:
-            _rejected(stream, number, content)
+            stream.rejected(number, content)
             rejections[str(content)] += 1
     except RecordError as error:
         raise Divergence(number, f"{who}: {error}") from error
@@ -185,6 +314,7 @@ def _parse(number: int, raw: bytes) -> tuple[str, str, object, object]:
 
 
 def _start(number: int, kind: str, content: object) -> Any:  # Any: the state of whichever machine
+    """The state in which the machine begins."""
     hints = ARGUMENTS[kind]
     if not isinstance(content, dict):
         raise Divergence(number, "start must hold an object: the arguments of the machine's beginning")
@@ -211,82 +341,7 @@ def _check_classes(number: int, classes: tuple[monitor.ClassConfig, ...], elemen
             raise Divergence(number, f"start.classes[{i}]: static and dynamic should be 0 to {MAX_SERVERS}")
 
 
-def _event(stream: _Stream, number: int, content: object, pid: object) -> int:
-    """Take the event; how many effects of the one before will never come."""
-    abandoned = 0
-    if stream.owed or stream.declined is not None:
-        abandoned = _abandon(stream, number, pid)
-    if pid in stream.killed:
-        raise Divergence(number, f"process {pid} goes on, though it left the event on an earlier line unfinished")
-    if stream.other is not None and not isinstance(stream.other[1], Rejected):
-        stream.instead = stream.other[1].state  # the event had no effects to tell the two apart
-    event = from_record(MACHINES[stream.kind][0], content, "event.")
-    stream.line, stream.pid, stream.before = number, pid, stream.state
-    instead, stream.instead = stream.instead, None
-    stream.other = None if instead is None else (instead, STEPS[stream.kind](instead, event))
-    _take(stream, STEPS[stream.kind](stream.state, event), number)
-    return abandoned
-
-
-def _abandon(stream: _Stream, number: int, pid: object) -> int:
-    """The last event is unfinished: right only if its process was killed and the event is another process's."""
-    if stream.kind != "server" or pid is None or stream.pid is None or pid == stream.pid:
-        if stream.declined is None:
-            missing = _show(stream.owed[0])
-            why = f"another event, though the one on line {stream.line} still owes its effect {missing}"
-        else:
-            why = f"the machine declines the event on line {stream.line} ({stream.declined.name}); the trace took it"
-        raise Divergence(number, why)
-    stream.killed.add(stream.pid)
-    abandoned = len(stream.owed)
-    stream.instead = stream.before if stream.declined is None else None
-    stream.owed, stream.declined = (), None
-    return abandoned
-
-
-def _take(stream: _Stream, result: Any, number: int) -> None:  # Any: what a step of the machine gives
-    """Expect what the machine says."""
-    if isinstance(result, Rejected):
-        stream.declined = result.reason
-        return
-    stream.state, stream.owed = result.state, result.effects
-    wrong = broken(result.state)
-    if wrong:
-        raise Divergence(number, f"after the event on line {stream.line} the machine's state breaks {', '.join(wrong)}")
-
-
-def _settle(stream: _Stream, number: int, fits: Callable[[Any], bool]) -> None:  # Any: what a step of the machine gives
-    """If a killed process left a doubt, believe what the line now shows."""
-    other, stream.other = stream.other, None
-    as_expected = Rejected(stream.declined) if stream.declined else Transition(stream.state, stream.owed)
-    if other is not None and not fits(as_expected) and fits(other[1]):
-        stream.state, stream.owed, stream.declined = other[0], (), None
-        _take(stream, other[1], number)
-
-
-def _effect(stream: _Stream, number: int, content: object) -> None:
-    effect = from_record(MACHINES[stream.kind][1], content, "effect.")
-    _settle(stream, number, lambda result: not isinstance(result, Rejected) and result.effects[:1] == (effect,))
-    if not stream.owed:
-        raise Divergence(number, f"effect {_show(effect)}: the event on line {stream.line} has no such effect (left)")
-    if effect != stream.owed[0]:
-        raise Divergence(
-            number, f"effect {_show(effect)}: the event on line {stream.line} has {_show(stream.owed[0])} here"
-        )
-    stream.owed = stream.owed[1:]
-    stream.before = stream.state  # a process saves its step before it writes of the first effect
-
-
-def _rejected(stream: _Stream, number: int, content: object) -> None:
-    _settle(stream, number, lambda result: isinstance(result, Rejected) and result.reason.name == content)
-    if stream.declined is None:
-        raise Divergence(number, f"declined ({content}): the machine takes the event on line {stream.line}")
-    if content != stream.declined.name:
-        raise Divergence(number, f"declined as {content}; the machine's reason is {stream.declined.name}")
-    stream.declined = None
-
-
-def _end(streams: dict[str, _Stream]) -> None:
+def _end(streams: dict[str, Stream]) -> None:
     """Effects may be owed at the end, and a rejection unwritten: the process was killed.  But some machine must run."""
     if not any(stream.line for stream in streams.values()):
         raise Divergence(0, "no machine has started")
@@ -294,3 +349,14 @@ def _end(streams: dict[str, _Stream]) -> None:
 
 def _show(value: object) -> str:
     return json.dumps(to_record(value))
+
+
+def _told(name: object) -> str:
+    """The name of a reason, with its sentence where there is such a reason."""
+    known = isinstance(name, str) and name in Reason.__members__
+    return f"{name}: {Reason[str(name)].value}" if known else str(name)
+
+
+def _cut(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

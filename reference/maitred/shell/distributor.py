@@ -156,7 +156,7 @@ class Distributor:
             self._take(self._pending.popleft())
 
     def _take(self, event: core.Event) -> None:
-        self._trace.event(event)
+        self._trace.event(event, self.state)
         outcome = core.step(self.state, event)
         if isinstance(outcome, Rejected):
             self._trace.rejected(outcome.reason)
@@ -209,6 +209,8 @@ class Distributor:
                 self._hold_server(message, fds)
                 self.handle(message)
             case messages.Restore():
+                if packet.truncated:  # the Monitor has its connection still, and the next incarnation will
+                    raise SystemExit("maitred: out of descriptors: a client that waits has come without its connection")
                 for fd in fds:
                     self._copies[message.client.cookie] = socket.socket(fileno=fd)
                 self.handle(message)

@@ -184,7 +184,7 @@ class Endpoint:
         trace = self._trace
         state = self._registry.load()
         if trace is not None:
-            trace.event(event)
+            trace.event(event, state)
         result = server.step(state, event)
         if isinstance(result, Rejected):
             if trace is not None:

@@ -62,7 +62,7 @@ def start_distributor(spec: distributor.DistributorSpec) -> Child:
     """
     kept = tuple(fd for _, _, fds in spec.kept for fd in fds)
     trace = () if spec.trace is None else (spec.trace,)
-    return _start(distributor.run, spec, (spec.channel, spec.status, *trace, *kept))
+    return start(distributor.run, spec, (spec.channel, spec.status, *trace, *kept))
 
 
 def start_server(spec: become.ServerSpec) -> Child:
@@ -72,10 +72,15 @@ def start_server(spec: become.ServerSpec) -> Child:
         OSError: no process can be made.
     """
     trace = () if spec.trace is None else (spec.trace,)
-    return _start(become.run, spec, (spec.control, spec.registry, *trace))
+    return start(become.run, spec, (spec.control, spec.registry, *trace))
 
 
-def _start(target: Callable[[Any, object], None], spec: object, fds: tuple[int, ...]) -> Child:  # Any: its own spec
+def start(target: Callable[[Any, object], None], spec: object, fds: tuple[int, ...]) -> Child:  # Any: its own spec
+    """Start a process that runs ``target(spec, handed)`` and inherits the descriptors, under the same numbers.
+
+    Raises:
+        OSError: no process can be made.
+    """
     arguments = (target, spec, Handed(fds), os.environ.get(SAFE_PATH))
     process = multiprocessing.get_context("spawn").Process(target=_run, args=arguments)
     with _nothing_to_import(), _safe_path():

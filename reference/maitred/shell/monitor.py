@@ -32,11 +32,11 @@ from typing import Any, Final, NoReturn, TypeAlias, get_args
 from maitred.config.model import Config, ServerClass
 from maitred.core import messages, wire
 from maitred.core import monitor as core
-from maitred.core.messages import Address, Client, Port, ServerId, ToDistributor, ToMonitor
+from maitred.core.messages import Address, Client, Incarnation, Port, ServerId, ToDistributor, ToMonitor
 from maitred.core.monitor import ClassId, Complaint
 from maitred.core.timing import duration
 from maitred.core.transition import Rejected
-from maitred.shell import channel, foreign, kernel, report, status
+from maitred.shell import channel, foreign, kernel, report, status, unsupervised
 from maitred.shell.become import ServerSpec
 from maitred.shell.descendants import Family, Groups, kill_orphans, reap_orphans
 from maitred.shell.distributor import CROWDED, READ, DistributorSpec
@@ -44,6 +44,7 @@ from maitred.shell.launch import Child, start_distributor, start_server
 from maitred.shell.loop import Loop
 from maitred.shell.registry import Registry
 from maitred.shell.trace import Trace
+from maitred.shell.verify import Follow, Verification
 
 PACKETS_A_TURN: Final = 64
 LOOK_ROUND: Final = 2.0
@@ -95,6 +96,7 @@ class _Distributor:
     """What it has not taken yet; the descriptors are looked up when it is sent."""
     answers: bytes = b""
     asking: deque[Callable[[Part], None]] = field(default_factory=deque)
+    incarnation: Incarnation = 0
 
 
 class _Spares:
@@ -125,8 +127,14 @@ class UnusableError(Exception):
 class Monitor:
     """One Monitor at work."""
 
-    def __init__(self, config: Config) -> None:
+    _verification: Verification | None = None
+
+    def __init__(self, config: Config, follow: Follow | None = None) -> None:
         """Prepare everything but the processes.
+
+        Args:
+            config: what is to run.
+            follow: the verifier's process, for a configuration that wants one.
 
         Raises:
             UnusableError: something that is configured cannot be had.
@@ -134,9 +142,10 @@ class Monitor:
         self.config = config
         self.loop = Loop()
         self._cpus = _cpus_of(config)
+        self._verification = _open_book(config, follow)
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files[1], self._open_files[1]))
-        self._trace_fd = _open_trace(config)
+        self._trace_fd = _open_trace(config) if self._verification is None else self._verification.fd
         self._trace = Trace(self._trace_fd, "monitor")
         classes, weights = config.core()
         self._trace.start(classes=classes, weights=weights)
@@ -164,10 +173,13 @@ class Monitor:
             self._control = status.ControlServer(self.loop, config.control, self._answer)
         except OSError as error:
             raise UnusableError(f"the control socket {config.control} cannot be made: {error.strerror}") from error
+        unsupervised.mark(config.control)
 
     def run(self) -> int:
         """Start everything, look after it, and return the exit code once it has ended."""
         self.loop.set_timer("look round", LOOK_ROUND, self._look_round)
+        if self._verification is not None:
+            self._verification.start(self.loop)
         self.handle(core.Started())
         while self._exit is None:
             self.loop.turn()
@@ -193,7 +205,7 @@ class Monitor:
         return declined
 
     def _take(self, event: core.Event) -> Rejected | None:
-        self._trace.event(event)
+        self._trace.event(event, self.state)
         outcome = core.step(self.state, event)
         if isinstance(outcome, Rejected):
             self._trace.rejected(outcome.reason)
@@ -306,6 +318,7 @@ class Monitor:
             distributor.asking.popleft()(None)
         if distributor.child is not None:
             distributor.child.close()
+        self._unfollow(f"distributor {distributor.class_id} {distributor.incarnation}")
 
     # ---------------------------------------------------------------- from servers
 
@@ -388,7 +401,17 @@ class Monitor:
     def _children(self) -> Iterable[Child]:
         children = [server.child for server in self._servers.values()]
         children += [distributor.child for distributor in self._distributors.values()]
+        children += [self._verification.child] if self._verification is not None else []
         return [child for child in children if child is not None]
+
+    def _follow(self, who: str) -> None:
+        """The verifier, where there is one, is to follow the machine, which is about to be started."""
+        if self._verification is not None:
+            self._verification.add(who)
+
+    def _unfollow(self, who: str) -> None:
+        if self._verification is not None:
+            self._verification.over(who)
 
     # ================================================================ effects
 
@@ -405,6 +428,7 @@ class Monitor:
         try:
             server = _Server(effect.class_id, effect.server, ours, Registry.create(cls.max_clients))
             self._servers[effect.server] = server
+            self._follow(f"server {effect.class_id} {effect.server}")
             group = self._groups.make(f"maitred-{os.getpid()}-{effect.server}")
             child = start_server(self._server_spec(effect, cls, theirs.fileno(), server.registry.fd, group))
             server.child = child
@@ -477,8 +501,9 @@ class Monitor:
             trace=self._trace_fd,
             kept=kept,
         )
-        distributor = _Distributor(effect.class_id, None, ours, our_status)
+        distributor = _Distributor(effect.class_id, None, ours, our_status, incarnation=effect.incarnation)
         self._distributors[effect.class_id] = distributor
+        self._follow(f"distributor {effect.class_id} {effect.incarnation}")
         try:
             child = distributor.child = start_distributor(spec)
         except OSError:
@@ -584,6 +609,7 @@ class Monitor:
             server.child.close()
         if server.family is not None:
             server.family.close()
+        self._unfollow(f"server {server.class_id} {server.server}")
 
     def _drop_listener(self, effect: core.DropListener) -> None:
         for key in [key for key in self._listeners if key[:2] == (effect.class_id, effect.port)]:
@@ -638,6 +664,8 @@ class Monitor:
                 kernel.send_signal(distributor.child.pidfd, signal.SIGKILL)
         while self._distributors:
             self.loop.turn(0.05)
+        if self._verification is not None:
+            self._verification.finish()
         deadline = time.monotonic() + LAST_WAIT
         while kill_orphans() and time.monotonic() < deadline:
             time.sleep(KILL_AGAIN[0])
@@ -681,7 +709,10 @@ class Monitor:
             pids = {server.server: server.child.pid for server in self._servers.values() if server.child}
             running = {i: each.child.pid for i, each in self._distributors.items() if each.child}
             obstacles = {class_id: self._obstacles(class_id) for class_id in self._foreign}
-            reply(status.build(self.config, self.state, pids, running, parts, obstacles))
+            document = status.build(self.config, self.state, pids, running, parts, obstacles)
+            if self._verification is not None:
+                document["verify"] = self._verification.status()
+            reply(document)
 
         def heard(class_id: ClassId, part: Part) -> None:
             parts[class_id] = part
@@ -808,14 +839,26 @@ def _open_trace(config: Config) -> int | None:
         raise UnusableError(f"the trace {config.trace} cannot be written: {error.strerror}") from error
 
 
-def run(config: Config) -> int:
+def _open_book(config: Config, follow: Follow | None) -> Verification | None:
+    if not config.verify:
+        return None
+    assert follow is not None, "whoever wants steps verified says by what process"
+    try:
+        verification = Verification(follow)
+    except OSError as error:
+        raise UnusableError(f"there is no memory for what the verifier reads: {error.strerror}") from error
+    verification.add("monitor")
+    return verification
+
+
+def run(config: Config, follow: Follow | None = None) -> int:
     """Run the instance until it is stopped; the exit code.
 
     0: it was asked to stop; 1: an address could not be listened on; 2: the configuration does not fit this machine;
     3: a server class was given up, since none of its servers ever became ready.
     """
     try:
-        monitor = Monitor(config)
+        monitor = Monitor(config, follow)
     except UnusableError as error:
         print(f"maitred: {error}", file=sys.stderr)
         return UNUSABLE

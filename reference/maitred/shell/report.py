@@ -19,8 +19,8 @@ def say(text: str) -> None:
     """Write one line; a log that cannot be written stops nothing."""
     try:
         os.write(sys.stderr.fileno(), f"maitred: {text}\n".encode(errors="replace"))
-    except (OSError, ValueError):
-        return  # stderr is closed, or nobody reads it
+    except (AttributeError, OSError, ValueError):
+        return  # stderr is closed, the program's own, or on a full disk; or nobody reads it
 
 
 def debug(text: str) -> None:

@@ -1,57 +1,98 @@
-"""Writes what a running machine does, line by line, so that it can be replayed through the core.
+"""Tells what a running machine does: to a file, for ``maitred replay``, or to the verifier, as it happens.
 
-The form is that of `maitred.core.record`.  All processes of an instance append to one file, each line with one
-``write``, so lines of several machines interleave but never mix.  An event is written before its effects are performed,
-and each effect as soon as it has been: a process that is killed leaves a prefix of what it did.
+In a file, the form is that of `maitred.core.record`.  All processes of an instance append to one file, each line with
+one ``write``, so lines of several machines interleave but never mix.  What the verifier is told, and how, is in
+`maitred.shell.pen`.  An event is told before its effects are performed, and each effect as soon as it has been: a
+process that is killed leaves a prefix of what it did.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
+from typing import Protocol
 
 from maitred.core.record import Json, to_record
+from maitred.shell import report
+from maitred.shell.book import is_book
+from maitred.shell.pen import Pen
+
+
+class _Listener(Protocol):
+    """Who is told."""
+
+    def start(self, arguments: dict[str, object]) -> None: ...
+    def event(self, event: object, state: object) -> None: ...
+    def effect(self, effect: object) -> None: ...
+    def rejected(self, reason: object) -> None: ...
 
 
 class Trace:
-    """One machine's pen; it does nothing where no trace is wanted."""
+    """One machine's account of itself; it does nothing where nobody wants it."""
 
     def __init__(self, fd: int | None, who: str) -> None:
-        """Trace as ``who`` to ``fd``, a file opened with ``O_APPEND``; None for no trace."""
-        self._fd = fd
-        self._who = who
+        """Tell as ``who``.
+
+        Args:
+            fd: a file opened with ``O_APPEND``, the verifier's book, or None for no account.
+            who: the machine, as in a trace.
+        """
+        self._to: _Listener | None = None
+        if fd is not None:
+            self._to = Pen.find(fd, who) if is_book(fd) else _File(fd, who)
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is written."""
-        return self._fd is not None
+        """Whether anybody is told."""
+        return self._to is not None and not (isinstance(self._to, _File) and self._to.ended)
 
     def start(self, **arguments: object) -> None:
         """The machine begins; the arguments are those of its ``initial``."""
-        if self._fd is not None:
-            self._write("start", {name: to_record(value) for name, value in arguments.items()})
+        if self._to is not None:
+            self._to.start(arguments)
 
-    def event(self, event: object) -> None:
-        """The machine takes this event: to be said before its effects are performed."""
-        if self._fd is not None:
-            self._write("event", to_record(event))
+    def event(self, event: object, state: object = None) -> None:
+        """The machine takes this event in this state: to be said before the event's effects are performed."""
+        if self._to is not None:
+            self._to.event(event, state)
 
     def effect(self, effect: object) -> None:
         """The next effect of the last event has been performed."""
-        if self._fd is not None:
-            self._write("effect", to_record(effect))
+        if self._to is not None:
+            self._to.effect(effect)
 
     def rejected(self, reason: object) -> None:
         """The machine declined the last event."""
-        if self._fd is not None:
-            self._write("rejected", to_record(reason))
+        if self._to is not None:
+            self._to.rejected(reason)
+
+
+class _File:
+    """The file of all machines, as one of them writes it."""
+
+    def __init__(self, fd: int, who: str) -> None:
+        self._fd = fd
+        self._who = who
+        self.ended = False
+
+    def start(self, arguments: dict[str, object]) -> None:
+        self._write("start", {name: to_record(value) for name, value in arguments.items()})
+
+    def event(self, event: object, state: object) -> None:
+        self._write("event", to_record(event))
+
+    def effect(self, effect: object) -> None:
+        self._write("effect", to_record(effect))
+
+    def rejected(self, reason: object) -> None:
+        self._write("rejected", to_record(reason))
 
     def _write(self, key: str, value: Json) -> None:
+        if self.ended:
+            return
         record = {"who": self._who, key: value, "t": round(time.monotonic(), 6), "pid": os.getpid()}
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-        assert self._fd is not None
         try:
             written = os.write(self._fd, line)
         except OSError as error:
@@ -62,5 +103,5 @@ class Trace:
 
     def _give_up(self, why: str) -> None:
         """Service goes on without a trace: a trace with a gap would look like a wrong step."""
-        self._fd = None
-        print(f"maitred: {self._who}: the trace ends here, it cannot be written: {why}", file=sys.stderr, flush=True)
+        self.ended = True
+        report.say(f"{self._who}: the trace ends here, it cannot be written: {why}")

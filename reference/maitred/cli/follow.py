@@ -1,0 +1,295 @@
+"""The verifier's process: ``maitred run --verify`` has it follow the running machines and check their every step.
+
+It reads what each machine writes (`maitred.shell.pen`) and takes the same steps with the same pure functions
+(`maitred.model.replay.Stream`): the effects must be the same, in the same order, an event must be declined for the same
+reason, and every invariant must hold after each step.  Now and then it asks a machine for its state and compares.
+
+What it says, it has checked.  A step of which something is missing is not checked, nor is any that follows, until the
+machine has told its state: the steps between are named in the log and counted.  So it is after a divergence.
+
+It decides nothing and nobody waits for it; where it lacks time, machines drop steps rather than wait.  It gives way to
+all others (`NICE`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any, Final
+
+from maitred.core.record import MACHINES
+from maitred.core.transition import Reason
+from maitred.model.replay import ARGUMENTS, INITIAL, STATES, Divergence, Stream
+from maitred.shell import report
+from maitred.shell.book import Book, Count, Damaged, Section, Total
+from maitred.shell.pen import NoValue, reader
+
+NICE: Final = 10
+RECENT: Final = 50
+"""So many events before a divergence are told with it."""
+A_TURN: Final = 0.01
+"""Seconds that are given to one machine before the others have their turn: a long waiting list makes steps dear."""
+NAPS: Final = 0.002, 0.05
+"""Seconds: the shortest and the longest pause where there is nothing to read."""
+COMPARE: Final = 1.0
+"""Seconds between two comparisons of the states of a machine that takes steps."""
+SAY_AGAIN: Final = 10.0
+"""Seconds before more of the same is said of a machine."""
+IN_FULL: Final = 3
+"""So many divergences of one machine are told in full; further ones are counted."""
+
+
+class Machine:
+    """One machine that is followed."""
+
+    def __init__(self, section: Section, totals: memoryview) -> None:
+        """Follow the machine of the section, and add to the totals."""
+        self.section = section
+        self.who = section.who
+        self._kind = self.who.split()[0]
+        self._totals = totals
+        self._stream: Stream | None = None
+        """None while the machine's state is not known."""
+        self._last = 0
+        """The number of the last step that something was heard of."""
+        self._known_to = 0
+        """The number of the last step before the state was lost, where it is."""
+        self._pid: object = None
+        self._open = False
+        """The last step has not been counted yet."""
+        self._recent: deque[tuple[int, object, list[object]]] = deque(maxlen=RECENT)
+        self._divergences = 0
+        self._unsaid = 0
+        """Steps in gaps that have not been told."""
+        self._said = -SAY_AGAIN
+        self._compared = time.monotonic()
+        self._event = reader(MACHINES[self._kind][0])
+        self._effect = reader(MACHINES[self._kind][1])
+        self._state = reader(STATES[self._kind])
+
+    def read(self) -> int:
+        """Read and check what there is, a turn's worth; how many records."""
+        count, end = 0, time.monotonic() + A_TURN
+        while time.monotonic() < end:
+            try:
+                record = self.section.take()
+            except Damaged as error:
+                self._lose(f"its records are damaged: {error}")
+                return count + 1
+            if record is None:
+                return count
+            count += 1
+            try:
+                self._heed(json.loads(record))
+            except Exception as error:  # whatever stands in a ring, the other machines are to be followed on
+                self._lose(f"a record makes no sense: {type(error).__name__}: {error}")
+        return count
+
+    def close(self) -> None:
+        """The machine has ended, or is followed no longer."""
+        begun = self.section.numbers[Count.BEGUN]
+        self._unsaid += begun - (self._known_to if self._stream is None else self._last)
+        self._say_gaps(f"up to its last one, step {begun}")
+        self.section.empty()
+        self.section.close()
+
+    # ---------------------------------------------------------------- records
+
+    def _heed(self, record: list[Any]) -> None:  # Any: parsed JSON
+        try:
+            match record:
+                case ["start", dict(arguments)]:
+                    hints = ARGUMENTS[self._kind]
+                    given = {name: reader(hint)(arguments[name]) for name, hint in hints.items()}
+                    self._stream = Stream(self._kind, INITIAL[self._kind](**given), "of step")
+                case ["event", int(number), int(pid), packed]:
+                    self._on_event(number, pid, self._event(packed), None, False)
+                case ["event", int(number), int(pid), packed, gap, state]:
+                    self._on_event(number, pid, self._event(packed), self._state(state), bool(gap))
+                case ["effect", packed]:
+                    effect = self._effect(packed)
+                    self._recent[-1][2].append(effect)
+                    if self._stream is not None:
+                        self._stream.effect(self._last, effect)
+                case ["rejected", str(name)]:
+                    self._recent[-1][2].append(Reason[name] if name in Reason.__members__ else name)
+                    if self._stream is not None:
+                        self._stream.rejected(self._last, name)
+                case _:
+                    raise NoValue(f"{record!r}"[:200])
+        except Divergence as divergence:
+            self._diverged(divergence)
+        else:
+            self._count()
+
+    def _on_event(self, number: int, pid: int, event: object, state: object, gap: bool) -> None:
+        missed = number - self._last - 1
+        # A process that was killed when it had begun a step, but before it had told of the event, has not taken it.
+        harmless = missed == 1 and pid != self._pid and self._kind == "server"
+        if self._stream is not None and (gap or (missed and not harmless)):
+            self._lost(self._last - self._open)
+        unfinished, self._open = self._open, True
+        self._last, self._pid = number, pid
+        self._recent.append((number, event, []))
+        if state is not None and self._stream is not None:
+            self._stream.compare(number, state, pid)
+        elif state is not None:
+            self._stream = self._resumed(number, state)
+        if self._stream is None:
+            self._open = False
+            self._totals[Total.UNCHECKED] += 1
+            self.section.numbers[Count.WANTED] = 1
+            return
+        try:
+            self._stream.event(number, event, pid)
+        except Divergence:
+            self._totals[Total.UNCHECKED] += unfinished  # it was the step before that has diverged
+            raise
+
+    def _resumed(self, number: int, state: object) -> Stream:
+        """Go on from the machine's state, which is that before this step."""
+        self._unsaid += number - 1 - self._known_to
+        if time.monotonic() - self._said >= SAY_AGAIN:
+            self._say_gaps(f"steps {self._known_to + 1} to {number - 1}; it is checked again from step {number}")
+        stream = Stream(self._kind, state, "of step", line=number)
+        stream.check(number)
+        return stream
+
+    def _count(self) -> None:
+        """Count the step, once all of it has been seen; and ask for the state, if it is time to compare."""
+        if not self._open or self._stream is None or not self._stream.settled:
+            return
+        self._open = False
+        self._totals[Total.VERIFIED] += 1
+        now = time.monotonic()
+        if now - self._compared >= COMPARE:
+            self._compared = now
+            self.section.numbers[Count.WANTED] = 1
+
+    # ---------------------------------------------------------------- what is not as it should be
+
+    def _lost(self, known_to: int) -> None:
+        """The machine's state is not known from here on; the steps up to this one have been checked."""
+        self._stream = None
+        self._open = False
+        self._known_to = known_to
+        self.section.numbers[Count.WANTED] = 1
+
+    def _lose(self, why: str) -> None:
+        """Something that was read is no use; said once, until the machine is followed again."""
+        if self._stream is not None:
+            report.say(f"verify: {self.who}: {why}")
+            self._lost(self._last - self._open)
+
+    def _say_gaps(self, what: str) -> None:
+        if self._unsaid:
+            report.say(f"verify: {self.who}: {report.plural(self._unsaid, 'step')} not checked: {what}")
+            self._said, self._unsaid = time.monotonic(), 0
+
+    def _diverged(self, divergence: Divergence) -> None:
+        self._totals[Total.DIVERGED] += 1
+        self._totals[Total.VERIFIED] -= not self._open  # it has been taken for right
+        self._divergences += 1
+        self._lost(self._last - self._open)
+        if self._divergences > IN_FULL:
+            return
+        lines = [
+            f"verify: DIVERGENCE of {self.who} at step {divergence.line}: {divergence.why}",
+            f"the last {len(self._recent)} events of {self.who}:",
+            *(_told(number, event, follows) for number, event, follows in self._recent),
+        ]
+        if self._divergences == IN_FULL:
+            lines.append(f"further divergences of {self.who} are counted only")
+        report.say("\n  ".join(lines))
+
+
+def _told(number: int, event: object, follows: list[object]) -> str:
+    """An event and what the machine did."""
+    if len(follows) == 1 and isinstance(follows[0], Reason):
+        return f"step {number}: {event} declined: {follows[0].name}, {follows[0].value}"
+    return f"step {number}: {event} -> {', '.join(map(str, follows)) or 'nothing'}"
+
+
+class Verifier:
+    """All machines of the instance."""
+
+    def __init__(self, book: Book) -> None:
+        """Follow what is written into the book."""
+        self._book = book
+        self._totals = book.verifier.numbers
+        self._machines: list[Machine] = []
+        self._monitor = os.getppid()
+        self._handles: dict[int, int] = {}
+        """The pidfd of each machine's first process."""
+
+    def run(self) -> None:
+        """Follow until all machines have ended."""
+        nap = NAPS[0]
+        while True:
+            closing = self._totals[Total.CLOSING]
+            if self.turn():
+                nap = NAPS[0]
+            elif closing or self._is_deserted():
+                break
+            else:
+                time.sleep(nap)
+                nap = min(nap * 1.5, NAPS[1])
+        for machine in self._machines:
+            machine.close()
+
+    def turn(self) -> int:
+        """Read and check what there is; how many records."""
+        for offset in self._book.news():
+            with suppress(OSError):  # no memory to map it: its steps are read by nobody, and so dropped
+                self._machines.append(Machine(Section(self._book.fd, offset), self._totals))
+        count = 0
+        for machine in list(self._machines):
+            over = machine.section.numbers[Count.OVER]
+            read = machine.read()
+            count += read
+            if over and not read:
+                self._machines.remove(machine)
+                machine.close()
+        return count
+
+    def _is_deserted(self) -> bool:
+        """Whether the Monitor has died, and nobody of those whom it started is left."""
+        if os.getppid() == self._monitor:
+            return False
+        for machine in self._machines:
+            pid = machine.section.numbers[Count.PID]
+            if pid and pid != self._monitor and _lives(self._handles, pid):
+                return False
+        return True
+
+
+def _lives(handles: dict[int, int], pid: int) -> bool:
+    """Whether the process lives; by its pidfd, which `handles` keeps."""
+    if pid not in handles:
+        try:
+            handles[pid] = os.pidfd_open(pid)
+        except OSError:
+            return False
+    poll = select.poll()
+    poll.register(handles[pid], select.POLLIN)
+    return not poll.poll(0)
+
+
+def run(fd: int, handed: object) -> None:
+    """The process: what `maitred.shell.launch` has multiprocessing start.
+
+    Args:
+        fd: of the book.
+        handed: that descriptor; it is enough that it has come along.
+    """
+    del handed
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError):
+        os.nice(NICE)
+    Verifier(Book(fd)).run()

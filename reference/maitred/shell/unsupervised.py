@@ -1,0 +1,88 @@
+"""Finds what a Monitor has left behind that was killed: its Distributors and servers, which serve on without it.
+
+Nobody can be asked about them, since it was the Monitor that answered.  But every process of an instance has inherited
+the path of the instance's control socket in its environment, and the kernel shows that to the user whose processes they
+are, and to root: to whom the Monitor would have answered.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from maitred.config import place
+from maitred.shell.become import ENVIRONMENT
+from maitred.shell.descendants import PROC, ProcessInfo, all_processes
+
+CONTROL: Final = "MAITRED_CONTROL"
+"""In the environment of every process that a Monitor starts: the path of its control socket."""
+_DISTRIBUTOR: Final = b"multiprocessing.spawn"
+"""In the command line of a Distributor; a server has exec'd a program of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """The processes of one instance whose Monitor is gone."""
+
+    control: Path
+    """Where the Monitor listened."""
+    distributors: tuple[int, ...]
+    """Pids."""
+    servers: tuple[int, ...]
+    """Pids of the servers' main processes."""
+
+
+def mark(control: Path) -> None:
+    """Have all that this process starts from now on say to which instance it belongs."""
+    os.environ[CONTROL] = os.path.abspath(control)
+
+
+def find(control: Path | None = None) -> list[Remains]:
+    """The instances that run without a Monitor, in the order of their control sockets.
+
+    Args:
+        control: of the only one that matters; None: all whose control sockets are where they are by default.
+    """
+    found: dict[str, tuple[list[int], list[int]]] = {}
+    for process in all_processes():
+        environment = {} if process.dead else _environment(process.pid)
+        path = environment.get(CONTROL)
+        if path is None or not _is_wanted(path, control):
+            continue
+        distributors, servers = found.setdefault(path, ([], []))
+        if process.session != process.pid:
+            continue  # what somebody has forked, or helps the Monitor
+        if ENVIRONMENT in environment:
+            servers.append(process.pid)
+        elif _is_distributor(process):
+            distributors.append(process.pid)
+    return [
+        Remains(Path(path), tuple(sorted(distributors)), tuple(sorted(servers)))
+        for path, (distributors, servers) in sorted(found.items())
+        if (distributors or servers) and not place.answers(Path(path))
+    ]
+
+
+def _is_wanted(path: str, control: Path | None) -> bool:
+    if control is None:
+        return Path(path).parent in place.candidates()
+    return path == os.path.abspath(control)
+
+
+def _is_distributor(process: ProcessInfo) -> bool:
+    return _DISTRIBUTOR in _read(process.pid, "cmdline")
+
+
+def _environment(pid: int) -> dict[str, str]:
+    """As it was when the process began; empty where it may not be seen."""
+    lines = _read(pid, "environ").decode(errors="surrogateescape").split("\0")
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _read(pid: int, what: str) -> bytes:
+    try:
+        return (PROC / str(pid) / what).read_bytes()
+    except OSError:
+        return b""
