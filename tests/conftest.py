@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase, MultiplexedDatabase, ReadOnlyDatabase
+from tests import closing
 
 OWN = Path(__file__).resolve().parents[1] / ".hypothesis" / "examples"
 REDIS = ("redis://", "rediss://", "unix://")
@@ -31,6 +32,17 @@ def pytest_configure(config):
     for each, values in PROFILES.items():
         settings.register_profile(each, deadline=None, database=database(each, where), **values)
     settings.load_profile(name)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Close a run of `pytest -m properties` with a table of what was asked and whether it held."""
+    if "properties" not in config.option.markexpr.replace("not properties", ""):
+        return
+    reports = [r for kind in ("passed", "failed", "error", "skipped", "") for r in terminalreporter.stats.get(kind, ())]
+    if reports:
+        terminalreporter.section("what was asked, and whether it held")
+        for line in closing.lines(closing.rows(reports, config.rootpath)):
+            terminalreporter.write_line(line)
 
 
 def chosen(environ):
