@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint types unit properties bench campaign mutants mutation compat cpython clean
+.PHONY: help run test lint types unit properties bench campaign campaign-faults abuse mutants mutation compat cpython clean
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 PYTEST := $(BIN)/python -m pytest
@@ -27,7 +27,7 @@ endef
 
 help: ## Show this list
 	@echo "maitred: seats each client at the least-busy of several copies of an unmodified server"; echo
-	@sed -nE 's/^([a-z]+):.*## (.*)$$/  make \1|\2/p' Makefile | while IFS='|' read -r what why; do \
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1|\2/p' Makefile | while IFS='|' read -r what why; do \
 	  printf '%-18s %s\n' "$$what" "$$why"; done
 
 # --------------------------------------------------------------------------------------- environments
@@ -103,6 +103,12 @@ properties: $(VENV)/.test ## Run model checking and proofs only, those that take
 
 campaign: $(VENV)/.test ## Run the long campaigns: faults, explorations of hours, Hypothesis by night
 	@HYPOTHESIS_PROFILE=night $(PYTEST) -q -m campaign --timeout=0
+
+campaign-faults: $(VENV)/.test ## Kill, stop and starve everything for ten minutes, and publish what was lost
+	@$(BIN)/python -m tests.faults --write
+
+abuse: $(VENV)/.test ## Run the tests of load and abuse in full, and write their page
+	@$(BIN)/python -m tests.abuse --write
 
 compat: $(VENV)/.compat ## Run the servers of the compatibility table, and write the page
 	@MAITRED_COMPAT_RESULTS=docs/reference/compatibility.json \

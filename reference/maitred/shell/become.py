@@ -9,10 +9,11 @@ import fcntl
 import json
 import os
 import resource
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NoReturn
+
+from maitred.shell import report
 
 ENVIRONMENT: Final = "MAITRED_SERVER"
 """Tells the exec'd program's bootstrap who it is: see `_identity`."""
@@ -79,7 +80,7 @@ def run(spec: ServerSpec, handed: object) -> NoReturn:
         arguments = [spec.interpreter, *spec.interpreter_options, "-c", code, *spec.program]
         os.execve(spec.interpreter, arguments, environment)
     except (OSError, ValueError) as error:
-        print(f"maitred: server {spec.server} cannot be started: {error}", file=sys.stderr, flush=True)
+        report.say(f"server {spec.server} cannot be started: {error}")
         os._exit(1)
 
 
@@ -108,7 +109,7 @@ def _settle_on(cpus: Iterable[int]) -> None:
     try:
         os.sched_setaffinity(0, cpus)
     except OSError as error:
-        print(f"maitred: cannot be bound to the CPUs {sorted(cpus)}: {error.strerror}", file=sys.stderr, flush=True)
+        report.say(f"cannot be bound to the CPUs {sorted(cpus)}: {error.strerror}")
 
 
 def _keep_only(wanted: tuple[int, int, int | None]) -> tuple[int, int, int | None]:

@@ -41,7 +41,7 @@ from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from typing import Any, Final
 
-from maitred.shell import channel, foreign, green, standin
+from maitred.shell import channel, foreign, green, report, standin
 from maitred.shell.endpoint import Endpoint
 from maitred.shell.registry import Registry
 from maitred.shell.worker import ENVIRONMENT, Identity
@@ -79,7 +79,7 @@ def join() -> None:
     try:
         here = _install(record, begins=False)
     except OSError as error:  # whoever started it has closed, in between, what was handed down
-        print(f"maitred: process {os.getpid()} is none of the server's: {error}", file=sys.stderr, flush=True)
+        report.say(f"process {os.getpid()} is none of the server's: {error}")
         return
     for row in record["listeners"]:
         original = _socket.socket(fileno=_take(row["original"]))

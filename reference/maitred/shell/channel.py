@@ -8,6 +8,7 @@ one, CPython waits before it tries.
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import select
 from array import array
@@ -36,6 +37,9 @@ class Packet:
     truncated: bool
     """Descriptors were lost on the way: the process had none to spare (``MSG_CTRUNC``)."""
 
+
+CROWDED: Final = frozenset({errno.EAGAIN, errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Why the kernel may decline to send although the receiver lives."""
 
 _FDS: Final = 253  # SCM_MAX_FD: the kernel takes no more in one message
 _ROOM: Final = _socket.CMSG_SPACE(_FDS * array("i").itemsize)

@@ -48,8 +48,6 @@ HANG_UP: Final = select.EPOLLRDHUP | select.EPOLLET
 """What is watched for on a client that waits: each news once."""
 
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-CROWDED: Final = frozenset({errno.EAGAIN, errno.ETOOMANYREFS, *EXHAUSTED})
-"""Why the kernel may decline to send although the receiver lives."""
 
 PACKETS_A_TURN: Final = 16
 """So many packets are read from one socket before the others have their turn."""
@@ -163,11 +161,26 @@ class Distributor:
             self._declined(event, outcome.reason)
             return
         self.state = outcome.state
+        self._mention(event)
         for effect in outcome.effects:
             self._perform[type(effect)](self, effect)
             self._trace.effect(effect)
         if self._audits:
             self._audit()
+
+    def _mention(self, event: core.Event) -> None:
+        """Tell the log of what clients suffer from, where nobody else does."""
+        match event:
+            case core.Fired(core.QueueTimeout()):
+                patience = self.spec.durations.queue_timeout
+                self._say_now_and_then(f"clients are closed that have waited {patience:g} s for a seat")
+            case core.Received(server=server, message=messages.Refused()):
+                text = f"server {server} refuses clients: it is out of descriptors, or listens no more"
+                self._say_now_and_then(text, about="refused")
+            case _:
+                pass
+        if self.state.waiting >= self.spec.waiting_limit:
+            self._say_now_and_then("as many clients wait as may: further ones stay in the backlog (waiting_limit)")
 
     def _declined(self, event: core.Event, reason: Reason) -> None:
         """Let go of what came with an event that the machine does not take."""
@@ -412,7 +425,8 @@ class Distributor:
                 raise BlockingIOError(errno.EAGAIN, "the dialog has been closed here")
             channel.send(dialog, message, (connection.fileno(),))
         except OSError as error:
-            if error.errno in CROWDED:
+            if error.errno in channel.CROWDED:
+                self._say_crowded(error)
                 self._pending.append(core.Unsent(server, message.client))
 
     def _send_unsent(self, server: ServerId, port: Port) -> None:
@@ -426,7 +440,7 @@ class Distributor:
             try:
                 channel.send(dialog, queue[0])
             except OSError as error:
-                if error.errno in CROWDED:
+                if error.errno in channel.CROWDED:
                     self.loop.change(dialog.fileno(), READ | WRITE)
                     return
             queue.popleft()
@@ -477,10 +491,11 @@ class Distributor:
             try:
                 channel.send(self._monitor, message, fds)
             except OSError as error:
-                if error.errno not in CROWDED:
+                if error.errno not in channel.CROWDED:
                     self._monitor_lost()
                     return
-                if time.monotonic() - began > 5.0:
+                self._say_crowded(error)
+                if error.errno == errno.EAGAIN and time.monotonic() - began > 5.0:
                     self._say_now_and_then("the Monitor does not read what it is told; waiting for it")
                 _wait_for_room(self._monitor, crowded=error.errno != errno.EAGAIN)
             else:
@@ -619,10 +634,16 @@ class Distributor:
             self._answers.clear()
         self.loop.change(self._status.fileno(), READ | WRITE if self._answers else READ)
 
-    def _say_now_and_then(self, text: str) -> None:
-        now = time.monotonic()
-        if now - self._said.get(text, -SAY_AGAIN) >= SAY_AGAIN:
-            self._said[text] = now
+    def _say_crowded(self, error: OSError) -> None:
+        """It is the kernel that has no room, not the receiver."""
+        if error.errno != errno.EAGAIN:
+            why = errno.errorcode.get(error.errno or 0, "")
+            self._say_now_and_then(f"the kernel lets no descriptor be passed on ({why}): tried again until it does")
+
+    def _say_now_and_then(self, text: str, about: str = "") -> None:
+        now, about = time.monotonic(), about or text
+        if now - self._said.get(about, -SAY_AGAIN) >= SAY_AGAIN:
+            self._said[about] = now
             report.say(f"distributor of {self.spec.name}: {text}")
 
 

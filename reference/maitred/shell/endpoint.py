@@ -15,7 +15,6 @@ import _socket
 import _thread
 import os
 import select
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from maitred.core import messages, server, wire
 from maitred.core.messages import Address, Client, Port
 from maitred.core.transition import Rejected
-from maitred.shell import channel
+from maitred.shell import channel, report
 from maitred.shell.registry import PORT_LIMIT, Registry
 
 if TYPE_CHECKING:
@@ -381,13 +380,12 @@ class Endpoint:
         while time.monotonic() < deadline and not self._control_ended:
             try:
                 channel.send(self._control, request, [theirs.fileno()])
-            except BlockingIOError:
-                pass  # full: somebody will read it yet
-            except OSError:
-                break
+            except OSError as error:
+                if error.errno not in channel.CROWDED:
+                    break  # else there will be room yet
             if self._await_control(lambda: request.port in self._bind_replies, BIND_AGAIN):
                 return self._bind_replies.pop(request.port)
-        print(f"maitred: no Distributor answers for port {request.port}", file=sys.stderr, flush=True)
+        report.say(f"no Distributor answers for port {request.port}")
         return EADDRNOTAVAIL
 
     def _await_opening(self, port: Port) -> None:

@@ -39,7 +39,7 @@ from maitred.core.transition import Rejected
 from maitred.shell import channel, foreign, kernel, report, status, unsupervised
 from maitred.shell.become import ServerSpec
 from maitred.shell.descendants import Family, Groups, kill_orphans, reap_orphans
-from maitred.shell.distributor import CROWDED, READ, DistributorSpec
+from maitred.shell.distributor import READ, DistributorSpec
 from maitred.shell.launch import Child, start_distributor, start_server
 from maitred.shell.loop import Loop
 from maitred.shell.registry import Registry
@@ -553,7 +553,7 @@ class Monitor:
             try:
                 channel.send(distributor.channel, message, fds)
             except OSError as error:
-                if error.errno in CROWDED:
+                if error.errno in channel.CROWDED:
                     self._flush_later(distributor)
                     return
                 # else it has died, and its end is about to be heard of

@@ -1,0 +1,45 @@
+"""The campaign can fail: with an instance that is bent in one place, it does."""
+
+import pytest
+from tests.faults.campaign import Plan, copied, run
+
+pytestmark = pytest.mark.campaign
+PLAN = Plan(12, 150, 4, ("kill Distributor",))
+
+
+@pytest.mark.parametrize(
+    ("module", "right", "bent", "seen"),
+    [
+        ("core/distributor.py", "self.tell(Release(client))", "pass", "handle by"),
+        (
+            "shell/distributor.py",
+            "                    self._copies[message.client.cookie] = socket.socket(fileno=fd)\n"
+            "                self.handle(message)\n",
+            "                    self._copies[message.client.cookie] = socket.socket(fileno=fd)\n"
+            "                self.handle(message)\n"
+            "                self._drop_copy(message.client.cookie, shut=True)\n"
+            "                fds.append(0)\n",
+            "lost without a cause",
+        ),
+        ("shell/monitor.py", "_close_all(self._listeners.get(key, ()))", "pass", "a Monitor has"),
+    ],
+    ids=[
+        "who waited is never released",
+        "who is restored is hung up on",
+        "a listener that is kept twice is kept for ever",
+    ],
+)
+def test_a_bent_instance_is_noticed(maitred, tmp_path, module, right, bent, seen):
+    copy, environment = copied(tmp_path)
+    text = (copy / module).read_text()
+    assert text.count(right) == 1
+    (copy / module).write_text(text.replace(right, bent))
+
+    def start(*arguments):
+        instance = maitred(*arguments, ready=False, environment=environment)
+        instance.replays = False
+        return instance
+
+    result = run(start, tmp_path, PLAN)
+
+    assert any(seen in wrong for wrong in result.wrong), result.wrong[:5]
