@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from maitred.core import distributor, monitor
+from maitred.core import distributor, monitor, server
 from maitred.core.messages import (
     Accepted,
     Adopt,
@@ -66,6 +66,8 @@ PHASES: Final = {
 }
 
 
+SHIFT: Final = 1
+"""The relation numbers a server's messages from 1.  So does the code; but the model renumbers them, from 0."""
 NOWHERE: Final = -1
 NOWHERE_DYNAMIC: Final = -2
 """The place of a server that fills none any more, static or dynamic."""
@@ -88,12 +90,8 @@ def abstract(
     """
     if world.monitor.phase is not monitor.Phase.RUNNING:
         raise Outside("a stop")
-    tables: dict[str, dict[tuple[Any, ...], Any]] = {}
-
-    def put(name: str, *place_and_value: Any) -> None:
-        *place, value = place_and_value
-        tables.setdefault(name, {})[tuple(place)] = value
-
+    put = Tables()
+    tables = put.tables
     cls = world.monitor.classes[CLASS]
     servers = _servers(world) | set(starting)
     # ------------------------------------------------ rigid
@@ -102,12 +100,12 @@ def abstract(
     put("dynamic", NOWHERE_DYNAMIC, True)
     for place in range(bounds.servers + bounds.dynamic):
         put("dynamic", place, place >= bounds.servers)
-    for server in servers:
-        place, element = _where(world, server, starting)
-        put("place_of", server, place)
-        put("element_of", server, element)
-        put("max_clients", server, bounds.max_clients)
-        put("weight", server, world.monitor.elements[element].weight if element in world.monitor.elements else 1)
+    for s in servers:
+        place, element = _where(world, s, starting)
+        put("place_of", s, place)
+        put("element_of", s, element)
+        put("max_clients", s, bounds.max_clients)
+        put("weight", s, world.monitor.elements[element].weight if element in world.monitor.elements else 1)
     # ------------------------------------------------ clients
     seen = {client.cookie: client for client in _clients(world)}
     for i, backlog in enumerate(world.kernel.backlog):
@@ -130,10 +128,8 @@ def abstract(
     # ------------------------------------------------ the Distributor
     put("life", {Life.UP: "up", Life.CONDEMNED: "up", Life.DEAD: "dead", Life.ABSENT: "absent"}[world.life])
     put("condemned", world.life is Life.CONDEMNED)
-    put("incarnation", cls.distributor.incarnation)
-    put("distributor_element", cls.distributor.element)
     if world.distributor is not None:
-        _distributor(world.distributor, put)
+        tell_distributor(world.distributor, put)
     for event in world.pending:
         if isinstance(event, distributor.Unsent):
             put("unsent", event.server, True)
@@ -165,15 +161,10 @@ def abstract(
         put("doomed", s, group.condemned)
         put("asked_to_end", s, group.asked)
         put("reported", s, group.reported)
-        put("clients", s, len(endpoint.clients))
-        for client in endpoint.clients:
-            put("serving", s, client.cookie, True)
-            put("lapsed", s, client.cookie, client in group.gone)
-        for port, listener in endpoint.listeners.items():
-            put("bound", s, port, True)
-            put("listening", s, port, listener.listening)
-            put("owes", s, port, listener.asked)
-        numbers = [endpoint.sequence + 1] if group.alive else []
+        tell_endpoint(s, endpoint, put)
+        for client in group.gone:
+            put("lapsed", s, client.cookie, True)
+        numbers = [endpoint.sequence + SHIFT] if group.alive else []
         for link in group.links:
             for i, down in enumerate(link.to_server):
                 put("down_kind", s, link.port, i, type(down).__name__)
@@ -185,7 +176,7 @@ def abstract(
                     put("down_incarnation", s, link.port, i, down.incarnation)
             put("down_tail", s, link.port, len(link.to_server))
             for answer in link.to_distributor:
-                q = answer.count.sequence + 1
+                q = answer.count.sequence + SHIFT
                 numbers.append(q)
                 put("up_kind", s, q, ANSWERS[type(answer)])
                 put("up_port", s, q, link.port)
@@ -202,20 +193,7 @@ def abstract(
     # ------------------------------------------------ the Monitor
     for s in servers:
         put("born", s, s < world.monitor.next_server and s not in starting)
-    for client in cls.store:
-        put("store", client.cookie, True)
-    for place in cls.places.values():
-        put("filled", place.place, place.alive)
-        if place.alive:
-            put("living", place.server, True)
-            put("phase", place.server, PHASES[place.phase])
-            put("died_unready", place.server, place.dynamic and place.unready_deaths > 0)
-            for port, used in place.dialogs.items():
-                put("kept", place.server, port, True)
-                put("used", place.server, port, used)
-    put("dynamic_resting", cls.dynamic_resting)
-    for element, status in world.monitor.elements.items():
-        put("usable", element, status.up)
+    tell_monitor(world.monitor, CLASS, put)
     has_begin = any(isinstance(message, Begin) for message in world.to_distributor)
     late = not has_begin
     for message in world.to_distributor:
@@ -258,17 +236,17 @@ def _servers(world: World) -> set[int]:
     return found
 
 
-def _where(world: World, server: int, starting: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
+def _where(world: World, s: int, starting: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
     """The server's place and processing element; of one that is gone, no place."""
-    if server in starting:
-        return starting[server]
+    if s in starting:
+        return starting[s]
     cls = world.monitor.classes[CLASS]
-    place = cls.living.get(server, None)
+    place = cls.living.get(s, None)
     if place is not None:
         return place, cls.places[place].element
-    group = world.group(server)
-    status = world.distributor.servers.get(server, None) if world.distributor is not None else None
-    named = next((m for m in world.to_distributor if isinstance(m, Adopt) and m.server == server), status)
+    group = world.group(s)
+    status = world.distributor.servers.get(s, None) if world.distributor is not None else None
+    named = next((m for m in world.to_distributor if isinstance(m, Adopt) and m.server == s), status)
     nowhere = NOWHERE_DYNAMIC if named is not None and named.dynamic else NOWHERE
     return nowhere, group.element if group is not None else 0
 
@@ -292,13 +270,62 @@ def _clients(world: World) -> Iterable[Client]:
             yield from (m.client for m in link.to_distributor if not isinstance(m, (RestartReply, NotReady)))
 
 
-def _number(sequence: int) -> int:
-    """The model numbers a server's messages from 0, the relation from 1; -1 says that there is none."""
-    return sequence + 1 if sequence >= 0 else sequence
+class Tables:
+    """Tables in the making: called with a symbol's name, its arguments and its value there."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.tables: dict[str, dict[tuple[Any, ...], Any]] = {}
+
+    def __call__(self, name: str, *place_and_value: Any) -> None:
+        """Write an entry."""
+        *place, value = place_and_value
+        self.tables.setdefault(name, {})[tuple(place)] = value
 
 
-def _distributor(state: distributor.DistributorState, put: Any) -> None:
-    """The server table, the ports and the rest of what the Distributor knows."""
+def tell_endpoint(s: int, endpoint: server.EndpointState, put: Tables) -> None:
+    """What a server knows."""
+    put("clients", s, len(endpoint.clients))
+    for client in endpoint.clients:
+        put("serving", s, client.cookie, True)
+    for port, listener in endpoint.listeners.items():
+        put("bound", s, port, True)
+        put("listening", s, port, listener.listening)
+        put("owes", s, port, listener.asked)
+
+
+def tell_monitor(state: monitor.MonitorState, class_id: int, put: Tables) -> None:
+    """What the Monitor knows, but for what never changes."""
+    cls = state.classes[class_id]
+    put("incarnation", cls.distributor.incarnation)
+    put("distributor_element", cls.distributor.element)
+    for client in cls.store:
+        put("store", client.cookie, True)
+    for place in cls.places.values():
+        put("filled", place.place, place.alive)
+        if place.alive:
+            put("living", place.server, True)
+            put("phase", place.server, PHASES[place.phase])
+            put("died_unready", place.server, place.dynamic and place.unready_deaths > 0)
+            for port, used in place.dialogs.items():
+                put("kept", place.server, port, True)
+                put("used", place.server, port, used)
+    put("dynamic_resting", cls.dynamic_resting)
+    for element, status in state.elements.items():
+        put("usable", element, status.up)
+
+
+def tell_distributor(state: distributor.DistributorState, put: Tables, shift: int = SHIFT) -> None:
+    """The server table, the ports and the rest of what the Distributor knows.
+
+    Args:
+        state: the Distributor's.
+        put: takes it.
+        shift: is added to sequence numbers; -1, of nothing, stays.
+
+    Raises:
+        Outside: it is closing.
+    """
     if state.phase not in (distributor.Phase.INITIALISING, distributor.Phase.OPERATING):
         raise Outside("a stop")
     put("operating", state.phase is distributor.Phase.OPERATING)
@@ -317,7 +344,7 @@ def _distributor(state: distributor.DistributorState, put: Any) -> None:
         put("said_drained", s, status.drained)
         put("rank", s, status.rank)
         put("count", s, status.count.clients)
-        put("count_sequence", s, _number(status.count.sequence))
+        put("count_sequence", s, _shifted(status.count.sequence, shift))
         put("requested", s, status.request is not None)
         if status.request is not None:
             put("request", s, status.request.cookie)
@@ -325,7 +352,7 @@ def _distributor(state: distributor.DistributorState, put: Any) -> None:
             put("dialog", s, port, True)
             put("binding", s, port, dialog.phase is distributor.DialogPhase.BINDING)
             put("ready", s, port, dialog.phase is distributor.DialogPhase.READY)
-            put("dialog_sequence", s, port, _number(dialog.sequence))
+            put("dialog_sequence", s, port, _shifted(dialog.sequence, shift))
             put("owed", s, port, port in status.owed)
     for port, info in state.ports.items():
         put("accepting", port, info.accepting)
@@ -334,6 +361,10 @@ def _distributor(state: distributor.DistributorState, put: Any) -> None:
         put("listens", port, info.listening)
         for client in info.waiting:
             put("waiting", client.cookie, True)
+
+
+def _shifted(sequence: int, shift: int) -> int:
+    return sequence + shift if sequence >= 0 else sequence
 
 
 # ================================================================ what must be equal
@@ -373,7 +404,7 @@ def essence(state: State) -> dict[str, Any]:
         came.update({c: (p, i) for i, c in enumerate(sorted(queue, key=lambda c: get("came", c)))})
     names = ("absent", "backlog", "accepted", "over", "shut", "waiting", "store", "to_restore")
     out["clients"] = {c: [[get(n, c) for n in names], turn.get(c), came.get(c)] for c in clients}
-    out["words"] = [_word(state, i) for i in range(get("word_head"), get("word_tail"))]
+    out["words"] = [word_of(state, i) for i in range(get("word_head"), get("word_tail"))]
     out["servers"] = {s: _server(state, s) for s in domains["Server"] if _matters(state, s)}
     ranked = [s for s in domains["Server"] if get("row", s)]
     out["ranks"] = sorted(ranked, key=lambda s: get("rank", s))
@@ -388,7 +419,8 @@ def _lines(state: State, c: int) -> bool:
     return any(get("requested", s) and get("request", s) == c for s in state.domains["Server"])
 
 
-def _word(state: State, i: int) -> list[Any]:
+def word_of(state: State, i: int) -> list[Any]:
+    """A message to the Monitor."""
     get = state.value
     kind = get("word_kind", i)
     if kind in ("Store", "Release"):
@@ -415,7 +447,7 @@ def _server(state: State, s: int) -> dict[str, Any]:
         out["serving"] = [(c, get("lapsed", s, c)) for c in state.domains["Client"] if get("serving", s, c)]
         out["listeners"] = [[get(n, s, p) for n in ("bound", "listening", "owes")] for p in ports]
         out["down"] = [
-            [_down(state, s, p, i) for i in range(get("down_head", s, p), get("down_tail", s, p))] for p in ports
+            [down_of(state, s, p, i) for i in range(get("down_head", s, p), get("down_tail", s, p))] for p in ports
         ]
     if living:
         out["monitor"] = [
@@ -436,7 +468,7 @@ def _server(state: State, s: int) -> dict[str, Any]:
     numbers.discard(-1)
     order = {q: i for i, q in enumerate(sorted(numbers))}
     order[-1] = -1
-    out["unread"] = [[order[q], *_up(state, s, q)] for q in unread] if row or living or get("to_adopt", s) else []
+    out["unread"] = [[order[q], *up_of(state, s, q)] for q in unread] if row or living or get("to_adopt", s) else []
     if alive:
         out["sequence"] = order[get("sequence", s)]
     if row:
@@ -444,13 +476,15 @@ def _server(state: State, s: int) -> dict[str, Any]:
     return out
 
 
-def _down(state: State, s: int, p: int, i: int) -> list[Any]:
+def down_of(state: State, s: int, p: int, i: int) -> list[Any]:
+    """A message to a server."""
     kind = state.value("down_kind", s, p, i)
     name = "down_client" if kind == "HandOff" else "down_incarnation"
     return [kind, state.value(name, s, p, i)]
 
 
-def _up(state: State, s: int, q: int) -> list[Any]:
+def up_of(state: State, s: int, q: int) -> list[Any]:
+    """A message of a server."""
     kind = state.value("up_kind", s, q)
     name = "up_incarnation" if kind in ("RestartReply", "NotReady") else "up_client"
     return [kind, state.value("up_port", s, q), state.value(name, s, q), state.value("up_count", s, q)]

@@ -17,9 +17,9 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from spec.relation.system import ACTIONS
 
@@ -47,17 +47,24 @@ from maitred.core.messages import (
     Unresponsive,
 )
 from maitred.model.narrate import tell
-from maitred.model.world import CLASS, Action, Bounds, Deed, Program, System, World
-from proofs.abstraction import Outside, abstract, essence
+from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Program, System, World
+from proofs.abstraction import SHIFT, Outside, abstract, essence
 from proofs.evaluate import State, Transition, transition
 
 TRANSITIONS: dict[str, Transition] = {action.name: transition(action) for action in ACTIONS}
-Move = tuple[str, dict[str, Any]]
+Move: TypeAlias = tuple[str, dict[str, Any]]
 """A transition by name, and its parameters."""
+Witness: TypeAlias = Callable[[State, str, dict[str, Any]], None]
+"""Is told of a transition: the state before, its name, its parameters."""
 
 
 class Divergence(Exception):
     """The code and the relation do not do the same; the text says where."""
+
+    def __init__(self, text: str, about: str = "") -> None:
+        """Say it at length, and in a word or two: which transition, and what is wrong with it."""
+        super().__init__(text)
+        self.about = about
 
 
 @dataclass
@@ -81,7 +88,8 @@ def plan(system: System, before: World, action: Action, after: World, state: Sta
     if action.who.startswith("client"):
         return _client(action)
     if action.who == "monitor":
-        return _monitor(system, before, action, after)
+        running = after.monitor.phase is monitor.Phase.RUNNING
+        return monitor_moves(action.what, system.stride("monitor", before.monitor, action.what).effects, running)
     if action.who == "distributor":
         return _distributor(system, before, action, state)
     return _server(system, before, action)
@@ -94,17 +102,25 @@ def _client(action: Action) -> list[Move]:
     return [("client_closes", {"c": c})] if action.what is Deed.HANGS_UP else []
 
 
-def _monitor(system: System, before: World, action: Action, after: World) -> list[Move]:
-    event = action.what
-    effects = system.stride("monitor", before.monitor, event).effects
+def monitor_moves(event: Any, effects: Sequence[Any], running: bool) -> list[Move]:
+    """The transitions that a step of the Monitor is.
+
+    Args:
+        event: of the Monitor.
+        effects: of the step.
+        running: whether the system goes on.
+
+    Raises:
+        Outside: the relation does not tell it.
+    """
     started = [e.server for e in effects if isinstance(e, monitor.StartServer)]
     match event:
         case monitor.Told():
-            return [_told(event.message, started)]
+            return [_heard(event.message, started)]
         case monitor.ServerExited():
             return [("monitor_sees_server_end", {"s": event.server})] if effects else []
         case monitor.ServerGone():
-            if after.monitor.phase is not monitor.Phase.RUNNING:
+            if not running:
                 raise Outside("a class that is given up")
             return [("monitor_sees_server_gone", {"s": event.server})]
         case monitor.DistributorExited():
@@ -118,7 +134,7 @@ def _monitor(system: System, before: World, action: Action, after: World) -> lis
     raise Outside(type(event).__name__)
 
 
-def _told(message: Any, started: Sequence[int]) -> Move:
+def _heard(message: Any, started: Sequence[int]) -> Move:
     names = {
         Store: "monitor_stores",
         Release: "monitor_releases",
@@ -156,8 +172,7 @@ def _server(system: System, before: World, action: Action) -> list[Move]:
     s = int(action.who.split()[1])
     group = before.group(s)
     assert group is not None, "it acts"
-    event = action.what
-    match event:
+    match action.what:
         case Deed.DIES | Deed.ENDS:
             return [("server_dies", {"s": s})]
         case Deed.LEAVES_A_CHILD:
@@ -168,22 +183,41 @@ def _server(system: System, before: World, action: Action) -> list[Move]:
             reply = group.replies[0]
             link = group.link(reply.port)
             bound = link is not None and link.program is Program.BINDING and not reply.errno
-            return [("server_binds", {"s": s, "p": reply.port})] if bound else []
+            return server_moves(s, server.Bound(reply.port), group.endpoint) if bound else []
         case Deed.BINDS | Deed.BINDS_AGAIN:
             return []
+    return server_moves(s, action.what, group.endpoint)
+
+
+def server_moves(s: int, event: Any, endpoint: server.EndpointState) -> list[Move]:
+    """The transitions that a step of a server's endpoint is.
+
+    Args:
+        s: the server.
+        event: of its endpoint.
+        endpoint: in the state before.
+
+    Raises:
+        Outside: the relation does not tell it.
+    """
+    match event:
+        case server.Bound():
+            return [("server_binds", {"s": s, "p": event.port})]
         case server.Disconnected():
             return [("client_leaves", {"s": s, "c": event.client.cookie})]
         case server.Listened():
-            owes = group.endpoint.listeners[event.port].asked
+            owes = endpoint.listeners[event.port].asked
             return [("server_listens_and_answers" if owes else "server_listens", {"s": s, "p": event.port})]
         case server.ListenerClosed():
             return [("server_closes_listener", {"s": s, "p": event.port})]
         case server.MessageRead():
             at = {"s": s, "p": event.port}
-            listens = group.endpoint.listeners[event.port].listening
+            listens = endpoint.listeners[event.port].listening
             if isinstance(event.message, HandOff):
                 return [("server_accepts" if event.intact and listens else "server_refuses", at)]
             return [("server_answers" if listens else "server_answers_later", at)]
+        case server.Acknowledged():
+            return []
     raise Outside(str(event))
 
 
@@ -194,18 +228,60 @@ def _distributor(system: System, before: World, action: Action, state: State) ->
         raise Outside(action.what.value)
     assert before.distributor is not None, "it acts"
     stride = system.stride("distributor", before.distributor, action.what)
+
+    def in_vain(i: int, effect: distributor.Send) -> bool:
+        group = before.group(effect.server)
+        return i == action.declined or group is None or not group.alive
+
+    if action.declined is not None and isinstance(stride.effects[action.declined], distributor.Listen):
+        raise Outside("a socket that cannot be opened")
     performed = stride.effects if action.performed is None else stride.effects[: action.performed]
-    dies = action.performed is not None
-    own = [] if stride.rejected else _event(action.what, before.distributor, stride.effects, state)
-    if stride.rejected and isinstance(action.what, distributor.Unsent):
-        own = [("notices_unsent_late", {"s": action.what.server})]
-    if dies and isinstance(action.what, distributor.Received) and not any(_is_told(e) for e in performed):
-        q = action.what.message.count.sequence
-        return [("distributor_dies_having_read", {"s": action.what.server, "q": q + 1})]
-    if dies and _is_undone(action.what, performed):
+    told = Told(action.what, stride.effects, performed, stride.rejected is not None, action.performed is not None)
+    return distributor_moves(told, before.distributor, state, in_vain)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A step of the Distributor."""
+
+    event: Any  # Any: an event of the Distributor's
+    effects: Sequence[Any]
+    performed: Sequence[Any]
+    """Those that it performed: all, or as many as it came to."""
+    rejected: bool
+    dies: bool
+    shift: int = SHIFT
+    """What is added to the code's sequence numbers."""
+
+
+def distributor_moves(
+    told: Told,
+    before: distributor.DistributorState,
+    state: State,
+    in_vain: Callable[[int, distributor.Send], bool],
+) -> list[Move]:
+    """The transitions that a step of the Distributor is.
+
+    Args:
+        told: the step.
+        before: the Distributor's state before.
+        state: the whole system's.
+        in_vain: of the place of an effect that sends a hand-off, and of the effect: whether nobody will get it.
+
+    Raises:
+        Outside: the relation does not tell it.
+        Divergence: which transition it is cannot be said, as there should be just one.
+    """
+    own = [] if told.rejected else _event(told, before, state)
+    if told.rejected and isinstance(told.event, distributor.Unsent):
+        own = [("notices_unsent_late", {"s": told.event.server})]
+    if told.dies and isinstance(told.event, distributor.Received) and not any(_is_told(e) for e in told.performed):
+        q = told.event.message.count.sequence + told.shift
+        return [("distributor_dies_having_read", {"s": told.event.server, "q": q})]
+    if told.dies and _is_undone(told.event, told.performed):
         return [("distributor_dies", {})]
-    moves = [*own, *_effects(performed, action, before)]
-    return [*moves, ("distributor_dies", {})] if dies else moves
+    moves = [*own, *_effects(told, in_vain)]
+    return [*moves, ("distributor_dies", {})] if told.dies else moves
 
 
 def _is_told(effect: Any) -> bool:
@@ -219,8 +295,9 @@ def _is_undone(event: Any, performed: Sequence[Any]) -> bool:
     return isinstance(event, distributor.Listening) and not any(_is_told(e) for e in performed)
 
 
-def _event(event: Any, state: distributor.DistributorState, effects: Sequence[Any], now: State) -> list[Move]:
+def _event(told: Told, before: distributor.DistributorState, now: State) -> list[Move]:
     """The transition of the event itself."""
+    event = told.event
     match event:
         case Adopt():
             newcomer = now.value("late", event.server)
@@ -238,7 +315,7 @@ def _event(event: Any, state: distributor.DistributorState, effects: Sequence[An
         case distributor.PeerClosed():
             return [("shuts_waiter_down", {"c": event.client.cookie})]
         case distributor.Received():
-            return [_received(event, now)]
+            return [_received(event, now, told.shift)]
         case distributor.DialogEnded():
             return [("sees_dialog_end", {"s": event.server, "p": event.port})]
         case distributor.ControlEnded():
@@ -248,13 +325,13 @@ def _event(event: Any, state: distributor.DistributorState, effects: Sequence[An
         case distributor.Listening():
             return [("hears_of_socket", {"p": event.port})]
         case distributor.BindRequested():
-            return _bind(event, state, effects)
+            return _bind(event, before, told.effects)
         case distributor.Fired():
-            return _timer(event.timer, effects)
+            return _timer(event.timer, told.effects)
     raise Outside(type(event).__name__)
 
 
-def _received(event: distributor.Received, now: State) -> Move:
+def _received(event: distributor.Received, now: State, shift: int) -> Move:
     """Which of the transitions for a message of this class it is: just one of them is enabled."""
     names = {
         Accepted: ("hears_accepted",),
@@ -263,11 +340,11 @@ def _received(event: distributor.Received, now: State) -> Move:
         RestartReply: ("hears_that_it_listens", "hears_that_it_still_listens"),
         NotReady: ("hears_that_it_is_deaf", "hears_that_it_has_closed", "hears_that_it_was_deaf"),
     }[type(event.message)]
-    at = {"s": event.server, "q": event.message.count.sequence + 1}
+    at = {"s": event.server, "q": event.message.count.sequence + shift}
     fit = [name for name in names if TRANSITIONS[name].refused(now, at) is None]
     if len(fit) != 1:
         why = {name: TRANSITIONS[name].refused(now, at) for name in names}
-        raise Divergence(f"of {names}, one should be enabled: {why}")
+        raise Divergence(f"of {names}, one should be enabled: {why}", f"{names[0]} is not enabled")
     return fit[0], at
 
 
@@ -301,17 +378,15 @@ def _timer(timer: Any, effects: Sequence[Any]) -> list[Move]:
     raise Outside(type(timer).__name__)
 
 
-def _effects(performed: Sequence[Any], action: Action, before: World) -> Iterator[Move]:
+def _effects(told: Told, in_vain: Callable[[int, distributor.Send], bool]) -> Iterator[Move]:
     """One transition for each effect that others notice, but for those that are the event's own."""
-    dropping = isinstance(action.what, distributor.PeerClosed) or (
-        isinstance(action.what, distributor.Fired) and isinstance(action.what.timer, distributor.QueueTimeout)
+    dropping = isinstance(told.event, distributor.PeerClosed) or (
+        isinstance(told.event, distributor.Fired) and isinstance(told.event.timer, distributor.QueueTimeout)
     )
-    for i, effect in enumerate(performed):
+    for i, effect in enumerate(told.performed):
         match effect:
             case distributor.Send(message=HandOff()):
-                group = before.group(effect.server)
-                vain = i == action.declined or group is None or not group.alive
-                yield ("sends_hand_in_vain" if vain else "sends_hand"), {"s": effect.server}
+                yield ("sends_hand_in_vain" if in_vain(i, effect) else "sends_hand"), {"s": effect.server}
             case distributor.Send(message=InitialMsg()):
                 yield "sends_initial", {"s": effect.server, "p": effect.port}
             case distributor.Tell(message=Store()):
@@ -331,8 +406,6 @@ def _effects(performed: Sequence[Any], action: Action, before: World) -> Iterato
             case distributor.SetTimer(timer=distributor.CreateDelay()):
                 yield "wants_server", {}
             case distributor.Listen():
-                if i == action.declined:
-                    raise Outside("a socket that cannot be opened")
                 yield "opens_socket", {"p": effect.port}
             case _:
                 pass  # nobody else notices, or it is the event's own
@@ -341,8 +414,21 @@ def _effects(performed: Sequence[Any], action: Action, before: World) -> Iterato
 # ================================================================ the comparison
 
 
-def compare(bounds: Bounds, worlds: int | None = None, tally: Tally | None = None, enabled: bool = True) -> Tally:
+def compare(
+    bounds: Bounds,
+    worlds: int | None = None,
+    tally: Tally | None = None,
+    enabled: bool = True,
+    witness: Witness | None = None,
+) -> Tally:
     """Compare the code with the relation in every world that can be reached, or in the first so many.
+
+    Args:
+        bounds: of the system.
+        worlds: after so many the comparison ends.
+        tally: to be counted on.
+        enabled: whether to ask as well that the relation allows nothing that the code does not do.
+        witness: is told of each transition before it is taken: the state, its name, its parameters.
 
     Raises:
         Divergence: the first difference.
@@ -354,7 +440,7 @@ def compare(bounds: Bounds, worlds: int | None = None, tally: Tally | None = Non
     while queue and (worlds is None or tally.worlds < worlds):
         world = queue.popleft()
         tally.worlds += 1
-        for after in _compare(steady, bounds, world, tally, enabled):
+        for after in _compare(steady, bounds, world, tally, enabled, witness):
             normal = system.canonical(after)
             key = system.key(normal)
             if key not in seen:
@@ -363,8 +449,15 @@ def compare(bounds: Bounds, worlds: int | None = None, tally: Tally | None = Non
     return tally
 
 
-def compare_on_the_way(bounds: Bounds, seed: str, length: int, tally: Tally | None = None) -> Tally:
-    """Compare in every world on a random walk, which gets deeper than an exploration.
+def compare_on_the_way(
+    bounds: Bounds,
+    seed: str,
+    length: int,
+    tally: Tally | None = None,
+    enabled: bool = True,
+    witness: Witness | None = None,
+) -> Tally:
+    """Compare in every world on a random walk, which gets deeper than an exploration; the rest is as of `compare`.
 
     Raises:
         Divergence: the first difference.
@@ -374,32 +467,35 @@ def compare_on_the_way(bounds: Bounds, seed: str, length: int, tally: Tally | No
     dice, world = random.Random(seed), system.initial()
     for _ in range(length):
         tally.worlds += 1
-        following = [*_compare(steady, bounds, world, tally, enabled=True)]
+        following = [*_compare(steady, bounds, world, tally, enabled, witness)]
         if not following:
             break
         world = system.canonical(dice.choice(following))
     return tally
 
 
-def _compare(steady: System, bounds: Bounds, world: World, tally: Tally, enabled: bool) -> Iterator[World]:
+def _compare(
+    steady: System, bounds: Bounds, world: World, tally: Tally, enabled: bool, witness: Witness | None
+) -> Iterator[World]:
     firsts: set[tuple[str, tuple[tuple[str, Any], ...]]] = set()
+    usual = abstract(world, bounds, {}, {})
     for action, after, _ in steady.successors(world):
         try:
             started, ports = _given(world, after)
-            state = abstract(world, bounds, ports, started)
-            state.tables["reordering"] = {(): action.late}
-            wanted = abstract(after, bounds, ports, {})
+            state = abstract(world, bounds, ports, started) if started or ports else usual
+            state = state.with_changes({"reordering": {(): action.late}})
+            wanted = abstract(after, bounds, {}, {})
             moves = plan(steady, world, action, after, state)
         except Outside as outside:
             tally.outside[str(outside)] += 1
             continue
         if moves and action.performed is None:
             firsts.add((moves[0][0], tuple(sorted(moves[0][1].items()))))
-        _walk(state, wanted, moves, action, tally)
+        _walk(state, wanted, moves, action, tally, witness)
         tally.steps += 1
         yield after
     if enabled:
-        _nothing_else(abstract(world, bounds, {}, {}), firsts, tally)
+        _nothing_else(usual, firsts, tally)
 
 
 def _given(world: World, after: World) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
@@ -407,31 +503,39 @@ def _given(world: World, after: World) -> tuple[dict[int, tuple[int, int]], dict
     cls = after.monitor.classes[CLASS]
     new = range(world.monitor.next_server, after.monitor.next_server)
     started = {s: (cls.living[s], cls.places[cls.living[s]].element) for s in new if s in cls.living}
-    ports = {cookie: i + 1 for i, queue in enumerate(after.kernel.backlog) for cookie in queue}
-    return started, ports
+    queued = ((cookie, i + 1) for i, queue in enumerate(after.kernel.backlog) for cookie in queue)
+    return started, {cookie: port for cookie, port in queued if world.guests[cookie].fate is Fate.ABSENT}
 
 
-def _walk(state: State, wanted: State, moves: Iterable[Move], action: Action, tally: Tally) -> None:
+def _walk(
+    state: State, wanted: State, moves: Sequence[Move], action: Action, tally: Tally, witness: Witness | None
+) -> None:
     """Take the transitions, and compare where they lead."""
     for name, parameters in moves:
-        state = _settled(state)
+        state = settled(state, witness)
+        if witness is not None:
+            witness(state, name, parameters)
         transition_ = TRANSITIONS[name]
         line = transition_.refused(state, parameters)
         if line is not None:
-            raise Divergence(f"{_told_action(action)}: {name}{parameters} is not enabled: {line} does not hold")
+            told = f"{_told_action(action)}: {name}{parameters} is not enabled: {line} does not hold"
+            raise Divergence(told, f"{name} is not enabled")
         state = transition_.after(state, parameters)
         tally.taken[name] += 1
-    state = _settled(state)
+    state = settled(state, witness)
     got, want = essence(state), essence(State(wanted.tables, state.domains, wanted.defaults))
     if got != want:
-        raise Divergence(f"{_told_action(action)}: {[*moves]} leads elsewhere: {_differences(got, want)}")
+        where = f"{moves[-1][0]} leads elsewhere" if moves else "something changes"
+        raise Divergence(f"{_told_action(action)}: {[*moves]} leads elsewhere: {differences(got, want)}", where)
 
 
-def _settled(state: State) -> State:
+def settled(state: State, witness: Witness | None = None) -> State:
     """Take what nobody else notices: a server that turns out not to be drained after all."""
     quiet = TRANSITIONS["is_drained_no_more"]
     for s in state.domains["Server"]:
         if quiet.refused(state, {"s": s}) is None:
+            if witness is not None:
+                witness(state, quiet.name, {"s": s})
             state = quiet.after(state, {"s": s})
     return state
 
@@ -447,7 +551,8 @@ def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ..
             if line is not None:
                 tally.refused[line] += 1
             elif (transition_.name, tuple(sorted(parameters.items()))) not in firsts:
-                raise Divergence(f"the relation enables {transition_.name}{parameters}, and the code does not")
+                told = f"the relation enables {transition_.name}{parameters}, and the code does not"
+                raise Divergence(told, f"{transition_.name} does not happen")
 
 
 def _told_action(action: Action) -> str:
@@ -455,13 +560,13 @@ def _told_action(action: Action) -> str:
     return f"{action.who}: {what}" + (f" (dies after {action.performed})" if action.performed is not None else "")
 
 
-def _differences(got: Mapping[str, Any], want: Mapping[str, Any], at: str = "") -> list[str]:
+def differences(got: Mapping[str, Any], want: Mapping[str, Any], at: str = "") -> list[str]:
     """Where the two essences differ: relation, then code."""
     found = []
     for key in {**got, **want}:
         a, b = got.get(key), want.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{at}{key}.")
+            found += differences(a, b, f"{at}{key}.")
         elif a != b:
             found.append(f"{at}{key}: {a} in the relation, {b} in the code")
     return found

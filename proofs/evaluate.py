@@ -141,6 +141,11 @@ class Transition:
         given = {f"{name}!": value for name, value in parameters.items()}
         return next((line for line, guard in self.guards if not guard(state, given)), None)
 
+    def verdicts(self, state: State, parameters: Mapping[str, Any]) -> tuple[bool, ...]:
+        """Of each guard, whether it holds."""
+        given = {f"{name}!": value for name, value in parameters.items()}
+        return tuple(guard(state, given) for _, guard in self.guards)
+
     def after(self, state: State, parameters: Mapping[str, Any]) -> State:
         """The state that it leads to."""
         given = {f"{name}!": value for name, value in parameters.items()}

@@ -2,172 +2,175 @@
 
 An obligation that a transition cannot touch, because nothing that the conjunct speaks of is assigned, is no obligation.
 Of the others, each is a formula: the whole invariant before, the guard, and the negation of one conjunct after; `unsat`
-means that it is kept.  `unknown` and a time-out count as failures.
-
-The conjuncts that a proof needed are remembered: they are tried alone first, which is much quicker, and then all.
+means that it is kept.  `unknown` and a time-out count as failures.  `proofs.solver` discharges them.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
 import z3
+from rich.console import Console
+from rich.table import Table
 from spec.relation.invariant import INVARIANT
-from spec.relation.language import Action, View
+from spec.relation.language import Action, Step, View
 from spec.relation.state import NOW, STATE
 from spec.relation.system import ACTIONS, initial
 
-HINTS = Path(__file__).parent / "hints.json"
-"""For each obligation, the conjuncts that its proof needs: found once, and only ever a shortcut."""
-TIMEOUT = 30_000
-"""Milliseconds for one obligation."""
-BEGINNING = "the beginning"
-ALWAYS = "every state"
-INDUCTIVE = tuple(name for name, conjunct in INVARIANT.items() if conjunct.inductive)
+from proofs.solver import CACHE, Obligation, Outcome, Parts, Theory, register, run, watched
+
+HINTS: Final = Path(__file__).parent / "hints.json"
+"""For each obligation, the conjuncts that its proof needs."""
+SHOWN: Final = 3
+"""For so many obligations that could not be discharged, a counterexample to induction is looked for."""
+BEGINNING: Final = "the beginning"
+ALWAYS: Final = "every state"
+INDUCTIVE: Final = tuple(name for name, conjunct in INVARIANT.items() if conjunct.inductive)
 
 
-@dataclass(frozen=True)
-class Obligation:
-    """One conjunct must hold after one transition, or in the beginning."""
-
-    transition: str
-    conjunct: str
-
-    @property
-    def name(self) -> str:
-        """For messages and for the hints."""
-        return f"{self.transition}: {self.conjunct}"
+def obligation(transition: str, conjunct: str) -> Obligation:
+    """One conjunct must hold after one transition, or in the beginning, or follow in every state."""
+    return Obligation(THEORY.name, f"{transition}: {conjunct}")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a solver says of an obligation."""
-
-    obligation: Obligation
-    verdict: str
-    """``unsat``: it holds; ``sat``: there is a counterexample to induction; ``unknown``."""
-    seconds: float
-    needed: tuple[str, ...] = ()
-    """The conjuncts that the proof needed."""
-    known: bool = False
-    """From an earlier run."""
+def pair(obligation: Obligation) -> tuple[str, str]:
+    """The transition and the conjunct that the obligation is about."""
+    transition, _, conjunct = obligation.name.partition(": ")
+    return transition, conjunct
 
 
 def obligations() -> list[Obligation]:
     """All that have to be discharged."""
-    found = [Obligation(BEGINNING, name) for name, conjunct in INVARIANT.items() if conjunct.inductive]
-    found += [Obligation(ALWAYS, name) for name, conjunct in INVARIANT.items() if not conjunct.inductive]
+    found = [obligation(BEGINNING if c.inductive else ALWAYS, name) for name, c in INVARIANT.items()]
     for action in ACTIONS:
-        after = View(STATE, action.step(STATE).changed)
-        for name, conjunct in INVARIANT.items():
-            if conjunct.inductive and not conjunct.says(after).eq(conjunct.says(NOW)):
-                found.append(Obligation(action.name, name))
+        changed = set(step_of(action).changed)
+        found += [obligation(action.name, name) for name in INDUCTIVE if changed & speaks_of(INVARIANT[name].says)]
     return found
 
 
-def formula(obligation: Obligation, assume: Sequence[str]) -> list[tuple[str, z3.BoolRef]]:
-    """What must be unsatisfiable: named parts, of which those called after a conjunct are assumptions."""
-    if obligation.transition == BEGINNING:
-        return [("initial", initial(NOW)), ("goal", z3.Not(INVARIANT[obligation.conjunct].says(NOW)))]
-    if obligation.transition == ALWAYS:
-        assumptions = [(name, INVARIANT[name].says(NOW)) for name in assume if name != obligation.conjunct]
-        return [*assumptions, ("goal", z3.Not(INVARIANT[obligation.conjunct].says(NOW)))]
-    action: Action = ACTIONS.by_name[obligation.transition]
-    step = action.step(STATE)
-    goal = INVARIANT[obligation.conjunct].says(View(STATE, step.changed))
-    assumptions = [(name, INVARIANT[name].says(NOW)) for name in assume]
-    return [*assumptions, ("guard", step.guard), ("goal", z3.Not(goal))]
+def formula(name: str, assume: Sequence[str]) -> Parts:
+    """What must be unsatisfiable: the guard and the goal, and those conjuncts that are assumed, by their names."""
+    transition, conjunct = pair(Obligation(THEORY.name, name))
+    says = INVARIANT[conjunct].says
+    if transition == BEGINNING:
+        return [("initial", initial(NOW)), ("goal", z3.Not(says(NOW)))]
+    assumptions = [(other, before(INVARIANT[other].says)) for other in assume]
+    if transition == ALWAYS:
+        return [*((other, part) for other, part in assumptions if other != conjunct), ("goal", z3.Not(says(NOW)))]
+    step = step_of(ACTIONS.by_name[transition])
+    return [*assumptions, ("guard", step.guard), ("goal", z3.Not(says(View(STATE, step.changed))))]
 
 
-def solve(obligation: Obligation, assume: Sequence[str], timeout: int = TIMEOUT) -> Outcome:
-    """Ask Z3."""
+THEORY: Final = register(Theory("proofs.induction", formula, INDUCTIVE, HINTS))
+
+
+# ---------------------------------------------------------------- what is made once
+
+_steps: dict[Callable[..., None], Step] = {}
+
+
+def step_of(action: Action) -> Step:
+    """The transition, with constants for its parameters."""
+    if action.body not in _steps:
+        _steps[action.body] = action.step(STATE)
+    return _steps[action.body]
+
+
+@cache
+def before(says: Callable[[View], Any]) -> z3.BoolRef:
+    """The conjunct, of the state before."""
+    term: z3.BoolRef = says(NOW)
+    return term
+
+
+@cache
+def speaks_of(says: Callable[[View], Any]) -> frozenset[str]:
+    """The symbols that occur in the conjunct."""
+    found, left, seen = set(), [before(says)], set()
+    while left:
+        term = left.pop()
+        if term.get_id() in seen:
+            continue
+        seen.add(term.get_id())
+        left += term.children()
+        if z3.is_app(term) and term.decl().kind() == z3.Z3_OP_UNINTERPRETED:
+            found.add(term.decl().name())
+    return frozenset(found)
+
+
+# ---------------------------------------------------------------- the command
+
+
+def closing_table(outcomes: Sequence[Outcome]) -> Table:
+    """What was asked and what was answered, by what it is about."""
+    table = Table(box=None, header_style="bold")
+    table.add_column("")
+    for title in ("obligations", "discharged", "known from before", "seconds", "the slowest"):
+        table.add_column(title, justify="right")
+    of_promises = {name for name, conjunct in INVARIANT.items() if conjunct.promised}
+    for title, promised in (("promises", True), ("lemmas", False)):
+        part = [o for o in outcomes if (pair(o.obligation)[1] in of_promises) is promised]
+        if part:
+            held, known = sum(o.holds for o in part), sum(o.known for o in part)
+            seconds = [o.seconds for o in part]
+            table.add_row(title, *map(str, (len(part), held, known)), f"{sum(seconds):.1f}", f"{max(seconds):.2f}")
+    return table
+
+
+def wanted(names: Sequence[str]) -> list[Obligation]:
+    """The obligations that name one of these transitions or conjuncts; all, where none is given.
+
+    Raises:
+        ValueError: a name is of no transition and of no conjunct.
+    """
+    known = {*INVARIANT, *ACTIONS.by_name, BEGINNING, ALWAYS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"neither a transition nor a conjunct: {', '.join(unknown)}")
+    return [o for o in obligations() if not names or set(pair(o)) & set(names)]
+
+
+def _show(obligation: Obligation) -> None:
+    from proofs.necessity import readable, to_induction  # which rests on this module
+
+    counterexample = to_induction(obligation)
+    if counterexample is None:
+        print(f"{obligation.name}: no counterexample is small")
+    else:
+        print("\n".join([f"a counterexample to {obligation.name}", *readable(counterexample)]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prove everything, or what is named; 1 if something could not be."""
+    parser = argparse.ArgumentParser(prog="python -m proofs.induction", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a transition or a conjunct; all by default")
+    parser.add_argument("--no-cache", action="store_true", help="ask again what was answered before")
+    parser.add_argument("--no-hints", action="store_true", help="assume the whole invariant in each proof")
+    given = parser.parse_args(arguments)
+    try:
+        asked = wanted(given.names)
+    except ValueError as error:
+        parser.error(str(error))
     began = time.monotonic()
-    solver = z3.Solver()
-    solver.set("timeout", timeout)
-    solver.set("unsat_core", True)
-    for name, part in formula(obligation, assume):
-        solver.assert_and_track(part, name)
-    verdict = str(solver.check())
-    core = {str(name) for name in solver.unsat_core()} if verdict == "unsat" else set()
-    needed = tuple(name for name in assume if name in core)
-    return Outcome(obligation, verdict, time.monotonic() - began, needed)
-
-
-def discharge(obligation: Obligation, hint: Sequence[str] | None) -> Outcome:
-    """Try with the conjuncts that were needed last time, then with all."""
-    if hint is not None:
-        known = [name for name in hint if name in INDUCTIVE]
-        outcome = solve(obligation, known, TIMEOUT // 4)
-        if outcome.verdict == "unsat":
-            return outcome
-    return solve(obligation, INDUCTIVE)
-
-
-def read_hints() -> dict[str, list[str]]:
-    """What proofs needed, by obligation."""
-    if not HINTS.exists():
-        return {}
-    hints: dict[str, list[str]] = json.loads(HINTS.read_text())
-    return hints
-
-
-def _one(job: tuple[Obligation, list[str] | None]) -> Outcome:
-    return discharge(*job)
-
-
-def run(
-    wanted: Sequence[Obligation],
-    progress: Callable[[Outcome, int, int], None] | None = None,
-    workers: int | None = None,
-) -> list[Outcome]:
-    """Discharge the obligations on all cores; `progress` hears of each, how many are done, and of how many."""
-    assert wanted, "there is nothing to prove"
-    hints = read_hints()
-    jobs = [(obligation, hints.get(obligation.name)) for obligation in wanted]
-    outcomes = []
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        for outcome in pool.map(_one, jobs, chunksize=4):
-            outcomes.append(outcome)
-            if progress is not None:
-                progress(outcome, len(outcomes), len(jobs))
-    return outcomes
-
-
-def write_hints(outcomes: Sequence[Outcome]) -> None:
-    """Remember what the proofs needed."""
-    hints = {o.obligation.name: list(o.needed) for o in outcomes if o.verdict == "unsat"}
-    HINTS.write_text(json.dumps(dict(sorted(hints.items())), indent=0) + "\n")
-
-
-def main() -> int:
-    """Prove everything, and say what could not be."""
-    import sys
-
-    began = time.monotonic()
-    failed = []
-
-    def tell(outcome: Outcome, done: int, of: int) -> None:
-        if outcome.verdict != "unsat":
-            failed.append(outcome)
-            print(f"{outcome.verdict}: {outcome.obligation.name} ({outcome.seconds:.1f} s)", flush=True)
-        elif outcome.seconds > 3:
-            print(f"   slow {outcome.obligation.name} ({outcome.seconds:.1f} s)", flush=True)
-
-    wanted = obligations()
-    if len(sys.argv) > 1:
-        wanted = [o for o in wanted if o.conjunct in sys.argv[1:] or o.transition in sys.argv[1:]]
-    outcomes = run(wanted, tell)
-    if len(sys.argv) == 1 or not HINTS.exists():
-        write_hints(outcomes)
+    with watched("obligations", len(asked)) as advance:
+        outcomes = run(asked, None if given.no_cache else CACHE, lambda _: advance(), hinted=not given.no_hints)
+    failed = [outcome for outcome in outcomes if not outcome.holds]
+    for outcome in failed:
+        print(f"{outcome.verdict}: {outcome.obligation.name} ({outcome.seconds:.1f} s)")
+    for outcome in failed[:SHOWN]:
+        _show(outcome.obligation)
+    Console().print(closing_table(outcomes))
     print(f"{len(outcomes)} obligations, {len(failed)} not discharged, {time.monotonic() - began:.1f} s")
+    if not given.names and not failed:
+        THEORY.write_hints(outcomes)
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -21,7 +21,6 @@ from spec.relation.state import (
     SERVER_READY,
     STOPPING,
     STORE,
-    UNRESPONSIVE,
     Client,
     Place,
     Port,
@@ -177,6 +176,13 @@ def first_come_first_served(v):
     return Implies(v.holding, ForAll([s, c], Implies(either, v.arrival(v.hand) <= v.arrival(c))))
 
 
+@promise
+def a_client_is_requested_once(v):
+    """No client is outstanding with two servers."""
+    both = And(v.requested(s), v.requested(t), v.request(s) == v.request(t))
+    return ForAll([s, t], Implies(both, s == t))
+
+
 # ================================================================ lemmas: what is not there yet, and what is no more
 
 
@@ -230,12 +236,6 @@ def a_dead_distributor_knows_nothing(v):
 def a_dead_distributor_is_heard_out(v):
     """A next Distributor starts only when nothing of the last is unread."""
     return Implies(v.life == ABSENT, v.word_head == v.word_tail)
-
-
-@lemma
-def who_operates_has_restored(v):
-    """Begin is the last of what a new Distributor is told first."""
-    return Implies(v.operating, And(Not(v.begin_due), ForAll([c], Not(v.to_restore(c)))))
 
 
 @lemma
@@ -316,13 +316,6 @@ def who_is_unread_is_not_taken(v):
 
 
 @lemma
-def a_client_is_unread_once(v):
-    """No two hand-offs of one client may yet be read."""
-    both = And(unread(v, s, p, i), unread(v, t, r, j), v.down_client(s, p, i) == v.down_client(t, r, j))
-    return ForAll([s, p, i, t, r, j], Implies(both, And(s == t, p == r, i == j)))
-
-
-@lemma
 def there_is_room_for_who_is_unread(v):
     """A server that may yet read a hand-off is below its maximum: so reading it exceeds nothing."""
     return ForAll([s, p, i], Implies(unread(v, s, p, i), v.clients(s) < v.max_clients(s)))
@@ -342,13 +335,6 @@ def who_is_requested_is_not_stored(v):
 
 
 @lemma
-def a_client_is_requested_once(v):
-    """No client is outstanding with two servers."""
-    both = And(v.requested(s), v.requested(t), v.request(s) == v.request(t))
-    return ForAll([s, t], Implies(both, s == t))
-
-
-@lemma
 def what_is_unread_is_known(v):
     """A hand-off that a server of the table may yet read is its outstanding request, or is owed by a former
     Distributor: so a server of which neither is true has nothing unread.
@@ -361,13 +347,6 @@ def what_is_unread_is_known(v):
 def who_is_requested_of_owes_nothing(v):
     """A server is sent a client only when all its dialogs have answered."""
     return ForAll([s, p], Implies(v.requested(s), Not(v.owed(s, p))))
-
-
-@lemma
-def a_request_is_unread_there_alone(v):
-    """The client of an outstanding request can be read by no other server."""
-    other = And(v.requested(s), unread(v, t, p, i), v.down_client(t, p, i) == v.request(s))
-    return ForAll([s, t, p, i], Implies(other, s == t))
 
 
 @lemma
@@ -394,13 +373,6 @@ def who_is_answered_for_is_not_unread(v):
 def who_is_answered_for_is_not_stored(v):
     """While an answer is unread, its client is not placed anew."""
     return ForAll([s, q], Implies(answer(v, s, q), Not(v.effective(v.up_client(s, q)))))
-
-
-@lemma
-def who_is_refused_is_not_taken(v):
-    """A refusal that is unread is of a client that no server has."""
-    refused = And(answer(v, s, q), v.up_kind(s, q) == REFUSED)
-    return ForAll([s, q], Implies(refused, Not(v.taken(v.up_client(s, q)))))
 
 
 @lemma
@@ -587,13 +559,6 @@ def what_is_open_is_kept(v):
 
 
 @lemma
-def words_are_of_servers_that_were(v):
-    """Nothing is said of a server that was never started."""
-    about = And(word(v, i), Or(of_dialog(v, i), v.word_kind(i) == DRAINED, v.word_kind(i) == UNRESPONSIVE))
-    return ForAll([i], Implies(about, v.born(v.word_server(i))))
-
-
-@lemma
 def words_are_of_the_table(v):
     """A Distributor speaks of a living server only when it has adopted it: so what it is told at its start is final."""
     about = And(up(v), word(v, i), of_dialog(v, i), alive(v, v.word_server(i)))
@@ -736,12 +701,6 @@ def what_is_sent_is_sent_on_a_dialog_that_is_kept(v):
 
 
 @lemma
-def who_never_spoke_has_count_zero(v):
-    """Of a server of which nothing was heard, the table has no clients."""
-    return ForAll([s], Implies(And(v.row(s), v.count_sequence(s) <= 0), v.count(s) == 0))
-
-
-@lemma
 def every_dialog_is_asked(v):
     """On every dialog of the table InitialMsg is due, on its way, or answered."""
     at = v.asked_at(s, p)
@@ -756,3 +715,81 @@ def what_was_read_was_heeded(v):
     """Of all that was read since the adoption, the table has the newest."""
     was_read = And(v.row(s), v.adopted_at(s) < q, q <= v.sequence(s), v.up_read(s, q))
     return ForAll([s, q], Implies(was_read, v.count_sequence(s) >= q))
+
+
+# ================================================================ lemmas: what progress rests on
+
+
+@lemma
+def ranks_are_distinct(v):
+    """No two servers of the table were chosen, or joined, at the same time: so a tie is always broken."""
+    same = And(v.row(s), v.row(t), v.rank(s) == v.rank(t))
+    past = ForAll([s], Implies(v.row(s), v.rank(s) < v.next_rank))
+    return And(ForAll([s, t], Implies(same, s == t)), past)
+
+
+@lemma
+def who_does_not_operate_is_to_begin(v):
+    """A Distributor that has not begun has Begin still to read."""
+    return Implies(And(up(v), Not(v.operating)), v.begin_due)
+
+
+@lemma
+def arrivals_are_past(v):
+    """Whoever comes now comes after all who wait, are in hand or outstanding."""
+    waits = ForAll([c], Implies(v.waiting(c), v.arrival(c) < v.next_arrival))
+    in_hand = Implies(v.holding, v.arrival(v.hand) < v.next_arrival)
+    outstanding = ForAll([s], Implies(v.requested(s), v.arrival(v.request(s)) < v.next_arrival))
+    return Implies(up(v), And(waits, in_hand, outstanding))
+
+
+@lemma
+def a_request_is_under_way(v):
+    """An outstanding hand-off that was sent is unread at the server, or its answer is unread."""
+    u = v.request(s)
+    at = v.sent_at(u)
+    sent = And(unread(v, s, v.port_of(u), at), v.down_client(s, v.port_of(u), at) == u)
+    answered = some_message(v, lambda x: And(answer(v, s, x), v.up_client(s, x) == u))
+    return ForAll([s], Implies(And(v.requested(s), alive(v, s), Not(v.unsent(s))), Or(sent, answered)))
+
+
+def some_message(v, holds):
+    """Of some message of the server it holds; of the last, or of another: the first is what a solver looks for."""
+    return Or(holds(v.sequence(s)), Exists([q], holds(q)))
+
+
+@lemma
+def the_question_is_on_the_dialog(v):
+    """What was asked last on a dialog was asked by this Distributor."""
+    at = v.asked_at(s, p)
+    asked = And(v.down_kind(s, p, at) == INITIAL, v.down_incarnation(s, p, at) == v.incarnation)
+    is_open = And(v.row(s), alive(v, s), v.dialog(s, p), Not(v.binding(s, p)), Not(v.initial_due(s, p)))
+    return ForAll([s, p], Implies(is_open, And(at >= 0, at < v.down_tail(s, p), asked)))
+
+
+@lemma
+def what_was_asked_is_answered(v):
+    """Once the question has been read, its answer is on its way, or nothing is owed and the count is known."""
+    is_open = And(v.row(s), alive(v, s), v.dialog(s, p), Not(v.binding(s, p)), Not(v.initial_due(s, p)))
+    was_read = And(is_open, v.asked_at(s, p) < v.down_head(s, p))
+
+    def echoed(x):
+        unheard = And(echo(v, s, x), Not(v.up_read(s, x)))
+        return And(unheard, v.up_port(s, x) == p, v.up_incarnation(s, x) == v.incarnation)
+
+    settled = And(Not(v.owed(s, p)), v.known(s))
+    return ForAll([s, p], Implies(was_read, Or(settled, some_message(v, echoed))))
+
+
+@lemma
+def a_row_has_a_reason(v):
+    """A server is in the table while its control socket, or a dialog with it, is open."""
+    return ForAll([s], Implies(v.row(s), Or(v.attached(s), Exists([p], v.dialog(s, p)))))
+
+
+@lemma
+def a_dialog_that_is_not_open_is_silent(v):
+    """Nobody has spoken on a dialog whose bind is unanswered: so the dead leave the table."""
+    said = And(q >= 1, q <= v.sequence(s), v.up_port(s, q) == p)
+    fresh = And(Implies(alive(v, s), Not(v.kept_effective(s, p))), Not(Exists([q], said)))
+    return ForAll([s, p], Implies(And(v.row(s), v.binding(s, p)), fresh))

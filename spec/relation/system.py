@@ -539,7 +539,10 @@ def opens_dialog(require, now, then, s: Server, p: Port):
 @environment
 def binds_later(require, now, then, s: Server, p: Port):
     """BindRequested, before the port's socket listens."""
+    q = z3.Int("q.said")
+    said = Exists([q], And(q >= 1, q <= now.sequence(s), now.up_port(s, q) == p))
     require(between_events(now), now.row(s), now.born(s), Not(now.dialog(s, p)), Not(is_or_will_be_kept(now, s, p)))
+    require(Not(said))
     then.dialog[s, p] = True
     then.binding[s, p] = True
     then.ready[s, p] = False

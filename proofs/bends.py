@@ -1,0 +1,244 @@
+"""Mutants of the proof: each guard dropped, each assignment dropped, and which sentence of the invariant breaks.
+
+A bent transition is looked at in finite scopes first (`proofs.finite`): a state that has the whole invariant, and a
+step after which some conjunct is false, kills the mutant.  Where there is none, Z3 is asked of every obligation of the
+transition, at any size: if all still hold, safety does not need what was dropped.  Such a guard is there for the order
+of things or for progress; that the relation says of it what the code does is for the bridge to see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cache
+from typing import Final
+
+import z3
+from spec.relation.invariant import INVARIANT
+from spec.relation.language import Step, View
+from spec.relation.state import STATE
+from spec.relation.system import ACTIONS
+
+from proofs.induction import HINTS, INDUCTIVE, before, obligation, speaks_of, step_of
+from proofs.induction import THEORY as INDUCTION
+from proofs.necessity import SCOPES, Room
+from proofs.solver import ROOT, TIMEOUT, Obligation, Parts, Theory, register, solve, watched
+
+PAGE: Final = ROOT / "docs" / "explanation" / "mutants-of-the-proof.md"
+SEPARATOR: Final = " | "
+
+
+@dataclass(frozen=True)
+class Bend:
+    """One guard or one assignment of a transition, dropped."""
+
+    transition: str
+    guard: int | None = None
+    """The place of the guard among the transition's."""
+    assignment: str = ""
+    """Or the symbol that keeps its value."""
+
+    @property
+    def name(self) -> str:
+        """Unique."""
+        return f"{self.transition} without {self.assignment or f'guard {self.guard}'}"
+
+    @property
+    def text(self) -> str:
+        """What is dropped."""
+        if self.guard is None:
+            return self.assignment
+        return " ".join(str(step_of(ACTIONS.by_name[self.transition]).guards[self.guard][1]).split())
+
+    def step(self) -> Step:
+        """The bent transition."""
+        step = step_of(ACTIONS.by_name[self.transition])
+        if self.guard is None:
+            return replace(step, changed={name: m for name, m in step.changed.items() if name != self.assignment})
+        return replace(step, guards=step.guards[: self.guard] + step.guards[self.guard + 1 :])
+
+
+@cache
+def bends() -> dict[str, Bend]:
+    """All of them, by name."""
+    found = []
+    for action in ACTIONS:
+        step = step_of(action)
+        found += [Bend(action.name, guard=n) for n in range(len(step.guards))]
+        found += [Bend(action.name, assignment=name) for name in step.changed]
+    return {bend.name: bend for bend in found}
+
+
+def bend(transition: str, text: str) -> Bend:
+    """The one of the transition that drops what contains this text; of assignments, the symbol.
+
+    Raises:
+        LookupError: there is none, or more than one.
+    """
+    of_it = [b for b in bends().values() if b.transition == transition]
+    found = [b for b in of_it if b.assignment == text] or [b for b in of_it if b.guard is not None and text in b.text]
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} guards or assignments of {transition} are {text!r}")
+    return found[0]
+
+
+# ================================================================ obligations
+
+
+def touched(bend: Bend) -> list[str]:
+    """The conjuncts that the bent transition could break."""
+    changed = set(bend.step().changed)
+    return [name for name in INDUCTIVE if changed & speaks_of(INVARIANT[name].says)]
+
+
+def formula(name: str, assume: Sequence[str]) -> Parts:
+    """The obligation of a bent transition: `induction.formula`, but for what was dropped."""
+    bent, _, conjunct = name.partition(SEPARATOR)
+    step = bends()[bent].step()
+    goal = INVARIANT[conjunct].says(View(STATE, step.changed))
+    assumptions = [(other, before(INVARIANT[other].says)) for other in assume]
+    return [*assumptions, ("guard", guard_of(step)), ("goal", z3.Not(goal))]
+
+
+def guard_of(step: Step) -> z3.BoolRef:
+    """All that is required, which may be nothing."""
+    return step.guard if step.guards else z3.BoolVal(True)
+
+
+THEORY: Final = register(Theory("proofs.bends", formula, INDUCTIVE, HINTS))
+
+
+class Fate(Enum):
+    """What became of a mutant."""
+
+    KILLED = "killed"
+    SURVIVED = "not needed for safety"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant, and by which conjunct."""
+
+    bend: Bend
+    fate: Fate
+    conjunct: str = ""
+
+
+def judge(bend: Bend, patience: int = TIMEOUT) -> Verdict:
+    """Look in the scopes, then ask Z3 at any size; `patience` is in milliseconds for one obligation."""
+    for scope in SCOPES:
+        broken = broken_by(bend, touched(bend), room(SCOPES.index(scope)))
+        if broken:
+            return Verdict(bend, Fate.KILLED, broken)
+    hints = INDUCTION.hints()
+    for conjunct in touched(bend):
+        asked = Obligation(THEORY.name, f"{bend.name}{SEPARATOR}{conjunct}")
+        hint = hints.get(obligation(bend.transition, conjunct).name)
+        quick = hint is not None and solve(asked, [n for n in hint if n in INDUCTIVE], patience // 4).holds
+        if not quick and not solve(asked, None, patience).holds:
+            return Verdict(bend, Fate.UNKNOWN, conjunct)
+    return Verdict(bend, Fate.SURVIVED)
+
+
+@cache
+def room(n: int) -> Room:
+    """The invariant in one of the scopes, written out once for each process."""
+    return Room(SCOPES[n])
+
+
+def broken_by(bend: Bend, conjuncts: Sequence[str], room: Room) -> str:
+    """One of the conjuncts that is false after the bent transition, a promise rather than a lemma; or nothing."""
+    step, scope = bend.step(), room.scope
+    after = View(STATE, step.changed)
+    goals = {name: scope.ground(z3.Not(INVARIANT[name].says(after))) for name in conjuncts}
+    room.solver.push()
+    try:
+        room.solver.add(scope.ground(guard_of(step)), z3.Or(*goals.values()))
+        numbers = [parameter for parameter in step.parameters.values() if parameter.sort() == z3.IntSort()]
+        room.solver.add(*(z3.And(n >= 0, n <= scope.top) for n in numbers))
+        if room.solver.check(list(room.assumed.values())) != z3.sat:
+            return ""
+        model = room.solver.model()
+        false = [name for name, goal in goals.items() if z3.is_true(model.eval(goal, model_completion=True))]
+        return min(false, key=lambda name: not INVARIANT[name].promised)
+    finally:
+        room.solver.pop()
+
+
+# ================================================================ the page and the command
+
+INTRODUCTION: Final = """\
+# Mutants of the proof
+
+Written by `python -m proofs.bends --write`. A proof that nothing could break proves nothing. Here each guard of each
+transition of the [relation](../../spec/relation/system.py) is dropped, and each assignment, one at a time, and the
+induction is asked again. *Killed* means that Z3 has found a state with the whole invariant and a step after which a
+sentence of it is false: the table names one. What safety does not need is there for the order of things, or for
+progress; the [bridge](../../proofs/README.md) compares it with the code. What breaks without each sentence of the
+invariant is told in [why each conjunct](why-each-conjunct.md).
+"""
+
+
+def page(verdicts: Sequence[Verdict]) -> str:
+    """Every mutant and its fate, as Markdown."""
+    return "\n".join(_lines(verdicts)) + "\n"
+
+
+def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    yield from INTRODUCTION.splitlines()
+    for kind, title in ((False, "Guards"), (True, "Assignments")):
+        of_kind = [verdict for verdict in verdicts if bool(verdict.bend.assignment) is kind]
+        counts = Counter(verdict.fate for verdict in of_kind)
+        yield f"\n## {title}\n"
+        yield f"{len(of_kind)}: " + ", ".join(f"{counts[fate]} {fate.value}" for fate in Fate) + "."
+        yield "\n| transition | dropped | |\n|---|---|---|"
+        for verdict in of_kind:
+            text = verdict.bend.text.replace("|", "\\|")
+            short = text if len(text) <= 90 else f"{text[:87]}..."
+            fate = f"breaks `{verdict.conjunct}`" if verdict.fate is Fate.KILLED else verdict.fate.value
+            yield f"| `{verdict.bend.transition}` | `{short}` | {fate} |"
+
+
+def judged(
+    those: Sequence[Bend], advance: Callable[[], None] = lambda: None, workers: int | None = None
+) -> list[Verdict]:
+    """The fate of each, on all cores."""
+    verdicts = []
+    with ProcessPoolExecutor(workers) as pool:
+        for verdict in pool.map(judge, those, chunksize=4):
+            verdicts.append(verdict)
+            advance()
+    return verdicts
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 1 if the fate of a mutant is unknown."""
+    parser = argparse.ArgumentParser(prog="python -m proofs.bends", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a transition; all by default")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.names if name not in ACTIONS.by_name]
+    if unknown:
+        parser.error(f"no such transition: {', '.join(unknown)}")
+    if given.write and given.names:
+        parser.error("the page tells of every mutant: --write takes no names")
+    those = [b for b in bends().values() if not given.names or b.transition in given.names]
+    with watched("mutants", len(those)) as advance:
+        verdicts = judged(those, advance)
+    for verdict in verdicts:
+        print(f"{verdict.bend.name}: {verdict.fate.value} {verdict.conjunct}".rstrip())
+    if given.write:
+        PAGE.write_text(page(verdicts))
+    counts = Counter(verdict.fate for verdict in verdicts)
+    print(f"{len(verdicts)} mutants: " + ", ".join(f"{counts[fate]} {fate.value}" for fate in Fate))
+    return int(counts[Fate.UNKNOWN] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

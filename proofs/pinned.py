@@ -1,0 +1,155 @@
+"""The bridge over the pinned configurations, to their last world: `python -m proofs.pinned`, with ``--write`` kept.
+
+`measured` compares the code with the relation in every world of every configuration of the tier *seconds* that the
+relation can tell, in processes of their own.  What comes of it, exactly, is kept in `pinned.json`: how many worlds and
+steps were compared, and how many steps the relation does not tell, by kind.  `bridge_report` reads it, for the pages;
+a test compares it with a run, so a step that is silently left out is noticed.
+
+Where no step is outside the relation, the worlds are as many as the manifest pins: nothing was left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+from maitred.model.manifest import Configuration, load
+from proofs.bridge import TRANSITIONS, Divergence, Tally, compare
+
+KEPT: Final = Path(__file__).with_name("pinned.json")
+TIER: Final = "seconds"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the bridge found in one configuration."""
+
+    slug: str
+    worlds: int
+    """In which the code and the relation were compared."""
+    steps: int
+    """Of the code, from these worlds, that are steps of the relation."""
+    outside: Mapping[str, int]
+    """Steps that the relation does not tell, by what they are; what only they lead to was not compared."""
+    taken: Mapping[str, int]
+    """How often each transition was taken."""
+
+
+def reason(one: Configuration) -> str | None:
+    """Why the relation cannot tell the configuration; None where it can."""
+    if one.bounds.without:
+        return f"does not assume {', '.join(assumption.value for assumption in one.bounds.without)}"
+    if one.bounds.returns:
+        return "clients come again under the same name"
+    return None
+
+
+def told() -> list[Configuration]:
+    """The configurations of the tier that the relation can tell."""
+    return [one for one in load() if one.tier == TIER and reason(one) is None]
+
+
+def untold() -> dict[str, str]:
+    """The others of the tier, and why the relation cannot tell them."""
+    return {one.slug: why for one in load() if one.tier == TIER and (why := reason(one)) is not None}
+
+
+def row(slug: str) -> Row:
+    """Compare in every world of the configuration of this name.
+
+    Raises:
+        Divergence: the first difference.
+    """
+    one = next(one for one in told() if one.slug == slug)
+    tally = compare(one.bounds, None, Tally())
+    return Row(slug, tally.worlds, tally.steps, dict(sorted(tally.outside.items())), dict(sorted(tally.taken.items())))
+
+
+def measured(slugs: Iterable[str], workers: int | None = None) -> Iterator[Row]:
+    """Compare in every world of these configurations, each told as soon as it is done.
+
+    Args:
+        slugs: of the configurations; those with the most states are begun with.
+        workers: how many processes; as many as there are processors where it is not given.
+
+    Raises:
+        Divergence: the first difference in any of them.
+    """
+    states = {one.slug: (one.counts or {}).get("states", 0) for one in told()}
+    largest_first = sorted(slugs, key=lambda slug: -states[slug])
+    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(row, slug) for slug in largest_first]):
+            yield done.result()
+
+
+def bridge_report() -> dict[str, Row]:
+    """The kept numbers, by configuration, in the order of the manifest.
+
+    Raises:
+        OSError: there are none.
+    """
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    return {slug: Row(slug, **content) for slug, content in kept.items()}
+
+
+def as_kept(rows: Iterable[Row]) -> str:
+    """The rows as `KEPT` has them."""
+    by_slug = {one.slug: asdict(one) for one in rows}
+    order = [one.slug for one in told() if one.slug in by_slug]
+    content = {slug: {key: value for key, value in by_slug[slug].items() if key != "slug"} for slug in order}
+    return json.dumps(content, indent=1) + "\n"
+
+
+def table(rows: Mapping[str, Row]) -> str:
+    """The rows as Markdown, with a sum, and what is not told and why."""
+    lines = ["| configuration | worlds | steps | outside the relation |", "|---|---:|---:|---|"]
+    for one in rows.values():
+        outside = "; ".join(f"{what}: {count:,}" for what, count in one.outside.items())
+        lines.append(f"| {one.slug} | {one.worlds:,} | {one.steps:,} | {outside} |")
+    worlds, steps = sum(one.worlds for one in rows.values()), sum(one.steps for one in rows.values())
+    outside = f"{sum(sum(one.outside.values()) for one in rows.values()):,}"
+    lines.append(f"| **all** | **{worlds:,}** | **{steps:,}** | **{outside}** |")
+    lines += ["", *(f"- `{slug}` is not told: it {why}." for slug, why in untold().items())]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; 0 if the numbers are the kept ones, or have been kept now."""
+    parser = argparse.ArgumentParser(prog="python -m proofs.pinned", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help=f"keep the numbers in {KEPT.name}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a configuration; all by default")
+    given = parser.parse_args(arguments)
+    names = [one.slug for one in told()]
+    if unknown := [name for name in given.names if name not in names]:
+        parser.error(f"not a configuration that the relation tells: {', '.join(unknown)}; there are {', '.join(names)}")
+    if given.write and given.names:
+        parser.error("what is kept is of all configurations: --write takes no names")
+    rows = []
+    try:
+        for one in measured(given.names or names):
+            rows.append(one)
+            print(f"{one.slug}: {one.worlds:,} worlds, {one.steps:,} steps, outside: {dict(one.outside)}", flush=True)
+    except Divergence as divergence:
+        print(f"the code and the relation differ: {divergence}")
+        return 1
+    if given.names:
+        return 0
+    untaken = [name for name in TRANSITIONS if not any(one.taken.get(name) for one in rows)]
+    print(f"transitions that no step took: {', '.join(untaken) or 'none'}")
+    if given.write:
+        KEPT.write_text(as_kept(rows), encoding="utf-8")
+    same = KEPT.exists() and KEPT.read_text(encoding="utf-8") == as_kept(rows)
+    print("as kept" if same else f"other than kept in {KEPT.name}: --write, once it is understood why")
+    return int(not same)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""What the running system did was a run of the relation; and a trace that is bent is none."""
+
+import json
+import signal
+
+import pytest
+from proofs.bridge import Divergence
+from proofs.follow import follow
+from tests.system.harness import Guest, Instance, eventually, free_port, greeter, write_config
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+
+def seat_and_wait(instance, port):
+    """Every server serves, a dynamic one too, and one client waits; then somebody leaves, and nobody waits."""
+    guests = [Guest(port) for _ in range(4)]
+    eventually(lambda: len(instance.servers()) == 3, "a dynamic server is started")
+    instance.wait_all_ready()
+    eventually(lambda: instance.waiting() == 1, "one waits")
+    next(guest for guest in guests if guest.is_greeted(1)).close()
+    eventually(lambda: instance.waiting() == 0, "nobody waits")
+    return guests
+
+
+def gone(instance, pid):
+    """Wait until it is seen that the process has died, and all are ready again."""
+    eventually(lambda: pid not in {server["pid"] for server in instance.servers()}, "it is seen to be dead")
+    instance.wait_all_ready()
+
+
+def record(directory):
+    """A run with real processes in which a server and the Distributor are killed while clients are served and wait."""
+    port = free_port()
+    config = write_config(directory / "c.toml", [greeter(port, static=2, dynamic=1, max_clients=1)])
+    instance = Instance(directory / "instance", ["--config", config]).start()
+    try:
+        guests = seat_and_wait(instance, port)
+        victim = instance.servers()[0]["pid"]
+        instance.kill(victim)
+        gone(instance, victim)
+        for guest in guests:
+            guest.close()
+        instance.wait_counts([0] * len(instance.servers()))
+        guests = [Guest(port) for _ in range(4)]
+        eventually(lambda: instance.waiting() == 1, "one waits")
+        distributor = instance.distributor()
+        instance.kill(distributor)
+        eventually(lambda: instance.distributor() != distributor, "another Distributor runs")
+        instance.wait_all_ready()
+        for guest in guests:
+            guest.close()
+        instance.wait_counts([0] * len(instance.servers()))
+        with Guest(port) as last:
+            last.seated()
+        instance.wait_counts([0] * len(instance.servers()))
+        instance.signal(signal.SIGTERM)
+        instance.wait()
+    finally:
+        instance.finish()
+    return instance.trace.read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    """The lines of that run's trace."""
+    return record(tmp_path_factory.mktemp("recorded"))
+
+
+def followed(lines, directory):
+    path = directory / "trace"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return follow(path)
+
+
+def stops(lines):
+    """The place of the line with which the stop begins."""
+    return next(place for place, line in enumerate(lines) if '"StopRequested"' in line)
+
+
+def find(lines, kind, *words):
+    """The places of the lines before the stop that record an event or an effect and have all these words."""
+    found = [place for place in range(stops(lines)) if kind in json.loads(lines[place])]
+    found = [place for place in found if all(f'"{word}"' in lines[place] for word in words)]
+    assert found, f"the trace has no {kind} {words}"
+    return found
+
+
+def test_a_recorded_run_is_a_run_of_the_relation(trace, tmp_path):
+    report = followed(trace, tmp_path)
+
+    assert report.steps > 80
+    assert report.compared >= report.steps - 2, "all but the last steps of who was killed"
+    assert report.ends == f"before line {stops(trace) + 1}: StopRequested"
+    assert report.unseen["client_comes"] == 9, "four, four and the last"
+    deaths = ("server_dies", "server_leaves_a_child", "distributor_dies", "distributor_dies_having_read")
+    assert sum(report.taken[name] for name in deaths) == 2
+    told = {
+        *("accepts", "sends_hand", "stores_hand", "releases", "server_accepts", "hears_accepted", "client_leaves"),
+        *("hears_disconnect", "monitor_sees_server_end", "monitor_sees_server_gone", "monitor_sees_distributor_dead"),
+        *("distributor_starts", "adopts", "adopts_newcomer", "restores", "begins", "monitor_creates_server"),
+    }
+    assert told <= report.taken.keys()
+
+
+DROPPED = [
+    ("effect", "Send", "HandOff"),
+    ("effect", "Send", "InitialMsg"),
+    ("effect", "Tell", "Store"),
+    ("effect", "Tell", "Release"),
+    ("effect", "Tell", "ServerReady"),
+    ("effect", "Tell", "CreateServer"),
+    ("effect", "Accept"),
+    ("effect", "Reply", "RestartReply"),
+    ("effect", "TellDistributor", "Restore"),
+    ("effect", "StartServer"),
+    ("event", "ConnectionRequest"),
+    ("event", "Received", "RestartReply"),
+    ("event", "Restore"),
+    ("event", "Told", "Store"),
+    ("event", "MessageRead", "HandOff"),
+    ("event", "DistributorExited"),
+]
+
+
+@pytest.mark.parametrize("what", DROPPED, ids=" ".join)
+def test_a_line_that_is_missing_is_noticed(trace, tmp_path, what):
+    kind, *words = what
+    place = find(trace, kind, *words)[0]
+    with pytest.raises(Divergence, match=r"^line \d+, "):
+        followed([*trace[:place], *trace[place + 1 :]], tmp_path)
+
+
+def test_a_client_that_is_sent_before_it_is_released_is_noticed(trace, tmp_path):
+    release = find(trace, "effect", "Tell", "Release")[0]
+    send = next(place for place in find(trace, "effect", "Send", "HandOff") if place > release)
+    bent = [*trace]
+    bent[release], bent[send] = bent[send], bent[release]
+    with pytest.raises(Divergence, match="is not enabled"):
+        followed(bent, tmp_path)
+
+
+def test_a_hand_off_to_another_server_is_noticed(trace, tmp_path):
+    place = find(trace, "effect", "Send", "HandOff")[0]
+    line = json.loads(trace[place])
+    line["effect"]["server"] = 3 - line["effect"]["server"]
+    with pytest.raises(Divergence, match="sends_hand"):
+        followed([*trace[:place], json.dumps(line), *trace[place + 1 :]], tmp_path)
+
+
+def test_a_count_that_the_server_did_not_send_is_noticed(trace, tmp_path):
+    place = find(trace, "event", "Received", "Accepted")[0]
+    line = json.loads(trace[place])
+    line["event"]["message"]["count"]["clients"] += 1
+    with pytest.raises(Divergence, match="something else"):
+        followed([*trace[:place], json.dumps(line), *trace[place + 1 :]], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("", "line 1: is no record of a trace"),
+        ('{"who": "nobody", "event": 1}', "line 1: is no record of a trace"),
+        ('{"who": "monitor", "event": {"is": "Started"}}', "line 1: is no record of a trace, or comes too early"),
+    ],
+)
+def test_what_is_no_trace_is_named_with_its_line(tmp_path, line, why):
+    with pytest.raises(Divergence, match=why):
+        followed([line], tmp_path)
+
+
+def test_an_empty_trace_shows_nothing(tmp_path):
+    with pytest.raises(Divergence, match="empty"):
+        followed([], tmp_path)
