@@ -1,9 +1,9 @@
 """Each safety property of the model, and what shows it for any number of servers and clients.
 
 Three answers are possible.  *Proved*: conjuncts of the invariant say it, which `proofs.induction` discharges.
-*Guarded*: the only transitions that could break it require that they do not; what is in a guard needs no proof, only the
-bridge, which shows that the code asks it too.  *Untold*: the relation does not speak of it, because it is about how the
-code keeps its books, or about descriptors and timers, which the relation leaves out; it is explored within bounds.
+*Guarded*: the only transitions that could break it require that they do not; what is in a guard needs no proof, only
+the bridge, which shows that the code asks it too.  *Untold*: the relation does not speak of it, because it is about how
+the code keeps its books, or about descriptors and timers, which the relation leaves out; it is explored within bounds.
 
 `orphans` finds what is missing at either end.
 """

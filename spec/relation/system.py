@@ -302,7 +302,6 @@ def hears_accepted(require, now, then, s: Server, q: Int):
     """Accepted: the request is answered, and the Distributor closes its copy."""
     reads(require, now, then, s, q, ACCEPTED)
     then.requested[s] = And(now.requested(s), Not(mine(now, s, q)))
-    then.resting[s] = And(now.resting(s), Not(mine(now, s, q)))
 
 
 @action()

@@ -1065,7 +1065,7 @@ def _received(work: _Work, event: Received) -> None:
             work.effects.append(SendControl(event.server, Acknowledge(message.count.sequence)))
         case Accepted():
             if status.request == message.client:
-                work.update(replace(status, request=None, resting=False), status)
+                work.update(replace(status, request=None), status)
                 work.effects.append(CloseCopy(message.client))
         case Refused():
             if status.request == message.client:
@@ -1160,7 +1160,6 @@ def _close_listeners(work: _Work, port: Port) -> None:
     work.put(replace(work.ports[port], listeners=Tree()))
     work.effects.append(CloseListeners(port))
     work.tell(DropListeners(port))
-    _decline_binders(work, port, ESHUTDOWN)
 
 
 # ================================================================ timers

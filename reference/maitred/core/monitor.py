@@ -689,7 +689,7 @@ class _Work:
             return False
         server = self.state.next_server
         self.state = replace(self.state, next_server=server + 1)
-        place = replace(place, phase=PlacePhase.STARTING, server=server, element=element, dialogs=Tree())
+        place = replace(place, phase=PlacePhase.STARTING, server=server, element=element)
         living, vacant = cls.living.set(server, place.place), cls.vacant.remove(place.place)
         self.put_class(class_id, replace(cls, living=living, vacant=vacant))
         self.put_place(class_id, place)

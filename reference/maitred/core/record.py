@@ -73,7 +73,7 @@ def from_record(hint: Any, record: object, where: str = "") -> Any:  # Any: `hin
             return choice[record]
         if isinstance(record, dict) and isinstance(choice, type) and record.get("is") == choice.__name__:
             return _instance(choice, record, f"{where}{choice.__name__}.")
-    names = ", ".join(sorted(getattr(choice, "__name__", str(choice)) for choice in choices))
+    names = ", ".join(sorted(choice.__name__ for choice in choices))
     got = record.get("is", "an object without 'is'") if isinstance(record, dict) else repr(record)
     raise RecordError(f"{where.rstrip('.') or 'record'}: {got} is none of {names}")
 
