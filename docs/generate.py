@@ -1,7 +1,8 @@
 """Writes the pages and figures of this folder that follow from the code.
 
-``python -m docs.generate`` writes `reference/state-machines.md`, `reference/messages.md`, `reference/matrix.md` and
-`figures/a-stored-client-is-served.svg`; ``--check`` writes nothing and exits 1 where one of them is stale.
+``python -m docs.generate`` writes `reference/state-machines.md`, `reference/messages.md`, `reference/matrix.md`,
+`reference/verdicts.md` and `figures/a-stored-client-is-served.svg`; ``--check`` writes nothing and exits 1 where one of
+them is stale.
 
 The diagrams are not drawn from what the code looks like but from what it does: `Record` takes steps of the three
 machines, in small closed systems and with events drawn at random, and notes what changed on which event.  The draws are
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from docs import matrix
+from docs import matrix, verdicts
 
 from maitred.core import distributor, messages, monitor, server
 from maitred.core.messages import Acknowledge, Adopt, BindReply, BindRequest
@@ -519,6 +520,7 @@ def files() -> dict[str, str]:
         "reference/state-machines.md": state_machines(record),
         "reference/messages.md": message_page(record),
         "reference/matrix.md": matrix.page(),
+        "reference/verdicts.md": verdicts.page(),
         "figures/a-stored-client-is-served.svg": figure(),
     }
 

@@ -166,5 +166,5 @@ def _assumed() -> Iterator[str]:
     yield from (f"- {name}: {why}" for name, why in FAIRNESS_FOR_ANY.items())
     yield ""
     yield "Of finite sets, which first-order logic cannot speak of: that a set is finite which began empty and to which"
-    yield "no transition adds more than one element; that of finitely many candidates one is least; that a number is how"
+    yield "no transition adds more than one element; that of finitely many one is least; and that a number says how"
     yield "many elements a set has if both begin with nothing and change together. Each premise is an obligation."
