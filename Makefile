@@ -76,12 +76,16 @@ run: $(VENV)/.base ## Run the main job: three copies of examples/hello.py behind
 
 # --------------------------------------------------------------------------------------------- tests
 
+QUICK := not campaign and not minutes and not compat
+CORE  := tests/core tests/model/test_world.py
+
 test: lint types ## Run every check: style, types, imports, all tests, the core's branch coverage
-	@echo "== tests"
+	@echo "== tests of the core, and its branch coverage: 100 % or it fails"
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest -q -m "not campaign and not minutes and not compat" --durations=10
-	@echo "== branch coverage of the core: 100 % or it fails"
+	@$(BIN)/python -m coverage run -m pytest -q -m "$(QUICK)" $(CORE)
 	@$(BIN)/python -m coverage report --include='*/maitred/core/*' --fail-under=100 --precision=2
+	@echo "== all other tests, two at a time"
+	@$(PYTEST) -q -n 2 -m "$(QUICK)" $(CORE:%=--ignore=%) --durations=10
 	@echo "maitred: all checks passed: style, types, imports, tests, and every branch of the core"
 
 lint: $(VENV)/.test ## Check style (ruff) and the import contracts
@@ -99,7 +103,7 @@ unit: $(VENV)/.test ## Run the quick tests only: no processes, no long explorati
 	@$(PYTEST) -q -m "not properties and not campaign and not system and not compat"
 
 properties: $(VENV)/.test ## Run model checking and proofs only, those that take minutes included
-	@$(PYTEST) -q -m "properties and not campaign" --timeout=0
+	@$(PYTEST) -q -n 2 -m "properties and not campaign" --timeout=0
 
 campaign: $(VENV)/.test ## Run the long campaigns: faults, explorations of hours, Hypothesis by night
 	@HYPOTHESIS_PROFILE=night $(PYTEST) -q -m campaign --timeout=0

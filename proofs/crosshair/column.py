@@ -1,0 +1,117 @@
+"""The column *CrossHair* of the catalogue of mutants: the first contract that is refuted, of each mutant of the core.
+
+A contract can only be refuted by a function that its step comes to.  So a mutant is shown to those contracts from whose
+action, guard or settling the text of the core leads to the function that is bent, the nearest first.  Where it is the
+very action, all cases are asked; of the others only those up to the first in which the step is taken, as most mutants
+leave no mark on a state and are shown to all of them in vain.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from types import CodeType, FunctionType, ModuleType
+from typing import Final
+
+from proofs.crosshair import engine
+from proofs.crosshair.engine import Contract, Finding, Verdict
+from proofs.crosshair.report import CONTRACTS
+from proofs.mutants import CATALOGUE
+from proofs.mutants.bend import Mutant
+
+FAR: Final = 10
+"""The distance of what every step comes to."""
+PATIENCE: Final = 20.0
+"""Seconds of processor time for a case of a bent core: what is not refuted by then counts as not noticed."""
+MACHINES: Final = {"distributor": "distributor", "server": "server", "monitor": "monitor", "tree": "tables"}
+"""Which contracts are about a module of the core."""
+
+
+def crosshair(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str, tuple[str, ...]]:
+    """The first contract that each mutant refutes, with what is broken; nothing of what no contract is about."""
+    killers = {}
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for mutant, found in zip(mutants, pool.map(_killer, [mutant.name for mutant in mutants]), strict=True):
+            killers[mutant.name] = found
+            done()
+    return killers
+
+
+def _killer(name: str) -> tuple[str, ...]:
+    finding = refutation(CATALOGUE[name])
+    return () if finding is None else (f"CrossHair: {finding.contract}, {', '.join(finding.broken)}",)
+
+
+def refutation(mutant: Mutant, patience: float = PATIENCE) -> Finding | None:
+    """The first case that is refuted while the core is bent, of those that are asked."""
+    if mutant.module not in MACHINES:
+        return None
+    with mutant.bent():
+        for contract in asked(mutant):
+            for case in sorted(contract.cases, key=lambda case: case.label not in contract.quick):
+                finding = engine.run(contract, case, patience)
+                if finding.verdict is Verdict.REFUTED:
+                    return finding
+                if finding.taken and distance(mutant, contract) != 0:
+                    break
+    return None
+
+
+def asked(mutant: Mutant) -> tuple[Contract, ...]:
+    """The contracts whose step may come to the function that is bent, the nearest first; of the tables all."""
+    machine = MACHINES[mutant.module]
+    contracts = [contract for contract in CONTRACTS.values() if contract.machine == machine]
+    near = {contract.name: distance(mutant, contract) for contract in contracts}
+    found = [contract for contract in contracts if near[contract.name] is not None]
+    return tuple(sorted(found, key=lambda contract: near[contract.name] or 0))
+
+
+def distance(mutant: Mutant, contract: Contract) -> int | None:
+    """Over how many calls the action of the contract's event comes to what is bent; None if it does not."""
+    if contract.machine == "tables":
+        return FAR
+    return _reach(mutant.module, contract.about[0]).get(mutant.where.rpartition(".")[2])
+
+
+@cache
+def _reach(module_name: str, event: type) -> Mapping[str, int]:
+    """The functions that the step of this event may come to, as the text goes, and over how many calls, at least."""
+    module = importlib.import_module(f"maitred.core.{module_name}")
+    calls = _calls(module_name)
+    left = [(0, module._ACTIONS[event].__name__)]
+    left += [(FAR, name) for name in ("step", "__init__", "guard", "settle", "after")]
+    found: dict[str, int] = {}
+    for distance, name in left:  # grows meanwhile
+        if name in calls and found.get(name, 2 * FAR) > distance:
+            found[name] = distance
+            left.extend((distance + 1, called) for called in calls[name])
+    return found
+
+
+@cache
+def _calls(module_name: str) -> Mapping[str, frozenset[str]]:
+    """By the name of each function or method of the module: all names that its text has."""
+    calls: dict[str, frozenset[str]] = {}
+    for function in _functions(importlib.import_module(f"maitred.core.{module_name}")):
+        calls[function.__name__] = calls.get(function.__name__, frozenset()) | frozenset(_names(function.__code__))
+    return calls
+
+
+def _functions(module: ModuleType) -> Iterator[FunctionType]:
+    for value in vars(module).values():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        for member in vars(value).values() if isinstance(value, type) else (value,):
+            plain = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            if isinstance(plain, FunctionType):
+                yield plain
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)

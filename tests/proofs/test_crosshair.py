@@ -1,0 +1,311 @@
+"""CrossHair on the core: what is confirmed, that it can be refuted, and that no event is left out."""
+
+import importlib
+import json
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+import z3
+from crosshair.core_and_libs import NoTracing
+from proofs.crosshair import __main__ as command
+from proofs.crosshair import column, engine, report
+from proofs.crosshair.engine import IMPURE, RAISES, UNTYPED, Case, Contract, Verdict
+from proofs.crosshair.report import CONTRACTS, Memory, Outcome
+from proofs.mutants import CATALOGUE
+
+from maitred.core import distributor, messages, monitor, server
+from maitred.core.transition import Rejected, Transition
+
+pytestmark = pytest.mark.properties
+
+REFUTED = {
+    "who_stops_waiting_stays_counted": "waiting_total_is_true",
+    "a_dialog_ends_and_its_answer_stays_owed": "rows_and_ports_agree",
+    "who_asked_is_answered_for_ever": "an_answer_is_owed_only_while_deaf",
+    "a_closed_listener_is_struck_off": "clients_came_through_a_listener",
+    "a_dead_server_stays_counted": "processes_are_counted",
+    "the_dead_are_noted_as_living": "living_is_true",
+}
+"""Mutants of the core, and what CrossHair finds broken."""
+
+
+def told(outcomes):
+    return [(f.contract, f.case, f.verdict.value, f.broken, f.example) for o in outcomes for f in o.open]
+
+
+# ---------------------------------------------------------------- what is confirmed
+
+
+def few(contract):
+    """The quick cases; of a server's messages, which have the most paths, only the first."""
+    return contract.quick[:1] if distributor.Received in contract.about else contract.quick
+
+
+@pytest.mark.timeout(0)
+def test_the_quick_cases_are_confirmed():
+    wanted = report.jobs(CONTRACTS, few)
+    assert {name for name, _ in wanted} == set(CONTRACTS), "each contract has a quick case"
+    assert told(report.run(wanted)) == []
+
+
+@pytest.mark.minutes
+@pytest.mark.timeout(0)
+def test_every_case_is_confirmed():
+    outcomes = report.run(report.jobs(CONTRACTS))
+    assert told(outcomes) == []
+    assert [outcome.contract.name for outcome in outcomes if outcome.verdict is not Verdict.CONFIRMED] == []
+
+
+def members(union):
+    return set(get_args(union))
+
+
+@pytest.mark.parametrize(
+    ("machine", "kinds"),
+    [
+        ("distributor", members(distributor.Event)),
+        ("distributor", members(distributor.Timer)),
+        ("distributor", members(messages.FromServer)),
+        ("server", members(server.Event)),
+        ("server", members(messages.ToServer)),
+        ("monitor", members(monitor.Event)),
+        ("monitor", members(monitor.Timer)),
+        ("monitor", members(messages.ToMonitor)),
+    ],
+)
+def test_every_kind_of_event_has_a_contract(machine, kinds):
+    about = {kind for contract in CONTRACTS.values() if contract.machine == machine for kind in contract.about}
+    assert kinds - about == set()
+
+
+def test_the_published_page_is_of_these_contracts():
+    page = report.PAGE.read_text()
+    missing = [name for name in CONTRACTS if f"| `{name}` |" not in page]
+    assert missing == [], f"{report.PAGE.name} is stale: python -m proofs.crosshair --write"
+    stale = [n for n, c in CONTRACTS.items() if f" of {len(c.cases)} |" not in row_of(page, n)]
+    assert stale == [], f"{report.PAGE.name} is stale: python -m proofs.crosshair --write"
+
+
+def row_of(page, name):
+    return next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+
+
+# ---------------------------------------------------------------- that it can be refuted
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("name", "broken"), REFUTED.items())
+def test_a_mutant_of_the_core_is_refuted(name, broken):
+    finding = column.refutation(CATALOGUE[name])
+    assert finding is not None and broken in finding.broken, finding
+    assert "=" in finding.example, "it names numbers"
+
+
+def number_case():
+    with NoTracing():
+        return engine.number("state", 0), engine.number("event", 0)
+
+
+def contract(step, make=number_case):
+    return Contract("made up", "server", (), "", step, (Case("only", make),), ("only",))
+
+
+def verdict(step, make=number_case, patience=20):
+    made = contract(step, make)
+    return engine.run(made, made.cases[0], patience)
+
+
+def test_a_step_without_fault_is_confirmed():
+    finding = verdict(lambda state, event: Transition(None, ()) if state < event else Rejected(REASON))
+    assert (finding.verdict, finding.paths, finding.taken) == (Verdict.CONFIRMED, 2, 1)
+
+
+REASON = next(iter(importlib.import_module("maitred.core.transition").Reason))
+
+
+def needle(state, event):
+    if state * 7 == event + 100_001:
+        raise LookupError("found")
+    return Rejected(REASON)
+
+
+def test_an_exception_is_refuted_with_the_numbers_that_raise_it():
+    finding = verdict(needle)
+    assert finding.verdict is Verdict.REFUTED
+    assert finding.broken == (f"{RAISES} LookupError",)
+    numbers = dict(part.split("=") for part in finding.example.split(", "))
+    assert int(numbers["state"]) * 7 == int(numbers["event"]) + 100_001
+
+
+@pytest.mark.parametrize("nothing", [None, Rejected("because"), "rejected"])
+def test_an_untyped_answer_is_refuted(nothing):
+    assert verdict(lambda state, event: nothing).broken == (UNTYPED,)
+
+
+def endpoint_case():
+    with NoTracing():
+        return server.EndpointState(sequence=engine.number("sequence", 0)), server.Acknowledged(messages.Acknowledge(0))
+
+
+def spoil(state, event):
+    object.__setattr__(state, "sequence", 1)
+    return Transition(state, ())
+
+
+def test_a_changed_argument_is_refuted():
+    assert verdict(spoil, endpoint_case).broken == (IMPURE,)
+
+
+def test_a_tree_that_is_changed_in_place_is_refuted():
+    tree = server.Tree.of([(80, server.VirtualListener())])
+
+    def make():
+        with NoTracing():
+            return server.EndpointState(tree, sequence=engine.number("sequence", 0)), None
+
+    def change(state, event):
+        state.listeners._root.value = server.VirtualListener(listening=True)
+        return Transition(state, ())
+
+    assert IMPURE in verdict(change, make).broken
+
+
+def test_a_case_that_nothing_fits_is_not_confirmed():
+    def make():
+        with NoTracing():
+            size = engine.number("size", 0)
+            engine.assume(engine.term(size) < 0)
+        return size, None
+
+    assert verdict(lambda state, event: Transition(None, ()), make).verdict is Verdict.UNCONFIRMED
+
+
+def test_a_search_that_does_not_end_is_not_confirmed():
+    def count(state, event):
+        while state > event:
+            event += 1
+        return Transition(None, ())
+
+    assert verdict(count, patience=1).verdict is Verdict.UNCONFIRMED
+
+
+def test_a_contract_whose_step_is_never_taken_is_not_confirmed():
+    made = contract(lambda state, event: Rejected(REASON))
+    outcome = Outcome(made, (engine.run(made, made.cases[0]),))
+    assert outcome.findings[0].verdict is Verdict.CONFIRMED
+    assert outcome.verdict is Verdict.UNCONFIRMED
+
+
+def test_numbers_are_put_in_the_solvers_words():
+    assert z3.is_true(z3.simplify(engine.term(3) == 3)) and z3.is_false(engine.truth(False))
+
+
+class OnlyOnce(dict):
+    """The numbers of a path: no two may have one name, as they would be one number."""
+
+    def __setitem__(self, name, value):
+        assert name not in self, f"two numbers are called {name}"
+        super().__setitem__(name, value)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_no_two_numbers_of_a_path_have_one_name(name, monkeypatch):
+    monkeypatch.setattr(engine, "_drawn", OnlyOnce())
+    made = CONTRACTS[name]
+    case = max(made.cases, key=lambda case: len(case.label))
+    assert engine.run(made, case, patience=0.001).verdict is not Verdict.REFUTED
+    assert engine._drawn, "it has symbolic numbers"
+
+
+# ---------------------------------------------------------------- what is remembered and told
+
+
+FINDING = engine.Finding("bound", "a case", Verdict.REFUTED, 3, 2, 1.5, ("index_is_true",), "clients_1=2")
+
+
+def test_a_finding_is_remembered_until_a_text_changes(tmp_path, monkeypatch):
+    job = ("bound", "a case")
+    Memory(20, tmp_path).keep(job, FINDING)
+    assert Memory(20, tmp_path).recall(job) == FINDING
+    assert Memory(21, tmp_path).recall(job) is None
+    monkeypatch.setattr(report, "_text", lambda machine: "another text")
+    assert Memory(20, tmp_path).recall(job) is None
+    assert all(json.loads(path.read_text())["contract"] == "bound" for path in tmp_path.glob("*.json"))
+
+
+def test_the_page_hides_nothing():
+    of = replace(CONTRACTS["bound"], cases=CONTRACTS["bound"].cases[:3])
+    unsure = replace(FINDING, verdict=Verdict.UNCONFIRMED, broken=(), example="", case="another")
+    page = report.page([Outcome(of, (FINDING, unsure))])
+    assert "**0 of 1 contracts are confirmed" in page
+    assert "*a case*: refuted, index_is_true: clients_1=2" in page
+    assert "*another*: no counterexample within 2 s and 3 paths, not confirmed" in page
+    assert "`bound`: 1 cases not asked yet" in page
+    assert "| `bound` | refuted | 0 of 3 | 6 | 4 |" in page
+
+
+def test_what_was_not_asked_is_not_confirmed():
+    finding = replace(FINDING, verdict=Verdict.CONFIRMED, broken=(), example="")
+    outcome = Outcome(replace(CONTRACTS["bound"], cases=CONTRACTS["bound"].cases[:2]), (finding,))
+    assert (outcome.unasked, outcome.verdict) == (1, Verdict.UNCONFIRMED)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "status"),
+    [
+        ((Verdict.CONFIRMED,), 0),
+        ((Verdict.CONFIRMED, Verdict.UNCONFIRMED), 3),
+        ((Verdict.UNCONFIRMED, Verdict.REFUTED), 1),
+    ],
+)
+def test_the_command_says_the_worst(monkeypatch, capsys, verdicts, status):
+    findings = tuple(replace(FINDING, verdict=verdict) for verdict in verdicts)
+    of = replace(CONTRACTS["bound"], cases=CONTRACTS["bound"].cases[: len(findings)])
+    monkeypatch.setattr(command, "run", lambda *given, **options: [Outcome(of, findings)])
+    assert command.main(["bound"]) == status
+    assert "bound" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nobody"], "no such contract: nobody"),
+        (["--patience", "0"], "--patience: 0 is no number of seconds above 0"),
+        (["--write", "bound"], "--write takes no names"),
+        (["--again", "--remembered"], "give one of them"),
+    ],
+)
+def test_a_wrong_argument_is_a_plain_error(arguments, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(arguments)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_mutant_is_shown_to_the_contracts_that_come_to_it():
+    names = {c.name for c in column.asked(CATALOGUE["a_dialog_ends_and_its_answer_stays_owed"])}
+    assert names == {"dialog_ended"}
+    everywhere = {c.name for c in column.asked(CATALOGUE["who_stops_waiting_stays_counted"])}
+    assert {"peer_closed", "queue_timeout", "disconnect"} <= everywhere
+
+
+@pytest.mark.timeout(600)
+def test_the_column_tells_of_each_mutant():
+    mutants = [CATALOGUE["a_dead_server_stays_counted"], next(m for m in CATALOGUE.values() if m.module == "wire")]
+    told_of = []
+    found = column.crosshair(mutants, lambda: told_of.append(1))
+    assert found == {
+        mutants[0].name: ("CrossHair: server_gone, processes_are_counted",),
+        mutants[1].name: (),
+    }
+    assert len(told_of) == 2
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(0)
+def test_the_unbent_core_would_not_be_taken_for_a_mutant():
+    for name in REFUTED:
+        plain = replace(CATALOGUE[name], new=CATALOGUE[name].old)
+        assert column.refutation(plain) is None
