@@ -108,7 +108,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
         "accepts", "hears_disconnect", how="the next event is read only when nobody who waits could be seated"
     ),
     "waiters_wait_on_their_own_port": _untold(_BOOKS),
-    "no_client_is_held_twice": _proved("a_client_is_requested_once", "what_is_in_hand_is_nowhere_else"),
+    "no_client_is_held_twice": _proved("what_is_in_hand_is_nowhere_else", "who_is_requested_is_not_stored"),
     "arrivals_lie_in_the_past": _proved("arrivals_are_past"),
     "requests_travel_on_ready_dialogs": _proved("requests_are_in_the_table", "who_is_requested_is_not_stored"),
     "rows_and_ports_agree": _proved("dialogs_are_in_the_table", "a_row_has_a_reason"),

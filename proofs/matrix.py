@@ -22,7 +22,6 @@ from rich.progress import Progress
 from maitred.model.liveness import LIVENESS
 from maitred.model.properties import PROPERTIES
 from maitred.model.world import Bounds
-from proofs.bridge_column import answers as bridge
 from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import Mutant
 from proofs.mutants.checks import refuted, refuted_in_the_end
@@ -49,9 +48,7 @@ Written by `python -m proofs.matrix --write`. A check that cannot fail shows not
 at a time, as a slip of the pen might bend it, and something must notice. Each mutant is an entry of
 [`proofs/mutants/`](../../proofs/mutants/__init__.py), which has the very edit, and names its killers: in **bold** here,
 asked for one by one by `pytest tests/proofs`. The others were found when every check was run on every mutant, the
-properties within the bounds of its entry, the tests of the core to the first that fails. The last columns say where
-else the slip is noticed: by the bridge, at which transition the code and the relation part; an empty cell means that
-the relation does not speak of it, or not within the worlds that were compared.
+properties within the bounds of its entry, the tests of the core to the first that fails.
 """
 
 Column: TypeAlias = Callable[[Sequence[Mutant], Callable[[], None]], Mapping[str, tuple[str, ...]]]
@@ -88,10 +85,8 @@ def core_tests(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[s
     return killers
 
 
-COLUMNS: Final[Mapping[str, Column]] = {"properties": properties, "tests of the core": core_tests, "bridge": bridge}
+COLUMNS: Final[Mapping[str, Column]] = {"properties": properties, "tests of the core": core_tests}
 """Every kind of check, by its name."""
-BESIDE: Final = tuple(name for name in COLUMNS if name not in ("properties", "tests of the core"))
-"""Those that have a column of their own on the page."""
 
 Matrix: TypeAlias = Mapping[str, Mapping[str, tuple[str, ...]]]
 """By the name of the column and that of the mutant: what kills it."""
@@ -125,8 +120,8 @@ def _lines(mutants: Sequence[Mutant], found: Matrix) -> Iterator[str]:
         of_module = [mutant for mutant in mutants if mutant.module == module]
         if of_module:
             yield f"\n## {title}\n"
-            yield f"| mutant | kind | what users would suffer | killed by | {' | '.join(BESIDE)} |"
-            yield f"|---|---|---|---|{'---|' * len(BESIDE)}"
+            yield "| mutant | kind | what users would suffer | killed by |"
+            yield "|---|---|---|---|"
             yield from (_row(mutant, found) for mutant in of_module)
     yield "\n## How often each property kills\n"
     yield "| property | mutants | of these it is named for |"
@@ -145,18 +140,12 @@ def _survivors(mutants: Sequence[Mutant], found: Matrix) -> str:
 
 def _row(mutant: Mutant, found: Matrix) -> str:
     named = (*mutant.refutes, *mutant.eventually, *mutant.tests)
-    others = [name for column in COLUMNS if column not in BESIDE for name in _of(found, column, mutant)]
-    beside = [", ".join(name.partition(": ")[2] or name for name in _of(found, column, mutant)) for column in BESIDE]
+    others = [name for by_name in found.values() for name in by_name.get(mutant.name, ())]
     cells = [f"**{_shown(name)}**" for name in named]
     cells += [_shown(name) for name in dict.fromkeys(name.partition("[")[0] for name in others) if name not in named]
     within = f" ({told(mutant.within)})" if mutant.within is not None else ""
     what = mutant.name.replace("_", " ")
-    return f"| {' | '.join((what, mutant.kind.value, mutant.suffers, ', '.join(cells) + within, *beside))} |"
-
-
-def _of(found: Matrix, column: str, mutant: Mutant) -> tuple[str, ...]:
-    """What kills the mutant in this column; nothing where the column was not run."""
-    return found.get(column, {}).get(mutant.name, ())
+    return f"| {what} | {mutant.kind.value} | {mutant.suffers} | {', '.join(cells)}{within} |"
 
 
 def _shown(name: str) -> str:

@@ -176,13 +176,6 @@ def first_come_first_served(v):
     return Implies(v.holding, ForAll([s, c], Implies(either, v.arrival(v.hand) <= v.arrival(c))))
 
 
-@promise
-def a_client_is_requested_once(v):
-    """No client is outstanding with two servers."""
-    both = And(v.requested(s), v.requested(t), v.request(s) == v.request(t))
-    return ForAll([s, t], Implies(both, s == t))
-
-
 # ================================================================ lemmas: what is not there yet, and what is no more
 
 

@@ -60,6 +60,8 @@ def test_every_manner_is_served_by_a_server_that_stands_alone(server, manner):
         assert sum(f"serve {made.server} {made.cookie} me." in line for line in lines) == made.requests > 0
 
 
+@pytest.mark.campaign
+@pytest.mark.timeout(600)
 def test_a_crowd_comes_again_and_again_and_ends_when_told(server, tmp_path):
     port, _ = server
     with Crowd(tmp_path / "visits", Plan(0, 20, 1), [port]):

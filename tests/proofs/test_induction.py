@@ -145,6 +145,7 @@ def test_who_asks_for_what_is_not_there_is_told(capsys):
     assert "neither a transition nor a conjunct: server_acepts" in capsys.readouterr().err
 
 
+@pytest.mark.timeout(900)
 def test_what_is_not_discharged_is_shown(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(induction, "CACHE", tmp_path)
     monkeypatch.setitem(ACTIONS.by_name, "releases", without_guards("releases"))

@@ -148,11 +148,11 @@ def test_a_bind_is_asked_again_until_a_distributor_answers(bench, monkeypatch):
     bench.distributor.ready(PORT)
 
 
-def test_a_bind_that_nobody_answers_fails_and_says_why(bench, monkeypatch, capsys):
+def test_a_bind_that_nobody_answers_fails_and_says_why(bench, monkeypatch, capfd):
     monkeypatch.setattr(endpoint, "BIND_AGAIN", 0.02)
     monkeypatch.setattr(endpoint, "BIND_PATIENCE", 0.1)
     assert bench.endpoint.request_bind(PORT, "127.0.0.1:4049") == EADDRNOTAVAIL
-    assert "no Distributor answers for port 4049" in capsys.readouterr().err
+    assert "no Distributor answers for port 4049" in capfd.readouterr().err
 
 
 def test_only_so_many_ports(bench, monkeypatch):

@@ -42,6 +42,7 @@ from importlib.machinery import SourceFileLoader
 from typing import Any, Final
 
 from maitred.shell import channel, foreign, green, report, standin
+from maitred.shell.become import CONTROL
 from maitred.shell.endpoint import Endpoint
 from maitred.shell.registry import Registry
 from maitred.shell.worker import ENVIRONMENT, Identity
@@ -56,7 +57,7 @@ def main(path: list[str]) -> None:
     Args:
         path: the module search path as the interpreter has made it, for the program.
     """
-    record = json.loads(os.environ.pop(ENVIRONMENT))
+    record = _described()
     kind, name = sys.argv[1:3]
     record["program"] = _forget_our_command(kind)
     _install(record, begins=True)
@@ -73,9 +74,16 @@ def main(path: list[str]) -> None:
         sys.exit(1)
 
 
+def _described() -> dict[str, Any]:
+    """What the environment says of this process; the program will not see it there."""
+    os.environ.pop(CONTROL, None)
+    record: dict[str, Any] = json.loads(os.environ.pop(ENVIRONMENT))
+    return record
+
+
 def join() -> None:
     """Become one more process of the server that the environment describes, before anything of the program runs."""
-    record = json.loads(os.environ.pop(ENVIRONMENT))
+    record = _described()
     try:
         here = _install(record, begins=False)
     except OSError as error:  # whoever started it has closed, in between, what was handed down

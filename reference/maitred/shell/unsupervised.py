@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from maitred.config import place
-from maitred.shell.become import ENVIRONMENT
+from maitred.shell.become import CONTROL, ENVIRONMENT
 from maitred.shell.descendants import PROC, ProcessInfo, all_processes
 
-CONTROL: Final = "MAITRED_CONTROL"
-"""In the environment of every process that a Monitor starts: the path of its control socket."""
 _DISTRIBUTOR: Final = b"multiprocessing.spawn"
 """In the command line of a Distributor; a server has exec'd a program of its own."""
 
