@@ -291,6 +291,7 @@ def test_a_mutant_is_shown_to_the_contracts_that_come_to_it():
     assert {"peer_closed", "queue_timeout", "disconnect"} <= everywhere
 
 
+@pytest.mark.campaign
 @pytest.mark.timeout(600)
 def test_the_column_tells_of_each_mutant():
     mutants = [CATALOGUE["a_dead_server_stays_counted"], next(m for m in CATALOGUE.values() if m.module == "wire")]
