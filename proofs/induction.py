@@ -124,16 +124,17 @@ def closing_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def wanted(names: Sequence[str]) -> list[Obligation]:
-    """The obligations that name one of these transitions or conjuncts; all, where none is given.
+    """The obligations of these names, or of these transitions and conjuncts; all, where none is given.
 
     Raises:
-        ValueError: a name is of no transition and of no conjunct.
+        ValueError: a name is of no transition, of no conjunct and of no obligation.
     """
-    known = {*INVARIANT, *ACTIONS.by_name, BEGINNING, ALWAYS}
+    every = obligations()
+    known = {*INVARIANT, *ACTIONS.by_name, BEGINNING, ALWAYS, *(o.name for o in every)}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"neither a transition nor a conjunct: {', '.join(unknown)}")
-    return [o for o in obligations() if not names or set(pair(o)) & set(names)]
+        raise ValueError(f"neither a transition nor a conjunct nor an obligation: {', '.join(unknown)}")
+    return [o for o in every if not names or {o.name, *pair(o)} & set(names)]
 
 
 def _show(obligation: Obligation) -> None:
@@ -149,7 +150,7 @@ def _show(obligation: Obligation) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prove everything, or what is named; 1 if something could not be."""
     parser = argparse.ArgumentParser(prog="python -m proofs.induction", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a transition or a conjunct; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a transition, a conjunct, or both as in a verdict (\"releases: no_client_is_lost\"); all by default")
     parser.add_argument("--no-cache", action="store_true", help="ask again what was answered before")
     parser.add_argument("--no-hints", action="store_true", help="assume the whole invariant in each proof")
     given = parser.parse_args(arguments)
