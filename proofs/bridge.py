@@ -512,7 +512,6 @@ def _walk(
 ) -> None:
     """Take the transitions, and compare where they lead."""
     for name, parameters in moves:
-        state = settled(state, witness)
         if witness is not None:
             witness(state, name, parameters)
         transition_ = TRANSITIONS[name]
@@ -522,22 +521,10 @@ def _walk(
             raise Divergence(told, f"{name} is not enabled")
         state = transition_.after(state, parameters)
         tally.taken[name] += 1
-    state = settled(state, witness)
     got, want = essence(state), essence(State(wanted.tables, state.domains, wanted.defaults))
     if got != want:
         where = f"{moves[-1][0]} leads elsewhere" if moves else "something changes"
         raise Divergence(f"{_told_action(action)}: {[*moves]} leads elsewhere: {differences(got, want)}", where)
-
-
-def settled(state: State, witness: Witness | None = None) -> State:
-    """Take what nobody else notices: a server that turns out not to be drained after all."""
-    quiet = TRANSITIONS["is_drained_no_more"]
-    for s in state.domains["Server"]:
-        if quiet.refused(state, {"s": s}) is None:
-            if witness is not None:
-                witness(state, quiet.name, {"s": s})
-            state = quiet.after(state, {"s": s})
-    return state
 
 
 def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ...]]], tally: Tally) -> None:
@@ -574,4 +561,4 @@ def differences(got: Mapping[str, Any], want: Mapping[str, Any], at: str = "") -
 
 def uncovered(tally: Tally) -> list[str]:
     """The transitions that no step took, and the guards of exact ones that were never false."""
-    return [name for name in TRANSITIONS if not tally.taken[name] and name != "is_drained_no_more"]
+    return [name for name in TRANSITIONS if not tally.taken[name]]

@@ -1,6 +1,7 @@
 """What the bridge answers to a mutant of the core: a column for `proofs.matrix`.
 
-The core is bent, and compared with the relation within the mutant's own bounds, in the first worlds of an exploration.
+The core is bent, and compared with the relation in the first worlds of an exploration: within the mutant's own bounds,
+and within `USUAL` where it names none.
 A step that is no step of the relation, or one that the relation allows and the bent core does not take, kills it.
 """
 
@@ -13,17 +14,18 @@ from maitred.model.world import Bounds
 from proofs.bridge import Divergence, compare
 from proofs.mutants.bend import Mutant
 
-WORLDS: Final = 600
+WORLDS: Final = 1_000
 """So many worlds are looked at for each mutant: some seconds' worth, and always the same ones."""
+USUAL: Final = Bounds(servers=1, clients=2, distributor_crashes=1)
+"""Where a mutant is looked for that only tests are named for."""
 
 
 def answers(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str, tuple[str, ...]]:
-    """The column: for each mutant that names bounds, the transition at which the code and the relation part."""
+    """The column: for each mutant, the transition at which the code and the relation part."""
     killers = {}
     for mutant in mutants:
-        if mutant.within is not None:
-            with mutant.bent():
-                killers[mutant.name] = answer(mutant.within)
+        with mutant.bent():
+            killers[mutant.name] = answer(mutant.within or USUAL)
         done()
     return killers
 
@@ -33,7 +35,7 @@ def answer(bounds: Bounds, worlds: int = WORLDS) -> tuple[str, ...]:
     try:
         compare(bounds, worlds)
     except Divergence as divergence:
-        return (f"the bridge: {divergence.about}",)
+        return (divergence.about,)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError):
-        return ("the bridge: a step raises",)
+        return ("a step raises",)
     return ()

@@ -59,7 +59,6 @@ from proofs.bridge import (
     distributor_moves,
     monitor_moves,
     server_moves,
-    settled,
 )
 from proofs.evaluate import State, compiled
 
@@ -216,12 +215,12 @@ class Possibility:
         Raises:
             Divergence: one of them is not enabled.
         """
-        state, names = settled(_numbered(self.state)), Counter(name for name, _ in moves)
+        state, names = _numbered(self.state), Counter(name for name, _ in moves)
         for name, parameters in moves:
             line = TRANSITIONS[name].refused(state, parameters)
             if line is not None:
                 raise Divergence(f"{name}{parameters} is not enabled: {line} does not hold")
-            state = settled(_numbered(TRANSITIONS[name].after(state, parameters)))
+            state = _numbered(TRANSITIONS[name].after(state, parameters))
         return Possibility(_tidied(state), self.taken + names, self.unseen + names if unseen else self.unseen)
 
 

@@ -1,8 +1,9 @@
 """Every mutant against every check: `python -m proofs.matrix`, and with ``--write`` the page that tells of it.
 
 Each mutant meets every property, always and eventually, within the bounds of its entry, and every test of the core, to
-the first that fails.  A check that is not here yet is one more entry in `COLUMNS`.  What comes out is the same in every
-run: explorations are breadth first, and what Hypothesis draws comes from a fixed seed.
+the first that fails; and, as checks that know no property of the model, the bridge to the relation and CrossHair's
+contracts.  A check that is not here yet is one more entry in `COLUMNS`.  What comes out is the same in every run:
+explorations are breadth first, and what Hypothesis draws comes from a fixed seed.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -22,6 +25,8 @@ from rich.progress import Progress
 from maitred.model.liveness import LIVENESS
 from maitred.model.properties import PROPERTIES
 from maitred.model.world import Bounds
+from proofs import bridge_column
+from proofs.crosshair import column as crosshair_column
 from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import Mutant
 from proofs.mutants.checks import refuted, refuted_in_the_end
@@ -49,6 +54,12 @@ at a time, as a slip of the pen might bend it, and something must notice. Each m
 [`proofs/mutants/`](../../proofs/mutants/__init__.py), which has the very edit, and names its killers: in **bold** here,
 asked for one by one by `pytest tests/proofs`. The others were found when every check was run on every mutant, the
 properties within the bounds of its entry, the tests of the core to the first that fails.
+
+Two checks have columns of their own. *Bridge*: where the bent code and the [relation](../../spec/relation/system.py)
+part, in the first {worlds} worlds within the bounds of the entry. *CrossHair*: the first
+[contract](../../proofs/crosshair/__init__.py) that is refuted of the bent step, on its quick cases. Neither is expected to
+see every mutant: the relation does not tell of the stop, of failing sockets, of death counts or of audits, and a step
+that keeps the invariants may still be the wrong one.
 """
 
 Column: TypeAlias = Callable[[Sequence[Mutant], Callable[[], None]], Mapping[str, tuple[str, ...]]]
@@ -56,14 +67,23 @@ Column: TypeAlias = Callable[[Sequence[Mutant], Callable[[], None]], Mapping[str
 
 
 def properties(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str, tuple[str, ...]]:
-    """Every property that is refuted within the mutant's bounds."""
+    """Every property that is refuted within the mutant's bounds; on all cores."""
     killers = {}
-    for mutant in mutants:
-        if mutant.within is not None:
-            with mutant.bent():
-                killers[mutant.name] = _properties(mutant.within, mutant.without)
+    within = [mutant.name for mutant in mutants if mutant.within is not None]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for name, found in zip(within, pool.map(_refuted, within), strict=True):
+            killers[name] = found
+            done()
+    for _ in range(len(mutants) - len(within)):
         done()
     return killers
+
+
+def _refuted(name: str) -> tuple[str, ...]:
+    mutant = CATALOGUE[name]
+    assert mutant.within is not None, "only those are asked"
+    with mutant.bent():
+        return _properties(mutant.within, mutant.without)
 
 
 def _properties(bounds: Bounds, without: Sequence[str]) -> tuple[str, ...]:
@@ -85,7 +105,9 @@ def core_tests(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[s
     return killers
 
 
-COLUMNS: Final[Mapping[str, Column]] = {"properties": properties, "tests of the core": core_tests}
+BESIDE: Final[Mapping[str, Column]] = {"bridge": bridge_column.answers, "CrossHair": crosshair_column.crosshair}
+"""The checks that have a column of the page to themselves."""
+COLUMNS: Final[Mapping[str, Column]] = {"properties": properties, "tests of the core": core_tests, **BESIDE}
 """Every kind of check, by its name."""
 
 Matrix: TypeAlias = Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -113,15 +135,16 @@ def page(mutants: Sequence[Mutant], found: Matrix) -> str:
 def _lines(mutants: Sequence[Mutant], found: Matrix) -> Iterator[str]:
     yield "# Mutants"
     yield ""
-    yield from INTRODUCTION.splitlines()
+    yield from INTRODUCTION.format(worlds=bridge_column.WORLDS).splitlines()
     yield ""
-    yield f"{len(mutants)} mutants; {_survivors(mutants, found)}."
+    alone = ", ".join(f"{sum(map(bool, found.get(name, {}).values()))} by {name}" for name in COLUMNS)
+    yield f"{len(mutants)} mutants; {_survivors(mutants, found)}. Killed: {alone}."
     for module, title in TITLES.items():
         of_module = [mutant for mutant in mutants if mutant.module == module]
         if of_module:
             yield f"\n## {title}\n"
-            yield "| mutant | kind | what users would suffer | killed by |"
-            yield "|---|---|---|---|"
+            yield f"| mutant | kind | what users would suffer | killed by | {' | '.join(BESIDE)} |"
+            yield f"|---|---|---|---|{'---|' * len(BESIDE)}"
             yield from (_row(mutant, found) for mutant in of_module)
     yield "\n## How often each property kills\n"
     yield "| property | mutants | of these it is named for |"
@@ -140,12 +163,15 @@ def _survivors(mutants: Sequence[Mutant], found: Matrix) -> str:
 
 def _row(mutant: Mutant, found: Matrix) -> str:
     named = (*mutant.refutes, *mutant.eventually, *mutant.tests)
-    others = [name for by_name in found.values() for name in by_name.get(mutant.name, ())]
+    others = [
+        name for title, by_name in found.items() if title not in BESIDE for name in by_name.get(mutant.name, ())
+    ]
     cells = [f"**{_shown(name)}**" for name in named]
     cells += [_shown(name) for name in dict.fromkeys(name.partition("[")[0] for name in others) if name not in named]
     within = f" ({told(mutant.within)})" if mutant.within is not None else ""
     what = mutant.name.replace("_", " ")
-    return f"| {what} | {mutant.kind.value} | {mutant.suffers} | {', '.join(cells)}{within} |"
+    beside = [", ".join(found.get(title, {}).get(mutant.name, ())) for title in BESIDE]
+    return f"| {' | '.join((what, mutant.kind.value, mutant.suffers, ', '.join(cells) + within, *beside))} |"
 
 
 def _shown(name: str) -> str:

@@ -1,14 +1,14 @@
 """The column *CrossHair* of the catalogue of mutants: the first contract that is refuted, of each mutant of the core.
 
 A contract can only be refuted by a function that its step comes to.  So a mutant is shown to those contracts from whose
-action, guard or settling the text of the core leads to the function that is bent, the nearest first.  Where it is the
-very action, all cases are asked; of the others only those up to the first in which the step is taken, as most mutants
-leave no mark on a state and are shown to all of them in vain.
+action, guard or settling the text of the core leads to the function that is bent: to those whose event is named by the
+`case` that is bent, else to the `NEAREST`; of each, to the quick cases.  Most mutants leave no mark on a state that an invariant could find, and are shown to all of them in vain.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -16,12 +16,15 @@ from multiprocessing import get_context
 from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
+from maitred.core.distributor import Received
 from proofs.crosshair import engine
 from proofs.crosshair.engine import Contract, Finding, Verdict
 from proofs.crosshair.report import CONTRACTS
 from proofs.mutants import CATALOGUE
-from proofs.mutants.bend import Mutant
+from proofs.mutants.bend import Mutant, source
 
+NEAREST: Final = 5
+"""To so many contracts a mutant is shown whose place in the text says nothing of the event."""
 FAR: Final = 10
 """The distance of what every step comes to."""
 PATIENCE: Final = 20.0
@@ -42,7 +45,7 @@ def crosshair(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[st
 
 def _killer(name: str) -> tuple[str, ...]:
     finding = refutation(CATALOGUE[name])
-    return () if finding is None else (f"CrossHair: {finding.contract}, {', '.join(finding.broken)}",)
+    return () if finding is None else (f"{finding.contract}: {', '.join(finding.broken)}",)
 
 
 def refutation(mutant: Mutant, patience: float = PATIENCE) -> Finding | None:
@@ -51,22 +54,43 @@ def refutation(mutant: Mutant, patience: float = PATIENCE) -> Finding | None:
         return None
     with mutant.bent():
         for contract in asked(mutant):
-            for case in sorted(contract.cases, key=lambda case: case.label not in contract.quick):
-                finding = engine.run(contract, case, patience)
-                if finding.verdict is Verdict.REFUTED:
-                    return finding
-                if finding.taken and distance(mutant, contract) != 0:
-                    break
+            for case in contract.cases:
+                if case.label in contract.quick:
+                    finding = engine.run(contract, case, patience)
+                    if finding.verdict is Verdict.REFUTED:
+                        return finding
     return None
 
 
 def asked(mutant: Mutant) -> tuple[Contract, ...]:
-    """The contracts whose step may come to the function that is bent, the nearest first; of the tables all."""
+    """The contracts whose step may come to what is bent, the nearest and quickest of them."""
     machine = MACHINES[mutant.module]
-    contracts = [contract for contract in CONTRACTS.values() if contract.machine == machine]
-    near = {contract.name: distance(mutant, contract) for contract in contracts}
-    found = [contract for contract in contracts if near[contract.name] is not None]
-    return tuple(sorted(found, key=lambda contract: near[contract.name] or 0))
+    near = {c.name: distance(mutant, c) for c in CONTRACTS.values() if c.machine == machine}
+    found = [CONTRACTS[name] for name, distance in near.items() if distance is not None]
+    place = mutant.span(_text(mutant.module))[0]
+    if named := [contract for contract in found if _event(contract) in _branch(mutant.module, place)]:
+        return tuple(named)
+    calls = re.finditer(rf"(?<!def )\b{mutant.where.rpartition('.')[2]}\(", _text(mutant.module))
+    named_by_callers = frozenset[str]().union(*(_branch(mutant.module, call.start()) for call in calls))
+    order = {c.name: (_event(c) not in named_by_callers, near[c.name], Received in c.about) for c in found}
+    return tuple(sorted(found, key=lambda contract: order[contract.name])[:NEAREST])
+
+
+def _event(contract: Contract) -> str:
+    """The event, or the message or timer that it brings."""
+    return contract.about[-1].__name__
+
+
+def _branch(module: str, place: int) -> frozenset[str]:
+    """All words of the last `case` before the place in the module's text, if it is of the same function."""
+    text = _text(module)
+    *_, begin = (found.start() for found in re.finditer(r"^ *def ", text[:place], re.MULTILINE))
+    cases = re.findall(r"^ +case (.*)$", text[begin : text.index("\n", place)], re.MULTILINE)
+    return frozenset(re.findall(r"\w+", cases[-1])) if cases else frozenset()
+
+
+def _text(module: str) -> str:
+    return source(importlib.import_module(f"maitred.core.{module}"))
 
 
 def distance(mutant: Mutant, contract: Contract) -> int | None:

@@ -182,7 +182,18 @@ class _Tally:
 
 
 def _ask(contract: Contract, case: Case, tally: _Tally) -> tuple[str, ...]:
-    """What is wrong with the step, on the path that is being followed; nothing, as a rule."""
+    """What is wrong with the step, on the path that is being followed; nothing, as a rule.
+
+    Raises:
+        Exception: the step does, or an invariant cannot be asked of what it leaves.
+    """
+    try:
+        return _wrong(contract, case, tally)
+    except KeyError:  # its text is the key: a symbol, which cannot be printed once the path has ended
+        raise KeyError("a key that is not there") from None
+
+
+def _wrong(contract: Contract, case: Case, tally: _Tally) -> tuple[str, ...]:
     with NoTracing():
         _drawn.clear()
     state, event = case.make()

@@ -336,7 +336,6 @@ _STEPS: Final = (
     "issues_accept",
     "wants_server",
     "says_drained",
-    "is_drained_no_more",
     "sends_initial",
 )
 
@@ -366,9 +365,9 @@ _leads_to(
             Set("accepts to be issued", (Port,), accept_wanted, "ports that listen"),
             Number("a server to be wanted", lambda v: If(server_wanted(v), 1, 0)),
             Set(
-                "servers whose draining has changed",
+                "servers of whom it must be said that they are drained",
                 (Server,),
-                lambda v, s: And(v.row(s), v.said_drained(s) != drained(v, s)),
+                lambda v, s: And(drained(v, s), Not(v.said_drained(s))),
                 "servers of the table",
             ),
         ),

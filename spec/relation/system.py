@@ -220,13 +220,6 @@ def says_drained(require, now, then, s: Server):
     tell(now, then, DRAINED, s=s)
 
 
-@action()
-def is_drained_no_more(require, now, then, s: Server):
-    """A late message shows that it was not idle after all."""
-    require(up(now), now.row(s), Not(drained(now, s)), now.said_drained(s))
-    then.said_drained[s] = False
-
-
 # ================================================================ the Distributor: events
 
 

@@ -51,7 +51,6 @@ UNTOUCHED = {
     "dynamic_rest_is_over",
     "element_returns",
     "hears_that_none_comes",
-    "is_drained_no_more",
     "opens_socket",
     "wants_server",
 }
