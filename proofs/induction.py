@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import z3
-from rich.console import Console
-from rich.table import Table
 from spec.relation.invariant import INVARIANT
 from spec.relation.language import Action, Step, View
 from spec.relation.state import NOW, STATE
 from spec.relation.system import ACTIONS, initial
 
-from proofs.solver import CACHE, Obligation, Outcome, Parts, Theory, register, run, watched
+from proofs.solver import Obligation, Parts, Theory, command, register
 
 HINTS: Final = Path(__file__).parent / "hints.json"
 """For each obligation, the conjuncts that its proof needs."""
-SHOWN: Final = 3
-"""For so many obligations that could not be discharged, a counterexample to induction is looked for."""
 BEGINNING: Final = "the beginning"
 ALWAYS: Final = "every state"
 INDUCTIVE: Final = tuple(name for name, conjunct in INVARIANT.items() if conjunct.inductive)
@@ -107,20 +102,9 @@ def speaks_of(says: Callable[[View], Any]) -> frozenset[str]:
 # ---------------------------------------------------------------- the command
 
 
-def closing_table(outcomes: Sequence[Outcome]) -> Table:
-    """What was asked and what was answered, by what it is about."""
-    table = Table(box=None, header_style="bold")
-    table.add_column("")
-    for title in ("obligations", "discharged", "known from before", "seconds", "the slowest"):
-        table.add_column(title, justify="right")
-    of_promises = {name for name, conjunct in INVARIANT.items() if conjunct.promised}
-    for title, promised in (("promises", True), ("lemmas", False)):
-        part = [o for o in outcomes if (pair(o.obligation)[1] in of_promises) is promised]
-        if part:
-            held, known = sum(o.holds for o in part), sum(o.known for o in part)
-            seconds = [o.seconds for o in part]
-            table.add_row(title, *map(str, (len(part), held, known)), f"{sum(seconds):.1f}", f"{max(seconds):.2f}")
-    return table
+def part_of(obligation: Obligation) -> str:
+    """Whether it is about what users are promised, or about what that rests on."""
+    return "promises" if INVARIANT[pair(obligation)[1]].promised else "lemmas"
 
 
 def wanted(names: Sequence[str]) -> list[Obligation]:
@@ -150,27 +134,9 @@ def _show(obligation: Obligation) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prove everything, or what is named; 1 if something could not be."""
     parser = argparse.ArgumentParser(prog="python -m proofs.induction", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a transition, a conjunct, or both as in a verdict (\"releases: no_client_is_lost\"); all by default")
-    parser.add_argument("--no-cache", action="store_true", help="ask again what was answered before")
-    parser.add_argument("--no-hints", action="store_true", help="assume the whole invariant in each proof")
-    given = parser.parse_args(arguments)
-    try:
-        asked = wanted(given.names)
-    except ValueError as error:
-        parser.error(str(error))
-    began = time.monotonic()
-    with watched("obligations", len(asked)) as advance:
-        outcomes = run(asked, None if given.no_cache else CACHE, lambda _: advance(), hinted=not given.no_hints)
-    failed = [outcome for outcome in outcomes if not outcome.holds]
-    for outcome in failed:
-        print(f"{outcome.verdict}: {outcome.obligation.name} ({outcome.seconds:.1f} s)")
-    for outcome in failed[:SHOWN]:
-        _show(outcome.obligation)
-    Console().print(closing_table(outcomes))
-    print(f"{len(outcomes)} obligations, {len(failed)} not discharged, {time.monotonic() - began:.1f} s")
-    if not given.names and not failed:
-        THEORY.write_hints(outcomes)
-    return 1 if failed else 0
+    what = 'a transition, a conjunct, or both as in a verdict ("releases: no_client_is_lost"); all by default'
+    parser.add_argument("names", nargs="*", metavar="NAME", help=what)
+    return command(THEORY, wanted, part_of, parser, arguments, _show)
 
 
 if __name__ == "__main__":

@@ -57,9 +57,9 @@ properties within the bounds of its entry, the tests of the core to the first th
 
 Two checks have columns of their own. *Bridge*: where the bent code and the [relation](../../spec/relation/system.py)
 part, in the first {worlds} worlds within the bounds of the entry. *CrossHair*: the first
-[contract](../../proofs/crosshair/__init__.py) that is refuted of the bent step, on its quick cases. Neither is expected to
-see every mutant: the relation does not tell of the stop, of failing sockets, of death counts or of audits, and a step
-that keeps the invariants may still be the wrong one.
+[contract](../../proofs/crosshair/__init__.py) that is refuted of the bent step, on its quick cases. Neither can see
+every mutant: the relation does not tell of the stop, of failing sockets, of death counts or of audits, and a step that
+keeps the invariants may still be the wrong one.
 """
 
 Column: TypeAlias = Callable[[Sequence[Mutant], Callable[[], None]], Mapping[str, tuple[str, ...]]]
@@ -163,9 +163,7 @@ def _survivors(mutants: Sequence[Mutant], found: Matrix) -> str:
 
 def _row(mutant: Mutant, found: Matrix) -> str:
     named = (*mutant.refutes, *mutant.eventually, *mutant.tests)
-    others = [
-        name for title, by_name in found.items() if title not in BESIDE for name in by_name.get(mutant.name, ())
-    ]
+    others = [name for title, by_name in found.items() if title not in BESIDE for name in by_name.get(mutant.name, ())]
     cells = [f"**{_shown(name)}**" for name in named]
     cells += [_shown(name) for name in dict.fromkeys(name.partition("[")[0] for name in others) if name not in named]
     within = f" ({told(mutant.within)})" if mutant.within is not None else ""

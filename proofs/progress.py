@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,8 +27,6 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import z3
-from rich.console import Console
-from rich.table import Table
 from spec.relation.invariant import INVARIANT
 from spec.relation.language import Step, View
 from spec.relation.progress import (
@@ -52,7 +49,7 @@ from spec.relation.state import NOW, STATE, between_events
 from spec.relation.system import ACTIONS, initial
 
 from proofs.induction import before, step_of
-from proofs.solver import CACHE, Obligation, Outcome, Parts, Theory, register, run, watched
+from proofs.solver import Obligation, Parts, Theory, command, register
 
 And, Or, Not, If, Implies, ForAll, Exists = z3.And, z3.Or, z3.Not, z3.If, z3.Implies, z3.ForAll, z3.Exists
 HINTS: Final = Path(__file__).parent / "progress.json"
@@ -111,14 +108,14 @@ def obligations(theorems: Sequence[str] = ()) -> list[Obligation]:
     known = (*PROGRESS, FOUNDATIONS)
     if unknown := [name for name in theorems if name not in known]:
         raise ValueError(f"no such theorem: {', '.join(unknown)}; there are {', '.join(known)}")
-    return [
-        Obligation(THEORY.name, name) for name, proof in proofs().items() if not theorems or group(proof) in theorems
-    ]
+    every = [Obligation(THEORY.name, name) for name in proofs()]
+    return [obligation for obligation in every if not theorems or part_of(obligation) in theorems]
 
 
-def group(proof: Proof) -> str:
+def part_of(obligation: Obligation) -> str:
     """The theorem that the obligation is of, or `FOUNDATIONS`."""
-    return proof.theorem if proof.theorem in PROGRESS else FOUNDATIONS
+    theorem = proofs()[obligation.name].theorem
+    return theorem if theorem in PROGRESS else FOUNDATIONS
 
 
 # ================================================================ a theorem
@@ -413,49 +410,11 @@ def _loads() -> Iterator[Proof]:
 # ================================================================ the command
 
 
-def closing_table(outcomes: Sequence[Outcome]) -> Table:
-    """What was asked and what was answered, by theorem."""
-    table = Table(box=None, header_style="bold")
-    table.add_column("theorem")
-    for title in ("obligations", "discharged", "known from before", "seconds", "the slowest"):
-        table.add_column(title, justify="right")
-    for name in (*PROGRESS, FOUNDATIONS):
-        part = [o for o in outcomes if group(proofs()[o.obligation.name]) == name]
-        if part:
-            held, known = sum(o.holds for o in part), sum(o.known for o in part)
-            seconds = [o.seconds for o in part]
-            table.add_row(name, *map(str, (len(part), held, known)), f"{sum(seconds):.1f}", f"{max(seconds):.2f}")
-    return table
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if everything was discharged."""
+    """Prove all theorems, or those that are named; 1 if an obligation could not be discharged."""
     parser = argparse.ArgumentParser(prog="python -m proofs.progress", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"a theorem, or '{FOUNDATIONS}'; all by default")
-    parser.add_argument("--no-cache", action="store_true", help="ask everything again")
-    parser.add_argument("--no-hints", action="store_true", help="assume the whole invariant in each proof")
-    given = parser.parse_args(arguments)
-    try:
-        wanted = obligations(given.names)
-    except ValueError as error:
-        parser.error(str(error))
-    began = time.monotonic()
-    failed: list[Outcome] = []
-    with watched("progress", len(wanted)) as advance:
-
-        def hear(outcome: Outcome) -> None:
-            advance()
-            if not outcome.holds:
-                failed.append(outcome)
-
-        outcomes = run(wanted, None if given.no_cache else CACHE, hear, hinted=not given.no_hints)
-    for outcome in failed:
-        print(f"{outcome.verdict}: {outcome.obligation.name} ({outcome.seconds:.1f} s)")
-    if not failed and not given.names:
-        THEORY.write_hints(outcomes)
-    Console().print(closing_table(outcomes))
-    print(f"{len(outcomes)} obligations, {len(failed)} not discharged, {time.monotonic() - began:.1f} s")
-    return int(bool(failed))
+    return command(THEORY, obligations, part_of, parser, arguments)
 
 
 if __name__ == "__main__":

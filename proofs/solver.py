@@ -11,6 +11,7 @@ again.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib
 import json
@@ -27,12 +28,15 @@ from typing import Final, TypeAlias
 import z3
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 CACHE: Final = ROOT / "build" / "proofs"
 """Where verdicts are kept; it may be removed at any time."""
 TIMEOUT: Final = 30_000
 """Milliseconds for one obligation."""
+SHOWN: Final = 3
+"""Of so many obligations that could not be discharged, more is shown."""
 
 Parts: TypeAlias = list[tuple[str, z3.BoolRef]]
 """Named formulas, which must not hold together."""
@@ -247,3 +251,57 @@ def watched(what: str, total: int) -> Iterator[Callable[[], None]]:
             print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
 
     yield advance
+
+
+# ================================================================ the command of a theory
+
+
+def closing_table(outcomes: Sequence[Outcome], part_of: Callable[[Obligation], str]) -> Table:
+    """What was asked and what was answered, by what it is a part of, in the order of the outcomes."""
+    table = Table(box=None, header_style="bold")
+    table.add_column("")
+    for title in ("obligations", "discharged", "known from before", "seconds", "the slowest"):
+        table.add_column(title, justify="right")
+    parts: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        parts.setdefault(part_of(outcome.obligation), []).append(outcome)
+    for name, part in parts.items():
+        held, known = sum(o.holds for o in part), sum(o.known for o in part)
+        seconds = [o.seconds for o in part]
+        table.add_row(name, *map(str, (len(part), held, known)), f"{sum(seconds):.1f}", f"{max(seconds):.2f}")
+    return table
+
+
+def command(
+    theory: Theory,
+    wanted: Callable[[Sequence[str]], list[Obligation]],
+    part_of: Callable[[Obligation], str],
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    show: Callable[[Obligation], None] = lambda _: None,
+) -> int:
+    """Discharge what is named, tell of it, and remember what the proofs needed if all was asked; 1 if one failed.
+
+    `wanted` turns names into obligations, and raises ValueError for one that it does not know; `show` is given the
+    first `SHOWN` obligations that could not be discharged.
+    """
+    parser.add_argument("--no-cache", action="store_true", help="ask again what was answered before")
+    parser.add_argument("--no-hints", action="store_true", help="assume the whole invariant in each proof")
+    given = parser.parse_args(arguments)
+    try:
+        asked = wanted(given.names)
+    except ValueError as error:
+        parser.error(str(error))
+    began = time.monotonic()
+    with watched("obligations", len(asked)) as advance:
+        outcomes = run(asked, None if given.no_cache else CACHE, lambda _: advance(), hinted=not given.no_hints)
+    failed = [outcome for outcome in outcomes if not outcome.holds]
+    for outcome in failed:
+        print(f"{outcome.verdict}: {outcome.obligation.name} ({outcome.seconds:.1f} s)")
+    for outcome in failed[:SHOWN]:
+        show(outcome.obligation)
+    Console().print(closing_table(outcomes, part_of))
+    print(f"{len(outcomes)} obligations, {len(failed)} not discharged, {time.monotonic() - began:.1f} s")
+    if not given.names and not failed:
+        theory.write_hints(outcomes)
+    return int(bool(failed))

@@ -15,7 +15,9 @@ _BY_FAMILY = 20
 _ERROR = 2
 _ANY_STATE = 0xFFFF_FFFF
 _ANY_COOKIE = b"\xff" * 8
+_STATE_AT = 16 + 1  # header; family
 _COOKIE_AT = 16 + 4 + 40  # header; family, state, timer and retransmissions; addresses
+_LISTEN = 10
 
 
 class Cookies:
@@ -26,7 +28,10 @@ class Cookies:
         self.netlink.settimeout(10)
 
     def of_peer(self, connection):
-        """The other end's cookie; 0 where the kernel knows no such connection."""
+        """The other end's cookie; 0 where the kernel knows no such connection.
+
+        Of one that it does not know it tells the listener, and the listener's cookie names nobody.
+        """
         (near, near_port), (far, far_port) = connection.getsockname(), connection.getpeername()
         ends = [socket.inet_aton(host).ljust(16, b"\0") for host in (far, near)]
         request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, _ANY_STATE)
@@ -34,7 +39,9 @@ class Cookies:
         self.netlink.send(struct.pack("=IHHII", 16 + len(request), _BY_FAMILY, 1, 1, 0) + request)
         answer = self.netlink.recv(4096)
         (kind,) = struct.unpack_from("=H", answer, 4)
-        return 0 if kind == _ERROR else struct.unpack_from("=Q", answer, _COOKIE_AT)[0]
+        if kind == _ERROR or answer[_STATE_AT] == _LISTEN:
+            return 0
+        return struct.unpack_from("=Q", answer, _COOKIE_AT)[0]
 
     def close(self):
         self.netlink.close()

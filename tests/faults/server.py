@@ -17,6 +17,10 @@ import sys
 import time
 
 SO_COOKIE = 57
+BACKLOG = 4096
+"""As maitred listens, for when nothing stands in front.  With the 5 of socketserver a crowd overflows the backlog: the
+kernel then answers with SYN cookies, forgets the client whose last packet finds no room, and never tells it.  A client
+that waits for a greeting would wait for ever."""
 KIND, HOST, PORT, NOTES = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 notes = os.open(NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -55,6 +59,7 @@ class Noting:
 
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = BACKLOG
 
     def get_request(self):
         connection, address = super().get_request()
@@ -92,7 +97,7 @@ async def converse(reader, writer):
 
 
 async def streams():
-    server = await asyncio.start_server(converse, HOST, PORT)
+    server = await asyncio.start_server(converse, HOST, PORT, backlog=BACKLOG)
     await server.serve_forever()
 
 

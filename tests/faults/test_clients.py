@@ -1,8 +1,10 @@
 """The clients of a campaign see what is wrong: here with servers that do it."""
 
 import asyncio
+import contextlib
 import hashlib
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -16,18 +18,19 @@ from tests.faults.kernel import Cookies
 from tests.system.harness import eventually, free_port
 
 pytestmark = pytest.mark.system
+CROWD = 20
 SERVER = str(Path(clients.__file__).with_name("server.py"))
 
 
 @pytest.fixture(params=["threading", "forking", "asyncio"])
 def server(request, tmp_path):
-    """The campaign's own program with nothing in front: its port, and its notes."""
+    """The campaign's own program with nothing in front: its port, its notes, its process."""
     port = free_port()
     process = subprocess.Popen([sys.executable, SERVER, request.param, "127.0.0.1", str(port), str(tmp_path / "notes")])
     eventually(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "it listens")
-    yield port, tmp_path / "notes"
+    yield port, tmp_path / "notes", process
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 def visit(manner, port, timeout=clients.TIMEOUT):
@@ -49,7 +52,7 @@ def visit(manner, port, timeout=clients.TIMEOUT):
 
 @pytest.mark.parametrize("manner", MANNERS)
 def test_every_manner_is_served_by_a_server_that_stands_alone(server, manner):
-    port, notes = server
+    port, notes, _ = server
 
     made = visit(manner, port)
 
@@ -60,13 +63,26 @@ def test_every_manner_is_served_by_a_server_that_stands_alone(server, manner):
         assert sum(f"serve {made.server} {made.cookie} me." in line for line in lines) == made.requests > 0
 
 
-@pytest.mark.campaign
-@pytest.mark.timeout(600)
+def test_a_whole_crowd_finds_room_in_the_backlog(server):
+    """Else the kernel forgets a client that believes to be connected, and it hangs where the server greets first."""
+    port, _, process = server
+    process.send_signal(signal.SIGSTOP)
+    cookies = Cookies()
+    with contextlib.closing(cookies), contextlib.ExitStack() as stack:
+        stack.callback(process.send_signal, signal.SIGCONT)
+        guests = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 60)) for _ in range(CROWD)]
+        known = [cookies.of_peer(guest) for guest in guests]
+        process.send_signal(signal.SIGCONT)
+        greeted = [int(guest.makefile("rb").readline().split()[2]) for guest in guests]
+    assert greeted == known
+
+
+@pytest.mark.timeout(300)
 def test_a_crowd_comes_again_and_again_and_ends_when_told(server, tmp_path):
-    port, _ = server
-    with Crowd(tmp_path / "visits", Plan(0, 20, 1), [port]):
-        eventually(lambda: (tmp_path / "visits").exists() and len(clients.read(tmp_path / "visits")) > 20, "many come")
-    seen = clients.read(tmp_path / "visits")
+    visits = tmp_path / "visits"
+    with Crowd(visits, Plan(0, CROWD, 1), [server[0]]):
+        eventually(lambda: visits.exists() and len(clients.read(visits)) > CROWD, "many come", within=120)
+    seen = clients.read(visits)
     assert {made.outcome for made in seen} == {"served", "left"}
     assert len({made.name for made in seen}) == len(seen)
 
@@ -156,6 +172,17 @@ def test_what_a_server_does_wrong_is_seen(conduct, outcome):
     finally:
         clients.TIMEOUT = before
     assert made.outcome == outcome, made
+
+
+def test_of_whom_the_kernel_knows_nothing_there_is_no_cookie():
+    """It tells the listener instead, whose cookie would name the wrong."""
+    cookies = Cookies()
+    with contextlib.closing(cookies), socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()) as guest:
+            assert cookies.of_peer(guest) > 0
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.connect(listener.getsockname())
+            assert cookies.of_peer(stranger) == 0
 
 
 def test_a_refusal_is_seen():

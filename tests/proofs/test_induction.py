@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import z3
-from proofs import induction
+from proofs import induction, solver
 from proofs.evaluate import _Compiler
 from proofs.induction import BEGINNING, INDUCTIVE, main, obligation, obligations, pair, step_of, wanted
 from proofs.solver import run, solve
@@ -148,7 +148,7 @@ def test_who_asks_for_what_is_not_there_is_told(capsys):
 def test_what_is_not_discharged_is_shown(capsys, monkeypatch, tmp_path):
     """Whether Z3 gives up on it for any number or refutes it: the small counterexample is looked for and shown."""
     name = "releases: store_has_exactly_those_who_wait"
-    monkeypatch.setattr(induction, "CACHE", tmp_path)
+    monkeypatch.setattr(solver, "CACHE", tmp_path)
     monkeypatch.setitem(ACTIONS.by_name, "releases", without_guards("releases"))
     assert main([name]) == 1
     said = capsys.readouterr().out
