@@ -2,8 +2,9 @@
 
 A bent transition is looked at in finite scopes first (`proofs.finite`): a state that has the whole invariant, and a
 step after which some conjunct is false, kills the mutant.  Where there is none, Z3 is asked of every obligation of the
-transition, at any size: if all still hold, safety does not need what was dropped.  Such a guard is there for the order
-of things or for progress; that the relation says of it what the code does is for the bridge to see.
+transition, at any size: one that it cannot discharge is no longer proved, which kills the mutant too.  If all still
+hold, safety does not need what was dropped; then it is for the bridge to see that the relation does not say what the
+code does (`proofs.bends_at_bridge`).
 """
 
 from __future__ import annotations
@@ -116,9 +117,10 @@ THEORY: Final = register(Theory("proofs.bends", formula, INDUCTIVE, HINTS))
 class Fate(Enum):
     """What became of a mutant."""
 
-    KILLED = "killed"
-    SURVIVED = "not needed for safety"
-    UNKNOWN = "unknown"
+    KILLED = "refuted by the induction"
+    UNPROVED = "no longer proved"
+    NOTICED = "noticed by the bridge"
+    SURVIVED = "noticed by neither"
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def judge(bend: Bend, patience: int = TIMEOUT) -> Verdict:
         hint = hints.get(obligation(bend.transition, conjunct).name)
         quick = hint is not None and solve(asked, [n for n in hint if n in INDUCTIVE], patience // 4).holds
         if not quick and not solve(asked, None, patience).holds:
-            return Verdict(bend, Fate.UNKNOWN, conjunct)
+            return Verdict(bend, Fate.UNPROVED, conjunct)
     return Verdict(bend, Fate.SURVIVED)
 
 
@@ -178,10 +180,15 @@ INTRODUCTION: Final = """\
 
 Written by `python -m proofs.bends --write`. A proof that nothing could break proves nothing. Here each guard of each
 transition of the [relation](../../spec/relation/system.py) is dropped, and each assignment, one at a time, and the
-induction is asked again. *Killed* means that Z3 has found a state with the whole invariant and a step after which a
-sentence of it is false: the table names one. What safety does not need is there for the order of things, or for
-progress; the [bridge](../../proofs/README.md) compares it with the code. What breaks without each sentence of the
-invariant is told in [why each conjunct](why-each-conjunct.md).
+induction is asked again. *Breaks* means that Z3 has found a state with the whole invariant and a step after which that
+sentence of it is false; *unproved*, that Z3 finds neither this nor a proof within {seconds} s, which is a failure too.
+What safety does not need, the [bridge](../../proofs/README.md) compares with the code, and notices.
+
+What neither notices is of three kinds. A *ghost* is there for the proofs alone, and here the proofs do without. A
+guard of the *world*, whose transitions may do more than the model's do, is an assumption that the proofs do not need.
+And *idle* is what follows from the rest wherever the system comes to: that an unread message has been sent, say.
+
+What breaks without each sentence of the invariant is told in [why each conjunct](why-each-conjunct.md).
 """
 
 
@@ -191,7 +198,7 @@ def page(verdicts: Sequence[Verdict]) -> str:
 
 
 def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    yield from INTRODUCTION.splitlines()
+    yield from INTRODUCTION.format(seconds=TIMEOUT // 1000).splitlines()
     for kind, title in ((False, "Guards"), (True, "Assignments")):
         of_kind = [verdict for verdict in verdicts if bool(verdict.bend.assignment) is kind]
         counts = Counter(verdict.fate for verdict in of_kind)
@@ -201,8 +208,21 @@ def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
         for verdict in of_kind:
             text = verdict.bend.text.replace("|", "\\|")
             short = text if len(text) <= 90 else f"{text[:87]}..."
-            fate = f"breaks `{verdict.conjunct}`" if verdict.fate is Fate.KILLED else verdict.fate.value
-            yield f"| `{verdict.bend.transition}` | `{short}` | {fate} |"
+            yield f"| `{verdict.bend.transition}` | `{short}` | {_told(verdict)} |"
+
+
+def _told(verdict: Verdict) -> str:
+    match verdict.fate:
+        case Fate.KILLED:
+            return f"breaks `{verdict.conjunct}`"
+        case Fate.UNPROVED:
+            return f"unproved: `{verdict.conjunct}`"
+        case Fate.NOTICED:
+            return "the bridge"
+    if verdict.bend.assignment and STATE.symbols[verdict.bend.assignment].ghost:
+        return "neither: a ghost"
+    exact = ACTIONS.by_name[verdict.bend.transition].exact
+    return "neither: idle" if exact or verdict.bend.assignment else "neither: the world's"
 
 
 def judged(
@@ -217,8 +237,16 @@ def judged(
     return verdicts
 
 
+def shown_to_the_bridge(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, where the bridge has noticed what the induction has not."""
+    from proofs.bends_at_bridge import may_be_noticed, noticed  # which rests on this module
+
+    found = noticed([v.bend for v in verdicts if v.fate is Fate.SURVIVED and may_be_noticed(v.bend)])
+    return [replace(v, fate=Fate.NOTICED) if v.bend in found else v for v in verdicts]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 1 if the fate of a mutant is unknown."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m proofs.bends", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="a transition; all by default")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
@@ -230,14 +258,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("the page tells of every mutant: --write takes no names")
     those = [b for b in bends().values() if not given.names or b.transition in given.names]
     with watched("mutants", len(those)) as advance:
-        verdicts = judged(those, advance)
+        verdicts = shown_to_the_bridge(judged(those, advance))
     for verdict in verdicts:
         print(f"{verdict.bend.name}: {verdict.fate.value} {verdict.conjunct}".rstrip())
     if given.write:
         PAGE.write_text(page(verdicts))
     counts = Counter(verdict.fate for verdict in verdicts)
     print(f"{len(verdicts)} mutants: " + ", ".join(f"{counts[fate]} {fate.value}" for fate in Fate))
-    return int(counts[Fate.UNKNOWN] > 0)
+    return 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from spec.relation.system import ACTIONS
 
@@ -47,7 +47,7 @@ from maitred.core.messages import (
     Unresponsive,
 )
 from maitred.model.narrate import tell
-from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Program, System, World
+from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Fate, Program, System, World
 from proofs.abstraction import SHIFT, Outside, abstract, essence
 from proofs.evaluate import State, Transition, transition
 
@@ -67,10 +67,21 @@ class Divergence(Exception):
         self.about = about
 
 
+class Watch(Protocol):
+    """Who looks on, at whatever has been compared without a difference."""
+
+    def walked(self, state: State, wanted: State, moves: Sequence[Move]) -> None:
+        """These transitions lead from the one state to the other."""
+
+    def refused(self, state: State, refused: Transition, parameters: Mapping[str, Any]) -> None:
+        """This exact transition is not enabled there, and nothing of the kind happens in the code."""
+
+
 @dataclass
 class Tally:
     """What was compared."""
 
+    watch: Watch | None = None
     worlds: int = 0
     steps: int = 0
     taken: Counter[str] = field(default_factory=Counter)
@@ -79,6 +90,56 @@ class Tally:
     """How often each guard, by its place in the specification, was false where a transition was tried."""
     outside: Counter[str] = field(default_factory=Counter)
 
+
+DEEP: Final = {
+    "everything dies": Bounds(
+        servers=2,
+        clients=4,
+        ports=2,
+        server_crashes=2,
+        forked_children=1,
+        distributor_crashes=2,
+        descriptor_losses=2,
+        listener_closes=1,
+        reorders=ANY,
+        hang_ups=1,
+        queue_timeouts=1,
+        warm=True,
+    ),
+    "dynamic servers": Bounds(
+        servers=1,
+        clients=5,
+        dynamic=2,
+        creations=ANY,
+        deletions=ANY,
+        server_crashes=2,
+        distributor_crashes=1,
+        hand_off_timeouts=1,
+        warm=True,
+    ),
+    "processing elements": Bounds(
+        servers=2,
+        clients=4,
+        max_clients=2,
+        elements=3,
+        element_failures=2,
+        element_returns=1,
+        unsent=2,
+        accept_failures=1,
+        distributor_crashes=1,
+        server_crashes=1,
+        warm=True,
+    ),
+    "from the start": Bounds(
+        servers=2, clients=3, distributor_crashes=3, descriptor_losses=2, server_crashes=1, repeated_binds=1
+    ),
+    "unready": Bounds(servers=1, clients=3, dynamic=2, creations=ANY, server_crashes=6, warm=True),
+    "who waits is restored": Bounds(servers=1, clients=3, distributor_crashes=2, warm=True),
+    "stale answers": Bounds(
+        servers=1, clients=2, distributor_crashes=2, descriptor_losses=2, listener_closes=2, warm=True
+    ),
+}
+"""Bounds too wide to be explored: walks go there, and take every transition."""
 
 # ================================================================ an action, told in transitions
 
@@ -511,6 +572,7 @@ def _walk(
     state: State, wanted: State, moves: Sequence[Move], action: Action, tally: Tally, witness: Witness | None
 ) -> None:
     """Take the transitions, and compare where they lead."""
+    beginning = state
     for name, parameters in moves:
         if witness is not None:
             witness(state, name, parameters)
@@ -525,6 +587,8 @@ def _walk(
     if got != want:
         where = f"{moves[-1][0]} leads elsewhere" if moves else "something changes"
         raise Divergence(f"{_told_action(action)}: {[*moves]} leads elsewhere: {differences(got, want)}", where)
+    if tally.watch is not None:
+        tally.watch.walked(beginning, wanted, moves)
 
 
 def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ...]]], tally: Tally) -> None:
@@ -537,6 +601,8 @@ def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ..
             line = transition_.refused(state, parameters)
             if line is not None:
                 tally.refused[line] += 1
+                if tally.watch is not None:
+                    tally.watch.refused(state, transition_, parameters)
             elif (transition_.name, tuple(sorted(parameters.items()))) not in firsts:
                 told = f"the relation enables {transition_.name}{parameters}, and the code does not"
                 raise Divergence(told, f"{transition_.name} does not happen")

@@ -19,6 +19,7 @@ STARTED = re.compile(r"(?:server (?P<server>\d+)|the Distributor) of (?P<name>\S
 INCARNATION = re.compile(r"restarted, incarnation (\d+)")
 SERVED_BY_DEAD_SERVER = "served by a server that died"
 SERVED_BY_DEAD_CHILD = "served by a forked child that was killed"
+NOT_LOOKED_FOR = "its cause is not looked for without a trace"
 HELD_ALONE = "held by a Distributor alone when it died (OWN-3.6g)"
 SENT_UNANSWERED = "sent and unanswered when the Distributor died, not taken by its server (OWN-3.6h)"
 
@@ -124,7 +125,7 @@ def account(visits, faults, notes, trace, log="", names=(), *, before=None, afte
         visits: of the clients.
         faults: what was done.
         notes: the servers' own file.
-        trace: that of the instance, while it runs still.
+        trace: that of the instance, while it runs still; None where it has none, and then no cause is looked for.
         log: what the instance has said: of a process that died before it wrote to the trace it alone tells the pid.
         names: of the server classes, in their order.
         before: what the processes took at the beginning, by role: lists of `Level`.
@@ -137,6 +138,9 @@ def account(visits, faults, notes, trace, log="", names=(), *, before=None, afte
     lost = [visit for visit in visits if visit.outcome == "lost"]
     diary = Diary(notes)
     result.wrong += diary.twice
+    if trace is None:
+        result.losses[NOT_LOOKED_FOR] += len(lost)
+        return result
     history = History(trace, {visit.cookie for visit in lost})
     history.name(log, names)
     history.blame(faults)

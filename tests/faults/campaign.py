@@ -1,6 +1,6 @@
 """A fault campaign: three classes of servers, hundreds of clients, and violence; then the account of it all.
 
-Whoever starts the instance also ends it, which replays its trace.
+Whoever starts the instance also ends it, and looks into what it has recorded (`tests.faults.rounds`).
 """
 
 import compileall
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.faults import clients
 from tests.faults.account import account
-from tests.faults.kernel import DISTRIBUTOR, HELPER, MONITOR, SERVER, census, level_of
+from tests.faults.kernel import DISTRIBUTOR, HELPER, MONITOR, SERVER, VERIFIER, census, level_of
 from tests.faults.violence import KINDS, RECOVERY, Violence
 from tests.system.harness import eventually, free_port, is_alive, write_config
 
@@ -75,7 +75,8 @@ def run(start, directory, plan):
         until = time.monotonic()
         time.sleep(1)  # of peace, in which everybody is served
     after = settled(instance, ports)
-    witnesses = clients.read(directory / "visits"), violence.faults, directory / "notes", instance.trace
+    trace = instance.trace if instance.traced else None
+    witnesses = clients.read(directory / "visits"), violence.faults, directory / "notes", trace
     return account(*witnesses, instance.log, list(CLASSES), before=before, after=after, until=until)
 
 
@@ -130,6 +131,8 @@ class Crowd:
 def settled(instance, ports):
     """Wait until only the static servers run and nobody is there; what each kind of process then takes, by role."""
     expected = Counter({MONITOR: 1, DISTRIBUTOR: len(ports), SERVER: sum(c["static"] for c in CLASSES.values())})
+    if "--verify" in instance.arguments:
+        expected[VERIFIER] = 1
     eventually(
         lambda: _at_rest(instance, ports, expected),
         lambda: f"all is as it was: {_roles(instance, ports)}; {instance.status()}\n{instance.log[-5_000:]}",

@@ -1,5 +1,6 @@
 """What the kernel says of an instance's processes and of its clients' connections; nothing of the package is asked."""
 
+import contextlib
 import json
 import os
 import socket
@@ -49,12 +50,13 @@ class Cookies:
 
 # ---------------------------------------------------------------- processes
 
-MONITOR, DISTRIBUTOR, SERVER, CHILD, HELPER, STARTING = (
+MONITOR, DISTRIBUTOR, SERVER, CHILD, HELPER, VERIFIER, STARTING = (
     "Monitor",
     "Distributor",
     "server",
     "child",
     "helper",
+    "verifier",
     "starting",
 )
 
@@ -97,8 +99,17 @@ def _process(pid, environment, instance, ports, listeners):
         return Process(pid, SERVER if told["main"] == pid else CHILD, ports[told["class"]], told["main"])
     if "resource_tracker" in command_of(pid):
         return Process(pid, HELPER)
+    if _gives_way(pid, instance.process.pid):
+        return Process(pid, VERIFIER)
     held = [listeners[inode] for inode in sockets_of(pid) & listeners.keys()]
     return Process(pid, DISTRIBUTOR, held[0]) if held else Process(pid, STARTING)
+
+
+def _gives_way(pid, monitor):
+    """Whether it is nicer than the Monitor, as the verifier is and nobody else."""
+    with contextlib.suppress(ProcessLookupError):
+        return os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, monitor)
+    return False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,14 @@
 import json
 
 import pytest
-from tests.faults.account import HELD_ALONE, SENT_UNANSWERED, SERVED_BY_DEAD_CHILD, SERVED_BY_DEAD_SERVER, account
+from tests.faults.account import (
+    HELD_ALONE,
+    NOT_LOOKED_FOR,
+    SENT_UNANSWERED,
+    SERVED_BY_DEAD_CHILD,
+    SERVED_BY_DEAD_SERVER,
+    account,
+)
 from tests.faults.clients import Visit
 from tests.faults.kernel import Level
 from tests.faults.violence import Fault
@@ -34,6 +41,7 @@ class Scene:
         self.trace, self.notes = tmp_path / "trace", tmp_path / "notes"
         self.lines, self.noted, self.faults = [], [], []
         self.visits = []
+        self.traced = True
         self.monitor(0.1, start={"classes": [{"is": "ClassConfig", "static": 2, "listeners": [[PORT, f"*:{PORT}"]]}]})
         self.monitor(0.2, effect={"is": "StartDistributor", "class_id": 0, "incarnation": 1})
         self.monitor(0.2, effect={"is": "StartServer", "class_id": 0, "server": 1, "place": 0})
@@ -94,7 +102,8 @@ class Scene:
     def verdict(self, *visits, **levels):
         self.trace.write_text("".join(line + "\n" for line in self.lines))
         self.notes.write_text("".join(line + "\n" for line in self.noted))
-        return account(list(visits), self.faults, self.notes, self.trace, **levels)
+        trace = self.trace if self.traced else None
+        return account(list(visits), self.faults, self.notes, trace, **levels)
 
     def explains(self, *visits):
         """The causes of the losses, in the order of their number; none where something is wrong."""
@@ -125,6 +134,17 @@ def test_a_client_lost_by_a_living_server_is_not(scene):
 
     assert result.losses == {"without a cause": 1}
     assert result.wrong[0].startswith("lost without a cause")
+
+
+def test_without_a_trace_no_cause_is_looked_for_but_all_else_is(scene):
+    scene.traced = False
+    scene.note(f"serve {SERVER} 1 a1.0", f"serve {SERVER + 1} 1 a1.0")
+
+    result = scene.verdict(visit(), visit(2, "mixed"))
+
+    assert result.losses == {NOT_LOOKED_FOR: 1}
+    mixed, twice = result.wrong
+    assert mixed.startswith("mixed") and "was served by" in twice
 
 
 def test_a_client_lost_before_its_server_died_is_not(scene):

@@ -9,6 +9,8 @@ from tests.faults.account import Account, Recovery
 from tests.faults.campaign import Plan
 from tests.faults.clients import Visit
 from tests.faults.kernel import Level
+from tests.faults.relation import Walk, Walks
+from tests.faults.rounds import Recorded, Verified
 from tests.faults.violence import Fault
 
 
@@ -21,7 +23,11 @@ def found():
     account.losses.update({"served by a server that died": 1})
     account.deaths.update({"server: kill server": 1})
     account.recoveries = [Recovery("server: kill server", 4.0, 0.25), Recovery("server: kill server", 5.0, 40.0)]
-    return report.results(account, Plan(600, 300, 7), "12 lines of 3 machines: 4 steps, 5 effects")
+    walks = Walks(900, 1_000, [Walk("threading", 300, 40, "before line 800: Audited", 2.0)])
+    recorded = Recorded(account, "12 lines of 3 machines: 4 steps, 5 effects", walks)
+    numbers = {"verified": 1_900, "steps": 2_000, "dropped": 60, "unchecked": 40, "divergences": 0}
+    verified = Verified(Account([*visits, *visits], [Fault("kill server", "server", 7, 7, 4.0, True)] * 5), numbers)
+    return report.results(Plan(600, 300, 7), recorded, verified)
 
 
 def test_the_page_says_what_was_found(found):
@@ -35,6 +41,11 @@ def test_the_page_says_what_was_found(found):
         "| server: kill server | 2 | 40.00 | 40.00 | 40.00 |",
         "| Monitor | 90 → 91 | 1 → 1 | 15.0 → 16.0 |",
         "12 lines of 3 machines",
+        "first 900 of 1,000 lines",
+        "| threading | 300 | 40 | 150 | before line 800: Audited |",
+        "5 more faults met 4 visits",
+        "of its 2,000 steps 1,900 were verified as they happened,\n60 were dropped",
+        "**0 diverged**. 2 of its clients were lost",
         "The seed was 7",
     ):
         assert said in page

@@ -1,9 +1,27 @@
 """A proof that nothing could break proves nothing: guards and assignments are dropped, and the induction breaks."""
 
 import pytest
-from proofs.bends import PAGE, Fate, Verdict, bend, bends, broken_by, judge, judged, main, page, room, touched
+from proofs.bends import (
+    PAGE,
+    Fate,
+    Verdict,
+    bend,
+    bends,
+    broken_by,
+    judge,
+    judged,
+    main,
+    page,
+    room,
+    shown_to_the_bridge,
+    touched,
+)
+from proofs.bends_at_bridge import Noticed, may_be_noticed
+from proofs.bridge import Tally, compare
 from spec.relation.state import STATE
 from spec.relation.system import ACTIONS
+
+from maitred.model.world import Bounds
 
 pytestmark = pytest.mark.properties
 
@@ -58,13 +76,33 @@ def test_the_page_names_what_breaks():
     killed, left = bend("server_accepts", "clients"), bend("dynamic_rest_is_over", "dynamic_resting")
     text = page([Verdict(killed, Fate.KILLED, "never_above_the_maximum"), Verdict(left, Fate.SURVIVED)])
     assert "| `server_accepts` | `clients` | breaks `never_above_the_maximum` |" in text
-    assert "| `dynamic_rest_is_over` | `dynamic_resting` | not needed for safety |" in text
+    assert "| `dynamic_rest_is_over` | `dynamic_resting` | neither: idle |" in text
+
+
+def test_the_page_says_of_what_nobody_notices_why():
+    idle, ghost = bend("hears_accepted", "q! >= 1"), bend("server_accepts", "taken_by")
+    worlds = next(b for b in bends().values() if b.guard is not None and not ACTIONS.by_name[b.transition].exact)
+    text = page([Verdict(each, Fate.SURVIVED) for each in (idle, ghost, worlds)])
+    assert [line.rpartition("neither: ")[2] for line in text.splitlines() if "neither: " in line] == [
+        "idle |",
+        "the world's |",
+        "a ghost |",
+    ]
+
+
+def test_the_bridge_notices_what_safety_does_not_need():
+    """An assignment that is compared; a guard that is the only one to be false; not a ghost, nor what is idle."""
+    seen = bend("hears_accepted", "requested"), bend("issues_accept", "opened(p!)")
+    unseen = bend("server_accepts", "taken_by"), bend("hears_accepted", "q! >= 1")
+    assert [may_be_noticed(each) for each in (*seen, *unseen)] == [True, True, False, True]
+    watch = Noticed({*seen, *unseen})
+    compare(Bounds(servers=1, clients=2, warm=True), 300, Tally(watch=watch))
+    assert watch.found == set(seen)
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(0)
-def test_the_fate_of_every_mutant_is_known():
-    verdicts = judged(list(bends().values()))
-    assert [v.bend.name for v in verdicts if v.fate is Fate.UNKNOWN] == []
-    told = PAGE.read_text()
-    assert [v.bend.name for v in verdicts if v.fate is Fate.SURVIVED and v.bend.transition not in told] == []
+def test_what_neither_notices_is_told():
+    verdicts = shown_to_the_bridge(judged(list(bends().values())))
+    told = {line for line in PAGE.read_text().splitlines() if "neither: " in line}
+    assert {line for line in page(verdicts).splitlines() if "neither: " in line} <= told

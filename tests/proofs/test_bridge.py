@@ -2,63 +2,14 @@
 
 import pytest
 from proofs import bridge, pinned
-from proofs.bridge import Divergence, Tally, compare, compare_on_the_way, uncovered
+from proofs.bridge import DEEP, Divergence, Tally, compare, compare_on_the_way, uncovered
 from proofs.bridge_column import answer, answers
 from proofs.mutants import CATALOGUE
 
 from maitred.model.manifest import load
-from maitred.model.world import ANY, Bounds
+from maitred.model.world import Bounds
 
 pytestmark = pytest.mark.properties
-
-DEEP = {
-    "everything dies": Bounds(
-        servers=2,
-        clients=4,
-        ports=2,
-        server_crashes=2,
-        forked_children=1,
-        distributor_crashes=2,
-        descriptor_losses=2,
-        listener_closes=1,
-        reorders=ANY,
-        hang_ups=1,
-        queue_timeouts=1,
-        warm=True,
-    ),
-    "dynamic servers": Bounds(
-        servers=1,
-        clients=5,
-        dynamic=2,
-        creations=ANY,
-        deletions=ANY,
-        server_crashes=2,
-        distributor_crashes=1,
-        hand_off_timeouts=1,
-        warm=True,
-    ),
-    "processing elements": Bounds(
-        servers=2,
-        clients=4,
-        max_clients=2,
-        elements=3,
-        element_failures=2,
-        element_returns=1,
-        unsent=2,
-        accept_failures=1,
-        distributor_crashes=1,
-        server_crashes=1,
-        warm=True,
-    ),
-    "from the start": Bounds(
-        servers=2, clients=3, distributor_crashes=3, descriptor_losses=2, server_crashes=1, repeated_binds=1
-    ),
-    "unready": Bounds(servers=1, clients=3, dynamic=2, creations=ANY, server_crashes=6, warm=True),
-    "who waits is restored": Bounds(servers=1, clients=3, distributor_crashes=2, warm=True),
-    "stale answers": Bounds(
-        servers=1, clients=2, distributor_crashes=2, descriptor_losses=2, listener_closes=2, warm=True
-    ),
-}
 
 
 def compared(worlds, walks):
