@@ -25,7 +25,7 @@ from proofs.crosshair.engine import PATIENCE, Contract, Finding, Verdict
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "explanation" / "crosshair.md"
-CACHE: Final = ROOT / ".crosshair_cache"
+CACHE: Final = ROOT / "build" / "crosshair"
 CORE: Final = Path(invariants.__file__).parent
 CONTRACTS: Final[dict[str, Contract]] = {
     contract.name: contract

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.faults import report, rounds
-from tests.faults.campaign import Plan
+from tests.faults.campaign import Plan, copied
 from tests.faults.violence import KINDS
 
 SECONDS = 600.0
@@ -44,9 +44,11 @@ def main(argv):
     plan = Plan(arguments.seconds, arguments.clients, arguments.seed, tuple(arguments.kinds))
     directory = Path(tempfile.mkdtemp(prefix="maitred-faults-"))
     print(f"what is recorded is in {directory}, and stays there if anything is wrong", flush=True)
-    recorded = rounds.recorded(directory / "recorded", plan)
+    _, environment = copied(directory)
+    recorded = rounds.recorded(directory / "recorded", plan, environment)
     print(recorded.table(), flush=True)
-    verified = rounds.verified(directory / "verified", replace(plan, seconds=SHARE * plan.seconds, seed=plan.seed + 1))
+    again = replace(plan, seconds=SHARE * plan.seconds, seed=plan.seed + 1)
+    verified = rounds.verified(directory / "verified", again, environment)
     print(verified.table(), flush=True)
     if arguments.write:
         report.write(report.results(plan, recorded, verified))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.faults import relation
 from tests.faults.account import Account
-from tests.faults.campaign import CLASSES, copied, run
+from tests.faults.campaign import CLASSES, run
 from tests.system.harness import Instance
 
 LAST_WORD = re.compile(
@@ -52,9 +52,9 @@ class Verified:
         return f"{self.account.table()}\n  with --verify: {said}"
 
 
-def recorded(directory, plan):
-    """Carry out the plan with a trace, and follow that."""
-    account, instance = _conduct(directory, plan, traced=True)
+def recorded(directory, plan, environment):
+    """Carry out the plan with a trace, and follow that; the environment says which package runs."""
+    account, instance = _conduct(directory, plan, environment, traced=True)
     outcome = instance.replay()
     if outcome.returncode:
         account.wrong.append(f"the trace does not replay: {outcome.stdout}{outcome.stderr}")
@@ -63,9 +63,9 @@ def recorded(directory, plan):
     return Recorded(account, ", ".join(outcome.stdout.splitlines()[:1]), walks)
 
 
-def verified(directory, plan):
-    """Carry out the plan with a verifier in place of the trace."""
-    account, instance = _conduct(directory, plan, traced=False)
+def verified(directory, plan, environment):
+    """Carry out the plan with a verifier in place of the trace; the environment says which package runs."""
+    account, instance = _conduct(directory, plan, environment, traced=False)
     numbers, wrong = verdict(instance.log)
     account.wrong += wrong
     return Verified(account, numbers)
@@ -85,9 +85,8 @@ def verdict(log):
     return numbers, wrong
 
 
-def _conduct(directory, plan, *, traced):
+def _conduct(directory, plan, environment, *, traced):
     """The plan from beginning to end: its account, what is wrong with its end included, and the instance."""
-    _, environment = copied(directory)
     options = [] if traced else ["--verify"]
     started = []
 

@@ -1,10 +1,20 @@
 """The campaign can fail: with an instance that is bent in one place, it does."""
 
 import pytest
+from tests.faults import rounds
 from tests.faults.campaign import Plan, copied, run
 
 pytestmark = pytest.mark.campaign
 PLAN = Plan(12, 150, 4, ("kill Distributor",))
+
+
+def bend(directory, module, right, bent):
+    """A copy of the package that is bent in one place, and what makes a process run that."""
+    copy, environment = copied(directory)
+    text = (copy / module).read_text()
+    assert text.count(right) == 1
+    (copy / module).write_text(text.replace(right, bent))
+    return environment
 
 
 @pytest.mark.parametrize(
@@ -30,10 +40,7 @@ PLAN = Plan(12, 150, 4, ("kill Distributor",))
     ],
 )
 def test_a_bent_instance_is_noticed(maitred, tmp_path, module, right, bent, seen):
-    copy, environment = copied(tmp_path)
-    text = (copy / module).read_text()
-    assert text.count(right) == 1
-    (copy / module).write_text(text.replace(right, bent))
+    environment = bend(tmp_path, module, right, bent)
 
     def start(*arguments):
         instance = maitred(*arguments, ready=False, environment=environment)
@@ -43,3 +50,16 @@ def test_a_bent_instance_is_noticed(maitred, tmp_path, module, right, bent, seen
     result = run(start, tmp_path, PLAN)
 
     assert any(seen in wrong for wrong in result.wrong), result.wrong[:5]
+
+
+@pytest.mark.parametrize(
+    ("conduct", "seen"), [(rounds.recorded, "does not replay"), (rounds.verified, "DIVERGENCE of")]
+)
+def test_a_distributor_that_does_less_than_its_machine_is_noticed(tmp_path, conduct, seen):
+    right = "            self._trace.effect(effect)\n"
+    bent = f"            if not isinstance(effect, core.Watch):\n    {right}"
+    environment = bend(tmp_path, "shell/distributor.py", right, bent)
+
+    result = conduct(tmp_path / "round", Plan(4, 150, 4, ("kill server",)), environment)
+
+    assert any(seen in wrong for wrong in result.account.wrong), result.account.wrong[:5]

@@ -31,17 +31,25 @@ def test_every_column_is_asked_of_every_mutant():
     assert found["tests of the core"][NAMES[1]] == (
         "tests/core/test_server.py::test_an_acknowledgement_is_received_and_discarded",
     )
+    assert found["bridge"][NAMES[0]] != found["bridge"][NAMES[1]] == ()
+    assert found["CrossHair"].keys() == {*NAMES}
 
 
 def test_the_page_tells_what_was_named_and_what_was_found():
     mutant = CATALOGUE["who_waits_is_not_stored"]
-    found = {"properties": {mutant.name: (*mutant.refutes, "no_client_lost")}, "tests of the core": {}}
+    found = {
+        "properties": {mutant.name: (*mutant.refutes, "no_client_lost")},
+        "tests of the core": {},
+        "bridge": {mutant.name: ("sends_hand is not enabled",)},
+    }
     page = matrix.page([mutant], found)
     (row,) = [line for line in page.splitlines() if line.startswith("| who waits is not stored")]
     assert mutant.suffers in row
     assert all(f"**`{name}`**" in row for name in mutant.refutes)
     assert ("`no_client_lost`" in row) and matrix.told(mutant.within) in row
     assert "none survived" in page
+    assert row.endswith(" | sends_hand is not enabled |  |")
+    assert "Killed: 1 by properties, 0 by tests of the core, 1 by bridge, 0 by CrossHair." in page
 
 
 def test_a_survivor_is_told_of():
@@ -56,7 +64,7 @@ def test_bounds_are_told_by_what_is_not_as_usual():
 
 def test_a_published_row_is_of_this_catalogue():
     page = matrix.PAGE.read_text()
-    rows = {line.split(" | ")[0].removeprefix("| "): line for line in page.splitlines() if line.count(" | ") == 3}
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in page.splitlines() if line.count(" | ") == 5}
     stale = [
         mutant.name
         for mutant in CATALOGUE.values()
