@@ -108,7 +108,7 @@ properties: $(VENV)/.test ## Run model checking and proofs only, those that take
 campaign: $(VENV)/.test ## Run the long campaigns: faults, explorations of hours, Hypothesis by night
 	@HYPOTHESIS_PROFILE=night $(PYTEST) -q -m campaign --timeout=0
 
-campaign-faults: $(VENV)/.test ## Kill, stop and starve everything for ten minutes, and publish what was lost
+campaign-faults: $(VENV)/.test ## Kill, stop and starve everything for ten minutes, follow what happened, publish what was lost
 	@$(BIN)/python -m tests.faults --write
 
 abuse: $(VENV)/.test ## Run the tests of load and abuse in full, and write their page

@@ -52,13 +52,13 @@ class Verified:
         return f"{self.account.table()}\n  with --verify: {said}"
 
 
-def recorded(directory, plan, environment):
-    """Carry out the plan with a trace, and follow that; the environment says which package runs."""
+def recorded(directory, plan, environment, most=relation.MOST):
+    """Carry out the plan with a trace, and follow so many lines of that; the environment says which package runs."""
     account, instance = _conduct(directory, plan, environment, traced=True)
     outcome = instance.replay()
     if outcome.returncode:
         account.wrong.append(f"the trace does not replay: {outcome.stdout}{outcome.stderr}")
-    walks = relation.walks(instance.trace, list(CLASSES))
+    walks = relation.walks(instance.trace, list(CLASSES), most)
     account.wrong += walks.wrong()
     return Recorded(account, ", ".join(outcome.stdout.splitlines()[:1]), walks)
 

@@ -8,7 +8,8 @@ killed while it served, or by one of the instants that requirement OWN-3.6 names
 import os
 
 import pytest
-from tests.faults.campaign import Plan, run
+from tests.faults import rounds
+from tests.faults.campaign import Plan
 from tests.faults.violence import KINDS
 from tests.system.harness import SERVERS, eventually, free_port, greeter, is_alive, write_config
 from tests.system.test_servers import LineClient
@@ -17,6 +18,8 @@ pytestmark = pytest.mark.system
 SHARE = float(os.environ.get("MAITRED_FAULT_SECONDS", "60")) / 60
 """Of a minute, which all cuts take together."""
 LONG = float(os.environ.get("MAITRED_CAMPAIGN_SECONDS", "600"))
+FOLLOWED = 10_000
+"""So many lines of a trace are followed through the bridge; all are replayed."""
 SEED = int(os.environ.get("MAITRED_FAULT_SEED", "1"))
 CUTS = {
     "server": Plan(8 * SHARE, 100, SEED, ("kill server",)),
@@ -29,20 +32,15 @@ CUTS = {
 
 
 @pytest.fixture
-def campaign(maitred, tmp_path, capsys):
-    """Carry out a plan, print what came of it, and judge it; the trace is replayed when the instance is ended."""
+def campaign(tmp_path, capsys):
+    """Carry out a plan, print what came of it, and judge it: the trace is replayed, and followed through the bridge."""
 
     def conduct(plan):
-        def start(*arguments):
-            instance = maitred(*arguments, ready=False)
-            instance.replay_patience = 60 + 5 * plan.seconds
-            return instance
-
-        result = run(start, tmp_path, plan)
+        found = rounds.recorded(tmp_path, plan, {}, FOLLOWED)
         with capsys.disabled():
-            print("\n" + result.table())
-        assert not result.wrong
-        return result
+            print("\n" + found.table())
+        assert not found.account.wrong
+        return found.account
 
     return conduct
 
