@@ -782,7 +782,10 @@ def a_row_has_a_reason(v):
 
 @lemma
 def a_dialog_that_is_not_open_is_silent(v):
-    """Nobody has spoken on a dialog whose bind is unanswered: so the dead leave the table."""
+    """On a dialog whose bind is unanswered nothing is unread, and a server that lives has not spoken: so the dead leave
+    the table.
+    """
     said = And(q >= 1, q <= v.sequence(s), v.up_port(s, q) == p)
-    fresh = And(Implies(alive(v, s), Not(v.kept_effective(s, p))), Not(Exists([q], said)))
+    silent = And(Not(v.kept_effective(s, p)), Not(Exists([q], said)))
+    fresh = And(Implies(alive(v, s), silent), Not(Exists([q], And(said, Not(v.up_read(s, q))))))
     return ForAll([s, p], Implies(And(v.row(s), v.binding(s, p)), fresh))

@@ -413,12 +413,17 @@ def has_no_dialog_but(now, s, p):
     return Not(Exists([other], And(now.dialog(s, other), other != p)))
 
 
+def unread_on(now, s, p):
+    """Something that the server has said on the dialog is unread."""
+    q = z3.Int("q.unread")
+    return Exists([q], And(q >= 1, q <= now.sequence(s), Not(now.up_read(s, q)), now.up_port(s, q) == p))
+
+
 @action()
 def sees_dialog_end(require, now, then, s: Server, p: Port):
     """DialogEnded: no process holds the other end, and all has been read; an outstanding client is in hand again."""
-    q, c = z3.Int("q.rest"), now.request(s)
-    rest = And(q >= 1, q <= now.sequence(s), Not(now.up_read(s, q)), now.up_port(s, q) == p)
-    require(between_events(now), now.row(s), now.dialog(s, p), Not(alive(now, s)), Not(Exists([q], rest)))
+    c = now.request(s)
+    require(between_events(now), now.row(s), now.dialog(s, p), Not(alive(now, s)), Not(unread_on(now, s, p)))
     back = And(now.requested(s), now.port_of(c) == p)
     then.dialog[s, p] = False
     then.binding[s, p] = False
@@ -519,7 +524,8 @@ def is_or_will_be_kept(now, s, p):
 def opens_dialog(require, now, then, s: Server, p: Port):
     """BindRequested, or Listening for a bind that has waited: the Monitor keeps the new dialog."""
     require(hands_free(now), now.row(s), now.born(s), Or(Not(now.dialog(s, p)), now.binding(s, p)))
-    require(Not(is_or_will_be_kept(now, s, p)), now.down_tail(s, p) == 0)
+    require(Or(Not(alive(now, s)), And(Not(is_or_will_be_kept(now, s, p)), now.down_tail(s, p) == 0)))
+    require(Not(unread_on(now, s, p)))
     then.dialog[s, p] = True
     then.binding[s, p] = False
     then.ready[s, p] = False
@@ -533,8 +539,9 @@ def binds_later(require, now, then, s: Server, p: Port):
     """BindRequested, before the port's socket listens."""
     q = z3.Int("q.said")
     said = Exists([q], And(q >= 1, q <= now.sequence(s), now.up_port(s, q) == p))
-    require(between_events(now), now.row(s), now.born(s), Not(now.dialog(s, p)), Not(is_or_will_be_kept(now, s, p)))
-    require(Not(said))
+    require(between_events(now), now.row(s), now.born(s), Not(now.dialog(s, p)))
+    require(Or(Not(alive(now, s)), And(Not(is_or_will_be_kept(now, s, p)), Not(said))))
+    require(Not(unread_on(now, s, p)))
     then.dialog[s, p] = True
     then.binding[s, p] = True
     then.ready[s, p] = False

@@ -40,6 +40,22 @@ def test_every_step_of_the_code_is_a_step_of_the_relation_and_the_other_way_roun
     }
 
 
+@pytest.mark.timeout(600)
+def test_a_bind_that_is_read_after_the_binders_dialog_has_ended_is_told():
+    """The server is dead, and its dialog was a former Distributor's: a walk came upon it, 21 steps from the beginning."""
+    compare_on_the_way(DEEP["everything dies"], "everything dies 6", 150)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(0)
+def test_on_many_walks():
+    tally = Tally()
+    for name, bounds in DEEP.items():
+        for seed in range(300):
+            compare_on_the_way(bounds, f"{name} {seed}", 150, tally)
+    assert uncovered(tally) == []
+
+
 # ---------------------------------------------------------------- the pinned configurations, to their last world
 
 
