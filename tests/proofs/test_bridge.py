@@ -42,7 +42,7 @@ def test_every_step_of_the_code_is_a_step_of_the_relation_and_the_other_way_roun
 
 @pytest.mark.timeout(600)
 def test_a_bind_that_is_read_after_the_binders_dialog_has_ended_is_told():
-    """The server is dead, and its dialog was a former Distributor's: a walk came upon it, 21 steps from the beginning."""
+    """The server is dead, and its dialog was a former Distributor's: a walk came upon it, 21 steps deep."""
     compare_on_the_way(DEEP["everything dies"], "everything dies 6", 150)
 
 

@@ -15,7 +15,9 @@ from tests.shell.instance import Instance
 from maitred.core import messages
 from maitred.core import monitor as core
 from maitred.core.messages import Client
-from maitred.shell import channel, monitor, status
+from maitred.core.timing import Durations
+from maitred.shell import channel, distributor, monitor, status
+from maitred.shell.distributor import DistributorSpec
 from maitred.shell.loop import Loop
 from maitred.shell.monitor import Monitor
 
@@ -51,6 +53,27 @@ def bare():
     yield bare
     for each in (ours, bare.far, asked, bare.asked):
         each.close()
+
+
+def test_a_distributor_that_can_open_no_queue_ends_and_says_why(tmp_path, capfd):
+    """FIG. 6 step 94.  That it is started again, later and later, is the Monitor's ordinary way with the dead."""
+    spec = DistributorSpec(
+        *(0, "web", 1, 0, 100, (), True, Durations(), tuple(os.sched_getaffinity(0))),
+        channel=0,
+        status=0,
+        trace=None,
+        kept=(),
+    )
+    pid = os.fork()
+    if not pid:
+        with suppress(SystemExit), no_descriptor_left():
+            distributor.run(spec, None)
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    said = capfd.readouterr().err
+    assert "the Distributor of web cannot start: Too many open files" in said
+    assert "Traceback" not in said
 
 
 def fill(send):

@@ -738,4 +738,9 @@ def run(spec: DistributorSpec, handed: object) -> None:
         os.sched_setaffinity(0, spec.cpus)
     except OSError as error:
         report.say(f"the Distributor of {spec.name} cannot be bound to its CPUs: {error.strerror}")
-    Distributor(spec).run()
+    try:
+        distributor = Distributor(spec)
+    except OSError as error:  # no descriptor for the queue of events (FIG. 6 step 94)
+        report.say(f"the Distributor of {spec.name} cannot start: {error.strerror}")
+        sys.exit(1)
+    distributor.run()
