@@ -190,11 +190,8 @@ def _case(theorem: LeadsTo, case: Case, base: Parts, here: Sequence[Any]) -> Ite
         free = step_of(ACTIONS.by_name[name])
         differs = [free.parameters[x] != y for x, y in zip(free.parameters, (named[g] for g in given), strict=False)]
         if differs:
-            after = View(STATE, free.changed)
-            then = case.where(after, *here, *witness)
-            enough = Or(theorem.goal(after, *here), then, _lt(theorem.measure, after, here))
-            happens: Parts = [*where, ("guard", free.guard), ("other", Or(*differs)), ("goal", Not(enough))]
-            yield Proof(theorem.name, "applies on", f"{case.name}, another {name}", happens)
+            happens: Parts = [*base, ("guard", free.guard), ("other", Or(*differs))]
+            yield from _applies_on(theorem, case, free, View(STATE, free.changed), happens, here, f"another {name}")
 
 
 def _constants(sorts: Any) -> list[Any]:
@@ -228,17 +225,21 @@ Measured: TypeAlias = Set | Number | Queues
 
 
 def _le(measure: Sequence[Measured], after: View, here: Sequence[Any]) -> Any:
-    if not measure:
-        return z3.BoolVal(True)
-    first, rest = measure[0], measure[1:]
-    return Or(_shrinks(first, after, here), And(_no_larger(first, after, here), _le(rest, after, here)))
+    """The measure has not risen."""
+    return _below(measure, after, here, z3.BoolVal(True))
 
 
 def _lt(measure: Sequence[Measured], after: View, here: Sequence[Any]) -> Any:
+    """The measure has fallen."""
+    return _below(measure, after, here, z3.BoolVal(False))
+
+
+def _below(measure: Sequence[Measured], after: View, here: Sequence[Any], as_it_was: Any) -> Any:
+    """Part by part, the first that has changed decides; `as_it_was` says of a measure that has not."""
     if not measure:
-        return z3.BoolVal(False)
+        return as_it_was
     first, rest = measure[0], measure[1:]
-    return Or(_shrinks(first, after, here), And(_no_larger(first, after, here), _lt(rest, after, here)))
+    return Or(_shrinks(first, after, here), And(_no_larger(first, after, here), _below(rest, after, here, as_it_was)))
 
 
 def _no_larger(part: Measured, after: View, here: Sequence[Any]) -> Any:

@@ -11,7 +11,6 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -62,23 +61,6 @@ class Strained(Instance):
         self.traced = trace is not False
         self.trace = trace or self.trace
         self.log_file = log or self.log_file
-
-    def start(self, ready=True):
-        self.control.parent.mkdir(mode=0o700, exist_ok=True)
-        own = ["--control", self.control, *(["--trace", self.trace] if self.traced else [])]
-        with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "maitred", "run", *map(str, own), *self.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self.environment,
-                cwd=self.working or self.directory,
-                start_new_session=True,
-            )
-        if ready:
-            self.wait_ready()
-        return self
 
     def wait_ready(self):
         eventually(self._is_ready, lambda: f"ready\n{self.log}")

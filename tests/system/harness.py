@@ -172,6 +172,8 @@ class Instance:
     def __init__(self, directory, arguments, *, environment=None, working=None, traced=True):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        self.prefix = []
+        """A command that runs the rest."""
         self.arguments = [str(argument) for argument in arguments]
         self.control = directory / "run" / "control"
         self.trace = directory / "trace"
@@ -196,7 +198,7 @@ class Instance:
         own = ["--control", self.control, *(["--trace", self.trace] if self.traced else [])]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "maitred", "run", *own, *self.arguments],
+                [*self.prefix, sys.executable, "-m", "maitred", "run", *own, *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
