@@ -61,7 +61,15 @@ def _numbers() -> Iterator[str]:
     yield _row("the induction", f"{_hinted('hints.json'):,} obligations, all discharged by Z3")
     yield _row("progress", f"{len(PROGRESS)} theorems, {_hinted('progress.json'):,} obligations, all discharged by Z3")
     yield _row("the second solver", _sentence("second-solver.md", r"cvc5 confirms \*\*([\d, of]+)\*\*", "confirms {}"))
+    yield _row(
+        "the proof with a guard or an assignment less",
+        _sentence("mutants-of-the-proof.md", r"^(Of [\d,]+ mutants .*)$", "{}"),
+    )
     yield _row("witnesses", _sentence("witnesses.md", r"^(\d+ of \d+) transitions are reached", "{} transitions"))
+    yield _row(
+        "every step of the machines, with symbolic numbers",
+        _sentence("crosshair.md", r"^\*\*(\d+ of \d+) contracts are confirmed", "{} contracts confirmed by CrossHair"),
+    )
     rows = bridge_report().values()
     worlds, steps = sum(row.worlds for row in rows), sum(row.steps for row in rows)
     outside = sum(sum(row.outside.values()) for row in rows)
@@ -75,7 +83,10 @@ def _numbers() -> Iterator[str]:
         yield _row(f"exhausted in {tier}", f"{len(mine)} configurations, {states:,} states; the largest {largest:,}")
     failing = [one for one in load() if one.violated]
     yield _row("configurations that must fail", f"{len(failing)}, and each does, in so many steps")
-    yield _row("mutants of the code by hand", f"{len(CATALOGUE)}, each with a named killer")
+    yield _row(
+        "mutants of the code by hand",
+        _sentence("mutants.md", r"^(\d+ mutants; .*)\. Killed: (?:.*)$", "{}, each with a named killer"),
+    )
     yield _row(
         "mutants of the code by mutmut",
         _sentence(

@@ -199,6 +199,9 @@ def page(verdicts: Sequence[Verdict]) -> str:
 
 def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield from INTRODUCTION.format(seconds=TIMEOUT // 1000).splitlines()
+    counts = Counter(verdict.fate for verdict in verdicts)
+    told = ", ".join(f"{counts[fate]} are {fate.value}" for fate in Fate)
+    yield f"\nOf {len(verdicts)} mutants {told}."
     for kind, title in ((False, "Guards"), (True, "Assignments")):
         of_kind = [verdict for verdict in verdicts if bool(verdict.bend.assignment) is kind]
         counts = Counter(verdict.fate for verdict in of_kind)
