@@ -80,7 +80,8 @@ def _numbers() -> Iterator[str]:
         mine = [one for one in load() if one.tier == tier]
         states = sum((one.counts or {}).get("states", 0) for one in mine)
         largest = max((one.counts or {}).get("states", 0) for one in mine)
-        yield _row(f"exhausted in {tier}", f"{len(mine)} configurations, {states:,} states; the largest {largest:,}")
+        many = f"{len(mine)} configuration{'s' * (len(mine) > 1)}"
+        yield _row(f"exhausted in {tier}", f"{many}, {states:,} states; the largest {largest:,}")
     failing = [one for one in load() if one.violated]
     yield _row("configurations that must fail", f"{len(failing)}, and each does, in so many steps")
     yield _row(

@@ -374,9 +374,13 @@ class _Follower:
                 if not finished:
                     yield [], step.effects, False
             case _:
+
+                def in_vain(i: int, effect: distributor.Send) -> bool:
+                    return not _gets_it(step, i, state, effect.server)
+
                 for performed in [step.effects] if finished else [step.effects, effects[: len(step.effects) + 1]]:
                     told = Told(step.event, effects, performed, rejected, dies=not finished, shift=0)
-                    yield distributor_moves(told, before, state, lambda i, _: i in step.in_vain), performed, finished
+                    yield distributor_moves(told, before, state, in_vain), performed, finished
 
     # ------------------------------------------------ what no line shows
 
@@ -499,7 +503,7 @@ def _told(step: _Step, performed: Sequence[Any], after: State) -> Iterator[list[
                 of = [getattr(message, name) for name in ("server", "port") if hasattr(message, name)]
                 of = [message.client.cookie] if hasattr(message, "client") else of
                 yield ["to the Monitor", WORDS[type(message)], *([] if isinstance(message, KeepListener) else of)]
-            case distributor.Send(server=s, port=p, message=HandOff(client=client)) if i not in step.in_vain:
+            case distributor.Send(server=s, port=p, message=HandOff(client=client)) if _gets_it(step, i, after, s):
                 yield ["to server", s, p, "HandOff", client.cookie]
             case distributor.Send(server=s, port=p, message=InitialMsg() as message) if _lives(after, s):
                 yield ["to server", s, p, "InitialMsg", message.incarnation]
@@ -513,6 +517,15 @@ def _told(step: _Step, performed: Sequence[Any], after: State) -> Iterator[list[
                 yield ["to the Distributor", type(message).__name__, *of]
             case _:
                 pass
+
+
+def _gets_it(step: _Step, place: int, state: State, s: int) -> bool:
+    """Whether somebody may read the hand-off that is the effect at this place.
+
+    The kernel takes it as long as the other end of the dialog is open, and a process that is being ended closes one
+    descriptor after the other: the control socket's end may have been seen before.
+    """
+    return place not in step.in_vain and _lives(state, s)
 
 
 def _lives(state: State, s: int) -> bool:

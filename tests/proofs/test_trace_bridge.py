@@ -8,6 +8,11 @@ from proofs.bridge import Divergence
 from proofs.follow import follow
 from tests.system.harness import Guest, Instance, eventually, free_port, greeter, write_config
 
+from maitred.core import distributor, messages, monitor, server
+from maitred.core.record import to_record
+from maitred.core.transition import Transition
+from maitred.model.replay import INITIAL, STEPS
+
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
@@ -100,6 +105,58 @@ def test_a_recorded_run_is_a_run_of_the_relation(trace, tmp_path):
         *("distributor_starts", "adopts", "adopts_newcomer", "restores", "begins", "monitor_creates_server"),
     }
     assert told <= report.taken.keys()
+
+
+class Written:
+    """A trace of one server class, written by stepping the machines by hand."""
+
+    def __init__(self):
+        self.lines, self.machines = [], {}
+
+    def start(self, who, **arguments):
+        self.machines[who] = INITIAL[who.split()[0]](**arguments)
+        start = {name: to_record(value) for name, value in arguments.items()}
+        self.lines.append(json.dumps({"who": who, "start": start}))
+
+    def step(self, who, event, effects=None):
+        """Take the event, and perform all of its effects, or so many."""
+        result = STEPS[who.split()[0]](self.machines[who], event)
+        assert isinstance(result, Transition), result
+        self.machines[who] = result.state
+        self.lines.append(json.dumps({"who": who, "event": to_record(event), "pid": 1}))
+        for effect in result.effects[:effects]:
+            self.lines.append(json.dumps({"who": who, "effect": to_record(effect), "pid": 1}))
+        return result.effects
+
+
+def test_the_kernel_may_take_a_hand_off_to_a_server_that_is_being_ended(tmp_path):
+    """It closes one descriptor after the other: the control socket has ended, the dialog has not, and nobody reads."""
+    web, port, address = monitor.ClassConfig(1, 0, 1, 10, (0,), ((80, "*:80"),), True), 80, "*:80"
+    ours, count = "distributor 0 1", messages.Count(0, 1)
+    written = Written()
+    written.start("monitor", classes=(web,), weights=(1,))
+    told = [each.message for each in written.step("monitor", monitor.Started()) if hasattr(each, "message")]
+    written.start(ours, incarnation=1, dynamic=0, waiting_limit=10, listeners=((port, address),), fixed=True)
+    written.start("server 0 1")
+    for message in told:
+        written.step(ours, message)
+    written.step(ours, distributor.Listening(port, address))
+    written.step("monitor", monitor.Told(0, messages.KeepListener(port, address)))
+    written.step(ours, distributor.BindRequested(1, port, address))
+    written.step("server 0 1", server.Bound(port))
+    written.step("server 0 1", server.Listened(port))
+    written.step("server 0 1", server.MessageRead(port, messages.InitialMsg(1), True))
+    written.step(ours, distributor.Received(1, port, messages.RestartReply(1, count)))
+    written.step(ours, distributor.ControlEnded(1))
+    sent = written.step(ours, distributor.ConnectionRequest(port, 7))
+    assert any(isinstance(effect, distributor.Send) for effect in sent)
+    written.step(ours, distributor.DialogEnded(1, port))
+
+    report = followed(written.lines, tmp_path)
+
+    assert report.taken["sends_hand_in_vain"] == 1
+    assert report.taken["sees_dialog_end"] == 1
+    assert report.taken["stores_hand"] == 1, "the client waits for the next server"
 
 
 DROPPED = [
