@@ -1,9 +1,9 @@
 """The bridge over the pinned configurations, to their last world: `python -m proofs.pinned`, with ``--write`` kept.
 
-`measured` compares the code with the relation in every world of every configuration of the tier *seconds* that the
-relation can tell, in processes of their own.  What comes of it, exactly, is kept in `pinned.json`: how many worlds and
+`measured` compares the code with the relation in every world of every configuration that the relation can tell, in
+processes of their own.  What comes of it, exactly, is kept in `pinned.json` for the tier *seconds*: how many worlds and
 steps were compared, and how many steps the relation does not tell, by kind.  `bridge_report` reads it, for the pages;
-a test compares it with a run, so a step that is silently left out is noticed.
+a test compares it with a run, so a step that is silently left out is noticed.  ``--tier minutes`` is for the campaign.
 
 Where no step is outside the relation, the worlds are as many as the manifest pins: nothing was left out.
 """
@@ -26,6 +26,8 @@ from proofs.bridge import TRANSITIONS, Divergence, Tally, compare
 
 KEPT: Final = Path(__file__).with_name("pinned.json")
 TIER: Final = "seconds"
+"""What is kept is of this one."""
+TIERS: Final = (TIER, "minutes")
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,9 @@ def reason(one: Configuration) -> str | None:
     return None
 
 
-def told() -> list[Configuration]:
+def told(tier: str = TIER) -> list[Configuration]:
     """The configurations of the tier that the relation can tell."""
-    return [one for one in load() if one.tier == TIER and reason(one) is None]
+    return [one for one in load() if one.tier == tier and reason(one) is None]
 
 
 def untold() -> dict[str, str]:
@@ -68,7 +70,7 @@ def row(slug: str) -> Row:
     Raises:
         Divergence: the first difference.
     """
-    one = next(one for one in told() if one.slug == slug)
+    one = next(one for tier in TIERS for one in told(tier) if one.slug == slug)
     tally = compare(one.bounds, None, Tally())
     return Row(slug, tally.worlds, tally.steps, dict(sorted(tally.outside.items())), dict(sorted(tally.taken.items())))
 
@@ -83,7 +85,7 @@ def measured(slugs: Iterable[str], workers: int | None = None) -> Iterator[Row]:
     Raises:
         Divergence: the first difference in any of them.
     """
-    states = {one.slug: (one.counts or {}).get("states", 0) for one in told()}
+    states = {one.slug: (one.counts or {}).get("states", 0) for tier in TIERS for one in told(tier)}
     largest_first = sorted(slugs, key=lambda slug: -states[slug])
     with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for done in as_completed([pool.submit(row, slug) for slug in largest_first]):
@@ -126,12 +128,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m proofs.pinned", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--write", action="store_true", help=f"keep the numbers in {KEPT.name}")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a configuration; all by default")
+    parser.add_argument("--tier", choices=TIERS, default=TIER, help="of the manifest (default: %(default)s)")
     given = parser.parse_args(arguments)
-    names = [one.slug for one in told()]
+    names = [one.slug for one in told(given.tier)]
     if unknown := [name for name in given.names if name not in names]:
         parser.error(f"not a configuration that the relation tells: {', '.join(unknown)}; there are {', '.join(names)}")
-    if given.write and given.names:
-        parser.error("what is kept is of all configurations: --write takes no names")
+    if given.write and (given.names or given.tier != TIER):
+        parser.error(f"what is kept is of all configurations of the tier {TIER}: --write takes no names")
     rows = []
     try:
         for one in measured(given.names or names):
@@ -140,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Divergence as divergence:
         print(f"the code and the relation differ: {divergence}")
         return 1
-    if given.names:
+    if given.names or given.tier != TIER:
         return 0
     untaken = [name for name in TRANSITIONS if not any(one.taken.get(name) for one in rows)]
     print(f"transitions that no step took: {', '.join(untaken) or 'none'}")

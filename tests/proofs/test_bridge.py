@@ -48,6 +48,17 @@ def test_a_bind_that_is_read_after_the_binders_dialog_has_ended_is_told():
 
 @pytest.mark.campaign
 @pytest.mark.timeout(0)
+def test_in_every_world_of_the_configurations_of_minutes():
+    pins = {one.slug: one.counts["states"] for one in pinned.told("minutes")}
+    rows = {row.slug: row for row in pinned.measured(pins)}
+    assert rows.keys() == pins.keys()
+    assert {slug: row.worlds for slug, row in rows.items() if not row.outside} == {
+        slug: pins[slug] for slug, row in rows.items() if not row.outside
+    }
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(0)
 def test_on_many_walks():
     tally = Tally()
     for name, bounds in DEEP.items():
