@@ -103,7 +103,7 @@ unit: $(VENV)/.test ## Run the quick tests only: no processes, no long explorati
 	@$(PYTEST) -q -m "not properties and not campaign and not system and not compat"
 
 properties: $(VENV)/.test ## Run model checking and proofs only, those that take minutes included
-	@$(PYTEST) -q -n 2 -m "properties and not campaign" --timeout=0
+	@$(PYTEST) -q -n 2 --dist worksteal -m "properties and not campaign" --timeout=0
 
 campaign: $(VENV)/.test ## Run the long campaigns: faults, explorations of hours, Hypothesis by night
 	@HYPOTHESIS_PROFILE=night $(PYTEST) -q -m campaign --timeout=0

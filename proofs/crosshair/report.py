@@ -158,7 +158,7 @@ class Memory:
     def __init__(self, patience: float, directory: Path = CACHE) -> None:
         self._patience = patience
         self._directory = directory
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         (directory / ".gitignore").write_text("*\n")
 
     def recall(self, job: Job) -> Finding | None:

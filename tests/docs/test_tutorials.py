@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def steps(text):
             yield Edit(head.removeprefix("--- "), before, after)
         elif kind == "console":
             command, _, shows = block.partition("\n")
-            yield Command(tuple(command.removeprefix("$ ").split()), shows)
+            yield Command(tuple(shlex.split(command.removeprefix("$ "))), shows)
         else:
             yield Undo()
 
