@@ -216,13 +216,14 @@ def abstract(
     put("begin_due", has_begin)
     numbers_ = {x for table in tables.values() for place, x in table.items() if isinstance(x, int)}
     top = max((x for x in numbers_ if not isinstance(x, bool)), default=0) + 2
+    binders = sum(map(bool, tables.get("binding", {}).values()))  # a word for each, when the socket listens
     domains = {
         "Server": tuple(sorted(servers)),
         "Client": tuple(range(len(world.guests))),
         "Port": tuple(range(1, bounds.ports + 1)),
         "Place": tuple(range(bounds.servers + bounds.dynamic)),
         "Element": tuple(world.monitor.elements),
-        "Int": tuple(range(-1, max(top, len(world.to_monitor) + 2))),
+        "Int": tuple(range(-1, max(top, len(world.to_monitor) + 2 + binders))),
     }
     return State(tables, domains)
 

@@ -434,6 +434,12 @@ def sees_dialog_end(require, now, then, s: Server, p: Port):
     then.holding = back
     then.hand = If(back, c, now.hand)
     then.row[s] = Or(now.attached(s), Not(has_no_dialog_but(now, s, p)))
+    r = z3.Const("p.other", Port)
+    owes_another = Exists([r], And(r != p, now.owed(s, r)))
+    then.every(
+        "opened",
+        lambda x: Or(now.opened(x), And(x != p, now.dialog(s, x), now.ready(s, x), Not(owes_another))),
+    )
 
 
 @environment
