@@ -4,7 +4,7 @@ A bent transition is looked at in finite scopes first (`proofs.finite`): a state
 step after which some conjunct is false, kills the mutant.  Where there is none, Z3 is asked of every obligation of the
 transition, at any size: one that it cannot discharge is no longer proved, which kills the mutant too.  If all still
 hold, safety does not need what was dropped; then it is for the bridge to see that the relation does not say what the
-code does (`proofs.bends_at_bridge`).
+code does.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import z3
 from spec.relation.invariant import INVARIANT
@@ -25,13 +25,21 @@ from spec.relation.language import Step, View
 from spec.relation.state import STATE
 from spec.relation.system import ACTIONS
 
+from proofs.abstraction import essence
+from proofs.bridge import TRANSITIONS, Move, Tally
+from proofs.evaluate import State, Transition
 from proofs.induction import HINTS, INDUCTIVE, before, obligation, speaks_of, step_of
 from proofs.induction import THEORY as INDUCTION
 from proofs.necessity import SCOPES, Room
+from proofs.pinned import here_and_there
 from proofs.solver import ROOT, TIMEOUT, Obligation, Parts, Theory, register, solve, watched
 
 PAGE: Final = ROOT / "docs" / "explanation" / "mutants-of-the-proof.md"
 SEPARATOR: Final = " | "
+WORLDS: Final = 150
+"""So many worlds of each pinned configuration the bridge looks at."""
+WALKS: Final = 10
+"""So many random walks within each of the deep bounds."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,69 @@ def broken_by(bend: Bend, conjuncts: Sequence[str], room: Room) -> str:
         room.solver.pop()
 
 
+# ================================================================ what the bridge notices
+
+
+@dataclass
+class Noticed:
+    """A watch on the bridge.
+
+    A guard that alone is false, where an exact transition could be tried and nothing of the kind happens in the code,
+    is one whose absence would be noticed there.  An assignment without which the transitions of a step lead elsewhere,
+    or no further, is so too.
+    """
+
+    among: set[Bend]
+    """What has not been noticed yet, and may be."""
+    found: set[Bend] = field(default_factory=set)
+
+    def walked(self, state: State, wanted: State, moves: Sequence[Move]) -> None:
+        """Try the step again without each assignment of its transitions."""
+        for name in {name for name, _ in moves}:
+            for symbol in TRANSITIONS[name].updates:
+                bend = Bend(name, assignment=symbol)
+                if bend in self.among and not _leads_there(state, wanted, moves, bend):
+                    self._note(bend)
+
+    def refused(self, state: State, refused: Transition, parameters: Mapping[str, Any]) -> None:
+        """Note the guard that is the only one that is false."""
+        verdicts = refused.verdicts(state, parameters)
+        if verdicts.count(False) == 1:
+            bend = Bend(refused.name, guard=verdicts.index(False))
+            if bend in self.among:
+                self._note(bend)
+
+    def _note(self, bend: Bend) -> None:
+        self.among.discard(bend)
+        self.found.add(bend)
+
+
+def _leads_there(state: State, wanted: State, moves: Sequence[Move], bend: Bend) -> bool:
+    for name, parameters in moves:
+        taken = TRANSITIONS[name]
+        if name == bend.transition:
+            taken = replace(taken, updates={s: update for s, update in taken.updates.items() if s != bend.assignment})
+        if taken.refused(state, parameters) is not None:
+            return False
+        state = taken.after(state, parameters)
+    return essence(state) == essence(State(wanted.tables, state.domains, wanted.defaults))
+
+
+def may_be_noticed(bend: Bend) -> bool:
+    """The bridge compares every assignment that is no ghost's, and the guards of exact transitions."""
+    transition = TRANSITIONS[bend.transition]
+    return transition.exact if bend.guard is not None else bend.assignment in transition.updates
+
+
+def shown_to_the_bridge(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, where the bridge has noticed what the induction has not: one comparison does for all."""
+    watch = Noticed({v.bend for v in verdicts if v.fate is Fate.SURVIVED and may_be_noticed(v.bend)})
+    for _ in here_and_there(WORLDS, WALKS, Tally(watch=watch)) if watch.among else ():
+        if not watch.among:
+            break
+    return [replace(v, fate=Fate.NOTICED) if v.bend in watch.found else v for v in verdicts]
+
+
 # ================================================================ the page and the command
 
 INTRODUCTION: Final = """\
@@ -200,19 +271,21 @@ def page(verdicts: Sequence[Verdict]) -> str:
 
 def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
     yield from INTRODUCTION.format(seconds=TIMEOUT // 1000).splitlines()
-    counts = Counter(verdict.fate for verdict in verdicts)
-    told = ", ".join(f"{counts[fate]} are {fate.value}" for fate in Fate)
-    yield f"\nOf {len(verdicts)} mutants {told}."
+    yield f"\nOf {len(verdicts)} mutants {_counted(verdicts, ' are')}."
     for kind, title in ((False, "Guards"), (True, "Assignments")):
         of_kind = [verdict for verdict in verdicts if bool(verdict.bend.assignment) is kind]
-        counts = Counter(verdict.fate for verdict in of_kind)
         yield f"\n## {title}\n"
-        yield f"{len(of_kind)}: " + ", ".join(f"{counts[fate]} {fate.value}" for fate in Fate) + "."
+        yield f"{len(of_kind)}: {_counted(of_kind)}."
         yield "\n| transition | dropped | |\n|---|---|---|"
         for verdict in of_kind:
             text = verdict.bend.text.replace("|", "\\|")
             short = text if len(text) <= 90 else f"{text[:87]}..."
             yield f"| `{verdict.bend.transition}` | `{short}` | {_told(verdict)} |"
+
+
+def _counted(verdicts: Sequence[Verdict], verb: str = "") -> str:
+    counts = Counter(verdict.fate for verdict in verdicts)
+    return ", ".join(f"{counts[fate]}{verb} {fate.value}" for fate in Fate)
 
 
 def _told(verdict: Verdict) -> str:
@@ -241,14 +314,6 @@ def judged(
     return verdicts
 
 
-def shown_to_the_bridge(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts, where the bridge has noticed what the induction has not."""
-    from proofs.bends_at_bridge import may_be_noticed, noticed  # which rests on this module
-
-    found = noticed([v.bend for v in verdicts if v.fate is Fate.SURVIVED and may_be_noticed(v.bend)])
-    return [replace(v, fate=Fate.NOTICED) if v.bend in found else v for v in verdicts]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m proofs.bends", description=(__doc__ or "").partition("\n")[0])
@@ -267,12 +332,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{verdict.bend.name}: {verdict.fate.value} {verdict.conjunct}".rstrip())
     if given.write:
         PAGE.write_text(page(verdicts))
-    counts = Counter(verdict.fate for verdict in verdicts)
-    print(f"{len(verdicts)} mutants: " + ", ".join(f"{counts[fate]} {fate.value}" for fate in Fate))
+    print(f"{len(verdicts)} mutants: {_counted(verdicts)}")
     return 0
 
 
 if __name__ == "__main__":
-    from proofs import bends as same  # whose mutants are those that `bends_at_bridge` knows
-
-    sys.exit(same.main())
+    sys.exit(main())

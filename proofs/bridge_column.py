@@ -1,8 +1,8 @@
 """What the bridge answers to a mutant of the core: a column for `proofs.matrix`.
 
 The core is bent, and compared with the relation in the first worlds of an exploration: within the mutant's own bounds,
-and within `USUAL` where it names none.
-A step that is no step of the relation, or one that the relation allows and the bent core does not take, kills it.
+and within `USUAL` where it names none.  A step that is no step of the relation, or one that the relation allows and the
+bent core does not take, kills it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Final
 
 from maitred.model.world import Bounds
 from proofs.bridge import Divergence, compare
+from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import Mutant
+from proofs.mutants.cores import on_all_cores
 
 WORLDS: Final = 1_000
 """So many worlds are looked at for each mutant: some seconds' worth, and always the same ones."""
@@ -22,12 +24,13 @@ USUAL: Final = Bounds(servers=1, clients=2, distributor_crashes=1)
 
 def answers(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str, tuple[str, ...]]:
     """The column: for each mutant, the transition at which the code and the relation part."""
-    killers = {}
-    for mutant in mutants:
-        with mutant.bent():
-            killers[mutant.name] = answer(mutant.within or USUAL)
-        done()
-    return killers
+    return on_all_cores(_answer, mutants, done)
+
+
+def _answer(name: str) -> tuple[str, ...]:
+    mutant = CATALOGUE[name]
+    with mutant.bent():
+        return answer(mutant.within or USUAL)
 
 
 def answer(bounds: Bounds, worlds: int = WORLDS) -> tuple[str, ...]:

@@ -12,10 +12,8 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import fields
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -30,6 +28,7 @@ from proofs.crosshair import column as crosshair_column
 from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import Mutant
 from proofs.mutants.checks import refuted, refuted_in_the_end
+from proofs.mutants.cores import on_all_cores
 from proofs.mutants.unit import outcomes
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -68,15 +67,10 @@ Column: TypeAlias = Callable[[Sequence[Mutant], Callable[[], None]], Mapping[str
 
 def properties(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str, tuple[str, ...]]:
     """Every property that is refuted within the mutant's bounds; on all cores."""
-    killers = {}
-    within = [mutant.name for mutant in mutants if mutant.within is not None]
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        for name, found in zip(within, pool.map(_refuted, within), strict=True):
-            killers[name] = found
-            done()
+    within = [mutant for mutant in mutants if mutant.within is not None]
     for _ in range(len(mutants) - len(within)):
         done()
-    return killers
+    return on_all_cores(_refuted, within, done)
 
 
 def _refuted(name: str) -> tuple[str, ...]:

@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Final
 
 from maitred.model.manifest import Configuration, load
-from proofs.bridge import TRANSITIONS, Divergence, Tally, compare
+from proofs.bridge import DEEP, TRANSITIONS, Divergence, Tally, compare, compare_on_the_way
 
 KEPT: Final = Path(__file__).with_name("pinned.json")
 TIER: Final = "seconds"
 """What is kept is of this one."""
 TIERS: Final = (TIER, "minutes")
+LENGTH: Final = 150
+"""Steps of a walk."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,23 @@ def told(tier: str = TIER) -> list[Configuration]:
 def untold() -> dict[str, str]:
     """The others of the tier, and why the relation cannot tell them."""
     return {one.slug: why for one in load() if one.tier == TIER and (why := reason(one)) is not None}
+
+
+def here_and_there(worlds: int, walks: int, tally: Tally) -> Iterator[None]:
+    """Compare in the first worlds of each configuration, and on so many walks within each of the deep bounds.
+
+    It yields after each piece, so that who has seen enough may stop.
+
+    Raises:
+        Divergence: the first difference.
+    """
+    for one in told():
+        compare(one.bounds, tally.worlds + worlds, tally)
+        yield
+    for name, bounds in DEEP.items():
+        for seed in range(walks):
+            compare_on_the_way(bounds, f"{name} {seed}", LENGTH, tally)
+            yield
 
 
 def row(slug: str) -> Row:

@@ -11,9 +11,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from multiprocessing import get_context
 from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
@@ -23,6 +21,7 @@ from proofs.crosshair.engine import Contract, Finding, Verdict
 from proofs.crosshair.report import CONTRACTS
 from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import Mutant, source
+from proofs.mutants.cores import on_all_cores
 
 NEAREST: Final = 5
 """To so many contracts a mutant is shown whose place in the text says nothing of the event."""
@@ -36,12 +35,7 @@ MACHINES: Final = {"distributor": "distributor", "server": "server", "monitor": 
 
 def crosshair(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str, tuple[str, ...]]:
     """The first contract that each mutant refutes, with what is broken; nothing of what no contract is about."""
-    killers = {}
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        for mutant, found in zip(mutants, pool.map(_killer, [mutant.name for mutant in mutants]), strict=True):
-            killers[mutant.name] = found
-            done()
-    return killers
+    return on_all_cores(_killer, mutants, done)
 
 
 def _killer(name: str) -> tuple[str, ...]:

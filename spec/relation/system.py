@@ -345,16 +345,21 @@ def hears_that_it_listens(require, now, then, s: Server, q: Int):
 
 
 def is_answered(now, then, s, q, ready):
-    """`_answered`: an echo settles what is owed on the dialog, and makes the count known.
-
-    A port is open (`PortInfo.opened`) once a server that owes nothing on any dialog is ready there, after this step:
-    ``ready`` says of a port whether it is.
-    """
-    p, other = now.up_port(s, q), z3.Const("p.other", Port)
+    """`_answered`: an echo settles what is owed on the dialog, makes the count known, and may open ports."""
+    p = now.up_port(s, q)
     then.owed[s, p] = And(now.owed(s, p), Not(echoes(now, s, q)))
     then.known[s] = Or(now.known(s), echoes(now, s, q))
-    owes_another = Exists([other], And(now.owed(s, other), Not(And(other == p, echoes(now, s, q)))))
-    then.every("opened", lambda x: Or(now.opened(x), And(now.dialog(s, x), ready(x), Not(owes_another))))
+    opens_ports(now, then, s, ready, lambda x: And(now.owed(s, x), Not(And(x == p, echoes(now, s, q)))))
+
+
+def opens_ports(now, then, s, ready, owes):
+    """A port is open (`PortInfo.opened`) once a server that owes nothing on any dialog is ready there.
+
+    `ready` and `owes` say of a port whether the server is and does, after this step.
+    """
+    other = z3.Const("p.other", Port)
+    owes_any = Exists([other], owes(other))
+    then.every("opened", lambda x: Or(now.opened(x), And(now.dialog(s, x), ready(x), Not(owes_any))))
 
 
 @action()
@@ -434,12 +439,7 @@ def sees_dialog_end(require, now, then, s: Server, p: Port):
     then.holding = back
     then.hand = If(back, c, now.hand)
     then.row[s] = Or(now.attached(s), Not(has_no_dialog_but(now, s, p)))
-    r = z3.Const("p.other", Port)
-    owes_another = Exists([r], And(r != p, now.owed(s, r)))
-    then.every(
-        "opened",
-        lambda x: Or(now.opened(x), And(x != p, now.dialog(s, x), now.ready(s, x), Not(owes_another))),
-    )
+    opens_ports(now, then, s, lambda x: And(x != p, now.ready(s, x)), lambda x: And(x != p, now.owed(s, x)))
 
 
 @environment

@@ -4,6 +4,7 @@ import pytest
 from proofs.bends import (
     PAGE,
     Fate,
+    Noticed,
     Verdict,
     bend,
     bends,
@@ -11,12 +12,12 @@ from proofs.bends import (
     judge,
     judged,
     main,
+    may_be_noticed,
     page,
     room,
     shown_to_the_bridge,
     touched,
 )
-from proofs.bends_at_bridge import Noticed, may_be_noticed
 from proofs.bridge import Tally, compare
 from spec.relation.state import STATE
 from spec.relation.system import ACTIONS

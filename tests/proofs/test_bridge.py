@@ -15,12 +15,9 @@ pytestmark = pytest.mark.properties
 def compared(worlds, walks):
     """Everything that is compared: the beginnings of all configurations, and walks that get deep."""
     tally = Tally()
-    for one in pinned.told():
-        compare(one.bounds, tally.worlds + worlds, tally)
     compare(Bounds(servers=1, clients=1, distributor_crashes=1, descriptor_losses=1, warm=True), None, tally)
-    for name, bounds in DEEP.items():
-        for seed in range(walks):
-            compare_on_the_way(bounds, f"{name} {seed}", 150, tally)
+    for _ in pinned.here_and_there(worlds, walks, tally):
+        pass
     return tally
 
 
@@ -68,11 +65,7 @@ def test_in_every_world_of_the_configurations_of_minutes():
 @pytest.mark.campaign
 @pytest.mark.timeout(0)
 def test_on_many_walks():
-    tally = Tally()
-    for name, bounds in DEEP.items():
-        for seed in range(300):
-            compare_on_the_way(bounds, f"{name} {seed}", 150, tally)
-    assert uncovered(tally) == []
+    assert uncovered(compared(worlds=0, walks=300)) == []
 
 
 # ---------------------------------------------------------------- the pinned configurations, to their last world

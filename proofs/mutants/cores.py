@@ -1,0 +1,22 @@
+"""Mutants judged on all cores: each in a process where nothing else is bent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from proofs.mutants.bend import Mutant
+
+
+def on_all_cores(
+    judge: Callable[[str], tuple[str, ...]], mutants: Sequence[Mutant], done: Callable[[], None]
+) -> Mapping[str, tuple[str, ...]]:
+    """What `judge`, a function of a module, says of each mutant by its name; `done` is told after each, in order."""
+    names = [mutant.name for mutant in mutants]
+    killers = {}
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for name, found in zip(names, pool.map(judge, names), strict=True):
+            killers[name] = found
+            done()
+    return killers
