@@ -97,6 +97,8 @@ class Followed:
     """How often what a machine knows was compared with the relation's state."""
     ends: str = "at its end"
     """Where it was followed to, and why no further."""
+    outside: int = 0
+    """Events from there on, which the relation is not asked about."""
 
 
 @dataclass
@@ -234,7 +236,8 @@ class _Follower:
         self.reordering = _overtaken(lines)
 
     def follow(self) -> Followed:
-        for line in self.lines:
+        lines = iter(self.lines)
+        for line in lines:
             if not isinstance(line, _Step):
                 self._start(*line)
             elif self._concerns(line):
@@ -242,7 +245,7 @@ class _Follower:
                     self._step(line)
                 except Outside as outside:
                     self.report.ends = f"before line {line.line}: {outside}"
-                    break
+                    self.report.outside = 1 + sum(isinstance(rest, _Step) and self._of_class(rest) for rest in lines)
         if not self.report.steps:
             raise Divergence("no step of the server class was followed")
         left = self.possible[0]
@@ -250,14 +253,19 @@ class _Follower:
         return self.report
 
     def _concerns(self, step: _Step) -> bool:
-        """Whether the event is of this server class, or of all; of the Monitor's effects only those are kept."""
-        if step.who != "monitor":
-            return int(step.who.split()[1]) == self.class_id
-        step.effects = [effect for effect in step.effects if self._is_ours(effect)]
-        if not self._is_ours(step.event):
-            self._advance(step)
-            return False
-        return True
+        """Whether the event is to be told; the Monitor's about another server class is taken by the Monitor only."""
+        ours = self._of_class(step)
+        if step.who == "monitor":
+            step.effects = [effect for effect in step.effects if self._is_ours(effect)]
+            if not ours:
+                self._advance(step)
+        return ours
+
+    def _of_class(self, step: _Step) -> bool:
+        """Whether the event is of this server class, or of all."""
+        if step.who == "monitor":
+            return self._is_ours(step.event)
+        return int(step.who.split()[1]) == self.class_id
 
     def _is_ours(self, part: Any) -> bool:
         """Whether an event or an effect of the Monitor is about this server class, or about none."""

@@ -6,7 +6,6 @@ finds something, as after the death of a forked child, or the stop.  What lies o
 """
 
 import itertools
-import json
 import multiprocessing
 import os
 import re
@@ -92,22 +91,6 @@ def walk(trace, class_id, name):
     except Divergence as divergence:
         made.divergence = str(divergence)
     else:
-        made.steps, made.ends = followed.steps, followed.ends
-        made.outside = count(trace, class_id) - followed.steps
+        made.steps, made.outside, made.ends = followed.steps, followed.outside, followed.ends
     made.seconds = time.monotonic() - began
     return made
-
-
-def count(trace, class_id):
-    """The events in the trace that are of this server class, or of all."""
-    with open(trace) as file:
-        events = (json.loads(line) for line in file if '"event":' in line)
-        return sum(_concerns(record, class_id) for record in events)
-
-
-def _concerns(record, class_id):
-    role, *numbers = record["who"].split()
-    if role != "monitor":
-        return int(numbers[0]) == class_id
-    event = record["event"]
-    return event.get("class_id", event.get("timer", {}).get("class_id", class_id)) == class_id

@@ -96,6 +96,7 @@ def test_a_recorded_run_is_a_run_of_the_relation(trace, tmp_path):
     assert report.steps > 80
     assert report.compared >= report.steps - 2, "all but the last steps of who was killed"
     assert report.ends == f"before line {stops(trace) + 1}: StopRequested"
+    assert report.outside == sum('"event"' in line for line in trace[stops(trace) :])
     assert report.unseen["client_comes"] == 9, "four, four and the last"
     deaths = ("server_dies", "server_leaves_a_child", "distributor_dies", "distributor_dies_having_read")
     assert sum(report.taken[name] for name in deaths) == 2
