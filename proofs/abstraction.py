@@ -132,7 +132,7 @@ def abstract(
         tell_distributor(world.distributor, put)
     for event in world.pending:
         if isinstance(event, distributor.Unsent):
-            put("unsent", event.server, True)
+            put("unsent", event.server, event.client.cookie, True)
         elif isinstance(event, (distributor.Audited, distributor.ListeningFailed)):
             raise Outside(type(event).__name__)
     # ------------------------------------------------ the kernel
@@ -407,6 +407,7 @@ def essence(state: State) -> dict[str, Any]:
     out["clients"] = {c: [[get(n, c) for n in names], turn.get(c), came.get(c)] for c in clients}
     out["words"] = [word_of(state, i) for i in range(get("word_head"), get("word_tail"))]
     out["servers"] = {s: _server(state, s) for s in domains["Server"] if _matters(state, s)}
+    out["unsent"] = [(s, c) for s in domains["Server"] for c in clients if get("unsent", s, c)]
     ranked = [s for s in domains["Server"] if get("row", s)]
     out["ranks"] = sorted(ranked, key=lambda s: get("rank", s))
     return out
@@ -461,7 +462,7 @@ def _server(state: State, s: int) -> dict[str, Any]:
         out["named"] = [get("adopt_draining", s), get("late", s) and get("begin_due")]
         out["named"] += [[get("adopt_kept", s, p), get("adopt_kept", s, p) and get("adopt_used", s, p)] for p in ports]
     if row:
-        names = ("attached", "draining", "resting", "heard", "known", "said_drained", "count", "requested", "unsent")
+        names = ("attached", "draining", "resting", "heard", "known", "said_drained", "count", "requested")
         out["row"] = [get(n, s) for n in names] + [get("request", s) if get("requested", s) else None]
         dialogs = [p for p in ports if get("dialog", s, p)]
         numbers |= {get("count_sequence", s)} | {get("dialog_sequence", s, p) for p in dialogs}

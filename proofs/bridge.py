@@ -335,13 +335,13 @@ def distributor_moves(
     """
     own = [] if told.rejected else _event(told, before, state)
     if told.rejected and isinstance(told.event, distributor.Unsent):
-        own = [("notices_unsent_late", {"s": told.event.server})]
+        own = [("notices_unsent_late", {"s": told.event.server, "c": told.event.client.cookie})]
     if told.dies and isinstance(told.event, distributor.Received) and not any(_is_told(e) for e in told.performed):
         q = told.event.message.count.sequence + told.shift
         return [("distributor_dies_having_read", {"s": told.event.server, "q": q})]
     if told.dies and _is_undone(told.event, told.performed):
         return [("distributor_dies", {})]
-    moves = [*own, *_effects(told, in_vain)]
+    moves = [*own, *_effects(told, before, in_vain)]
     return [*moves, ("distributor_dies", {})] if told.dies else moves
 
 
@@ -439,7 +439,9 @@ def _timer(timer: Any, effects: Sequence[Any]) -> list[Move]:
     raise Outside(type(timer).__name__)
 
 
-def _effects(told: Told, in_vain: Callable[[int, distributor.Send], bool]) -> Iterator[Move]:
+def _effects(
+    told: Told, before: distributor.DistributorState, in_vain: Callable[[int, distributor.Send], bool]
+) -> Iterator[Move]:
     """One transition for each effect that others notice, but for those that are the event's own."""
     dropping = isinstance(told.event, distributor.PeerClosed) or (
         isinstance(told.event, distributor.Fired) and isinstance(told.event.timer, distributor.QueueTimeout)
@@ -459,7 +461,8 @@ def _effects(told: Told, in_vain: Callable[[int, distributor.Send], bool]) -> It
                 else:
                     yield "releases", {"c": effect.message.client.cookie}
             case distributor.Tell(message=Drained()):
-                yield "says_drained", {"s": effect.message.server}
+                gone = _is_the_last_to_end(told.event, before)
+                yield ("says_drained_of_the_gone" if gone else "says_drained"), {"s": effect.message.server}
             case distributor.Tell(message=KeepDialog()):
                 yield "opens_dialog", {"s": effect.message.server, "p": effect.message.port}
             case distributor.Accept():
@@ -470,6 +473,14 @@ def _effects(told: Told, in_vain: Callable[[int, distributor.Send], bool]) -> It
                 yield "opens_socket", {"p": effect.port}
             case _:
                 pass  # nobody else notices, or it is the event's own
+
+
+def _is_the_last_to_end(event: Any, before: distributor.DistributorState) -> bool:
+    """Whether nothing is left by which the Distributor knows the server: it leaves the table."""
+    if not isinstance(event, distributor.DialogEnded):
+        return False
+    status = before.servers[event.server]
+    return not status.attached and [*status.dialogs] == [event.port]
 
 
 # ================================================================ the comparison

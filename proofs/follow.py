@@ -583,18 +583,21 @@ def _tidied(state: State) -> State:
     """The state without whoever is over and of whom nothing is left: a run may have no end of them."""
     get, servers = state.value, state.domains["Server"]
     named = {get("request", s) for s in servers if get("requested", s)}
-    named |= {
-        place[1] for table in ("serving", "lapsed") for place, holds in state.tables.get(table, {}).items() if holds
-    }
+    tied = {name: _pairs(state, name) for name in ("serving", "lapsed", "unsent")}
+    named |= {c for pairs in tied.values() for _, c in pairs}
     for s in servers:
         for p in state.domains["Port"]:
             unread = range(get("down_head", s, p), get("down_tail", s, p))
             named |= {get("down_client", s, p, i) for i in unread if get("down_kind", s, p, i) == "HandOff"}
     clients = [c for c in state.domains["Client"] if c in named or not get("over", c) or _is_listed(state, c)]
-    words = {get("word_server", i) for i in range(get("word_head"), get("word_tail"))}
-    lasting = ("main", "child", "living", "row", "to_adopt", "unsent")
-    kept = [s for s in servers if s in words or not get("born", s) or any(get(name, s) for name in lasting)]
+    lasting = ("main", "child", "living", "row", "to_adopt")
+    due = {get("word_server", i) for i in range(get("word_head"), get("word_tail"))} | {s for s, _ in tied["unsent"]}
+    kept = [s for s in servers if s in due or not get("born", s) or any(get(name, s) for name in lasting)]
     return State(state.tables, {**state.domains, "Client": tuple(clients), "Server": tuple(kept)}, state.defaults)
+
+
+def _pairs(state: State, name: str) -> list[tuple[Any, ...]]:
+    return [place for place, holds in state.tables.get(name, {}).items() if holds]
 
 
 def _is_listed(state: State, c: int) -> bool:

@@ -241,8 +241,8 @@ def a_client_waits_once(v):
 def requests_are_in_the_table(v):
     """A request is outstanding only in operation, with a server of the table, which is not to be adopted again."""
     known = Implies(v.requested(s), And(v.row(s), v.operating))
-    unsent = Implies(And(v.row(s), v.unsent(s), alive(v, s)), v.requested(s))
-    return ForAll([s], And(known, unsent, Not(And(v.row(s), v.to_adopt(s)))))
+    unsent = Implies(And(v.row(s), v.unsent(s, c), alive(v, s)), And(v.requested(s), v.request(s) == c))
+    return ForAll([s, c], And(known, unsent, Not(And(v.row(s), v.to_adopt(s)))))
 
 
 @lemma
@@ -346,7 +346,7 @@ def who_is_requested_of_owes_nothing(v):
 def what_was_not_sent_is_nowhere(v):
     """The client whose hand-off the kernel declined is with no server."""
     u = v.request(s)
-    unsent = And(v.unsent(s), v.requested(s))
+    unsent = And(v.requested(s), v.unsent(s, u))
     no_answer = ForAll([t, q], Implies(answer(v, t, q), v.up_client(t, q) != u))
     no_server = ForAll([t, p, i], Implies(unread(v, t, p, i), v.down_client(t, p, i) != u))
     return ForAll([s], Implies(unsent, And(Not(v.taken(u)), no_answer, no_server)))
@@ -451,7 +451,7 @@ def an_answer_is_the_last_accept(v):
 @lemma
 def what_was_not_sent_was_heard(v):
     """The same, of a hand-off that could not be sent."""
-    unsent = And(v.row(s), alive(v, s), v.unsent(s), v.requested(s))
+    unsent = And(v.row(s), alive(v, s), v.requested(s), v.unsent(s, v.request(s)))
     return ForAll([s], Implies(unsent, v.count_sequence(s) >= v.last_accept(s)))
 
 
@@ -743,7 +743,7 @@ def a_request_is_under_way(v):
     at = v.sent_at(u)
     sent = And(unread(v, s, v.port_of(u), at), v.down_client(s, v.port_of(u), at) == u)
     answered = some_message(v, lambda x: And(answer(v, s, x), v.up_client(s, x) == u))
-    return ForAll([s], Implies(And(v.requested(s), alive(v, s), Not(v.unsent(s))), Or(sent, answered)))
+    return ForAll([s], Implies(And(v.requested(s), alive(v, s), Not(v.unsent(s, u))), Or(sent, answered)))
 
 
 def some_message(v, holds):

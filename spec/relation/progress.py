@@ -402,15 +402,20 @@ def _behaves(v, s):
     fine = And(v.up_kind(s, q) != REFUSED, v.up_kind(s, q) != NOT_READY, v.dialog(s, v.up_port(s, q)))
     answers = ForAll([q], Implies(_unheard(v, s, q), fine))
     clients = ForAll([c], Implies(v.serving(s, c), And(Not(v.lapsed(s, c)), v.dialog(s, v.port_of(c)))))
-    lives = And(v.row(s), v.main(s), Not(v.doomed(s)), Not(v.draining(s)), Not(v.unsent(s)), v.attached(s))
+    lives = And(v.row(s), v.main(s), Not(v.doomed(s)), Not(v.draining(s)), v.attached(s), _all_sent(v, s))
     return And(lives, dialogs, answers, clients)
+
+
+def _all_sent(v, s):
+    c = z3.Const("c.sent", Client)
+    return Not(Exists([c], v.unsent(s, c)))
 
 
 def _all_live(v):
     """No client that was sent to a server, or will be, comes back."""
     t, q = z3.Const("t.live", Server), z3.Int("q.live")
     none_refused = ForAll([q], Implies(_unheard(v, t, q), v.up_kind(t, q) != REFUSED))
-    lives = And(v.main(t), none_refused, Implies(v.row(t), Not(v.unsent(t))))
+    lives = And(v.main(t), none_refused, Implies(v.row(t), _all_sent(v, t)))
     return ForAll([t], Implies(Or(v.row(t), v.to_adopt(t)), lives))
 
 

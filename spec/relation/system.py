@@ -182,7 +182,7 @@ def sends_hand_in_vain(require, now, then, s: Server):
     """The same, but no process of the server is left, or the kernel declines to send."""
     require(up(now), now.holding, now.operating, best(now, s, now.port_of(now.hand)))
     hand_goes_to(now, then, s)
-    then.unsent[s] = True
+    then.unsent[s, now.hand] = True
 
 
 @action()
@@ -216,6 +216,14 @@ def wants_server(require, now, then):
 def says_drained(require, now, then, s: Server):
     """updateServerStatus: a server that takes no more clients has become idle, and the Monitor is told."""
     require(up(now), drained(now, s), Not(now.said_drained(s)))
+    then.said_drained[s] = True
+    tell(now, then, DRAINED, s=s)
+
+
+@environment
+def says_drained_of_the_gone(require, now, then, s: Server):
+    """The same of a server that becomes idle when its last dialog ends, and so leaves the table in that very step."""
+    require(up(now), now.born(s), Not(now.row(s)), Not(alive(now, s)), Not(now.said_drained(s)))
     then.said_drained[s] = True
     tell(now, then, DRAINED, s=s)
 
@@ -455,8 +463,8 @@ def sees_control_end(require, now, then, s: Server):
 @environment
 def notices_unsent(require, now, then, s: Server):
     """Unsent, in its turn: the server cannot have the client, who is in hand again; the server rests."""
-    require(between_events(now), now.row(s), now.unsent(s), now.requested(s))
-    then.unsent[s] = False
+    require(between_events(now), now.row(s), now.requested(s), now.unsent(s, now.request(s)))
+    then.unsent[s, now.request(s)] = False
     then.requested[s] = False
     then.resting[s] = True
     then.holding = True
@@ -464,10 +472,10 @@ def notices_unsent(require, now, then, s: Server):
 
 
 @environment
-def notices_unsent_late(require, now, then, s: Server):
+def notices_unsent_late(require, now, then, s: Server, c: Client):
     """The dialog's end was seen first."""
-    require(between_events(now), now.unsent(s), Not(And(now.row(s), now.requested(s))))
-    then.unsent[s] = False
+    require(between_events(now), now.unsent(s, c), Not(And(now.row(s), now.requested(s), now.request(s) == c)))
+    then.unsent[s, c] = False
 
 
 @action()
@@ -595,7 +603,6 @@ def enters(now, then, s):
     then.draining[s] = now.adopt_draining(s)
     then.resting[s] = False
     then.requested[s] = False
-    then.unsent[s] = False
     then.said_drained[s] = False
     then.rank[s] = now.next_rank
     then.next_rank = now.next_rank + 1
@@ -606,6 +613,7 @@ def enters(now, then, s):
     is_dynamic = now.dynamic(now.place_of(s))
     then.creation = If(And(is_dynamic, now.creation == REQUESTED), NONE, now.creation)
     then.promised = now.promised + If(And(is_dynamic, Not(now.adopt_draining(s))), now.max_clients(s), 0)
+    then.every("unsent", lambda x, c: And(x != s, now.unsent(x, c)))
     then.every("dialog", lambda x, y: If(x == s, now.adopt_kept(s, y), now.dialog(x, y)))
     then.every("binding", lambda x, y: And(x != s, now.binding(x, y)))
     then.every("ready", lambda x, y: And(x != s, now.ready(x, y)))
@@ -680,10 +688,11 @@ def ends(now, then):
     then.dropping = False
     then.begin_due = False
     then.decline_due = False
-    for name in ("row", "requested", "unsent", "to_adopt", "late", "said_drained"):
+    for name in ("row", "requested", "to_adopt", "late", "said_drained"):
         then.every(name, lambda s: z3.BoolVal(False))
     for name in ("waiting", "to_restore"):
         then.every(name, lambda c: z3.BoolVal(False))
+    then.every("unsent", lambda s, c: z3.BoolVal(False))
     for name in ("dialog", "binding", "ready", "owed", "initial_due"):
         then.every(name, lambda s, p: z3.BoolVal(False))
     for name in ("accepting", "pausing", "opened", "listens", "unkept"):
@@ -1066,7 +1075,7 @@ def initial(v: View):
     nobody = And(v.absent(c), *(Not(f(c)) for f in (v.backlog, v.accepted, v.over, v.shut, v.closed, v.taken)))
     nobody = And(nobody, *(Not(f(c)) for f in (v.taken_twice, v.waiting, v.store, v.to_restore, v.effective)))
     servers = (v.born, v.main, v.child, v.doomed, v.asked_to_end, v.living, v.reported, v.died_unready, v.row)
-    no_server = And(*(Not(f(s)) for f in (*servers, v.requested, v.unsent, v.to_adopt, v.late, v.said_drained)))
+    no_server = And(*(Not(f(s)) for f in (*servers, v.requested, v.to_adopt, v.late, v.said_drained)))
     zero = And(
         Not(v.finished(s)),
         v.last_drained_word(s) == -1,
@@ -1097,7 +1106,7 @@ def initial(v: View):
         v.creation == NONE,
         ForAll([c], And(nobody, v.last_word(c) == -1)),
         ForAll([s], And(no_server, zero)),
-        ForAll([s, c], And(Not(v.serving(s, c)), Not(v.lapsed(s, c)))),
+        ForAll([s, c], And(*(Not(f(s, c)) for f in (v.serving, v.lapsed, v.unsent)))),
         ForAll([s, p], And(no_dialog, no_message, no_word)),
         ForAll([p], And(*(Not(f(p)) for f in ports))),
         ForAll([place], Not(v.filled(place))),
