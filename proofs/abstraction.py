@@ -141,16 +141,16 @@ def abstract(
     for i, listening in enumerate(world.kernel.listening):
         put("socket", i + 1, listening)
         put("unkept", i + 1, listening and world.distributor is not None and i + 1 not in kept)
-    for i, message in enumerate(world.to_monitor):
-        if type(message) not in WORDS:
-            raise Outside(type(message).__name__)
-        put("word_kind", i, WORDS[type(message)])
-        if hasattr(message, "client"):
-            put("word_client", i, message.client.cookie)
-        if hasattr(message, "server"):
-            put("word_server", i, message.server)
-            if hasattr(message, "port"):
-                put("word_port", i, message.port)
+    for i, word in enumerate(world.to_monitor):
+        if type(word) not in WORDS:
+            raise Outside(type(word).__name__)
+        put("word_kind", i, WORDS[type(word)])
+        if hasattr(word, "client"):
+            put("word_client", i, word.client.cookie)
+        if hasattr(word, "server"):
+            put("word_server", i, word.server)
+            if hasattr(word, "port"):
+                put("word_port", i, word.port)
     put("word_tail", len(world.to_monitor))
     # ------------------------------------------------ servers
     for group in world.groups:
@@ -403,8 +403,8 @@ def essence(state: State) -> dict[str, Any]:
     for p in ports:
         queue = [c for c in clients if get("backlog", c) and get("port_of", c) == p]
         came.update({c: (p, i) for i, c in enumerate(sorted(queue, key=lambda c: get("came", c)))})
-    names = ("absent", "backlog", "accepted", "over", "shut", "waiting", "store", "to_restore")
-    out["clients"] = {c: [[get(n, c) for n in names], turn.get(c), came.get(c)] for c in clients}
+    fates = ("absent", "backlog", "accepted", "over", "shut", "waiting", "store", "to_restore")
+    out["clients"] = {c: [[get(n, c) for n in fates], turn.get(c), came.get(c)] for c in clients}
     out["words"] = [word_of(state, i) for i in range(get("word_head"), get("word_tail"))]
     out["servers"] = {s: _server(state, s) for s in domains["Server"] if _matters(state, s)}
     out["unsent"] = [(s, c) for s in domains["Server"] for c in clients if get("unsent", s, c)]
@@ -443,6 +443,7 @@ def _server(state: State, s: int) -> dict[str, Any]:
     out: dict[str, Any] = {"alive": alive, "row": row, "living": living, "to_adopt": get("to_adopt", s)}
     unread = [q for q in range(1, get("sequence", s) + 1) if not get("up_read", s, q)]
     numbers = set(unread)
+    dialogs = [p for p in ports if row and get("dialog", s, p)]
     if alive:
         numbers.add(get("sequence", s))
         out["process"] = [get(n, s) for n in ("main", "child", "doomed", "asked_to_end", "clients")]
@@ -464,7 +465,6 @@ def _server(state: State, s: int) -> dict[str, Any]:
     if row:
         names = ("attached", "draining", "resting", "heard", "known", "said_drained", "count", "requested")
         out["row"] = [get(n, s) for n in names] + [get("request", s) if get("requested", s) else None]
-        dialogs = [p for p in ports if get("dialog", s, p)]
         numbers |= {get("count_sequence", s)} | {get("dialog_sequence", s, p) for p in dialogs}
         out["dialogs"] = {p: [get(n, s, p) for n in ("binding", "ready", "owed", "initial_due")] for p in dialogs}
     numbers.discard(-1)

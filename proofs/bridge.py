@@ -28,6 +28,7 @@ from maitred.core.messages import (
     Accepted,
     Adopt,
     Begin,
+    BindReply,
     CreateServer,
     CreationFailed,
     Disconnect,
@@ -46,7 +47,7 @@ from maitred.core.messages import (
     Store,
     Unresponsive,
 )
-from maitred.model.narrate import tell
+from maitred.model.words import tell
 from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Fate, Program, System, World
 from proofs.abstraction import SHIFT, Outside, abstract, essence
 from proofs.evaluate import State, Transition, transition
@@ -413,7 +414,9 @@ def _bind(event: distributor.BindRequested, state: Any, effects: Sequence[Any]) 
     if any(isinstance(e, distributor.Tell) and isinstance(e.message, KeepDialog) for e in effects):
         return []  # the dialog is opened by the effect
     known = event.port in state.servers[event.server].dialogs
-    declined = any(isinstance(e, distributor.SendControl) and e.message.errno for e in effects)
+    declined = any(
+        isinstance(e, distributor.SendControl) and isinstance(e.message, BindReply) and e.message.errno for e in effects
+    )
     if known or declined:
         return []
     return [("binds_later", {"s": event.server, "p": event.port})]
@@ -454,17 +457,17 @@ def _effects(
                 yield "sends_initial", {"s": effect.server, "p": effect.port}
             case distributor.Tell(message=Store()):
                 yield "stores_hand", {}
-            case distributor.Tell(message=Release()):
+            case distributor.Tell(message=Release(client=client)):
                 if dropping:
                     dropping = False
                     yield "releases_dropped", {}
                 else:
-                    yield "releases", {"c": effect.message.client.cookie}
-            case distributor.Tell(message=Drained()):
+                    yield "releases", {"c": client.cookie}
+            case distributor.Tell(message=Drained(server=s)):
                 gone = _is_the_last_to_end(told.event, before)
-                yield ("says_drained_of_the_gone" if gone else "says_drained"), {"s": effect.message.server}
-            case distributor.Tell(message=KeepDialog()):
-                yield "opens_dialog", {"s": effect.message.server, "p": effect.message.port}
+                yield ("says_drained_of_the_gone" if gone else "says_drained"), {"s": s}
+            case distributor.Tell(message=KeepDialog(server=s, port=p)):
+                yield "opens_dialog", {"s": s, "p": p}
             case distributor.Accept():
                 yield "issues_accept", {"p": effect.port}
             case distributor.SetTimer(timer=distributor.CreateDelay()):

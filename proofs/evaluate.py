@@ -76,7 +76,7 @@ class _Compiler:
         if z3.is_quantifier(term):
             return self._quantifier(term, bound)
         if z3.is_var(term):
-            return bound[-1 - z3.get_var_index(term)]
+            return bound[-1 - int(z3.get_var_index(term))]
         if z3.is_int_value(term):
             return str(term.as_long())
         kind, name = term.decl().kind(), term.decl().name()

@@ -263,9 +263,9 @@ def _lines() -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, symbol in STATE.symbols.items():
         arguments = ", ".join(sort.name() for sort in symbol.arguments)
-        kind = f"{'*rigid* ' if symbol.rigid else ''}"
+        rigid = "*rigid* " if symbol.rigid else ""
         where = GHOST if symbol.ghost else ", ".join(f"`{of}`" for of in FIELDS.get(name, "").split()) or WITHOUT[name]
-        yield f"| `{name}` | {arguments} | {kind}{symbol.meaning} | {where} |"
+        yield f"| `{name}` | {arguments} | {rigid}{symbol.meaning} | {where} |"
     yield "\n## From the code to the relation"
     for title, kinds in STATES.items():
         yield f"\n### {title}\n"

@@ -45,7 +45,7 @@ class Scope:
     top: int = 3
     further: int = 1
     """How much further than `top` quantifiers over integers reach."""
-    _sorts: dict[str, tuple[z3.SortRef, list[z3.ExprRef]]] = field(default_factory=dict, repr=False)
+    _sorts: dict[str, tuple[z3.SortRef, list[z3.ExprRef]]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         counts = {
@@ -169,10 +169,10 @@ class Scope:
 def value_of(term: z3.ExprRef) -> Value:
     """A value as Python has it; of a sort, its name."""
     if z3.is_int_value(term):
-        return term.as_long()
+        return int(term.as_long())
     if z3.is_true(term) or z3.is_false(term):
-        return z3.is_true(term)
-    return term.decl().name()
+        return bool(z3.is_true(term))
+    return str(term.decl().name())
 
 
 def term_of(value: Value, sort: z3.SortRef) -> z3.ExprRef:

@@ -322,7 +322,8 @@ def _on_channel(state: Facts, channel: str, place: tuple[Value, ...]) -> bool:
     at = place[-1]
     assert isinstance(at, int)
     if channel == "up":
-        first, last = 1, state["sequence", place[:1]]
+        first: Value = 1
+        last = state["sequence", place[:1]]
     else:
         first, last = state[f"{channel}_head", place[:-1]], state[f"{channel}_tail", place[:-1]]
         last = last - 1 if isinstance(last, int) else last

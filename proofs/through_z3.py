@@ -179,7 +179,7 @@ class Interpretation:
         """
         answer = self.model.eval(term)
         if z3.is_true(answer) or z3.is_false(answer):
-            return z3.is_true(answer)
+            return bool(z3.is_true(answer))
         raise Undecided(f"Z3 leaves this open: {answer}")
 
     def _tell(self, what: Term, name: str, state: State) -> None:

@@ -274,7 +274,7 @@ def walk(dice: random.Random, seen: Counter[str]) -> Run:
 
 def _some_move(state: State, dice: random.Random, seen: Counter[str]) -> Move | None:
     def turn(name: str) -> float:
-        return dice.random() ** (1 / (RARE.get(name, 1) / (1 + seen[name]) ** 0.3))
+        return float(dice.random() ** (1 / (RARE.get(name, 1) / (1 + seen[name]) ** 0.3)))
 
     for name in sorted(transitions(), key=turn, reverse=True):
         given = choices(state, name)

@@ -114,7 +114,7 @@ def number(name: str, least: int | None = None) -> int:
         _drawn[name] = drawn
         if least is not None:
             context_statespace().add(drawn.var >= least)
-    return drawn  # type: ignore[no-any-return]  # CrossHair is untyped; a symbolic integer stands for an integer
+    return drawn  # type: ignore[return-value]  # CrossHair is untyped; a symbolic integer stands for an integer
 
 
 def flag(name: str) -> bool:
@@ -122,7 +122,7 @@ def flag(name: str) -> bool:
     with NoTracing():
         drawn = SymbolicBool(name)
         _drawn[name] = drawn
-    return drawn  # type: ignore[no-any-return]  # as above
+    return drawn  # type: ignore[return-value]  # as above
 
 
 def choice(name: str, options: Sequence[T]) -> T:
@@ -135,12 +135,12 @@ def choice(name: str, options: Sequence[T]) -> T:
         return options[place]
 
 
-def term(value: int) -> z3.ArithRef:
+def term(value: int | SymbolicInt) -> z3.ArithRef:
     """The solver's word for the integer."""
     return value.var if isinstance(value, SymbolicInt) else z3.IntVal(value)
 
 
-def truth(value: bool) -> z3.BoolRef:
+def truth(value: bool | SymbolicBool) -> z3.BoolRef:
     """The solver's word for the truth value."""
     return value.var if isinstance(value, SymbolicBool) else z3.BoolVal(value)
 
@@ -148,7 +148,7 @@ def truth(value: bool) -> z3.BoolRef:
 def integer(meant: z3.ArithRef) -> int:
     """The integer that the solver's term stands for."""
     with NoTracing():
-        return SymbolicInt(meant)  # type: ignore[no-any-return]  # as above
+        return SymbolicInt(meant)  # type: ignore[return-value]  # as above
 
 
 def assume(*conditions: z3.BoolRef) -> None:
@@ -165,7 +165,7 @@ def decide(condition: z3.BoolRef) -> bool:
     with NoTracing():
         simple = z3.simplify(condition)
         if z3.is_true(simple) or z3.is_false(simple):
-            return z3.is_true(simple)
+            return bool(z3.is_true(simple))
         return bool(context_statespace().smt_fork(condition))
 
 

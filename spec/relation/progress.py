@@ -655,6 +655,8 @@ def _to_answer(v, s, p):
     return If(v.down_head(s, p) <= at, at + 1 - v.down_head(s, p), 0)
 
 
+_Q: Final = z3.Int("q.echo")
+
 _leads_to(
     LeadsTo(
         "every_dialog_is_answered",
@@ -690,7 +692,6 @@ _leads_to(
         spared=KILLS | SET_UP,
     )
 )
-_Q: Final = z3.Int("q.echo")
 
 _leads_to(
     LeadsTo(
