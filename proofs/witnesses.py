@@ -290,11 +290,15 @@ Reached: TypeAlias = tuple[Run, State]
 
 
 def replayed(moves: Sequence[Move]) -> Reached | None:
-    """The run with these moves; of messages, the first that will do is read.  None where a guard is false."""
+    """The run with these moves; of messages, the one that it names is read, or else the first that will do.
+
+    None where a guard is false.
+    """
     state, run = beginning(), Run()
     for name, wanted in moves:
         same = {key: value for key, value in wanted.items() if key != "q"}
         fitting = [given for given in choices(state, name) if same.items() <= given.items()]
+        fitting.sort(key=wanted.__ne__)
         given = next((given for given in fitting if transitions()[name].refused(state, given) is None), None)
         if given is None:
             return None

@@ -5,12 +5,11 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from proofs.bridge import Tally, compare, compare_on_the_way
+from proofs.bridge import DEEP, Tally, compare, compare_on_the_way
 from proofs.cases import ENABLED, MIXED, Cases, Wanted, implied
 from proofs.evaluate import compiled
 from proofs.through_z3 import TRANSITIONS, Undecided, closed, decided, reading, universe
 from spec.relation.state import NOW
-from tests.proofs.test_bridge import DEEP
 
 from maitred.model.world import Bounds
 
