@@ -495,6 +495,7 @@ def compare(
     tally: Tally | None = None,
     enabled: bool = True,
     witness: Witness | None = None,
+    symmetric: bool = False,
 ) -> Tally:
     """Compare the code with the relation in every world that can be reached, or in the first so many.
 
@@ -504,12 +505,13 @@ def compare(
         tally: to be counted on.
         enabled: whether to ask as well that the relation allows nothing that the code does not do.
         witness: is told of each transition before it is taken: the state, its name, its parameters.
+        symmetric: take worlds that differ only in which server or client is which for one.
 
     Raises:
         Divergence: the first difference.
     """
     tally = tally or Tally()
-    system, steady = System(bounds), System(bounds, steady=True)
+    system, steady = System(bounds, symmetric=symmetric), System(bounds, steady=True)
     first = system.initial()
     seen, queue = {system.key(first)}, deque([first])
     while queue and (worlds is None or tally.worlds < worlds):

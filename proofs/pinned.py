@@ -100,7 +100,7 @@ def row(slug: str) -> Row:
         Divergence: the first difference.
     """
     one = next(one for tier in TIERS for one in told(tier) if one.slug == slug)
-    tally = compare(one.bounds, None, Tally())
+    tally = compare(one.bounds, None, Tally(), symmetric=one.symmetric)
     return Row(slug, tally.worlds, tally.steps, dict(sorted(tally.outside.items())), dict(sorted(tally.taken.items())))
 
 
