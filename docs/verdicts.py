@@ -15,6 +15,7 @@ from typing import Final
 
 from proofs.clauses import CLAUSES, IN_THE_END, Answer, Basis
 from proofs.mutants import CATALOGUE
+from proofs.pinned import TIERS as BRIDGED
 from proofs.pinned import bridge_report
 from spec.relation.invariant import INVARIANT
 from spec.relation.progress import FAIRNESS as FAIRNESS_FOR_ANY
@@ -70,12 +71,12 @@ def _numbers() -> Iterator[str]:
         "every step of the machines, with symbolic numbers",
         _sentence("crosshair.md", r"^\*\*(\d+ of \d+) contracts are confirmed", "{} contracts confirmed by CrossHair"),
     )
-    rows = bridge_report().values()
-    worlds, steps = sum(row.worlds for row in rows), sum(row.steps for row in rows)
-    outside = sum(sum(row.outside.values()) for row in rows)
-    yield _row(
-        "the bridge, over the pinned configurations", f"{worlds:,} worlds, {steps:,} steps; {outside:,} not told"
-    )
+    for tier in BRIDGED:
+        rows = bridge_report(tier).values()
+        worlds, steps = sum(row.worlds for row in rows), sum(row.steps for row in rows)
+        outside = sum(sum(row.outside.values()) for row in rows)
+        told = f"{worlds:,} worlds, {steps:,} steps; {outside:,} not told"
+        yield _row(f"the bridge, over {len(rows)} configurations of {tier}", told)
     for tier in TIERS:
         mine = [one for one in load() if one.tier == tier]
         states = sum((one.counts or {}).get("states", 0) for one in mine)

@@ -518,7 +518,7 @@ def compare(
         world = queue.popleft()
         tally.worlds += 1
         for after in _compare(steady, bounds, world, tally, enabled, witness):
-            normal = system.canonical(after)
+            normal = system.seal(system.canonical(after))  # whose parts may be `steady`'s: keys are of one system
             key = system.key(normal)
             if key not in seen:
                 seen.add(key)

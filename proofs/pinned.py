@@ -1,9 +1,10 @@
 """The bridge over the pinned configurations, to their last world: `python -m proofs.pinned`, with ``--write`` kept.
 
 `measured` compares the code with the relation in every world of every configuration that the relation can tell, in
-processes of their own.  What comes of it, exactly, is kept in `pinned.json` for the tier *seconds*: how many worlds and
-steps were compared, and how many steps the relation does not tell, by kind.  `bridge_report` reads it, for the pages;
-a test compares it with a run, so a step that is silently left out is noticed.  ``--tier minutes`` is for the campaign.
+processes of their own.  What comes of it, exactly, is kept in `pinned.json`: how many worlds and steps were compared,
+and how many steps the relation does not tell, by kind.  `bridge_report` reads it, for the pages; a test compares it
+with a run, so a step that is silently left out is noticed: of the tier *seconds* among the properties, of the tier
+*minutes* in the campaign.
 
 Where no step is outside the relation, the worlds are as many as the manifest pins: nothing was left out.
 """
@@ -26,7 +27,6 @@ from proofs.bridge import DEEP, TRANSITIONS, Divergence, Tally, compare, compare
 
 KEPT: Final = Path(__file__).with_name("pinned.json")
 TIER: Final = "seconds"
-"""What is kept is of this one."""
 TIERS: Final = (TIER, "minutes")
 LENGTH: Final = 150
 """Steps of a walk."""
@@ -121,22 +121,27 @@ def measured(slugs: Iterable[str], workers: int | None = None) -> Iterator[Row]:
             yield done.result()
 
 
-def bridge_report() -> dict[str, Row]:
-    """The kept numbers, by configuration, in the order of the manifest.
+def bridge_report(tier: str = TIER) -> dict[str, Row]:
+    """The kept numbers of a tier, by configuration, in the order of the manifest.
 
     Raises:
         OSError: there are none.
     """
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
-    return {slug: Row(slug, **content) for slug, content in kept.items()}
+    return {slug: Row(slug, **content) for slug, content in kept[tier].items()}
 
 
-def as_kept(rows: Iterable[Row]) -> str:
-    """The rows as `KEPT` has them."""
-    by_slug = {one.slug: asdict(one) for one in rows}
-    order = [one.slug for one in told() if one.slug in by_slug]
-    content = {slug: {key: value for key, value in by_slug[slug].items() if key != "slug"} for slug in order}
+def as_kept(rows: Iterable[Row], tier: str = TIER) -> str:
+    """What `KEPT` is with these rows of the tier, and with what it has of the other."""
+    by_slug = {one.slug: one for one in rows}
+    every = {each: bridge_report(each) for each in TIERS if each != tier}
+    every[tier] = {one.slug: by_slug[one.slug] for one in told(tier) if one.slug in by_slug}
+    content = {each: {slug: _content(one) for slug, one in every[each].items()} for each in TIERS}
     return json.dumps(content, indent=1) + "\n"
+
+
+def _content(one: Row) -> dict[str, object]:
+    return {key: value for key, value in asdict(one).items() if key != "slug"}
 
 
 def table(rows: Mapping[str, Row]) -> str:
@@ -162,8 +167,8 @@ def main(arguments: list[str] | None = None) -> int:
     names = [one.slug for one in told(given.tier)]
     if unknown := [name for name in given.names if name not in names]:
         parser.error(f"not a configuration that the relation tells: {', '.join(unknown)}; there are {', '.join(names)}")
-    if given.write and (given.names or given.tier != TIER):
-        parser.error(f"what is kept is of all configurations of the tier {TIER}: --write takes no names")
+    if given.write and given.names:
+        parser.error("what is kept is of all configurations of a tier: --write takes no names")
     rows = []
     try:
         for one in measured(given.names or names):
@@ -172,13 +177,13 @@ def main(arguments: list[str] | None = None) -> int:
     except Divergence as divergence:
         print(f"the code and the relation differ: {divergence}")
         return 1
-    if given.names or given.tier != TIER:
+    if given.names:
         return 0
     untaken = [name for name in TRANSITIONS if not any(one.taken.get(name) for one in rows)]
     print(f"transitions that no step took: {', '.join(untaken) or 'none'}")
     if given.write:
-        KEPT.write_text(as_kept(rows), encoding="utf-8")
-    same = KEPT.exists() and KEPT.read_text(encoding="utf-8") == as_kept(rows)
+        KEPT.write_text(as_kept(rows, given.tier), encoding="utf-8")
+    same = KEPT.read_text(encoding="utf-8") == as_kept(rows, given.tier)
     print("as kept" if same else f"other than kept in {KEPT.name}: --write, once it is understood why")
     return int(not same)
 
