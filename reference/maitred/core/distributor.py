@@ -436,10 +436,11 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """The kernel no longer knows some connections that the server counts."""
+    """The kernel no longer knows some connections that the server counts; or the server does not say what it should."""
 
     server: ServerId
     gone: tuple[Client, ...]
+    """None where a process of the server has died in the midst of a step: the others have to be asked, to find it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -560,7 +561,9 @@ class SetTimer:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Ask the kernel about the connections that this server counts; `Audited` follows if some are gone."""
+    """Look whether this server says what is so; `Audited` follows if the kernel has forgotten connections that it
+    counts, or if it has left something unsaid.
+    """
 
     server: ServerId
 
@@ -629,7 +632,7 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
             status = state.servers.get(event.server, None)
             if status is None:
                 return Reason.UNKNOWN_SERVER
-            return None if event.gone and _ready_port(status) else Reason.NOTHING_TO_FORGET
+            return None if _open_port(status) is not None else Reason.NO_DIALOG
         case Fired():
             return _guard_timer(state, event.timer)
         case _:
@@ -700,9 +703,13 @@ def _waits(state: DistributorState, client: Client) -> bool:
     return info is not None and client in info.waiting
 
 
-def _ready_port(status: ServerStatus) -> Port | None:
-    """A dialog that carries an audit's InitialMsg: the first that is ready."""
-    return next((port for port, d in status.dialogs.items() if d.phase is DialogPhase.READY), None)
+def _open_port(status: ServerStatus) -> Port | None:
+    """A dialog that carries an audit's InitialMsg: the first that is ready, else the first that is open."""
+    for phase in (DialogPhase.READY, DialogPhase.OPENED):
+        for port, dialog in status.dialogs.items():
+            if dialog.phase is phase:
+                return port
+    return None
 
 
 # ================================================================ the step
@@ -1128,7 +1135,7 @@ def _unsent(work: _Work, event: Unsent) -> None:
 
 
 def _audited(work: _Work, event: Audited) -> None:
-    port = _ready_port(work.servers[event.server])
+    port = _open_port(work.servers[event.server])
     assert port is not None, "guarded"
     work.effects.append(Send(event.server, port, InitialMsg(work.incarnation, event.gone[:FORGET_LIMIT])))
 
@@ -1186,7 +1193,7 @@ def _fired(work: _Work, event: Fired) -> None:
         case AcceptRetry():
             work.put(replace(work.ports[timer.port], pausing=False))
         case AuditDue():
-            work.effects += [Audit(s.server) for s in _by_rank(work.servers.values()) if s.count.clients]
+            work.effects += [Audit(status.server) for status in _by_rank(work.servers.values())]
             work.effects.append(SetTimer(AuditDue()))
         case _:
             assert_never(timer)

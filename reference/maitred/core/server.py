@@ -2,21 +2,31 @@
 
 Rules
 -----
-1.  A hand-off is taken when the program listens on its port and the descriptor has arrived whole; it is answered with
-    `Accepted` before the program sees the connection, so before it can read a byte.  Otherwise: `Refused`.
+1.  A hand-off is taken when the program listens on its port and the descriptor has arrived whole.  The program gets the
+    connection when its `Accepted` is in the socket, and not before.  Otherwise: `Refused`.
 2.  Every answer carries the number of clients, absolute, with a rising sequence number.
 3.  A client is counted until the last reference to its connection is gone, or the audit says that the kernel has
     forgotten it.
 4.  `InitialMsg` is answered with `RestartReply` while the program listens; else with `NotReady`, and again with
     `RestartReply` once it listens.
 5.  A listener that closes says `NotReady`.  What is read from its dialog afterwards is refused by rule 1.
+6.  Of several replies that are still to be sent, one that the next makes out of date is dropped: counts are absolute.
+7.  What a process was sending when it died is issued again, with a new count; a client whom it had taken is refused.
 
 Theory of operation
 -------------------
 The program's listening socket is the dialog itself, so the program polls and accepts as ever (in the patent: the
 customised ServerSocket class, whose accept waits on $RECEIVE).  One `EndpointState` belongs to all the threads and
-processes of the server: the shell keeps it in shared memory and takes a message and the step that it causes under one
-lock.  What is *sent* may overtake, hence rule 2.
+processes of the server, which the shell keeps in shared memory.  Under one lock a process takes a message, makes the
+step that it causes, and sends what is in the `outbox`; each reply that is in its socket is a step of its own (`Sent`).
+
+So there are three instants: a hand-off is *read*, its answer is *sent*, the client is *delivered*.  A process may die
+between any two of them while its siblings live on: then nobody has had the client, its Distributor still has a copy,
+and whoever next takes the lock finds it (`Interrupted`).  The other order, to deliver first and send later, would give
+a client to two servers: if the process dies in between, the dialog ends with the hand-off unanswered.
+
+A dialog may be full, as when the Distributor hangs.  A hand-off or an InitialMsg is read only where there is room for
+its answer; whatever else is to be said stays in the outbox, and goes with the next step.
 """
 
 from __future__ import annotations
@@ -57,6 +67,14 @@ class VirtualListener:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What is to be sent on the dialog of the port."""
+
+    port: Port
+    message: FromServer
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointState:
     """All that a server knows of its clients."""
 
@@ -64,6 +82,8 @@ class EndpointState:
     clients: Tree[Client, None] = Tree()
     sequence: int = 0
     """Of the last count issued."""
+    outbox: tuple[Reply, ...] = ()
+    """Issued, and not known to be in the socket, the oldest first."""
 
 
 # ================================================================ events
@@ -114,17 +134,26 @@ class Acknowledged:
     message: Acknowledge
 
 
-Event: TypeAlias = Bound | Listened | ListenerClosed | MessageRead | Disconnected | Acknowledged
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The reply is in the socket, and everything that was issued before it on that dialog."""
 
-# ================================================================ effects
+    reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """Send on the dialog of the port."""
+class Interrupted:
+    """A process of the server has died while it held the lock; another has found the traces."""
 
     port: Port
-    message: FromServer
+    reply: Reply | None
+    """What it was sending, if it had come to that: in the socket or not, nobody knows.  None: it was reading, and the
+    message is lost if it had been read."""
+
+
+Event: TypeAlias = Bound | Listened | ListenerClosed | MessageRead | Disconnected | Acknowledged | Sent | Interrupted
+
+# ================================================================ effects
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +170,7 @@ class Discard:
     client: Client
 
 
-Effect: TypeAlias = Reply | Deliver | Discard
+Effect: TypeAlias = Deliver | Discard
 Step: TypeAlias = Transition[EndpointState, Effect]
 
 # ================================================================ guards
@@ -157,7 +186,15 @@ def guard(state: EndpointState, event: Event) -> Reason | None:
         case Listened() | MessageRead() | ListenerClosed():
             return None if event.port in state.listeners else Reason.UNKNOWN_PORT
         case Disconnected():
+            if any(_answers(reply, event.client) for reply in state.outbox):
+                return Reason.NOT_DELIVERED
             return None if event.client in state.clients else Reason.UNKNOWN_CLIENT
+        case Sent():
+            return None if event.reply == _next_on(state, event.reply.port) else Reason.NOT_NEXT
+        case Interrupted(reply=None):
+            return None if event.port in state.listeners else Reason.UNKNOWN_PORT
+        case Interrupted():
+            return None if event.reply == _next_on(state, event.port) else Reason.NOT_NEXT
         case _:
             assert_never(event)
 
@@ -178,18 +215,27 @@ def _bound(state: EndpointState, event: Bound) -> Step:
     return Transition(replace(state, listeners=state.listeners.set(event.port, known)), ())
 
 
+def _next_on(state: EndpointState, port: Port) -> Reply | None:
+    """The oldest reply on the port that is not known to be in the socket."""
+    return next((reply for reply in state.outbox if reply.port == port), None)
+
+
+def _answers(reply: Reply, client: Client) -> bool:
+    """The reply says that the client was taken."""
+    return isinstance(reply.message, Accepted) and reply.message.client == client
+
+
 def _listened(state: EndpointState, event: Listened) -> Step:
     listener = state.listeners[event.port]
     up = replace(state, listeners=state.listeners.set(event.port, VirtualListener(listening=True)))
     if not listener.asked:
         return Transition(up, ())
-    new, count = _count(up)
-    return Transition(new, (Reply(event.port, RestartReply(listener.asked, count)),))
+    return Transition(_issue(up, event.port, lambda count: RestartReply(listener.asked, count)), ())
 
 
 def _listener_closed(state: EndpointState, event: ListenerClosed) -> Step:
-    new, count = _count(replace(state, listeners=state.listeners.set(event.port, VirtualListener())))
-    return Transition(new, (Reply(event.port, NotReady(0, count)),))
+    closed = replace(state, listeners=state.listeners.set(event.port, VirtualListener()))
+    return Transition(_issue(closed, event.port, lambda count: NotReady(0, count)), ())
 
 
 def _message_read(state: EndpointState, event: MessageRead) -> Step:
@@ -207,26 +253,26 @@ def _asked(state: EndpointState, port: Port, message: InitialMsg) -> Step:
     clients = state.clients
     for client in message.forget:
         clients = clients.remove(client)
-    new, count = _count(replace(state, clients=clients))
+    new = replace(state, clients=clients)
     if state.listeners[port].listening:
-        return Transition(new, (Reply(port, RestartReply(message.incarnation, count)),))
+        return Transition(_issue(new, port, lambda count: RestartReply(message.incarnation, count)), ())
     listeners = new.listeners.set(port, VirtualListener(asked=message.incarnation))
-    reply = Reply(port, NotReady(message.incarnation, count))
-    return Transition(replace(new, listeners=listeners), (reply,))
+    new = replace(new, listeners=listeners)
+    return Transition(_issue(new, port, lambda count: NotReady(message.incarnation, count)), ())
 
 
 def _offered(state: EndpointState, port: Port, client: Client, intact: bool) -> Step:
     """Rule 1: accept_nw2, or not."""
     if intact and state.listeners[port].listening:
-        new, count = _count(replace(state, clients=state.clients.set(client, None)))
-        return Transition(new, (Reply(port, Accepted(client, count)), Deliver(client)))
-    new, count = _count(state)
-    return Transition(new, (Discard(client), Reply(port, Refused(client, count))))
+        taken = replace(state, clients=state.clients.set(client, None))
+        return Transition(_issue(taken, port, lambda count: Accepted(client, count)), ())
+    return Transition(_issue(state, port, lambda count: Refused(client, count)), (Discard(client),))
 
 
 def _disconnected(state: EndpointState, event: Disconnected) -> Step:
-    new, count = _count(replace(state, clients=state.clients.remove(event.client)))
-    return Transition(new, (Reply(event.client.port, Disconnect(event.client, count)),))
+    client = event.client
+    left = replace(state, clients=state.clients.remove(client))
+    return Transition(_issue(left, client.port, lambda count: Disconnect(client, count)), ())
 
 
 def _acknowledged(state: EndpointState, event: Acknowledged) -> Step:
@@ -234,10 +280,42 @@ def _acknowledged(state: EndpointState, event: Acknowledged) -> Step:
     return Transition(state, ())
 
 
-def _count(state: EndpointState) -> tuple[EndpointState, Count]:
-    """Rule 2."""
-    new = replace(state, sequence=state.sequence + 1)
-    return new, Count(len(new.clients), new.sequence)
+def _sent(state: EndpointState, event: Sent) -> Step:
+    """Rule 1: the program may have the client now."""
+    message = event.reply.message
+    delivered = (Deliver(message.client),) if isinstance(message, Accepted) else ()
+    return Transition(_without(state, event.reply), delivered)
+
+
+def _interrupted(state: EndpointState, event: Interrupted) -> Step:
+    """Rule 7.  Where it is not known what was read, the Distributor is made to ask again."""
+    if event.reply is None:
+        return Transition(_issue(state, event.port, lambda count: NotReady(0, count)), ())
+    message, left = event.reply.message, _without(state, event.reply)
+    if isinstance(message, Accepted):
+        client = message.client  # its connection has died with the process that had it
+        left = replace(left, clients=left.clients.remove(client))
+        return Transition(_issue(left, event.port, lambda count: Refused(client, count)), ())
+    return Transition(_issue(left, event.port, lambda count: replace(message, count=count)), ())
+
+
+def _without(state: EndpointState, sent: Reply) -> EndpointState:
+    return replace(state, outbox=tuple(reply for reply in state.outbox if reply != sent))
+
+
+def _issue(state: EndpointState, port: Port, make: Callable[[Count], FromServer]) -> EndpointState:
+    """Put a reply into the outbox, with the next count (rule 2), in the place of what it makes out of date (rule 6)."""
+    sequence = state.sequence + 1
+    new = Reply(port, make(Count(len(state.clients), sequence)))
+    kept = tuple(reply for reply in state.outbox if not _is_outdated(reply, new))
+    return replace(state, sequence=sequence, outbox=(*kept, new))
+
+
+def _is_outdated(old: Reply, new: Reply) -> bool:
+    """Rule 6: both say the same kind of thing, of the same dialog."""
+    kinds: tuple[tuple[type[FromServer], ...], ...] = ((Disconnect,), (RestartReply, NotReady))
+    same = any(isinstance(old.message, kind) and isinstance(new.message, kind) for kind in kinds)
+    return same and old.port == new.port
 
 
 _ACTIONS: dict[type[Any], Callable[[EndpointState, Any], Step]] = {  # Any: each action takes its own event
@@ -247,4 +325,6 @@ _ACTIONS: dict[type[Any], Callable[[EndpointState, Any], Step]] = {  # Any: each
     MessageRead: _message_read,
     Disconnected: _disconnected,
     Acknowledged: _acknowledged,
+    Sent: _sent,
+    Interrupted: _interrupted,
 }

@@ -630,7 +630,7 @@ LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
         (distributor.Unsent, None, Reason.UNKNOWN_SERVER),
         # The server ended, or closed its listener, while the kernel was being asked about its clients.
         (distributor.Audited, None, Reason.UNKNOWN_SERVER),
-        (distributor.Audited, None, Reason.NOTHING_TO_FORGET),
+        (distributor.Audited, None, Reason.NO_DIALOG),
         # The server was gone, and its place free, before the Monitor heard this of it.
         (monitor.Told, KeepDialog, Reason.UNKNOWN_SERVER),
         (monitor.Told, ServerReady, Reason.UNKNOWN_SERVER),

@@ -33,7 +33,7 @@ from maitred.core.distributor import DistributorState
 from maitred.core.messages import Adopt, Client, ServerId
 from maitred.core.monitor import ClassState, MonitorState, Place, PlaceId
 from maitred.core.tree import Tree
-from maitred.model.world import CLASS, Fate, Group, Guest, Link, World
+from maitred.model.world import CLASS, Fate, Group, Guest, Link, World, issued, map_issued
 
 if TYPE_CHECKING:
     from maitred.model.world import System
@@ -210,8 +210,8 @@ class Normal:
 FATES: Final = {fate: i for i, fate in enumerate([*(fate for fate in Fate if fate is not Fate.ABSENT), Fate.ABSENT])}
 
 
-def _standing_of(guest: Guest) -> tuple[int, int, int, bool]:
-    return FATES[guest.fate], guest.hung, guest.taken, guest.unanswered
+def _standing_of(guest: Guest) -> tuple[int, int, int, bool, bool]:
+    return FATES[guest.fate], guest.hung, guest.taken, guest.answered, guest.unanswered
 
 
 def _place_names(cls: ClassState, new: Mapping[ServerId, ServerId]) -> dict[PlaceId, PlaceId]:
@@ -266,6 +266,9 @@ def _served(group: Group) -> Iterable[tuple[int, int, int]]:
     """Where clients occur at a server: 0 to 3 for the ways to be there, on which port, and who."""
     for client in group.endpoint.clients:
         yield (1 if client in group.gone else 0), client.port, client.cookie
+    for i, reply in enumerate(issued(group)):
+        if hasattr(reply.message, "client"):
+            yield 5, i, reply.message.client.cookie
     for link in group.links:
         for message in link.to_server:
             if hasattr(message, "client"):
@@ -339,9 +342,9 @@ def _group(group: Group, names: Names) -> Group:
     endpoint = replace(
         group.endpoint, clients=Tree.of((names.client(client), None) for client in group.endpoint.clients)
     )
-    return group._replace(
+    group = group._replace(endpoint=endpoint)
+    return map_issued(group, lambda message: _message(message, names))._replace(
         server=names.server(group.server),
-        endpoint=endpoint,
         gone=tuple(sorted(map(names.client, group.gone))),
         links=tuple(_link(link, names) for link in group.links),
     )

@@ -24,7 +24,10 @@ duplicate stay.  (A dialog of which it does not is one whose bind is unanswered:
 and asks again.)
 
 *A server* is a main process and perhaps a forked child, which share the endpoint's state and hold the dialogs' ends.
-`Kill` condemns them: they may act on until they are dead.
+`Kill` condemns them: they may act on until they are dead.  To read a message, to send the answer and to deliver the
+client are three instants, between which a process may die while others live on, or a dialog may be full.  They are
+steps of their own where the bounds have `interruptions` or `room`; elsewhere nothing could come between that matters,
+as a process that dies takes the whole server with it, and they are one.
 
 *Canonical form.*  Ranks are renumbered (`distributor.canonical`).  The sequence numbers of a server's counts are
 renumbered in their order: the machines only compare them and issue the next higher one, so their order alone decides.
@@ -47,6 +50,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 from maitred.core import distributor, invariants, monitor, server
 from maitred.core.distributor import DistributorState
 from maitred.core.messages import (
+    Accepted,
     Adopt,
     Begin,
     BindReply,
@@ -74,6 +78,7 @@ if TYPE_CHECKING:
     from maitred.model.symmetry import Normal
 
 T = TypeVar("T")
+M = TypeVar("M", bound=FromServer)
 DistributorEvent: TypeAlias = distributor.Event
 DistributorEffect: TypeAlias = distributor.Effect
 Send: TypeAlias = distributor.Send
@@ -155,6 +160,10 @@ class Bounds:
     """A connection is gone without the server's own books noticing; only an audit finds it."""
     stops: int = 0
     """The operator asks for a stop; a second time for one at once."""
+    interruptions: int = 0
+    """A process of a server dies in the midst of a step of the endpoint, while others live on."""
+    room: int = 0
+    """Messages that a dialog holds towards the Distributor; 0: any number."""
     warm: bool = False
     """Begin when every static server is ready and nothing is on its way, instead of with the Monitor's start."""
     stable: bool = False
@@ -203,6 +212,7 @@ class Budget(NamedTuple):
     audits: int
     leaks: int
     stops: int
+    interruptions: int
 
     def less(self, name: str) -> Budget:
         """One of these is spent."""
@@ -236,7 +246,9 @@ class Guest(NamedTuple):
     hung: int = 0
     """1: has closed its side; 2: has closed it with data unread, which is no hang-up."""
     taken: int = 0
-    """How many times a server has accepted it."""
+    """How many times a program has been given it."""
+    answered: bool = False
+    """A server has said that it has taken it: the Distributor's copy is no more needed, or will not be."""
     unanswered: bool = False
     """Its hand-off was sent and unanswered when a Distributor died: no one has a copy for it if it fails."""
 
@@ -281,11 +293,28 @@ class Group(NamedTuple):
     """Clients that the endpoint counts although no process holds their connection."""
     requests: tuple[BindRequest, ...] = ()
     replies: tuple[BindReply, ...] = ()
+    sending: bool = False
+    """A process holds the lock, and sends what is in the outbox."""
+    sent: server.Reply | None = None
+    """What is in the socket, though the endpoint does not know that yet."""
+    broken: server.Interrupted | None = None
+    """A process has died in the midst of a step: what the next one to take the lock will find."""
 
     @property
     def alive(self) -> bool:
         """Some process of the group lives."""
         return self.main or self.child
+
+    @property
+    def unsaid(self) -> bool:
+        """It has left unsaid what it should have said, and no process is about to say it."""
+        return self.alive and not self.sending and (self.broken is not None or bool(self.endpoint.outbox))
+
+    @property
+    def served(self) -> Iterator[Client]:
+        """The clients that the endpoint counts and that the program has been given."""
+        unsaid = {r.message.client for r in self.endpoint.outbox if isinstance(r.message, Accepted)}
+        return (client for client in self.endpoint.clients if client not in unsaid)
 
     def link(self, port: Port) -> Link | None:
         """The dialog on the port."""
@@ -347,6 +376,11 @@ class Deed(Enum):
     BINDS_AGAIN = "repeats its request to bind"
     READS_REPLY = "reads the answer to its bind"
     LEAKS = "loses track of a connection that has closed"
+    SENDS = "sends what is to be said"
+    DEFERS = "finds the dialog full, and goes on"
+    RESUMES = "goes on sending what was deferred"
+    LOSES_A_READER = "a process dies having read a message, and others live on"
+    LOSES_A_SENDER = "a process dies while it sends, and others live on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,6 +448,8 @@ class System:
         self.steady: Final = steady
         self._normal: Final[Normal] = Normal(self, symmetric=symmetric)
         self.ports: Final = tuple(range(1, bounds.ports + 1))
+        self.splits: Final = bounds.interruptions != 0 or bounds.room != 0
+        """Whether an endpoint's step, the sending of its replies and a client's delivery are steps of their own."""
         self._judge = judge
         self._parts: dict[Any, Any] = {}  # Any: components of every type
         self._groups: dict[tuple[int, ...], tuple[Group, ...]] = {}
@@ -834,15 +870,17 @@ class System:
                     draft.server_dies(group, child=True)
                     yield Action(who, Deed.LEAVES_A_CHILD), draft.done(), ()
             yield from self._program_acts(world, group, who)
+        if group.broken is None:
+            yield from self._sends(world, group, who)
         for event, spent in self._endpoint_events(group, budget):
             stride = self.stride("server", group.endpoint, event)
             draft = _Draft(self, world)
             if spent:
                 draft.spend(spent)
-            draft.endpoint_step(group, event, stride)
-            yield Action(who, event), draft.done(), stride.wrong
+            wrong = draft.endpoint_step(group, event, stride)
+            yield Action(who, event), draft.done(), wrong
         if budget.leaks:
-            for client in group.endpoint.clients:
+            for client in group.served:
                 if client not in group.gone:
                     draft = _Draft(self, world)
                     draft.spend("leaks")
@@ -850,9 +888,54 @@ class System:
                     draft.guest(client.cookie, fate=Fate.LEFT)
                     yield Action(who, Deed.LEAKS, client.cookie), draft.done(), ()
 
+    def _sends(self, world: World, group: Group, who: str) -> Iterator[Successor]:
+        """The outbox is sent, under the lock; or whoever does it dies, and another process of the server lives on."""
+        if group.sending and group.sent is None:
+            reply = self.next_to_send(group)
+            draft = _Draft(self, world)
+            if reply is not None:
+                draft.sends(group, reply)
+                yield Action(who, Deed.SENDS, reply.port), draft.done(), ()
+            else:
+                draft.put(group._replace(sending=False))
+                yield Action(who, Deed.DEFERS), draft.done(), ()
+        elif not group.sending and group.endpoint.outbox and self.next_to_send(group) is not None:
+            draft = _Draft(self, world)
+            draft.put(group._replace(sending=True))
+            yield Action(who, Deed.RESUMES), draft.done(), ()
+        if not world.budget.interruptions:
+            return
+        if group.sending:
+            in_flight = self.in_flight(group)
+            if in_flight is not None:
+                draft = _Draft(self, world)
+                draft.spend("interruptions")
+                draft.sender_dies(group, in_flight)
+                yield Action(who, Deed.LOSES_A_SENDER, in_flight.port), draft.done(), ()
+            return
+        for link in group.links:
+            if link.to_server and link.port in group.endpoint.listeners and self.has_room(link):
+                draft = _Draft(self, world)
+                draft.spend("interruptions")
+                draft.reader_dies(group, link)
+                yield Action(who, Deed.LOSES_A_READER, link.port), draft.done(), ()
+
+    def has_room(self, link: Link) -> bool:
+        """Whether the server can send on the dialog."""
+        return not self.bounds.room or len(link.to_distributor) < self.bounds.room
+
+    def next_to_send(self, group: Group) -> server.Reply | None:
+        """The oldest reply in the outbox whose dialog has room."""
+        full = {link.port for link in group.links if not self.has_room(link)}
+        return next((reply for reply in group.endpoint.outbox if reply.port not in full), None)
+
+    def in_flight(self, group: Group) -> server.Reply | None:
+        """What a process of the server is sending, in the socket or not, while it holds the lock."""
+        return (group.sent or self.next_to_send(group)) if group.sending else None
+
     def _program_acts(self, world: World, group: Group, who: str) -> Iterator[Successor]:
         """The program binds its ports one after the other; the shell beside it reads the answers."""
-        if group.replies:
+        if group.replies and not group.sending and group.broken is None:
             reply = group.replies[0]
             draft = _Draft(self, world)
             wrong = draft.reply_read(group, reply)
@@ -882,26 +965,34 @@ class System:
             yield Action(who, Deed.BINDS_AGAIN, link.port), draft.done(), ()
 
     def _endpoint_events(self, group: Group, budget: Budget) -> Iterator[tuple[server.Event, str]]:
+        if group.broken is not None:
+            yield group.broken, ""
+            return  # whoever takes the lock finds it first
+        if group.sending:
+            if group.sent is not None:
+                yield server.Sent(group.sent), ""
+            return  # the lock is held
         for link in group.links:
             if group.main and link.program is Program.BOUND:
                 yield server.Listened(link.port), ""
             if group.main and link.program is Program.LISTENING and budget.listener_closes:
                 yield server.ListenerClosed(link.port), "listener_closes"
-            if link.to_server and link.port in group.endpoint.listeners:
+            if link.to_server and link.port in group.endpoint.listeners and self.has_room(link):
                 message = link.to_server[0]
                 yield server.MessageRead(link.port, message), ""
                 if isinstance(message, HandOff) and budget.descriptor_losses:
                     yield server.MessageRead(link.port, message, intact=False), "descriptor_losses"
-        for client in group.endpoint.clients:
+        for client in group.served:
             if client not in group.gone:
                 yield server.Disconnected(client), ""
 
 
 def _audit_is_under_way(world: World) -> bool:
     """Whether what an audit found is still on its way to its server."""
-    mail = (message for group in world.groups for link in group.links for message in link.to_server)
-    found = any(isinstance(event, distributor.Audited) for event in world.pending)
-    return found or any(isinstance(message, InitialMsg) and message.forget for message in mail)
+    if any(isinstance(event, distributor.Audited) for event in world.pending):
+        return True
+    mail = ((group, message) for group in world.groups for link in group.links for message in link.to_server)
+    return any(isinstance(message, InitialMsg) and (message.forget or group.unsaid) for group, message in mail)
 
 
 _TIMER_BUDGET: Final[dict[type, str]] = {
@@ -1009,7 +1100,8 @@ class _Draft:
         missing = self._missing(world)
         if missing:
             for cookie in missing:
-                self.guest(cookie, fate=Fate.LOST_SERVED if self.guests[cookie].taken else self._loss(cookie))
+                served = self.guests[cookie].taken or self.guests[cookie].answered
+                self.guest(cookie, fate=Fate.LOST_SERVED if served else self._loss(cookie))
             world = self.system.seal(self._world(), self.before)
         if self.system.bounds.returns:
             world = self.system.welcomed(world)
@@ -1149,7 +1241,7 @@ class _Draft:
                 self._turn_away((effect.port - 1,), Fate.LOST)
             case distributor.Audit():
                 group = self.group(effect.server)
-                if group is not None and group.gone:
+                if group is not None and (group.gone or group.unsaid):
                     self.pending = (*self.pending, distributor.Audited(effect.server, group.gone))
             case _:
                 pass  # timers may fire whenever they are enabled; watching, accepting and copies are derived
@@ -1194,7 +1286,8 @@ class _Draft:
         self.life = Life.DEAD
         self.to_distributor = self.pending = ()
         for client in sent:
-            if self.guests[client.cookie].fate is Fate.IN and not self.guests[client.cookie].taken:
+            guest = self.guests[client.cookie]
+            if guest.fate is Fate.IN and not guest.taken and not guest.answered:
                 self.guest(client.cookie, unanswered=True)
         kept = {port for (port, _), up in self.monitor.classes[CLASS].listeners.items() if up}
         kept |= {message.port for message in self.to_monitor if isinstance(message, KeepListener)}
@@ -1245,7 +1338,8 @@ class _Draft:
         self.put(group._replace(endpoint=stride.state))
         return stride.wrong
 
-    def endpoint_step(self, group: Group, event: server.Event, stride: Stride) -> None:
+    def endpoint_step(self, group: Group, event: server.Event, stride: Stride) -> tuple[str, ...]:
+        """The step, and the sending of its replies unless that is steps of its own; what properties are broken."""
         group = group._replace(endpoint=stride.state)
         match event:
             case server.Listened() | server.ListenerClosed() | server.MessageRead():
@@ -1260,35 +1354,69 @@ class _Draft:
                 group = self.put_link(group, link)
             case server.Disconnected():
                 self.guest(event.client.cookie, fate=Fate.LEFT)
+            case server.Sent():
+                group = group._replace(sent=None)
+            case server.Interrupted():
+                group = group._replace(broken=None)
             case _:
                 pass
-        known = tuple(client for client in group.gone if client in group.endpoint.clients)
-        group = group._replace(gone=known)
-        for effect in stride.effects:
-            if isinstance(effect, server.Reply):
-                link = group.link(effect.port)
-                assert link is not None, "it listens there"
-                group = self.put_link(group, link._replace(to_distributor=(*link.to_distributor, effect.message)))
-            elif isinstance(effect, server.Deliver):
-                self._delivered(effect.client.cookie)
+        group = self._effects_of(group, stride)
+        wrong = stride.wrong
+        if self.system.splits:
+            group = group._replace(sending=bool(group.endpoint.outbox))
+        else:
+            while (reply := self.system.next_to_send(group)) is not None:
+                group = self.sends(group, reply)
+                sent = self.system.stride("server", group.endpoint, server.Sent(reply))
+                group = self._effects_of(group._replace(endpoint=sent.state, sending=False, sent=None), sent)
+                wrong += sent.wrong
         self.put(group)
         self.compact(group.server)
+        return wrong
+
+    def _effects_of(self, group: Group, stride: Stride) -> Group:
+        for effect in stride.effects:
+            if isinstance(effect, server.Deliver):
+                self._delivered(effect.client.cookie)
+        return group._replace(gone=tuple(client for client in group.gone if client in group.endpoint.clients))
+
+    def sends(self, group: Group, reply: server.Reply) -> Group:
+        """The reply is put into its dialog; the endpoint has yet to note it."""
+        link = group.link(reply.port)
+        assert link is not None, "there is a dialog on which to send"
+        group = group._replace(sending=True, sent=reply)
+        if isinstance(reply.message, Accepted):
+            self.guest(reply.message.client.cookie, answered=True)
+        return self.put_link(group, link._replace(to_distributor=(*link.to_distributor, reply.message)))
+
+    def sender_dies(self, group: Group, reply: server.Reply) -> None:
+        """The process that holds the lock dies: with the connection that it was about to deliver."""
+        gone = group.gone
+        if isinstance(reply.message, Accepted):
+            gone = (*gone, reply.message.client)
+        broken = server.Interrupted(reply.port, reply)
+        self.put(group._replace(gone=gone, sending=False, sent=None, broken=broken))
+
+    def reader_dies(self, group: Group, link: Link) -> None:
+        """A process dies that has read a message, and has done nothing about it."""
+        group = self.put_link(group, link._replace(to_server=link.to_server[1:]))
+        self.put(group._replace(broken=server.Interrupted(link.port, None)))
 
     def _delivered(self, cookie: int) -> None:
         self.guest(cookie, taken=self.guests[cookie].taken + 1)
 
     def server_dies(self, group: Group, *, child: bool) -> None:
         """The main process dies, and all its children, or all but one that holds none of the connections."""
-        if child:
-            gone = tuple(client for client in group.endpoint.clients)
-            for client in gone:
-                if self.guests[client.cookie].fate is Fate.IN:
-                    self.guest(client.cookie, fate=Fate.LOST_SERVED)
-            self.put(group._replace(main=False, child=True, gone=gone, replies=()))
-            return
-        for client in group.endpoint.clients:
+        for client in group.served:
             if client not in group.gone and self.guests[client.cookie].fate is Fate.IN:
                 self.guest(client.cookie, fate=Fate.LOST_SERVED)
+        if child:
+            in_flight = self.system.in_flight(group)
+            broken = server.Interrupted(in_flight.port, in_flight) if in_flight is not None else group.broken
+            gone = tuple(group.endpoint.clients)
+            left = group._replace(main=False, child=True, gone=gone, replies=(), sending=False, sent=None)
+            self.put(left._replace(broken=broken))
+            return
         links = tuple(Link(link.port, Program.NEW, (), link.to_distributor) for link in group.links)
         self.put(
             Group(
@@ -1337,6 +1465,7 @@ class _Draft:
 def _renumber(group: Group, status: distributor.ServerStatus | None) -> tuple[Group, distributor.ServerStatus | None]:
     found = {group.endpoint.sequence} if group.alive else set()
     found.update(message.count.sequence for link in group.links for message in link.to_distributor)
+    found.update(reply.message.count.sequence for reply in issued(group))
     if status is not None:
         found.add(status.count.sequence)
         found.update(dialog.sequence for dialog in status.dialogs.values())
@@ -1345,15 +1474,12 @@ def _renumber(group: Group, status: distributor.ServerStatus | None) -> tuple[Gr
     if all(old == new for old, new in order.items()):
         return group, status
     order[-1] = -1
-    links = tuple(
-        link._replace(
-            to_distributor=tuple(
-                replace(m, count=replace(m.count, sequence=order[m.count.sequence])) for m in link.to_distributor
-            )
-        )
-        for link in group.links
-    )
-    group = group._replace(links=links)
+
+    def numbered(message: M) -> M:
+        return replace(message, count=replace(message.count, sequence=order[message.count.sequence]))
+
+    links = (link._replace(to_distributor=tuple(map(numbered, link.to_distributor))) for link in group.links)
+    group = map_issued(group._replace(links=tuple(links)), numbered)
     if group.alive:
         group = group._replace(endpoint=replace(group.endpoint, sequence=order[group.endpoint.sequence]))
     if status is not None:
@@ -1361,6 +1487,31 @@ def _renumber(group: Group, status: distributor.ServerStatus | None) -> tuple[Gr
         count = replace(status.count, sequence=order[status.count.sequence])
         status = replace(status, count=count, dialogs=dialogs)
     return group, status
+
+
+def issued(group: Group) -> Iterator[server.Reply]:
+    """The replies that the group's endpoint has issued and that are not known to be in their sockets, in every copy."""
+    yield from group.endpoint.outbox
+    if group.sent is not None:
+        yield group.sent
+    if group.broken is not None and group.broken.reply is not None:
+        yield group.broken.reply
+
+
+def map_issued(group: Group, change: Callable[[FromServer], FromServer]) -> Group:
+    """The group with the messages of those replies changed."""
+
+    def changed(reply: server.Reply) -> server.Reply:
+        return server.Reply(reply.port, change(reply.message))
+
+    if group.endpoint.outbox:
+        outbox = tuple(map(changed, group.endpoint.outbox))
+        group = group._replace(endpoint=replace(group.endpoint, outbox=outbox))
+    if group.sent is not None:
+        group = group._replace(sent=changed(group.sent))
+    if group.broken is not None and group.broken.reply is not None:
+        group = group._replace(broken=server.Interrupted(group.broken.port, changed(group.broken.reply)))
+    return group
 
 
 def released(messages: tuple[ToMonitor, ...]) -> set[Client]:
