@@ -16,6 +16,7 @@ from maitred.core.distributor import (
     Phase,
     Seat,
 )
+from maitred.core.messages import Accepted, Disconnect, FromServer, NotReady, RestartReply
 from maitred.core.monitor import DistributorPhase, MonitorState, PlacePhase
 from maitred.core.monitor import Phase as MonitorPhase
 from maitred.core.server import EndpointState
@@ -146,6 +147,27 @@ def an_answer_is_owed_only_while_deaf(state: EndpointState) -> bool:
     return not any(listener.listening and listener.asked for listener in state.listeners.values())
 
 
+def counts_are_issued_in_order(state: EndpointState) -> bool:
+    """What is to be sent bears rising sequence numbers, none above the last that was issued."""
+    sequences = [reply.message.count.sequence for reply in state.outbox]
+    return sequences == sorted({*sequences}) and all(sequence <= state.sequence for sequence in sequences)
+
+
+def nothing_out_of_date_is_to_be_sent(state: EndpointState) -> bool:
+    """On each port, at most one `Disconnect` is to be sent, and one message that says whether the program listens."""
+    sorts = [(reply.port, _SORT[type(reply.message)]) for reply in state.outbox if type(reply.message) in _SORT]
+    return len(sorts) == len({*sorts})
+
+
+_SORT: Final[Mapping[type[FromServer], str]] = {Disconnect: "leaves", RestartReply: "listens", NotReady: "listens"}
+
+
+def who_is_accepted_is_counted(state: EndpointState) -> bool:
+    """A client of whom `Accepted` is to be sent is among the server's clients."""
+    answered = (reply.message for reply in state.outbox if isinstance(reply.message, Accepted))
+    return all(message.client in state.clients for message in answered)
+
+
 # ---------------------------------------------------------------- Monitor
 
 
@@ -233,6 +255,9 @@ SERVER: Final[Mapping[str, Callable[[EndpointState], bool]]] = {
     for f in (
         clients_came_through_a_listener,
         an_answer_is_owed_only_while_deaf,
+        counts_are_issued_in_order,
+        nothing_out_of_date_is_to_be_sent,
+        who_is_accepted_is_counted,
     )
 }
 MONITOR: Final[Mapping[str, Callable[[MonitorState], bool]]] = {

@@ -10,7 +10,7 @@ of which `changes` shows the rows that a step has altered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,6 +27,7 @@ from maitred.model.properties import (
     answers,
     dealings,
     due_acknowledgements,
+    due_dealings,
     held,
     judge,
     never_set,
@@ -224,9 +225,19 @@ def _no_client_has_two_servers(moment: Moment) -> Iterator[str]:
 
 def _takes(action: Action, cookie: int) -> bool:
     """Whether a server accepts the client in this step."""
-    if not isinstance(action.what, server.MessageRead) or not action.what.intact:
-        return False
-    return isinstance(action.what.message, HandOff) and action.what.message.client.cookie == cookie
+    match action.what:
+        case server.MessageRead(message=HandOff(client=client), intact=True):
+            return client.cookie == cookie
+        case server.Sent(reply=server.Reply(message=Accepted(client=client))):
+            return client.cookie == cookie
+    return False
+
+
+@_explains
+def _who_is_served_was_answered_for(moment: Moment) -> Iterator[str]:
+    for cookie, guest in enumerate(moment.after.guests):
+        if guest.fate is Fate.IN and guest.taken and not guest.answered:
+            yield f"client {cookie} is served, and no server has said so: its Accepted has not been sent"
 
 
 @_explains
@@ -588,19 +599,25 @@ def _copies_are_closed_when_clients_are_let_go(moment: Moment) -> Iterator[str]:
 
 @_explains
 def _an_answer_comes_before_the_client(moment: Moment) -> Iterator[str]:
-    done = dealings(moment.stride) if moment.stride is not None else []
-    does = ", then ".join(f"{_DEALING[kind]} {tell(client)}" for kind, client in done)
-    offered = isinstance(moment.event, server.MessageRead) and isinstance(moment.event.message, HandOff)
-    if not offered:
-        yield f"on {tell(moment.event)}, which offers it nobody, {_acting(moment)} {does}"
+    stride = moment.stride
+    if stride is None:
+        return
+    does = _dealings_listed(dealings(moment.state, stride)) or "does nothing about it"
+    due = _dealings_listed(due_dealings(moment.state, moment.event, stride)) or "do nothing about a hand-off"
+    if not (isinstance(moment.event, server.MessageRead) and isinstance(moment.event.message, HandOff)):
+        yield f"on {tell(moment.event)} {_acting(moment)} {does}; it should: {due}"
         return
     listener = moment.state.listeners.get(moment.event.port, None)
     came = "with its descriptor" if moment.event.intact else "without its descriptor"
     listens = "listens" if listener is not None and listener.listening else "does not listen"
     yield (
         f"{_acting(moment)}, whose program {listens} there, reads the hand-off of {tell(moment.event.message.client)},"
-        f" which has come {came}, and {does or 'does nothing about it'}"
+        f" which has come {came}, and {does}; it should: {due}"
     )
+
+
+def _dealings_listed(done: Iterable[tuple[type, Client]]) -> str:
+    return ", then ".join(f"{_DEALING[kind]} {tell(client)}" for kind, client in done)
 
 
 _DEALING: Mapping[type, str] = {

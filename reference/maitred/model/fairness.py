@@ -30,7 +30,7 @@ from typing import Final, NamedTuple, assert_never
 
 from maitred.core import distributor, monitor, server
 from maitred.core.messages import Adopt, Begin, Close, CreationFailed, Port, Restore, ServerId
-from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Life, World
+from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Life, World, is_lost
 
 
 class Fairness(Enum):
@@ -97,6 +97,9 @@ RULES: Final[Mapping[str, Rule]] = _rules(
     Rule("binds are repeated", _W, "The program is inside bind, which asks again when it is given no answer."),
     Rule("binds are repeated needlessly", _N, "It may ask again though it is being answered; it need not."),
     Rule("programs heed SIGTERM", _N, "They may ignore it: the kill delay is for that."),
+    Rule("servers send what is to be said", _W, "Who holds the lock goes on, unless it dies."),
+    Rule("what was deferred is sent", _W, "The server's next step does it; an audit sees to it that there is one."),
+    Rule("interruptions are found", _W, "The server's next step does it; an audit sees to it that there is one."),
     Rule("messages overtake", _N, "Threads may send out of order; they need not."),
     # ------------------------------------------------ timers
     Rule("restarts come due", _W, "A timer that was set runs out."),
@@ -108,6 +111,7 @@ RULES: Final[Mapping[str, Rule]] = _rules(
     Rule("create delays end", _W, "A timer that was set runs out.", "creations"),
     Rule("delete delays end", _W, "A timer that was set runs out, unless a client comes first.", "deletions"),
     Rule("audits come due", _W, "A timer that was set runs out.", "audits"),
+    Rule("lost hand-offs time out", _W, "A timer that was set runs out, and nobody can answer first."),
     Rule("hand-offs time out", _N, "Each costs a server's life, and bounds ration deaths: nothing may rest on it."),
     Rule("processes live long", _N, "They may die before earlier deaths are forgotten: it changes delays only."),
     # ------------------------------------------------ the environment
@@ -183,7 +187,7 @@ def _deed(deed: Deed, before: World, action: Action, after: World) -> Named:
             return Named("clients hang up", who)
         case Deed.DIES if who == "distributor" and before.life is Life.CONDEMNED:
             return Named("kills are performed", who)
-        case Deed.DIES | Deed.LEAVES_A_CHILD | Deed.LEAKS:
+        case Deed.DIES | Deed.LEAVES_A_CHILD | Deed.LEAKS | Deed.LOSES_A_READER | Deed.LOSES_A_SENDER:
             return Named("faults cease", who)
         case Deed.IS_KILLED:
             return Named("kills are performed", _name(before, who))
@@ -197,6 +201,10 @@ def _deed(deed: Deed, before: World, action: Action, after: World) -> Named:
             return Named("binds are repeated needlessly", _at(before, who, port))
         case Deed.BINDS_AGAIN:
             return Named("binds are repeated", _at(before, who, port))
+        case Deed.SENDS | Deed.DEFERS:
+            return Named("servers send what is to be said", _name(before, who))
+        case Deed.RESUMES:
+            return Named("what was deferred is sent", _name(before, who))
         case Deed.READS_REPLY:
             return Named("binds are answered", _name(before, who))
         case _:
@@ -293,6 +301,8 @@ def distributor_timer(world: World, timer: distributor.Timer) -> Named:
     match timer:
         case distributor.QueueTimeout():
             return Named("the queue's time-out ends", f"client {timer.client.cookie}")
+        case distributor.HandOffTimeout() if is_lost(world, timer.server):
+            return Named("lost hand-offs time out", server_name(world, timer.server))
         case distributor.HandOffTimeout():
             return Named("hand-offs time out", _request(world, timer.server))
         case distributor.RestOver():
@@ -327,6 +337,10 @@ def _server(world: World, action: Action) -> Named:
             return Named("faults cease", f"descriptor, {_at(world, who, event.port)}")
         case server.MessageRead():
             return Named("programs go on accepting", _at(world, who, event.port))
+        case server.Sent():
+            return Named("servers send what is to be said", _name(world, who))
+        case server.Interrupted():
+            return Named("interruptions are found", _name(world, who))
         case server.Disconnected():
             return Named("clients keep leaving", f"client {event.client.cookie}")
         case _:

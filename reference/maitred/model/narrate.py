@@ -109,6 +109,12 @@ def _verb(event: object, say: Callable[[object], str]) -> str:
         case server.MessageRead():
             lost = "" if event.intact else ", without the descriptor"
             return f"reads on port {event.port}: {say(event.message)}{lost}"
+        case server.Sent():
+            return f"knows that this is in the dialog of port {event.reply.port}: {say(event.reply.message)}"
+        case server.Interrupted(reply=server.Reply(message=message)):
+            return f"finds that a process died which was sending on port {event.port}: {say(message)}"
+        case server.Interrupted():
+            return f"finds that a process died which may have read something on port {event.port}"
         case server.Listened():
             return f"listens on port {event.port}"
         case server.ListenerClosed():
@@ -144,8 +150,6 @@ def _effect(effect: object, who: str) -> str:
             return f"Distributor -> Monitor: {tell(effect.message)}"
         case monitor.TellDistributor():
             return f"Monitor -> Distributor: {tell(effect.message)}"
-        case server.Reply():
-            return f"{who} -> Distributor, port {effect.port}: {tell(effect.message)}"
         case server.Deliver():
             return f"the program's accept returns {tell(effect.client)}"
         case distributor.SetTimer() | monitor.SetTimer() | distributor.Watch():

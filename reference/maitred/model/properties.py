@@ -156,6 +156,12 @@ def no_client_has_two_servers(world: World) -> bool:
 
 
 @_always
+def who_is_served_was_answered_for(world: World) -> bool:
+    """No program is given a client before the `Accepted` that says so is in the socket."""
+    return all(guest.answered or not guest.taken for guest in world.guests if guest.fate is Fate.IN)
+
+
+@_always
 def no_client_lost(world: World) -> bool:
     """A client ends only as it wishes, by the queue's timeout, by a stop, or at one of the instants that are named:
     with the Distributor that alone held it (one for each death), unanswered at the Distributor's death and then not
@@ -215,7 +221,8 @@ def quiet(world: World) -> Iterator[tuple[Group, distributor.ServerStatus]]:
         status = world.distributor.servers.get(group.server, None)
         if status is None or not group.alive or status.owed:
             continue
-        if not any(link.to_server or link.to_distributor for link in group.links):
+        busy = group.unsaid or group.sending
+        if not busy and not any(link.to_server or link.to_distributor for link in group.links):
             yield group, status
 
 
@@ -529,31 +536,34 @@ def held(state: DistributorState) -> set[Client]:
 
 @_always_step
 def an_answer_comes_before_the_client(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
-    """Of a hand-off that has come whole to a program that listens, a server says `Accepted` and then delivers the
-    client; of any other it says `Refused`, and discards what has come.
+    """Of a hand-off that has come whole to a program that listens, a server issues `Accepted`, and delivers the client
+    when that is in the socket; of any other it issues `Refused`, and discards what has come; likewise `Refused` if the
+    process that was to send `Accepted` has died.
     """
-    if who != "server":
-        return True
-    done = dealings(stride)
-    if stride.rejected is not None or not isinstance(event, server.MessageRead):
-        return not done
-    if not isinstance(event.message, HandOff):
-        return not done
-    client = event.message.client
-    if event.intact and before.listeners[event.port].listening:
-        return done == [(Accepted, client), (server.Deliver, client)]
-    return len(done) == 2 and {*done} == {(Refused, client), (server.Discard, client)}
+    return who != "server" or dealings(before, stride) == due_dealings(before, event, stride)
 
 
-def dealings(stride: Stride) -> list[tuple[type, Client]]:
-    """What a server does about hand-offs, in order: the answer that it gives, and what becomes of the client."""
-    done: list[tuple[type, Client]] = []
-    for effect in stride.effects:
-        if isinstance(effect, (server.Deliver, server.Discard)):
-            done.append((type(effect), effect.client))
-        elif isinstance(effect, server.Reply) and isinstance(effect.message, (Accepted, Refused)):
-            done.append((type(effect.message), effect.message.client))
-    return done
+def due_dealings(before: server.EndpointState, event: object, stride: Stride) -> list[tuple[type, Client]]:
+    """What the server should do about hand-offs."""
+    if stride.rejected is not None:
+        return []
+    match event:
+        case server.MessageRead(port=port, message=HandOff(client=client), intact=intact):
+            if intact and before.listeners[port].listening:
+                return [(Accepted, client)]
+            return [(Refused, client), (server.Discard, client)]
+        case server.Sent(reply=server.Reply(message=Accepted(client=client))):
+            return [(server.Deliver, client)]
+        case server.Interrupted(reply=server.Reply(message=(Accepted() | Refused()) as message)):
+            return [(Refused, message.client)]
+    return []
+
+
+def dealings(before: server.EndpointState, stride: Stride) -> list[tuple[type, Client]]:
+    """What a server does about hand-offs: the answer that it issues, and what becomes of the client."""
+    issued = [reply.message for reply in stride.state.outbox if reply not in before.outbox]
+    done: list[tuple[type, Client]] = [(type(m), m.client) for m in issued if isinstance(m, (Accepted, Refused))]
+    return done + [(type(effect), effect.client) for effect in stride.effects]
 
 
 @_always_step
@@ -817,6 +827,45 @@ def a_count_arrives_out_of_order(before: World, action: Action, after: World) ->
         return False
     known = before.distributor.servers[action.what.server].count
     return action.what.message.count.sequence < known.sequence
+
+
+@_sometimes(lambda b: b.interruptions > 0 and b.clients > 0)
+def who_was_about_to_be_delivered_is_refused(before: World, action: Action, after: World) -> bool:
+    """A process dies between a hand-off's reading and its answer, another of the server finds it, and the client goes
+    back to the Distributor.
+    """
+    match action.what:
+        case server.Interrupted(reply=server.Reply(message=Accepted(client=client))):
+            state = after.distributor
+            return state is not None and any(status.request == client for status in state.servers.values())
+    return False
+
+
+@_sometimes(lambda b: b.interruptions > 0 and b.clients > 0)
+def an_answer_is_given_twice(before: World, action: Action, after: World) -> bool:
+    """A process dies when its answer is in the socket, before anybody knows: the Distributor, which has heard it, is
+    sent another, and does not heed that.
+    """
+    if not _received(action, Refused) or before.distributor is None:
+        return False
+    assert isinstance(action.what, distributor.Received)
+    status = before.distributor.servers[action.what.server]
+    return status.request is None and before.distributor.incarnation == 1
+
+
+@_sometimes(lambda b: b.interruptions > 0 and b.clients > 0)
+def a_hand_off_is_lost_with_its_reader(before: World, action: Action, after: World) -> bool:
+    """A process dies having read a hand-off and done nothing about it, and others of the server live on."""
+    if action.what is not Deed.LOSES_A_READER:
+        return False
+    link = _acting(before, action).link(action.about or 0)
+    return link is not None and isinstance(link.to_server[0], HandOff)
+
+
+@_sometimes(lambda b: b.room > 0 and b.clients > b.room)
+def a_full_dialog_defers_what_is_to_be_said(before: World, action: Action, after: World) -> bool:
+    """A server finds the dialog full, goes on, and sends later what it had to say."""
+    return action.what is Deed.RESUMES
 
 
 @_sometimes(lambda b: b.server_crashes > 0 and b.forked_children > 0 and b.clients > 0)

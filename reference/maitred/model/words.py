@@ -257,6 +257,7 @@ def _facts_of_server(group: Group) -> dict[str, Fact]:
     found = {f"{name}: processes": Fact(_processes(group), phase=True)}
     if group.alive:
         found[f"{name}: serves"] = Fact(clients_listed(group.endpoint.clients))
+        found[f"{name}: is to say"] = _messages(tuple(reply.message for reply in group.endpoint.outbox))
     for link in group.links:
         if link.program is not Program.NEW:
             found[f"{name}: program, port {link.port}"] = Fact(link.program.value, phase=True)

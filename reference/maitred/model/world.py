@@ -69,6 +69,7 @@ from maitred.core.messages import (
     ToDistributor,
     ToMonitor,
     ToServer,
+    Unresponsive,
 )
 from maitred.core.monitor import MonitorState
 from maitred.core.transition import Reason, Rejected
@@ -812,6 +813,10 @@ class System:
             if isinstance(fired.timer, distributor.AuditDue) and _audit_is_under_way(world):
                 continue  # audits are far apart: what the last one found has been read by then
             name = _TIMER_BUDGET.get(type(fired.timer))
+            if isinstance(fired.timer, distributor.HandOffTimeout) and is_lost(world, fired.timer.server):
+                if _is_reported(world, fired.timer.server):
+                    continue
+                name = None  # rationed by the interruption that has lost it
             if name is None:
                 yield fired, None, "", False
             elif getattr(budget, name):
@@ -985,6 +990,25 @@ class System:
         for client in group.served:
             if client not in group.gone:
                 yield server.Disconnected(client), ""
+
+
+def is_lost(world: World, number: ServerId) -> bool:
+    """Whether the server lives, and has nothing of the hand-off that it is to answer: its reader has died."""
+    group = world.group(number)
+    status = world.distributor.servers.get(number, None) if world.distributor is not None else None
+    if group is None or not group.alive or group.sending or status is None or status.request is None:
+        return False
+    client = status.request
+    mail = (message for link in group.links for message in (*link.to_server, *link.to_distributor))
+    answers = (message for message in mail if getattr(message, "client", None) == client)
+    return next(answers, None) is None and client not in group.endpoint.clients
+
+
+def _is_reported(world: World, number: ServerId) -> bool:
+    """Whether the server is being killed, or will be: to say again that it does not answer would go on for ever."""
+    group = world.group(number)
+    reported = any(isinstance(m, Unresponsive) and m.server == number for m in world.to_monitor)
+    return reported or (group is not None and group.condemned)
 
 
 def _audit_is_under_way(world: World) -> bool:
