@@ -59,6 +59,8 @@ BOUNDS = (
     Bound("listen_failures", "faults", 0, "an address cannot be listened on"),
     Bound("reorders", "faults", 0, "two threads of a server send in the other order", repeatable=True),
     Bound("leaks", "faults", 0, "a connection is gone without the server noticing"),
+    Bound("interruptions", "faults", 0, "of a server's processes one dies in the midst of a step, others live on"),
+    Bound("room", "size", 0, "messages that a dialog holds towards the Distributor; 0: any number"),
     Bound("hang_ups", "events", 0, "a client that waits closes its side", repeatable=True),
     Bound("queue_timeouts", "events", 0, "a client has waited for too long", repeatable=True),
     Bound("hand_off_timeouts", "events", 0, "a server has not answered for too long"),

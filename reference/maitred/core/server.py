@@ -11,7 +11,8 @@ Rules
     `RestartReply` once it listens.
 5.  A listener that closes says `NotReady`.  What is read from its dialog afterwards is refused by rule 1.
 6.  Of several replies that are still to be sent, one that the next makes out of date is dropped: counts are absolute.
-7.  What a process was sending when it died is issued again, with a new count; a client whom it had taken is refused.
+7.  What a process was sending when it died is issued again, with a new count, for it may be in the socket or not; but
+    no hand-off is refused twice: a client whom the process had taken is refused, and a refusal is not repeated.
 
 Theory of operation
 -------------------
@@ -288,7 +289,10 @@ def _sent(state: EndpointState, event: Sent) -> Step:
 
 
 def _interrupted(state: EndpointState, event: Interrupted) -> Step:
-    """Rule 7.  Where it is not known what was read, the Distributor is made to ask again."""
+    """Rule 7.  Where it is not known what was read, the Distributor is made to ask again.
+
+    A second refusal could be read when the client has been offered again, and would be taken for that offer's.
+    """
     if event.reply is None:
         return Transition(_issue(state, event.port, lambda count: NotReady(0, count)), ())
     message, left = event.reply.message, _without(state, event.reply)
@@ -296,6 +300,8 @@ def _interrupted(state: EndpointState, event: Interrupted) -> Step:
         client = message.client  # its connection has died with the process that had it
         left = replace(left, clients=left.clients.remove(client))
         return Transition(_issue(left, event.port, lambda count: Refused(client, count)), ())
+    if isinstance(message, Refused):
+        return Transition(left, ())
     return Transition(_issue(left, event.port, lambda count: replace(message, count=count)), ())
 
 

@@ -36,7 +36,7 @@ from maitred.model.properties import (
     unkept_dialogs,
 )
 from maitred.model.words import NOBODY, NOTHING, clients_listed, counted, holders, listed, tell
-from maitred.model.world import CLASS, Action, Deed, Fate, Group, Stride, System, World, released
+from maitred.model.world import CLASS, Action, Deed, Fate, Group, Stride, System, World, is_lost, released
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +301,7 @@ def _the_table_is_exact_again_after_a_restart(moment: Moment) -> Iterator[str]:
     for group, status in quiet(moment.after):
         if status.count.clients != len(group.endpoint.clients):
             yield _inexact(group, status)
-        if status.request is not None:
+        if status.request is not None and not is_lost(moment.after, group.server):
             yield (
                 f"the Distributor awaits an answer about {tell(status.request)} from server {group.server}, which has"
                 " nothing of it to read"

@@ -42,7 +42,7 @@ from maitred.core.messages import (
 )
 from maitred.core.monitor import MonitorState
 from maitred.core.transition import Reason
-from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Group, Stride, World, released
+from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Group, Stride, World, is_lost, released
 
 WorldPredicate: TypeAlias = Callable[[World], bool]
 StepPredicate: TypeAlias = Callable[[str, Any, Any, Stride], bool]  # Any: of whichever machine
@@ -199,11 +199,14 @@ def the_count_is_exact_when_dialogs_are_quiet(world: World) -> bool:
 
 @_always
 def the_table_is_exact_again_after_a_restart(world: World) -> bool:
-    """Once every dialog has answered the new Distributor, its table says of each server what is true of it."""
+    """Once every dialog has answered the new Distributor, its table says of each server what is true of it.  (But a
+    hand-off whose reader has died stays outstanding until it times out.)
+    """
     if world.distributor is None or world.distributor.incarnation < 2 or world.pending:
         return True
     for group, status in quiet(world):
-        if status.count.clients != len(group.endpoint.clients) or status.request is not None:
+        outstanding = status.request is not None and not is_lost(world, group.server)
+        if status.count.clients != len(group.endpoint.clients) or outstanding:
             return False
         for port, dialog in status.dialogs.items():
             listener = group.endpoint.listeners.get(port, None)
@@ -554,8 +557,8 @@ def due_dealings(before: server.EndpointState, event: object, stride: Stride) ->
             return [(Refused, client), (server.Discard, client)]
         case server.Sent(reply=server.Reply(message=Accepted(client=client))):
             return [(server.Deliver, client)]
-        case server.Interrupted(reply=server.Reply(message=(Accepted() | Refused()) as message)):
-            return [(Refused, message.client)]
+        case server.Interrupted(reply=server.Reply(message=Accepted(client=client))):
+            return [(Refused, client)]
     return []
 
 

@@ -62,6 +62,7 @@ from maitred.core.messages import (
     InitialMsg,
     KeepListener,
     Port,
+    Refused,
     Release,
     Restore,
     ServerId,
@@ -522,7 +523,7 @@ class System:
     def _only_starts(action: Action) -> bool:
         """Whether the action is one of those by which a system starts: no client, fault, timer or stop."""
         usual = action.performed is None and action.declined is None and not action.late
-        return usual and (action.what in (Deed.BINDS, Deed.READS_REPLY) or isinstance(action.what, _STARTING))
+        return usual and (action.what in _STARTING_DEEDS or isinstance(action.what, _STARTING))
 
     def _started(self) -> tuple[World, tuple[str, ...]]:
         b = self.bounds
@@ -837,7 +838,7 @@ class System:
             messages = link.to_distributor
             if messages:
                 yield distributor.Received(number, link.port, messages[0]), (number, link.port), "", False
-                if budget.reorders and len(messages) > 1:
+                if budget.reorders and len(messages) > 1 and not _are_answers(messages[0], messages[1]):
                     event = distributor.Received(number, link.port, messages[1])
                     yield event, (number, link.port), "reorders", True
             if self._ends(group, link):
@@ -992,6 +993,11 @@ class System:
                 yield server.Disconnected(client), ""
 
 
+def _are_answers(first: FromServer, second: FromServer) -> bool:
+    """Whether both answer hand-offs: these do not overtake each other, as a server sends them under its lock."""
+    return all(isinstance(message, (Accepted, Refused)) for message in (first, second))
+
+
 def is_lost(world: World, number: ServerId) -> bool:
     """Whether the server lives, and has nothing of the hand-off that it is to answer: its reader has died."""
     group = world.group(number)
@@ -1028,6 +1034,7 @@ _TIMER_BUDGET: Final[dict[type, str]] = {
 }
 
 
+_STARTING_DEEDS: Final = (Deed.BINDS, Deed.READS_REPLY, Deed.SENDS)
 _STARTING: Final = (
     Adopt,
     Begin,
@@ -1037,8 +1044,9 @@ _STARTING: Final = (
     monitor.Told,
     server.Listened,
     server.MessageRead,
+    server.Sent,
 )
-"""The events by which a system starts."""
+"""The events by which a system starts, beside those deeds."""
 
 
 def _clients_in(part: object) -> Iterator[Client]:
