@@ -291,7 +291,8 @@ def _sent(state: EndpointState, event: Sent) -> Step:
 def _interrupted(state: EndpointState, event: Interrupted) -> Step:
     """Rule 7.  Where it is not known what was read, the Distributor is made to ask again.
 
-    A second refusal could be read when the client has been offered again, and would be taken for that offer's.
+    Likewise after a refusal: a second one could be read when the client has been offered again, and would be taken for
+    that offer's.
     """
     if event.reply is None:
         return Transition(_issue(state, event.port, lambda count: NotReady(0, count)), ())
@@ -301,7 +302,7 @@ def _interrupted(state: EndpointState, event: Interrupted) -> Step:
         left = replace(left, clients=left.clients.remove(client))
         return Transition(_issue(left, event.port, lambda count: Refused(client, count)), ())
     if isinstance(message, Refused):
-        return Transition(left, ())
+        return Transition(_issue(left, event.port, lambda count: NotReady(0, count)), ())
     return Transition(_issue(left, event.port, lambda count: replace(message, count=count)), ())
 
 
