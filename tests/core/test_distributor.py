@@ -1002,11 +1002,11 @@ class TestANewDistributorTakesOverFromADeadOne:
 
 
 class TestTheAuditAsksServersToForgetConnectionsThatTheKernelHasForgotten:
-    def test_those_that_count_clients_are_audited_again_and_again(self):
+    def test_all_are_audited_again_and_again_as_one_that_seems_idle_may_have_something_to_say(self):
         run = operating()
         run.adopt(1, 0, most=9)
         run.adopt(2, 2, most=9)
-        assert run.take(Fired(AuditDue())) == [Audit(2), SetTimer(AuditDue())]
+        assert run.take(Fired(AuditDue())) == [Audit(1), Audit(2), SetTimer(AuditDue())]
 
     def test_the_server_is_asked_and_its_count_is_left_alone(self):
         run = operating()
@@ -1022,12 +1022,17 @@ class TestTheAuditAsksServersToForgetConnectionsThatTheKernelHasForgotten:
         run.take(Audited(1, tuple(client(n) for n in range(FORGET_LIMIT + 1))))
         assert len(run.effects[0].message.forget) == FORGET_LIMIT
 
-    def test_only_a_dialog_that_is_ready_can_carry_it(self):
+    def test_a_dialog_that_is_ready_carries_it_rather_than_one_that_is_open(self):
         run = operating_on_two_ports()
         run.adopt(1, ports=(PORT, OTHER))
-        assert run.declines(Audited(1, (client(1),))) is Reason.NOTHING_TO_FORGET
+        assert run.take(Audited(1, (client(1),)))[0].port == PORT
         run.ready(1, 3, OTHER)
         assert run.take(Audited(1, (client(1),)))[0].port == OTHER
+
+    def test_a_server_that_leaves_something_unsaid_is_asked_though_nobody_is_gone(self):
+        run = operating()
+        run.adopt(1)
+        assert run.take(Audited(1, ())) == [Send(1, PORT, InitialMsg(run.state.incarnation))]
 
 
 # ================================================================ the graceful close
@@ -1146,6 +1151,12 @@ def with_one_idle():
     return run
 
 
+def without_dialog():
+    run = operating()
+    run.adopt(1, ports=())
+    return run
+
+
 def closing():
     run = with_one_idle()
     run.take(Close())
@@ -1191,7 +1202,7 @@ REFUSALS = [
     (with_one_idle, Unsent(9, NOT_THERE), Reason.UNKNOWN_SERVER),
     (with_one_idle, Unsent(1, NOT_THERE), Reason.NOT_OUTSTANDING),
     (with_one_idle, Audited(9, (NOT_THERE,)), Reason.UNKNOWN_SERVER),
-    (with_one_idle, Audited(1, ()), Reason.NOTHING_TO_FORGET),
+    (without_dialog, Audited(1, ()), Reason.NO_DIALOG),
     (waiting, Fired(QueueTimeout(NOT_THERE)), Reason.NOT_WAITING),
     (with_one_idle, Fired(CreateDelay()), Reason.TIMER_IS_STALE),
     (with_one_idle, Fired(AcceptRetry(PORT)), Reason.TIMER_IS_STALE),

@@ -85,6 +85,11 @@ SEAT = Tree.of([(Seat(1, 1, -1, 1), None)])
 WAITER = distributor.Client(1, 1_002, PORT)
 BINDING = Dialog(DialogPhase.BINDING)
 
+def answering():
+    """A server that has yet to say that it has taken a client, and that it listens no more."""
+    return test_server.silent(test_server.offered(1), server.ListenerClosed(PORT)).state
+
+
 BROKEN = [
     ("index_is_true", lambda: with_port(busy(), free=SEAT)),
     ("index_is_true", lambda: with_server(test_distributor.with_one_idle().state, 1, rank=5)),
@@ -115,6 +120,10 @@ BROKEN = [
         "an_answer_is_owed_only_while_deaf",
         lambda: EndpointState(Tree.of([(PORT, VirtualListener(listening=True, asked=1))])),
     ),
+    ("counts_are_issued_in_order", lambda: replace(answering(), sequence=0)),
+    ("counts_are_issued_in_order", lambda: replace(answering(), outbox=answering().outbox[::-1])),
+    ("nothing_out_of_date_is_to_be_sent", lambda: replace(answering(), outbox=answering().outbox[1:] * 2)),
+    ("who_is_accepted_is_counted", lambda: replace(answering(), clients=Tree())),
     ("living_is_true", lambda: with_class(watched(), living=Tree())),
     ("places_are_within_the_configuration", lambda: with_class(watched(), vacant=Tree())),
     ("places_are_within_the_configuration", lambda: with_place(watched(), 1, dynamic=True)),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.driving import OTHER, PORT, Machine, client, kinds_within, parts, values
 
-from maitred.core import server
+from maitred.core import invariants, server
 from maitred.core.messages import (
     Accepted,
     Acknowledge,
@@ -24,18 +24,41 @@ from maitred.core.server import (
     Discard,
     Disconnected,
     EndpointState,
+    Interrupted,
     Listened,
     ListenerClosed,
     MessageRead,
     Reply,
+    Sent,
     VirtualListener,
 )
 from maitred.core.transition import Reason
 
 
+class Sending(Machine):
+    """A server whose dialogs have room: what a step issues is sent at once."""
+
+    def take(self, *events):
+        """Let the events happen; the replies that are sent and the effects, in order."""
+        happened = []
+        for event in events:
+            happened += super().take(event)
+            while self.state.outbox:
+                reply = self.state.outbox[0]
+                happened += [reply, *super().take(Sent(reply))]
+        return happened
+
+
 def fresh():
     """A server whose program has done nothing yet."""
-    return Machine(server, EndpointState())
+    return Sending(server, EndpointState())
+
+
+def silent(*events):
+    """A server whose program listens and to which the events have happened, and that has sent nothing since."""
+    run = Machine(server, listening(PORT, OTHER).state)
+    run.take(*events)
+    return run
 
 
 def listening(*ports):
@@ -77,6 +100,26 @@ class TestRule1AHandOffIsTakenWhereTheProgramListensAndTheDescriptorCame:
         run = listening(OTHER)
         run.take(Bound(PORT))
         assert run.take(offered(1))[1] == Reply(PORT, Refused(client(1), Count(0, 1)))
+
+
+    def test_the_program_gets_it_once_the_answer_is_in_the_socket_and_not_before(self):
+        run = silent()
+        assert run.take(offered(1)) == []
+        (answer,) = run.state.outbox
+        assert run.declines(Disconnected(client(1))) is Reason.NOT_DELIVERED
+        assert run.take(Sent(answer)) == [Deliver(client(1))]
+        assert run.declines(Sent(answer)) is Reason.NOT_NEXT
+        assert run.state.outbox == () and run.take(Disconnected(client(1))) == []
+
+    def test_of_what_is_to_be_sent_on_a_dialog_the_oldest_goes_first(self):
+        run = silent(offered(1), offered(2), offered(3, OTHER))
+        first, second, other = run.state.outbox
+        assert run.declines(Sent(second)) is Reason.NOT_NEXT
+        assert run.take(Sent(other), Sent(first), Sent(second)) == [
+            Deliver(client(3, OTHER)),
+            Deliver(client(1)),
+            Deliver(client(2)),
+        ]
 
 
 class TestRule2CountsAreAbsoluteAndTheirSequenceNumbersRise:
@@ -165,6 +208,80 @@ class TestRule5AListenerThatClosesSaysNotReady:
         assert run.take(offered(1, OTHER))[1] == Deliver(client(1, OTHER))
 
 
+def messages(run):
+    return [reply.message for reply in run.state.outbox]
+
+
+class TestRule6WhatIsOutOfDateIsNotSent:
+    def test_of_those_who_leave_the_last_one_is_named(self):
+        run = listening()
+        run.take(offered(1), offered(2))
+        run = Machine(server, run.state)
+        run.take(Disconnected(client(1)), Disconnected(client(2)))
+        assert messages(run) == [Disconnect(client(2), Count(0, 4))]
+
+    def test_of_two_ports_one_each(self):
+        run = listening(PORT, OTHER)
+        run.take(offered(1), offered(2, OTHER))
+        run = Machine(server, run.state)
+        run.take(Disconnected(client(1)), Disconnected(client(2, OTHER)))
+        assert messages(run) == [Disconnect(client(1), Count(1, 3)), Disconnect(client(2, OTHER), Count(0, 4))]
+
+    def test_that_it_listens_makes_out_of_date_that_it_does_not(self):
+        run = silent(ListenerClosed(PORT), asked(5), Listened(PORT))
+        assert messages(run) == [RestartReply(5, Count(0, 3))]
+
+    def test_an_answer_to_a_hand_off_never_is(self):
+        run = silent(offered(1), offered(2, intact=False), ListenerClosed(PORT), offered(3))
+        kinds = [type(message) for message in messages(run)]
+        assert kinds == [Accepted, Refused, NotReady, Refused]
+
+
+class TestRule7WhoDiesInTheMidstLeavesNoHandOffAnsweredTwice:
+    def interrupted(self, *events):
+        """A server of which a process has died while it was sending what the events have brought about."""
+        run = silent(*events)
+        reply = run.state.outbox[0]
+        assert run.take(Interrupted(reply.port, reply)) == []
+        return run
+
+    def test_whom_it_had_taken_is_refused(self):
+        run = self.interrupted(offered(1))
+        assert messages(run) == [Refused(client(1), Count(0, 2))]
+        assert client(1) not in run.state.clients
+
+    def test_whom_it_was_refusing_is_not_refused_again(self):
+        run = self.interrupted(offered(1, intact=False))
+        assert messages(run) == [NotReady(0, Count(0, 2))]
+
+    @pytest.mark.parametrize(
+        ("events", "again"),
+        [
+            ((asked(3),), RestartReply(3, Count(0, 2))),
+            ((ListenerClosed(PORT),), NotReady(0, Count(0, 2))),
+        ],
+    )
+    def test_anything_else_is_said_again_with_a_new_count(self, events, again):
+        assert messages(self.interrupted(*events)) == [again]
+
+    def test_that_somebody_left_is_said_again(self):
+        run = listening()
+        run.take(offered(1))
+        run = Machine(server, run.state)
+        run.take(Disconnected(client(1)))
+        (reply,) = run.state.outbox
+        run.take(Interrupted(PORT, reply))
+        assert messages(run) == [Disconnect(client(1), Count(0, 3))]
+
+    def test_where_nobody_knows_what_was_read_the_distributor_is_made_to_ask(self):
+        run = silent(Interrupted(PORT, None))
+        assert messages(run) == [NotReady(0, Count(0, 1))]
+
+    def test_only_what_was_next_can_have_been_in_flight(self):
+        run = silent(offered(1), offered(2))
+        assert run.declines(Interrupted(PORT, run.state.outbox[1])) is Reason.NOT_NEXT
+
+
 def test_an_acknowledgement_is_received_and_discarded():
     run = listening()
     run.take(offered(1), Disconnected(client(1)))
@@ -179,6 +296,10 @@ REFUSALS = [
     (fresh, asked(1), Reason.UNKNOWN_PORT),
     (listening, offered(1, OTHER), Reason.UNKNOWN_PORT),
     (listening, Disconnected(client(1)), Reason.UNKNOWN_CLIENT),
+    (lambda: silent(offered(1)), Disconnected(client(1)), Reason.NOT_DELIVERED),
+    (fresh, Interrupted(PORT, None), Reason.UNKNOWN_PORT),
+    (listening, Sent(Reply(PORT, NotReady(0, Count(0, 1)))), Reason.NOT_NEXT),
+    (listening, Interrupted(PORT, Reply(PORT, NotReady(0, Count(0, 1)))), Reason.NOT_NEXT),
 ]
 
 
@@ -201,11 +322,13 @@ def test_a_whole_life_meets_every_event_and_effect():
         Disconnected(client(1)),
         Acknowledged(Acknowledge(4)),
         ListenerClosed(PORT),
+        Interrupted(PORT, None),
     )
     events = {kind for event in run.events_seen for kind in kinds_within(event)}
     effects = {kind for effect in run.effects_seen for kind in kinds_within(effect)}
     assert {*parts(server.Event), InitialMsg, HandOff} <= events
-    assert {*parts(server.Effect), RestartReply, NotReady, Accepted, Refused, Disconnect} <= effects
+    assert {*parts(server.Effect)} <= effects
+    assert {RestartReply, NotReady, Accepted, Refused, Disconnect} <= events
 
 
 EVENTS = st.lists(
@@ -226,18 +349,17 @@ def test_a_client_does_not_come_by_another_port():
 @given(EVENTS)
 def test_no_sequence_of_events_is_too_odd(events):
     """Nothing raises, no step touches its argument, every count is true, and the numbers rise without a gap."""
-    run = fresh()
+    run = Machine(server, EndpointState())
     for event in events:
         before, digest = run.state, hash(run.state)
-        copy = EndpointState(before.listeners, before.clients, before.sequence)
+        copy = EndpointState(before.listeners, before.clients, before.sequence, before.outbox)
         outcome = server.step(before, event)
         assert before == copy and hash(before) == digest
         assert (server.guard(before, event) is None) is isinstance(outcome, server.Transition)
         if not isinstance(outcome, server.Transition):
             continue
         run.state = outcome.state
-        for effect in outcome.effects:
-            if isinstance(effect, Reply):
-                assert effect.message.count == Count(len(run.state.clients), run.state.sequence)
-        replies = sum(isinstance(effect, Reply) for effect in outcome.effects)
-        assert run.state.sequence == before.sequence + replies
+        issued = [reply.message for reply in run.state.outbox if reply not in before.outbox]
+        assert [message.count for message in issued] in ([], [Count(len(run.state.clients), run.state.sequence)])
+        assert run.state.sequence == before.sequence + len(issued)
+        assert invariants.broken(run.state) == ()

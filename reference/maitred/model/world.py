@@ -1005,6 +1005,8 @@ def is_lost(world: World, number: ServerId) -> bool:
     if group is None or not group.alive or group.sending or status is None or status.request is None:
         return False
     client = status.request
+    if distributor.Unsent(number, client) in world.pending:
+        return False
     mail = (message for link in group.links for message in (*link.to_server, *link.to_distributor))
     answers = (message for message in mail if getattr(message, "client", None) == client)
     return next(answers, None) is None and client not in group.endpoint.clients
