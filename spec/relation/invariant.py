@@ -16,6 +16,7 @@ from spec.relation.state import (
     DRAINED,
     INITIAL,
     KILLING,
+    NOT_READY,
     REFUSED,
     SERVER_NOT_READY,
     SERVER_READY,
@@ -32,7 +33,10 @@ from spec.relation.state import (
     mine,
     of_client,
     of_dialog,
+    tells_state,
+    unheard,
     unread,
+    unsaid,
     up,
     word,
 )
@@ -150,7 +154,7 @@ def store_has_exactly_those_who_wait(v):
 def no_successor_is_told_of_a_client_with_a_server(v):
     """Whoever a server has, or may yet read, will not be in the store when a next Distributor is told who waits."""
     sent = Exists([s, p, i], And(unread(v, s, p, i), v.down_client(s, p, i) == c))
-    return ForAll([c], Implies(v.effective(c), And(Not(v.taken(c)), Not(sent))))
+    return ForAll([c], Implies(v.effective(c), And(Not(v.claimed(c)), Not(v.taken(c)), Not(sent))))
 
 
 @promise
@@ -162,10 +166,13 @@ def no_one_is_cut_off_by_draining(v):
 
 @consequence
 def the_count_is_exact_when_dialogs_are_quiet(v):
-    """When nothing is on its way between them, the Distributor's count of a server's clients is the server's own."""
+    """When nothing is on its way between them, and no death within the server is unnoticed, the Distributor's count of
+    a server's clients is the server's own.
+    """
     nothing_down = ForAll([r], And(v.down_head(s, r) == v.down_tail(s, r), Not(v.initial_due(s, r))))
     nothing_up = ForAll([q], Implies(And(q >= 1, q <= v.sequence(s)), v.up_read(s, q)))
-    quiet = And(v.row(s), alive(v, s), v.dialog(s, p), Not(v.binding(s, p)), nothing_down, nothing_up)
+    is_open = And(v.row(s), alive(v, s), v.dialog(s, p), Not(v.binding(s, p)))
+    quiet = And(is_open, Not(v.broken(s)), nothing_down, nothing_up)
     return ForAll([s, p], Implies(quiet, v.count(s) == v.clients(s)))
 
 
@@ -260,7 +267,7 @@ def what_is_in_hand_is_nowhere_else(v):
     no_request = ForAll([s], Implies(v.requested(s), v.request(s) != h))
     no_answer = ForAll([s, q], Implies(answer(v, s, q), v.up_client(s, q) != h))
     alone = And(no_server, no_request, no_answer)
-    here = And(up(v), v.accepted(h), Not(v.taken(h)), Not(v.effective(h)), Not(v.backlog(h)), Not(v.absent(h)))
+    here = And(up(v), v.accepted(h), Not(v.claimed(h)), Not(v.effective(h)), Not(v.backlog(h)), Not(v.absent(h)))
     return Implies(v.holding, And(here, alone, v.operating, Not(v.dropping)))
 
 
@@ -277,7 +284,7 @@ def who_is_dropped_waits(v):
 def who_is_outside_is_fresh(v):
     """Whoever has not been accepted is known to nobody."""
     outside = Or(v.absent(c), v.backlog(c))
-    unknown = And(*(Not(f(c)) for f in (v.accepted, v.taken, v.effective, v.store)))
+    unknown = And(*(Not(f(c)) for f in (v.accepted, v.taken, v.claimed, v.effective, v.store)))
     return ForAll([c], And(Implies(outside, unknown), Not(And(v.absent(c), v.backlog(c)))))
 
 
@@ -304,7 +311,7 @@ def answers_are_of_accepted_clients(v):
 def who_is_unread_is_not_taken(v):
     """A hand-off that may yet be read is of an accepted client whom no server has, on the client's port."""
     u = v.down_client(s, p, i)
-    fresh = And(Not(v.taken(u)), v.accepted(u), v.port_of(u) == p, Not(v.effective(u)))
+    fresh = And(Not(v.claimed(u)), v.accepted(u), v.port_of(u) == p, Not(v.effective(u)))
     return ForAll([s, p, i], Implies(unread(v, s, p, i), fresh))
 
 
@@ -317,7 +324,7 @@ def there_is_room_for_who_is_unread(v):
 @lemma
 def who_is_stored_is_not_taken(v):
     """Nobody is both to be restored and with a server."""
-    return ForAll([c], Implies(v.effective(c), And(Not(v.taken(c)), v.accepted(c))))
+    return ForAll([c], Implies(v.effective(c), And(Not(v.claimed(c)), v.accepted(c))))
 
 
 @lemma
@@ -349,7 +356,7 @@ def what_was_not_sent_is_nowhere(v):
     unsent = And(v.requested(s), v.unsent(s, u))
     no_answer = ForAll([t, q], Implies(answer(v, t, q), v.up_client(t, q) != u))
     no_server = ForAll([t, p, i], Implies(unread(v, t, p, i), v.down_client(t, p, i) != u))
-    return ForAll([s], Implies(unsent, And(Not(v.taken(u)), no_answer, no_server)))
+    return ForAll([s], Implies(unsent, And(Not(v.claimed(u)), no_answer, no_server)))
 
 
 # ================================================================ lemmas: answers
@@ -370,9 +377,10 @@ def who_is_answered_for_is_not_stored(v):
 
 @lemma
 def a_client_is_answered_for_once(v):
-    """No two answers of one client are unread."""
-    both = And(answer(v, s, q), answer(v, t, k), v.up_client(s, q) == v.up_client(t, k))
-    return ForAll([s, q, t, k], Implies(both, And(s == t, q == k)))
+    """No two answers of one client are unread, but for an Accepted that was sent, and a Refused that takes it back."""
+    both = And(answer(v, s, q), answer(v, t, k), v.up_client(s, q) == v.up_client(t, k), v.up_kind(t, k) == REFUSED)
+    taken_back = And(v.up_kind(s, q) == ACCEPTED, v.up_sent(s, q), q < k)
+    return ForAll([s, q, t, k], Implies(both, And(s == t, Or(q == k, taken_back))))
 
 
 @lemma
@@ -389,7 +397,7 @@ def who_was_taken_is_answered_for(v):
     """
     a = v.last_accept(s)
     told = And(answer(v, s, a), v.up_kind(s, a) == ACCEPTED, v.up_client(s, a) == v.request(s))
-    return ForAll([s], Implies(And(v.requested(s), v.taken(v.request(s))), told))
+    return ForAll([s], Implies(And(v.requested(s), v.claimed(v.request(s))), told))
 
 
 # ================================================================ lemmas: counts
@@ -400,7 +408,8 @@ def sequence_numbers_are_past(v):
     """No count has a number that is still to come."""
     past = And(v.last_accept(s) >= 0, v.last_accept(s) <= v.sequence(s), v.adopted_at(s) >= 0)
     known = Implies(v.row(s), v.count_sequence(s) <= v.sequence(s))
-    return ForAll([s], And(past, v.adopted_at(s) <= v.sequence(s), known))
+    heeded = ForAll([p], Implies(And(v.row(s), v.dialog(s, p)), v.dialog_sequence(s, p) <= v.sequence(s)))
+    return ForAll([s], And(past, v.adopted_at(s) <= v.sequence(s), known, heeded))
 
 
 @lemma
@@ -443,9 +452,8 @@ def before_the_request_all_was_heard(v):
 @lemma
 def an_answer_is_the_last_accept(v):
     """When the answer is read, the table will know of every accept."""
-    heard = v.count_sequence(s) >= v.last_accept(s)
     asked = And(v.row(s), alive(v, s), answer(v, s, q), mine(v, s, q))
-    return ForAll([s, q], Implies(asked, If(v.up_kind(s, q) == REFUSED, heard, v.last_accept(s) <= q)))
+    return ForAll([s, q], Implies(asked, v.last_accept(s) <= q))
 
 
 @lemma
@@ -469,11 +477,19 @@ def a_ready_dialog_has_been_heard(v):
 @lemma
 def incarnations_are_past(v):
     """Nobody echoes a Distributor that is still to come."""
-    said = ForAll([s, q], Implies(echo(v, s, q), v.up_incarnation(s, q) <= v.incarnation))
+    least = If(v.up_kind(s, q) == NOT_READY, 0, 1)
+    past = And(v.up_incarnation(s, q) <= v.incarnation, v.up_incarnation(s, q) >= least)
+    said = ForAll([s, q], Implies(echo(v, s, q), past))
     initial = And(i >= 0, i < v.down_tail(s, p), v.down_kind(s, p, i) == INITIAL)
     asked = And(v.down_incarnation(s, p, i) >= 1, v.down_incarnation(s, p, i) <= v.incarnation)
     owes = ForAll([s, p], And(v.owes(s, p) >= 0, v.owes(s, p) <= v.incarnation))
     return And(said, ForAll([s, p, i], Implies(initial, asked)), owes, Implies(up(v), v.incarnation >= 1))
+
+
+@lemma
+def an_answer_is_owed_only_while_deaf(v):
+    """A server whose program listens owes no RestartReply."""
+    return ForAll([s, p], Implies(v.listening(s, p), v.owes(s, p) == 0))
 
 
 @lemma
@@ -606,8 +622,9 @@ def the_last_use_word_is_last(v):
 
 @lemma
 def who_is_served_was_taken(v):
-    """A server counts only whom it has taken."""
-    return ForAll([s, c], Implies(v.serving(s, c), And(v.taken(c), v.accepted(c), alive(v, s))))
+    """A server counts only whom it has taken; its program has them all, but for those who are not delivered yet."""
+    given = Or(v.taken(c), v.undelivered(s, c))
+    return ForAll([s, c], Implies(v.serving(s, c), And(given, v.claimed(c), v.accepted(c), alive(v, s))))
 
 
 @lemma
@@ -618,16 +635,87 @@ def who_is_lapsed_is_counted(v):
 
 @lemma
 def who_is_accepted_was_taken(v):
-    """A server says that it has taken only whom it has."""
+    """A server says that it has taken only whom it has, and says so once."""
+    a = v.up_client(s, q)
     told = And(answer(v, s, q), v.up_kind(s, q) == ACCEPTED)
-    return ForAll([s, q], Implies(told, v.taken(v.up_client(s, q))))
+    return ForAll([s, q], Implies(told, And(v.claimed(a), v.taken_by(a) == s, v.taken_at(a) == q)))
+
+
+@lemma
+def who_was_delivered_was_taken(v):
+    """Programs are given only whom their servers have taken."""
+    return ForAll([c], Implies(v.taken(c), v.claimed(c)))
+
+
+@lemma
+def who_is_not_delivered_is_nowhere_else(v):
+    """A client whose Accepted is in the outbox has been given to no program, and no other answer speaks of it."""
+    a = v.taken_at(c)
+    is_accepted = And(v.up_kind(s, a) == ACCEPTED, v.up_client(s, a) == c, v.up_port(s, a) == v.port_of(c))
+    in_outbox = Or(unsaid(v, s, a), And(a > 0, v.unnoted(s) == a), And(v.broken(s), a > 0, v.broken_at(s) == a))
+    alone = ForAll([t, q], Implies(And(answer(v, t, q), v.up_client(t, q) == c), And(t == s, q == a)))
+    fresh = And(v.serving(s, c), v.claimed(c), Not(v.taken(c)), v.taken_by(c) == s, v.lapsed(s, c) == v.broken(s))
+    busy = Or(v.sending(s), v.broken(s))
+    reaches = And(a >= 1, a <= v.sequence(s))
+    undelivered = And(fresh, is_accepted, in_outbox, alone, busy, reaches)
+    return ForAll([s, c], Implies(v.undelivered(s, c), undelivered))
+
+
+@lemma
+def one_at_a_time_is_not_delivered(v):
+    """A server reads no other hand-off before its program has been given the client of the last."""
+    return ForAll([s, c, d], Implies(And(v.undelivered(s, c), v.undelivered(s, d)), c == d))
+
+
+@lemma
+def what_is_not_noted_is_not_delivered(v):
+    """The client of an Accepted that is in the outbox is not delivered."""
+    a = v.up_client(s, q)
+    in_flight = Or(And(q > 0, q == v.unnoted(s)), And(v.broken(s), q > 0, q == v.broken_at(s)))
+    pending = And(v.up_kind(s, q) == ACCEPTED, Or(unsaid(v, s, q), in_flight))
+    return ForAll([s, q], Implies(pending, And(v.undelivered(s, a), v.taken_at(a) == q)))
+
+
+@lemma
+def the_lock_is_held_by_one(v):
+    """What was sent and is not noted was sent under the lock; a process that died has left it."""
+    noted = Implies(v.unnoted(s) != 0, And(v.sending(s), v.up_sent(s, v.unnoted(s))))
+    in_order = And(v.unnoted(s) >= 0, v.unnoted(s) <= v.sequence(s), noted)
+    left = And(alive(v, s), Not(v.sending(s)), v.broken_at(s) >= 0, v.broken_at(s) <= v.sequence(s))
+    at = Implies(v.broken_at(s) > 0, v.up_port(s, v.broken_at(s)) == v.broken_port(s))
+    broken = Implies(v.broken(s), And(left, at))
+    return ForAll([s], And(in_order, broken, Implies(v.sending(s), alive(v, s))))
+
+
+@lemma
+def a_server_sends_in_order(v):
+    """On a dialog, what is to be sent comes after what was."""
+    was_sent = And(q >= 1, q <= v.sequence(s), v.up_sent(s, q))
+    return ForAll([s, q, k], Implies(And(was_sent, unsaid(v, s, k), v.up_port(s, q) == v.up_port(s, k)), q < k))
+
+
+@lemma
+def the_dead_have_nothing_to_say(v):
+    """What a server had not sent when it died will never be."""
+    return ForAll([s, q], Implies(unsaid(v, s, q), alive(v, s)))
+
+
+@lemma
+def the_last_message_is_not_withdrawn(v):
+    """The newest count that a server has issued is heard, or will be."""
+    last = And(alive(v, s), v.sequence(s) >= 1, v.up_read(s, v.sequence(s)))
+    return ForAll([s], Implies(last, v.up_sent(s, v.sequence(s))))
 
 
 @lemma
 def who_was_taken_is_served(v):
-    """Whoever was taken, and has not ended, is served; and counted by nobody but who took it."""
+    """Whoever was taken, and has not ended, is served, or the Distributor has a copy; and counted by nobody but who
+    took it.
+    """
+    h = v.taken_by(c)
     by = ForAll([s, c], Implies(v.serving(s, c), v.taken_by(c) == s))
-    return And(ForAll([c], Implies(And(v.taken(c), Not(v.over(c))), served(v))), by)
+    copy = And(v.requested(h), v.request(h) == c)
+    return And(ForAll([c], Implies(And(v.claimed(c), Not(v.over(c))), Or(served(v), copy))), by)
 
 
 @lemma
@@ -690,15 +778,17 @@ def what_is_sent_is_sent_on_a_dialog_that_is_kept(v):
     talks = Or(v.bound(s, p), v.listening(s, p))
     on_kept = ForAll([s, p], Implies(And(alive(v, s), talks), v.kept_effective(s, p)))
     serves = ForAll([s, c], Implies(v.serving(s, c), v.kept_effective(s, v.port_of(c))))
-    return And(ForAll([s, q], Implies(sent, v.kept_effective(s, v.up_port(s, q)))), on_kept, serves)
+    broken = ForAll([s], Implies(v.broken(s), v.kept_effective(s, v.broken_port(s))))
+    return And(ForAll([s, q], Implies(sent, v.kept_effective(s, v.up_port(s, q)))), on_kept, serves, broken)
 
 
 @lemma
 def every_dialog_is_asked(v):
-    """On every dialog of the table InitialMsg is due, on its way, or answered."""
+    """On every dialog of the table InitialMsg is due, on its way, answered, or lost with who read it."""
     at = v.asked_at(s, p)
     on_its_way = And(v.down_head(s, p) <= at, at < v.down_tail(s, p))
-    asked = Or(v.initial_due(s, p), on_its_way, v.sequence(s) > v.adopted_at(s))
+    lost = And(v.broken(s), v.broken_at(s) == 0)
+    asked = Or(v.initial_due(s, p), on_its_way, v.sequence(s) > v.adopted_at(s), lost)
     is_open = And(v.row(s), alive(v, s), v.dialog(s, p), Not(v.binding(s, p)))
     return ForAll([s, p], Implies(is_open, asked))
 
@@ -706,7 +796,7 @@ def every_dialog_is_asked(v):
 @lemma
 def what_was_read_was_heeded(v):
     """Of all that was read since the adoption, the table has the newest."""
-    was_read = And(v.row(s), v.adopted_at(s) < q, q <= v.sequence(s), v.up_read(s, q))
+    was_read = And(v.row(s), v.adopted_at(s) < q, q <= v.sequence(s), v.up_sent(s, q), v.up_read(s, q))
     return ForAll([s, q], Implies(was_read, v.count_sequence(s) >= q))
 
 
@@ -738,12 +828,16 @@ def arrivals_are_past(v):
 
 @lemma
 def a_request_is_under_way(v):
-    """An outstanding hand-off that was sent is unread at the server, or its answer is unread."""
+    """An outstanding hand-off that was sent is unread at the server, or its answer is unread or yet to be sent, or a
+    process of the server has died with either: then it stays so until the server is given up.
+    """
     u = v.request(s)
     at = v.sent_at(u)
     sent = And(unread(v, s, v.port_of(u), at), v.down_client(s, v.port_of(u), at) == u)
     answered = some_message(v, lambda x: And(answer(v, s, x), v.up_client(s, x) == u))
-    return ForAll([s], Implies(And(v.requested(s), alive(v, s), Not(v.unsent(s, u))), Or(sent, answered)))
+    return ForAll(
+        [s], Implies(And(v.requested(s), alive(v, s), Not(v.unsent(s, u))), Or(sent, answered, v.lost_in(s, u)))
+    )
 
 
 def some_message(v, holds):
@@ -757,21 +851,46 @@ def the_question_is_on_the_dialog(v):
     at = v.asked_at(s, p)
     asked = And(v.down_kind(s, p, at) == INITIAL, v.down_incarnation(s, p, at) == v.incarnation)
     is_open = And(v.row(s), alive(v, s), v.dialog(s, p), Not(v.binding(s, p)), Not(v.initial_due(s, p)))
-    return ForAll([s, p], Implies(is_open, And(at >= 0, at < v.down_tail(s, p), asked)))
+    none_later = ForAll([i], Implies(And(i < v.down_tail(s, p), v.down_kind(s, p, i) == INITIAL), i <= at))
+    return ForAll([s, p], Implies(is_open, And(at >= 0, at < v.down_tail(s, p), asked, none_later)))
 
 
 @lemma
 def what_was_asked_is_answered(v):
-    """Once the question has been read, its answer is on its way, or nothing is owed and the count is known."""
+    """Once the question has been read, its answer is on its way, or the server wants to be asked again, or nothing is
+    owed and the count is known.
+    """
     is_open = And(v.row(s), alive(v, s), v.dialog(s, p), Not(v.binding(s, p)), Not(v.initial_due(s, p)))
     was_read = And(is_open, v.asked_at(s, p) < v.down_head(s, p))
 
-    def echoed(x):
-        unheard = And(echo(v, s, x), Not(v.up_read(s, x)))
-        return And(unheard, v.up_port(s, x) == p, v.up_incarnation(s, x) == v.incarnation)
+    def answers(x):
+        echoed = v.up_incarnation(s, x) == v.incarnation
+        to_ask = And(v.up_incarnation(s, x) == 0, v.up_kind(s, x) == NOT_READY, x > v.dialog_sequence(s, p))
+        since = x > v.read_at(s, p)
+        return And(unheard(v, s, x), tells_state(v, s, x), v.up_port(s, x) == p, Or(echoed, And(to_ask, since)))
 
     settled = And(Not(v.owed(s, p)), v.known(s))
-    return ForAll([s, p], Implies(was_read, Or(settled, some_message(v, echoed))))
+    return ForAll([s, p], Implies(was_read, Or(settled, reader_is_dead(v), some_message(v, answers))))
+
+
+def reader_is_dead(v):
+    """A process has died having read something on the dialog, and nobody has noticed."""
+    return And(v.broken(s), v.broken_at(s) == 0, v.broken_port(s) == p)
+
+
+@lemma
+def what_is_old_is_said_before(v):
+    """What a server says on a dialog after it has read the question, it says to this Distributor, or of its own accord."""
+    is_open = And(v.row(s), alive(v, s), v.dialog(s, p), Not(v.binding(s, p)), Not(v.initial_due(s, p)))
+    was_read = And(is_open, v.asked_at(s, p) < v.down_head(s, p))
+    to_us = Or(v.up_incarnation(s, q) == v.incarnation, v.up_incarnation(s, q) == 0)
+    on_it = And(echo(v, s, q), v.up_port(s, q) == p)
+    later = ForAll([q], Implies(And(on_it, q > v.read_at(s, p)), to_us))
+    held = Or(unsaid(v, s, q), And(v.broken(s), q > 0, q == v.broken_at(s)), And(q > 0, q == v.unnoted(s)))
+    in_outbox = ForAll([q], Implies(And(on_it, held, Not(reader_is_dead(v))), q > v.read_at(s, p)))
+    owes = Or(v.owes(s, p) == 0, v.owes(s, p) == v.incarnation, reader_is_dead(v))
+    past = v.read_at(s, p) <= v.sequence(s)
+    return ForAll([s, p], Implies(was_read, And(later, in_outbox, owes, past)))
 
 
 @lemma

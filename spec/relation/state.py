@@ -66,8 +66,8 @@ _is("closed", Client, Bool, meaning="has closed its side")
 _is("accepted", Client, Bool, meaning="has been accepted by a Distributor")
 _is("over", Client, Bool, meaning="has ended: left, dropped, or lost at one of the instants that are named")
 _is("shut", Client, Bool, meaning="was shut down by the Distributor")
-_is("taken", Client, Bool, ghost=True, meaning="a server has accepted it")
-_is("taken_twice", Client, Bool, ghost=True, meaning="servers have accepted it twice")
+_is("taken", Client, Bool, ghost=True, meaning="a program has been given it")
+_is("taken_twice", Client, Bool, ghost=True, meaning="programs have been given it twice")
 
 # ---------------------------------------------------------------- the Distributor
 
@@ -124,7 +124,8 @@ _is("up_port", Server, Int, Port, meaning="on which dialog")
 _is("up_client", Server, Int, Client, meaning="about whom")
 _is("up_count", Server, Int, Int, meaning="how many clients it had then")
 _is("up_incarnation", Server, Int, Int, meaning="which Distributor a RestartReply or NotReady echoes; 0: none")
-_is("up_read", Server, Int, Bool, meaning="the Distributor has read it")
+_is("up_sent", Server, Int, Bool, meaning="it is in the dialog; before, it is in the server's outbox")
+_is("up_read", Server, Int, Bool, meaning="the Distributor has read it, or it will never be sent")
 _is("word_kind", Int, Word, meaning="the messages from the Distributor to the Monitor")
 _is("word_client", Int, Client, meaning="about whom")
 _is("word_server", Int, Server, meaning="about which server")
@@ -142,7 +143,13 @@ _is("asked_to_end", Server, Bool, meaning="was sent SIGTERM")
 _is("serving", Server, Client, Bool, meaning="it counts the client")
 _is("lapsed", Server, Client, Bool, meaning="although no process of it holds the connection")
 _is("clients", Server, Int, meaning="how many it counts")
+_is("undelivered", Server, Client, Bool, meaning="although its program does not have the client yet")
 _is("sequence", Server, Int, meaning="of its last message")
+_is("sending", Server, Bool, meaning="a process of it holds the lock, and sends what is in the outbox")
+_is("unnoted", Server, Int, meaning="which of it is in the dialog, though the server does not know that yet; 0: none")
+_is("broken", Server, Bool, meaning="a process of it has died holding the lock, and no other has noticed")
+_is("broken_at", Server, Int, meaning="the message that it was sending then; 0: it was reading")
+_is("broken_port", Server, Port, meaning="and on which dialog")
 _is("listening", Server, Port, Bool, meaning="its program listens")
 _is("bound", Server, Port, Bool, meaning="its program has bound; the dialog stands in for the socket")
 _is("owes", Server, Port, Int, meaning="which Distributor's InitialMsg it will answer once it listens; 0: none")
@@ -181,7 +188,11 @@ _is("last_accept", Server, Int, ghost=True, meaning="the sequence number of its 
 _is("last_accept_port", Server, Port, ghost=True, meaning="and its port")
 _is("sent_to", Client, Server, ghost=True, meaning="the server that it was last sent to")
 _is("sent_at", Client, Int, ghost=True, meaning="and where on the dialog its hand-off is")
-_is("taken_by", Client, Server, ghost=True, meaning="the server that took it")
+_is("claimed", Client, Bool, ghost=True, meaning="a server has said that it takes it, or may yet say so")
+_is("taken_by", Client, Server, ghost=True, meaning="that server")
+_is("taken_at", Client, Int, ghost=True, meaning="the sequence number of that Accepted")
+_is("lost_in", Server, Client, Bool, ghost=True, meaning="a process of the server died with its hand-off or Refused")
+_is("read_at", Server, Port, Int, ghost=True, meaning="its sequence number when it last read an InitialMsg there")
 _is("asked_at", Server, Port, Int, ghost=True, meaning="where the last InitialMsg is on the dialog")
 _is("finished", Server, Bool, ghost=True, meaning="the Monitor was, or will be, told that it is drained")
 _is("last_drained_word", Server, Int, ghost=True, meaning="the last word that it is; -1: none")
@@ -296,16 +307,39 @@ def between_events(v: View) -> Any:
     return z3.And(hands_free(v), nobody_seatable(v), no_accept, z3.Not(server_wanted(v)), all_said)
 
 
+def unheard(v: View, s: Any, q: Any) -> Any:
+    """The server's q-th message is in its outbox or in the dialog, unread."""
+    return z3.And(q >= 1, q <= v.sequence(s), z3.Not(v.up_read(s, q)))
+
+
+def unread_up(v: View, s: Any, q: Any) -> Any:
+    """The server's q-th message is in the dialog, unread."""
+    return z3.And(unheard(v, s, q), v.up_sent(s, q))
+
+
+def unsaid(v: View, s: Any, q: Any) -> Any:
+    """The server's q-th message is in the outbox, and not in the dialog."""
+    return z3.And(unheard(v, s, q), z3.Not(v.up_sent(s, q)))
+
+
+def lock_free(v: View, s: Any) -> Any:
+    """No process of the server is in the midst of a step, nor has died there unnoticed."""
+    return z3.And(z3.Not(v.sending(s)), z3.Not(v.broken(s)))
+
+
 def answer(v: View, s: Any, q: Any) -> Any:
-    """The server's q-th message answers a hand-off, and is unread."""
-    kind = z3.Or(v.up_kind(s, q) == ACCEPTED, v.up_kind(s, q) == REFUSED)
-    return z3.And(q >= 1, q <= v.sequence(s), z3.Not(v.up_read(s, q)), kind)
+    """The server's q-th message answers a hand-off, and is unread, sent or not."""
+    return z3.And(unheard(v, s, q), z3.Or(v.up_kind(s, q) == ACCEPTED, v.up_kind(s, q) == REFUSED))
+
+
+def tells_state(v: View, s: Any, q: Any) -> Any:
+    """The server's q-th message says whether it listens."""
+    return z3.Or(v.up_kind(s, q) == RESTART_REPLY, v.up_kind(s, q) == NOT_READY)
 
 
 def echo(v: View, s: Any, q: Any) -> Any:
     """The server's q-th message, read or not, says whether it listens."""
-    kind = z3.Or(v.up_kind(s, q) == RESTART_REPLY, v.up_kind(s, q) == NOT_READY)
-    return z3.And(q >= 1, q <= v.sequence(s), kind)
+    return z3.And(q >= 1, q <= v.sequence(s), tells_state(v, s, q))
 
 
 def mine(v: View, s: Any, q: Any) -> Any:

@@ -56,12 +56,16 @@ from spec.relation.state import (
     free,
     hands_free,
     idle,
+    lock_free,
     mine,
     nobody_seatable,
     of_dialog,
     seatable,
     server_wanted,
+    tells_state,
     unread,
+    unread_up,
+    unsaid,
     up,
     word,
 )
@@ -109,13 +113,15 @@ def send_down(now: View, then: Then, s, p, kind, c=None):
     then.down_tail[s, p] = at + 1
 
 
-def send_up(now: View, then: Then, s, p, kind, count, c=None, incarnation=None):
-    """The server sends on a dialog, with the next sequence number and its count."""
+def issue(now: View, then: Then, s, p, kind, count, c=None, incarnation=None):
+    """The server puts a message into its outbox, with the next sequence number and its count, under the lock."""
     q = now.sequence(s) + 1
+    then.sending[s] = True
     then.sequence[s] = q
     then.up_kind[s, q] = kind
     then.up_port[s, q] = p
     then.up_count[s, q] = count
+    then.up_sent[s, q] = False
     then.up_read[s, q] = False
     if c is not None:
         then.up_client[s, q] = c
@@ -286,10 +292,14 @@ def releases_dropped(require, now, then):
 def reads(require, now, then, s, q, kind):
     """The Distributor reads the server's q-th message; the newest count wins (rule 5)."""
     p, other = now.up_port(s, q), z3.Int("q.other")
-    before = And(other >= 1, other < q, Not(now.up_read(s, other)), now.up_port(s, other) == p)
-    require(between_events(now), now.row(s), q >= 1, q <= now.sequence(s), Not(now.up_read(s, q)))
+    before = And(other < q, unread_up(now, s, other), now.up_port(s, other) == p)
+    require(between_events(now), now.row(s), unread_up(now, s, q))
     require(now.up_kind(s, q) == kind, now.dialog(s, p), Not(now.binding(s, p)))
-    require(Or(now.reordering, Not(Exists([other], before))))
+    # The one order that the machines need: an Accepted comes before the Refused that takes it back.
+    may_overtake = z3.BoolVal(True)
+    if kind.eq(REFUSED):
+        may_overtake = Not(Exists([other], And(before, now.up_kind(s, other) == ACCEPTED)))
+    require(Or(And(now.reordering, may_overtake), Not(Exists([other], before))))
     newer = q > now.count_sequence(s)
     then.up_read[s, q] = True
     then.count[s] = If(newer, now.up_count(s, q), now.count(s))
@@ -300,9 +310,11 @@ def reads(require, now, then, s, q, kind):
 
 @action()
 def hears_accepted(require, now, then, s: Server, q: Int):
-    """Accepted: the request is answered, and the Distributor closes its copy."""
+    """Accepted: the request is answered, and the Distributor closes its copy, which may have been the last."""
+    c = now.up_client(s, q)
     reads(require, now, then, s, q, ACCEPTED)
     then.requested[s] = And(now.requested(s), Not(mine(now, s, q)))
+    then.over[c] = Or(now.over(c), And(mine(now, s, q), Not(has_connection(now, s, c))))
 
 
 @action()
@@ -429,7 +441,7 @@ def has_no_dialog_but(now, s, p):
 def unread_on(now, s, p):
     """Something that the server has said on the dialog is unread."""
     q = z3.Int("q.unread")
-    return Exists([q], And(q >= 1, q <= now.sequence(s), Not(now.up_read(s, q)), now.up_port(s, q) == p))
+    return Exists([q], And(unread_up(now, s, q), now.up_port(s, q) == p))
 
 
 @action()
@@ -525,6 +537,13 @@ def sends_initial(require, now, then, s: Server, p: Port):
     then.down_incarnation[s, p, at] = now.incarnation
     then.asked_at[s, p] = at
     then.down_tail[s, p] = If(alive(now, s), at + 1, at)
+
+
+@environment
+def asks_again(require, now, then, s: Server, p: Port):
+    """Audited: the server has left something unsaid, and is asked, so that some process of it notices."""
+    require(between_events(now), now.row(s), now.dialog(s, p), Not(now.binding(s, p)))
+    then.initial_due[s, p] = True
 
 
 def is_or_will_be_kept(now, s, p):
@@ -666,7 +685,18 @@ def is_on_its_way(now, c):
 def is_served(now, c):
     """A living process holds the client's connection for the program."""
     s = z3.Const("s.served", Server)
-    return Exists([s], And(alive(now, s), now.serving(s, c), Not(now.lapsed(s, c))))
+    return Exists([s], has_connection(now, s, c))
+
+
+def has_connection(now, s, c):
+    """A living process of the server holds it."""
+    return And(alive(now, s), now.serving(s, c), Not(now.lapsed(s, c)))
+
+
+def has_copy(now, c):
+    """The Distributor has a copy of it, as its hand-off is unanswered."""
+    s = z3.Const("s.copy", Server)
+    return Exists([s], And(up(now), now.requested(s), now.request(s) == c))
 
 
 def ends(now, then):
@@ -709,7 +739,7 @@ def distributor_dies(require, now, then):
 @environment
 def distributor_dies_having_read(require, now, then, s: Server, q: Int):
     """It dies having read a server's message, and having done nothing about it."""
-    require(up(now), q >= 1, q <= now.sequence(s), Not(now.up_read(s, q)))
+    require(up(now), unread_up(now, s, q))
     ends(now, then)
     then.up_read[s, q] = True
 
@@ -743,34 +773,43 @@ def distributor_starts(require, now, then, e: Element):
     then.every("to_restore", lambda c: now.store(c))
 
 
-# ================================================================ servers
+# ================================================================ servers: their processes
+#
+# The processes of a server share its book and a lock.  Under the lock one of them reads a message, puts what is to be
+# said into the outbox, sends that, and notes what it has sent: then, and not before, the program is given the client.
+# Whatever a dialog has no room for stays in the outbox.
 
 
 def served_no_more(now, s, c):
-    """The client was served by the server and by nobody else."""
-    return And(now.serving(s, c), Not(now.lapsed(s, c)))
+    """The client was served by the server and by nobody else; if it was not yet, the Distributor may have a copy."""
+    return And(now.serving(s, c), Not(now.lapsed(s, c)), Not(And(now.undelivered(s, c), has_copy(now, c))))
 
 
 def dies_with_server(now, s, c):
     """The hand-off was unread at the server, and no Distributor holds a copy."""
-    p, i, other = z3.Const("p.dies", Port), z3.Int("i.dies"), z3.Const("s.copy", Server)
+    p, i = z3.Const("p.dies", Port), z3.Int("i.dies")
     was_unread = Exists([p, i], And(unread(now, s, p, i), now.down_client(s, p, i) == c))
-    has_copy = Exists([other], And(up(now), now.requested(other), now.request(other) == c))
-    return And(was_unread, Not(has_copy))
+    return And(was_unread, Not(has_copy(now, c)))
 
 
 def all_processes_end(now, then, s):
-    """Whoever was being served ends with the server; hand-offs that it had not read are gone."""
+    """Whoever was being served ends with the server; hand-offs that it had not read, and what it had not sent, are gone."""
     then.main[s] = False
     then.child[s] = False
     then.clients[s] = 0
+    then.sending[s] = False
+    then.unnoted[s] = 0
+    then.broken[s] = False
     then.every("over", lambda c: Or(now.over(c), served_no_more(now, s, c), dies_with_server(now, s, c)))
-    then.every("serving", lambda x, c: And(now.serving(x, c), x != s))
-    then.every("lapsed", lambda x, c: And(now.lapsed(x, c), x != s))
+    for name in ("serving", "lapsed", "undelivered"):
+        then.every(name, lambda x, c, name=name: And(getattr(now, name)(x, c), x != s))
     then.every("listening", lambda x, p: And(now.listening(x, p), x != s))
     then.every("bound", lambda x, p: And(now.bound(x, p), x != s))
     then.every("owes", lambda x, p: If(x == s, 0, now.owes(x, p)))
     then.every("down_head", lambda x, p: If(x == s, now.down_tail(x, p), now.down_head(x, p)))
+    then.every("up_read", lambda x, q: Or(now.up_read(x, q), And(x == s, Not(now.up_sent(x, q)))))
+    unsaid_claim = lambda c: And(now.undelivered(s, c), Not(now.up_sent(s, now.taken_at(c))))  # noqa: E731
+    then.every("claimed", lambda c: And(now.claimed(c), Not(unsaid_claim(c))))
 
 
 @environment
@@ -780,14 +819,27 @@ def server_dies(require, now, then, s: Server):
     all_processes_end(now, then, s)
 
 
-@environment
-def server_leaves_a_child(require, now, then, s: Server):
-    """The main process dies; a forked child lives on, holds the dialogs, and goes on counting whom it has lost."""
+def main_process_ends(require, now, then, s):
+    """A forked child lives on, holds the dialogs, and goes on counting whom the server has lost."""
     require(now.main(s), Not(now.child(s)), Not(now.doomed(s)))
     then.main[s] = False
     then.child[s] = True
     then.every("over", lambda c: Or(now.over(c), served_no_more(now, s, c)))
     then.every("lapsed", lambda x, c: Or(now.lapsed(x, c), And(x == s, now.serving(s, c))))
+
+
+@environment
+def server_leaves_a_child(require, now, then, s: Server):
+    """The main process dies, and a forked child lives on; nothing was being sent."""
+    require(Not(now.sending(s)))
+    main_process_ends(require, now, then, s)
+
+
+@environment
+def server_leaves_a_child_in_the_midst(require, now, then, s: Server, q: Int):
+    """The main process dies while it sends, and a forked child lives on."""
+    main_process_ends(require, now, then, s)
+    dies_sending(require, now, then, s, q)
 
 
 @action()
@@ -797,6 +849,57 @@ def server_is_killed(require, now, then, s: Server):
     all_processes_end(now, then, s)
 
 
+def is_next(now, s, q):
+    """The message is in the outbox, and whatever was put there before for the same dialog has been sent."""
+    k = z3.Int("q.first")
+    before = And(k < q, unsaid(now, s, k), now.up_port(s, k) == now.up_port(s, q))
+    return And(unsaid(now, s, q), Not(Exists([k], before)))
+
+
+def dies_sending(require, now, then, s, q):
+    """The message is in the dialog or not: nobody knows."""
+    require(now.sending(s), If(now.unnoted(s) > 0, q == now.unnoted(s), is_next(now, s, q)))
+    then.sending[s] = False
+    then.unnoted[s] = 0
+    then.broken[s] = True
+    then.broken_at[s] = q
+    then.broken_port[s] = now.up_port(s, q)
+
+
+@environment
+def sender_dies(require, now, then, s: Server, q: Int):
+    """A process dies while it sends, with the connection that it was to deliver; others of the server live on."""
+    require(alive(now, s))
+    dies_sending(require, now, then, s, q)
+    then.every("over", lambda c: Or(now.over(c), And(now.undelivered(s, c), served_no_more(now, s, c))))
+    then.every("lapsed", lambda x, c: Or(now.lapsed(x, c), And(x == s, now.undelivered(s, c))))
+
+
+def reader_dies(require, now, then, s, p, kind):
+    """A process has read a message, of this kind, and dies having done nothing about it; others live on."""
+    require(next_is(now, s, p, kind))
+    then.down_head[s, p] = now.down_head(s, p) + 1
+    then.broken[s] = True
+    then.broken_at[s] = 0
+    then.broken_port[s] = p
+
+
+@environment
+def reader_dies_with_hand_off(require, now, then, s: Server, p: Port):
+    """The connection dies with it; the Distributor may have a copy, which it keeps until it gives the server up."""
+    c = now.down_client(s, p, now.down_head(s, p))
+    reader_dies(require, now, then, s, p, HAND_OFF)
+    then.over[c] = Or(now.over(c), Not(has_copy(now, c)))
+    then.lost_in[s, c] = True
+
+
+@environment
+def reader_dies_with_question(require, now, then, s: Server, p: Port):
+    """InitialMsg is lost."""
+    reader_dies(require, now, then, s, p, INITIAL)
+    then.read_at[s, p] = now.sequence(s)
+
+
 @environment
 def server_binds(require, now, then, s: Server, p: Port):
     """The program's bind is answered: the dialog, which the Monitor keeps or will keep, stands in for its socket."""
@@ -804,39 +907,58 @@ def server_binds(require, now, then, s: Server, p: Port):
     then.bound[s, p] = True
 
 
+# ================================================================ servers: what is read, and what is to be said
+
+
 def next_is(now, s, p, kind):
     """The server may read the next message on the dialog, which is of this kind."""
     at = now.down_head(s, p)
-    return And(alive(now, s), now.bound(s, p), at < now.down_tail(s, p), now.down_kind(s, p, at) == kind)
+    may = And(alive(now, s), lock_free(now, s), now.bound(s, p))
+    return And(may, at < now.down_tail(s, p), now.down_kind(s, p, at) == kind)
+
+
+def supersedes(now, then, s, p, is_out_of_date):
+    """What is in the outbox for the dialog and is of this kind will not be sent (rule 6 of the server)."""
+
+    def withdrawn(x, q):
+        return And(x == s, Not(now.up_sent(x, q)), now.up_port(x, q) == p, is_out_of_date(q))
+
+    then.every("up_read", lambda x, q: Or(now.up_read(x, q), withdrawn(x, q)))
+
+
+def tells(now, then, s, p, kind, incarnation):
+    """RestartReply or NotReady."""
+    supersedes(now, then, s, p, lambda q: tells_state(now, s, q))
+    issue(now, then, s, p, kind, now.clients(s), incarnation=incarnation)
 
 
 @action()
 def server_accepts(require, now, then, s: Server, p: Port):
-    """accept_nw2: the program's accept returns the client; the reply goes before the program sees a byte."""
+    """accept_nw2: the server takes the client, whom its program will be given once that has been sent."""
     at = now.down_head(s, p)
     c = now.down_client(s, p, at)
     require(next_is(now, s, p, HAND_OFF), now.listening(s, p))
     then.down_head[s, p] = at + 1
     then.serving[s, c] = True
+    then.undelivered[s, c] = True
     then.clients[s] = now.clients(s) + 1
-    then.taken_twice[c] = Or(now.taken_twice(c), now.taken(c))
-    then.taken[c] = True
+    then.claimed[c] = True
     then.taken_by[c] = s
+    then.taken_at[c] = now.sequence(s) + 1
     then.last_accept[s] = now.sequence(s) + 1
     then.last_accept_port[s] = p
-    send_up(now, then, s, p, ACCEPTED, now.clients(s) + 1, c)
+    issue(now, then, s, p, ACCEPTED, now.clients(s) + 1, c)
 
 
 @environment
 def server_refuses(require, now, then, s: Server, p: Port):
     """The listener is closed, or no descriptor came: the Distributor has a copy."""
-    at, other = now.down_head(s, p), z3.Const("s.copy", Server)
+    at = now.down_head(s, p)
     c = now.down_client(s, p, at)
     require(next_is(now, s, p, HAND_OFF))
-    has_copy = Exists([other], And(up(now), now.requested(other), now.request(other) == c))
     then.down_head[s, p] = at + 1
-    then.over[c] = Or(now.over(c), Not(has_copy))
-    send_up(now, then, s, p, REFUSED, now.clients(s), c)
+    then.over[c] = Or(now.over(c), Not(has_copy(now, c)))
+    issue(now, then, s, p, REFUSED, now.clients(s), c)
 
 
 @action()
@@ -845,7 +967,8 @@ def server_answers(require, now, then, s: Server, p: Port):
     at = now.down_head(s, p)
     require(next_is(now, s, p, INITIAL), now.listening(s, p))
     then.down_head[s, p] = at + 1
-    send_up(now, then, s, p, RESTART_REPLY, now.clients(s), incarnation=now.down_incarnation(s, p, at))
+    then.read_at[s, p] = now.sequence(s)
+    tells(now, then, s, p, RESTART_REPLY, now.down_incarnation(s, p, at))
 
 
 @action()
@@ -854,43 +977,154 @@ def server_answers_later(require, now, then, s: Server, p: Port):
     at = now.down_head(s, p)
     require(next_is(now, s, p, INITIAL), Not(now.listening(s, p)))
     then.down_head[s, p] = at + 1
+    then.read_at[s, p] = now.sequence(s)
     then.owes[s, p] = now.down_incarnation(s, p, at)
-    send_up(now, then, s, p, NOT_READY, now.clients(s), incarnation=now.down_incarnation(s, p, at))
+    tells(now, then, s, p, NOT_READY, now.down_incarnation(s, p, at))
 
 
 @environment
 def server_listens(require, now, then, s: Server, p: Port):
     """The program listens; nothing is owed."""
-    require(now.main(s), now.bound(s, p), Not(now.listening(s, p)), now.owes(s, p) == 0)
+    require(now.main(s), lock_free(now, s), now.bound(s, p), Not(now.listening(s, p)), now.owes(s, p) == 0)
     then.listening[s, p] = True
 
 
 @environment
 def server_listens_and_answers(require, now, then, s: Server, p: Port):
-    """The program listens, and the RestartReply that is owed is sent."""
-    require(now.main(s), now.bound(s, p), Not(now.listening(s, p)), now.owes(s, p) > 0)
+    """The program listens, and the RestartReply that is owed is to be sent."""
+    require(now.main(s), lock_free(now, s), now.bound(s, p), Not(now.listening(s, p)), now.owes(s, p) > 0)
     then.listening[s, p] = True
     then.owes[s, p] = 0
-    send_up(now, then, s, p, RESTART_REPLY, now.clients(s), incarnation=now.owes(s, p))
+    tells(now, then, s, p, RESTART_REPLY, now.owes(s, p))
 
 
 @environment
 def server_closes_listener(require, now, then, s: Server, p: Port):
     """The program closes its listening socket."""
-    require(now.main(s), now.listening(s, p))
+    require(now.main(s), lock_free(now, s), now.listening(s, p))
     then.listening[s, p] = False
     then.owes[s, p] = 0
-    send_up(now, then, s, p, NOT_READY, now.clients(s), incarnation=z3.IntVal(0))
+    tells(now, then, s, p, NOT_READY, z3.IntVal(0))
 
 
 @action()
 def client_leaves(require, now, then, s: Server, c: Client):
     """The last reference to the client's connection is gone: Disconnect."""
-    require(alive(now, s), now.serving(s, c), Not(now.lapsed(s, c)))
+    require(alive(now, s), lock_free(now, s), now.serving(s, c), Not(now.lapsed(s, c)))
     then.serving[s, c] = False
     then.clients[s] = now.clients(s) - 1
     then.over[c] = True
-    send_up(now, then, s, now.port_of(c), DISCONNECT, now.clients(s) - 1, c)
+    departs(now, then, s, now.port_of(c), now.clients(s) - 1, c)
+
+
+def departs(now, then, s, p, count, c):
+    """Disconnect."""
+    supersedes(now, then, s, p, lambda q: now.up_kind(s, q) == DISCONNECT)
+    issue(now, then, s, p, DISCONNECT, count, c)
+
+
+# ================================================================ servers: what is sent
+
+
+@environment
+def server_sends(require, now, then, s: Server, q: Int):
+    """A message leaves the outbox for the dialog, which has room."""
+    require(alive(now, s), Not(now.broken(s)), now.unnoted(s) == 0, is_next(now, s, q))
+    then.sending[s] = True
+    then.up_sent[s, q] = True
+    then.unnoted[s] = q
+
+
+@action()
+def server_notes(require, now, then, s: Server):
+    """Sent: what was sent leaves the book; of an Accepted, the program is given the client."""
+    q = now.unnoted(s)
+    c = now.up_client(s, q)
+    accepted = now.up_kind(s, q) == ACCEPTED
+    require(alive(now, s), q > 0)
+    then.unnoted[s] = 0
+    then.undelivered[s, c] = And(now.undelivered(s, c), Not(accepted))
+    then.taken_twice[c] = Or(now.taken_twice(c), And(accepted, now.taken(c)))
+    then.taken[c] = Or(now.taken(c), accepted)
+
+
+@environment
+def server_lets_go(require, now, then, s: Server):
+    """The lock is free again: all is sent, or no dialog has room; but a client is read only with room for its answer."""
+    c = z3.Const("c.room", Client)
+    require(now.sending(s), now.unnoted(s) == 0, Not(Exists([c], now.undelivered(s, c))))
+    then.sending[s] = False
+
+
+@environment
+def server_resumes(require, now, then, s: Server):
+    """A process takes the lock to send what was left in the outbox."""
+    require(alive(now, s), lock_free(now, s))
+    then.sending[s] = True
+
+
+# ================================================================ servers: who next takes the lock
+
+
+@action()
+def server_takes_back(require, now, then, s: Server, q: Int):
+    """Interrupted: a client who was not delivered has lost its connection, is counted no more, and is refused."""
+    c, p = now.up_client(s, q), now.up_port(s, q)
+    require(alive(now, s), now.broken(s), q >= 1, q <= now.sequence(s), now.up_kind(s, q) == ACCEPTED)
+    require(Or(q == now.broken_at(s), unsaid(now, s, q)))
+    then.broken[s] = q != now.broken_at(s)
+    then.up_read[s, q] = Or(now.up_read(s, q), Not(now.up_sent(s, q)))
+    then.claimed[c] = now.up_sent(s, q)
+    then.serving[s, c] = False
+    then.undelivered[s, c] = False
+    then.lapsed[s, c] = False
+    then.clients[s] = now.clients(s) - 1
+    issue(now, then, s, p, REFUSED, now.clients(s) - 1, c)
+    then.sending[s] = q == now.broken_at(s)
+
+
+def nobody_to_take_back(now, s):
+    """Every client of the server has been delivered."""
+    c = z3.Const("c.back", Client)
+    return Not(Exists([c], now.undelivered(s, c)))
+
+
+def finds(require, now, then, s):
+    """Interrupted: what was being sent is found."""
+    require(alive(now, s), now.broken(s), nobody_to_take_back(now, s))
+    then.broken[s] = False
+    return now.broken_at(s), now.broken_port(s)
+
+
+@action()
+def server_tells_again(require, now, then, s: Server):
+    """Interrupted, and RestartReply or NotReady was being sent: it is sent again."""
+    q, p = finds(require, now, then, s)
+    require(q > 0, tells_state(now, s, q))
+    supersedes(now, then, s, p, lambda k: tells_state(now, s, k))
+    issue(now, then, s, p, now.up_kind(s, q), now.clients(s), incarnation=now.up_incarnation(s, q))
+
+
+@action()
+def server_counts_again(require, now, then, s: Server):
+    """Interrupted, and Disconnect was being sent: it is sent again."""
+    q, p = finds(require, now, then, s)
+    require(q > 0, now.up_kind(s, q) == DISCONNECT)
+    departs(now, then, s, p, now.clients(s), now.up_client(s, q))
+
+
+@action()
+def server_wants_to_be_asked(require, now, then, s: Server):
+    """Interrupted, and what was read is not known, or a Refused may be sent: the Distributor is made to ask again."""
+    q, p = finds(require, now, then, s)
+    c = now.up_client(s, q)
+    refused = And(q > 0, now.up_kind(s, q) == REFUSED)
+    require(Or(q == 0, refused))
+    then.owes[s, p] = 0
+    then.lost_in[s, c] = Or(now.lost_in(s, c), And(refused, Not(now.up_sent(s, q))))
+    outdated = lambda k: Or(tells_state(now, s, k), And(refused, k == q))  # noqa: E731
+    supersedes(now, then, s, p, outdated)
+    issue(now, then, s, p, NOT_READY, now.clients(s), incarnation=z3.IntVal(0))
 
 
 # ================================================================ the Monitor: what it is told
@@ -1072,15 +1306,19 @@ def initial(v: View):
     """The Monitor has been started, and nothing else."""
     s, c, p = z3.Const("s.0", Server), z3.Const("c.0", Client), z3.Const("p.0", Port)
     place, e = z3.Const("place.0", Place), z3.Const("e.0", Element)
-    nobody = And(v.absent(c), *(Not(f(c)) for f in (v.backlog, v.accepted, v.over, v.shut, v.closed, v.taken)))
+    nobody = And(
+        v.absent(c), *(Not(f(c)) for f in (v.backlog, v.accepted, v.over, v.shut, v.closed, v.taken, v.claimed))
+    )
     nobody = And(nobody, *(Not(f(c)) for f in (v.taken_twice, v.waiting, v.store, v.to_restore, v.effective)))
     servers = (v.born, v.main, v.child, v.doomed, v.asked_to_end, v.living, v.reported, v.died_unready, v.row)
+    servers = (*servers, v.sending, v.broken)
     no_server = And(*(Not(f(s)) for f in (*servers, v.requested, v.to_adopt, v.late, v.said_drained)))
     zero = And(
         Not(v.finished(s)),
         v.last_drained_word(s) == -1,
         v.clients(s) == 0,
         v.sequence(s) == 0,
+        v.unnoted(s) == 0,
         v.last_accept(s) == 0,
         v.adopted_at(s) == 0,
     )
@@ -1106,7 +1344,7 @@ def initial(v: View):
         v.creation == NONE,
         ForAll([c], And(nobody, v.last_word(c) == -1)),
         ForAll([s], And(no_server, zero)),
-        ForAll([s, c], And(*(Not(f(s, c)) for f in (v.serving, v.lapsed, v.unsent)))),
+        ForAll([s, c], And(*(Not(f(s, c)) for f in (v.serving, v.lapsed, v.undelivered, v.unsent)))),
         ForAll([s, p], And(no_dialog, no_message, no_word)),
         ForAll([p], And(*(Not(f(p)) for f in ports))),
         ForAll([place], Not(v.filled(place))),

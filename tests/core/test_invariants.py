@@ -85,6 +85,7 @@ SEAT = Tree.of([(Seat(1, 1, -1, 1), None)])
 WAITER = distributor.Client(1, 1_002, PORT)
 BINDING = Dialog(DialogPhase.BINDING)
 
+
 def answering():
     """A server that has yet to say that it has taken a client, and that it listens no more."""
     return test_server.silent(test_server.offered(1), server.ListenerClosed(PORT)).state

@@ -101,7 +101,6 @@ class TestRule1AHandOffIsTakenWhereTheProgramListensAndTheDescriptorCame:
         run.take(Bound(PORT))
         assert run.take(offered(1))[1] == Reply(PORT, Refused(client(1), Count(0, 1)))
 
-
     def test_the_program_gets_it_once_the_answer_is_in_the_socket_and_not_before(self):
         run = silent()
         assert run.take(offered(1)) == []
@@ -249,6 +248,15 @@ class TestRule7WhoDiesInTheMidstLeavesNoHandOffAnsweredTwice:
         run = self.interrupted(offered(1))
         assert messages(run) == [Refused(client(1), Count(0, 2))]
         assert client(1) not in run.state.clients
+
+    def test_also_where_it_had_something_else_to_send_first(self):
+        run = listening()
+        run.take(offered(1))
+        run = Machine(server, run.state)
+        run.take(Disconnected(client(1)), offered(2))
+        leaves, _ = run.state.outbox
+        run.take(Interrupted(PORT, leaves))
+        assert messages(run) == [Refused(client(2), Count(0, 4)), Disconnect(client(1), Count(0, 5))]
 
     def test_whom_it_was_refusing_is_not_refused_again(self):
         run = self.interrupted(offered(1, intact=False))

@@ -11,8 +11,8 @@ Rules
     `RestartReply` once it listens.
 5.  A listener that closes says `NotReady`.  What is read from its dialog afterwards is refused by rule 1.
 6.  Of several replies that are still to be sent, one that the next makes out of date is dropped: counts are absolute.
-7.  What a process was sending when it died is issued again, with a new count, for it may be in the socket or not; but
-    no hand-off is refused twice: a client whom the process had taken is refused, and a refusal is not repeated.
+7.  What a process was sending when it died is issued again, with a new count; but a client whom it had taken is
+    refused, and where a hand-off or its refusal may be lost, the Distributor is made to ask again.
 
 Theory of operation
 -------------------
@@ -289,21 +289,32 @@ def _sent(state: EndpointState, event: Sent) -> Step:
 
 
 def _interrupted(state: EndpointState, event: Interrupted) -> Step:
-    """Rule 7.  Where it is not known what was read, the Distributor is made to ask again.
+    """Rule 7.  A hand-off's answer is never deferred, so whoever is not delivered was with the process that died."""
+    for reply in state.outbox:
+        if isinstance(reply.message, Accepted):
+            state = _taken_back(state, reply, reply.message.client)
+    if event.reply is None or isinstance(event.reply.message, Refused):
+        return Transition(_wants_to_be_asked(state, event), ())
+    if isinstance(event.reply.message, Accepted):
+        return Transition(state, ())
+    message = event.reply.message
+    return Transition(_issue(_without(state, event.reply), event.port, lambda count: replace(message, count=count)), ())
 
-    Likewise after a refusal: a second one could be read when the client has been offered again, and would be taken for
-    that offer's.
+
+def _taken_back(state: EndpointState, reply: Reply, client: Client) -> EndpointState:
+    """Its connection has died with the process that had it."""
+    left = replace(_without(state, reply), clients=state.clients.remove(client))
+    return _issue(left, reply.port, lambda count: Refused(client, count))
+
+
+def _wants_to_be_asked(state: EndpointState, event: Interrupted) -> EndpointState:
+    """It is not known what was read, which may be an InitialMsg; nor whether a Refused was sent: a second one might be
+    read as the answer to a later hand-off.
     """
-    if event.reply is None:
-        return Transition(_issue(state, event.port, lambda count: NotReady(0, count)), ())
-    message, left = event.reply.message, _without(state, event.reply)
-    if isinstance(message, Accepted):
-        client = message.client  # its connection has died with the process that had it
-        left = replace(left, clients=left.clients.remove(client))
-        return Transition(_issue(left, event.port, lambda count: Refused(client, count)), ())
-    if isinstance(message, Refused):
-        return Transition(_issue(left, event.port, lambda count: NotReady(0, count)), ())
-    return Transition(_issue(left, event.port, lambda count: replace(message, count=count)), ())
+    left = state if event.reply is None else _without(state, event.reply)
+    unasked = VirtualListener(listening=left.listeners[event.port].listening)
+    left = replace(left, listeners=left.listeners.set(event.port, unasked))
+    return _issue(left, event.port, lambda count: NotReady(0, count))
 
 
 def _without(state: EndpointState, sent: Reply) -> EndpointState:

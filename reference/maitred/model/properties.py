@@ -540,8 +540,8 @@ def held(state: DistributorState) -> set[Client]:
 @_always_step
 def an_answer_comes_before_the_client(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
     """Of a hand-off that has come whole to a program that listens, a server issues `Accepted`, and delivers the client
-    when that is in the socket; of any other it issues `Refused`, and discards what has come; likewise `Refused` if the
-    process that was to send `Accepted` has died.
+    when that is in the socket; of any other it issues `Refused`, and discards what has come; likewise `Refused` of
+    whoever was with a process that has died before that.
     """
     return who != "server" or dealings(before, stride) == due_dealings(before, event, stride)
 
@@ -557,8 +557,8 @@ def due_dealings(before: server.EndpointState, event: object, stride: Stride) ->
             return [(Refused, client), (server.Discard, client)]
         case server.Sent(reply=server.Reply(message=Accepted(client=client))):
             return [(server.Deliver, client)]
-        case server.Interrupted(reply=server.Reply(message=Accepted(client=client))):
-            return [(Refused, client)]
+        case server.Interrupted():
+            return [(Refused, r.message.client) for r in before.outbox if isinstance(r.message, Accepted)]
     return []
 
 

@@ -1424,10 +1424,9 @@ class _Draft:
         return self.put_link(group, link._replace(to_distributor=(*link.to_distributor, reply.message)))
 
     def sender_dies(self, group: Group, reply: server.Reply) -> None:
-        """The process that holds the lock dies: with the connection that it was about to deliver."""
-        gone = group.gone
-        if isinstance(reply.message, Accepted):
-            gone = (*gone, reply.message.client)
+        """The process that holds the lock dies, with the connections that it was about to deliver."""
+        answers = (reply.message for reply in group.endpoint.outbox)
+        gone = (*group.gone, *(message.client for message in answers if isinstance(message, Accepted)))
         broken = server.Interrupted(reply.port, reply)
         self.put(group._replace(gone=gone, sending=False, sent=None, broken=broken))
 
