@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import permutations, zip_longest
+from itertools import permutations
 from typing import NamedTuple
 
 from maitred.model.properties import PROPERTIES, judge
@@ -103,7 +103,8 @@ def disagreements(bounds: Bounds, limit: int, *, symmetric: bool, first: int = 0
     system = System(bounds, judge, first=first)
     full = [*levels(system, lambda world: world, lambda world: forms.of(forms.system.adopted(world)), limit)]
     reduced = [*levels(forms.system, forms.system.canonical, forms.of, limit, len(full) - 1)]
-    for depth, (one, other) in enumerate(zip_longest(full, reduced, fillvalue=Level(frozenset(), frozenset()))):
+    reduced += reduced[-1:] * (len(full) - len(reduced))  # of worlds that come again, a full exploration has no end
+    for depth, (one, other) in enumerate(zip(full, reduced, strict=True)):
         if one.found != other.found:
             yield f"level {depth}: only in one of them are found {sorted(one.found ^ other.found)}"
         if one.forms != other.forms:

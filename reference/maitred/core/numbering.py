@@ -25,17 +25,16 @@ def closed_up(numbers: Collection[int], counter: int | None, first: int = 0) -> 
     return renamed
 
 
-def spaced(numbers: Collection[int], counter: int | None, room: int) -> dict[int, int]:
-    """A new number for each of the numbers, the counter and 0, which stays 0: in their order, no gap above `room`.
+def spaced(numbers: Collection[int], counter: int | None, steps: int) -> dict[int, int]:
+    """A new number for each of the numbers, the counter and 0, which stays 0: in their order, with their distances.
 
-    For numbers whose counter may be set back to 0, or to the successor of any of them, and then count up to ``room``
-    times.  A counter above all of them follows the last, as nothing lies beyond it.
+    For numbers whose counter is to rise by so many `steps` of 1, and may be set back before: to 0, or to the successor
+    of any of them.  Distances that it cannot go then are as one: above ``steps + 2`` between two numbers, and above
+    ``steps + 1`` on the way to the counter, which is a number only after a step.
     """
-    highest = max(numbers, default=0)
     renamed, old, new = {0: 0}, 0, 0
     for number in sorted(n for n in {*numbers, *(() if counter is None else (counter,))} if n > 0):
-        beyond = number == counter and number > highest
-        new += 1 if beyond else min(number - old, room)
+        new += min(number - old, steps + 2 if number in numbers else steps + 1)
         old = number
         renamed[number] = new
     renamed.update((n, n) for n in numbers if n < 0)

@@ -47,8 +47,8 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from maitred.core.distributor import DistributorState
-from maitred.core.messages import Adopt, Client, Restore, ServerId
-from maitred.core.monitor import ClassState, MonitorState, Place, PlaceId
+from maitred.core.messages import Adopt, Client, Closed, Restore, ServerId
+from maitred.core.monitor import ClassState, DistributorPhase, MonitorState, Phase, Place, PlaceId
 from maitred.core.numbering import closed_up, spaced
 from maitred.core.tree import Tree
 from maitred.model.world import CLASS, Fate, Group, Guest, Life, Link, World
@@ -275,7 +275,7 @@ def _client_names(
     arrivals = {client.arrival for client in lining}
     if _counted_again(world):
         coming = sum(guest.fate in (Fate.ABSENT, Fate.BACKLOG) for guest in world.guests)
-        new = spaced(arrivals, counter, coming + 2)
+        new = spaced(arrivals, counter, coming)
     else:
         new = closed_up(arrivals, counter)
     names = {c: Client(new[c.arrival], cookies.get(c.cookie, c.cookie), c.port) for c in lining}
@@ -290,10 +290,15 @@ def _client_names(
 
 def _counted_again(world: World) -> bool:
     """Whether arrivals may yet be counted from those who are stored (rule 2)."""
-    budget = world.budget
-    if budget.distributor_crashes or budget.element_failures or world.life is not Life.UP:
+    budget, place = world.budget, world.monitor.classes[CLASS].distributor
+    mortal = budget.distributor_crashes or budget.element_failures or world.life is not Life.UP
+    over = place.phase in (DistributorPhase.DONE, DistributorPhase.GONE) or world.monitor.phase in _OVER
+    if mortal and not over and Closed() not in world.to_monitor:
         return True
     return any(isinstance(message, Restore) for message in world.to_distributor)
+
+
+_OVER: Final = (Phase.ENDING, Phase.ENDED)
 
 
 def _last_place(cls: ClassState, server: ServerId) -> Place | None:
@@ -313,8 +318,8 @@ def _place_names(cls: ClassState, new: Mapping[ServerId, ServerId]) -> dict[Plac
     static: list[tuple[bool, ServerId, int, int, int, PlaceId]] = []
     dynamic: list[tuple[bool, ServerId, int, int, int, PlaceId]] = []
     for place in cls.places.values():
-        filled = new.get(place.server, 0) if place.alive else 0
-        key = (not filled, filled, place.deaths, place.unready_deaths, place.element, place.place)
+        held = new.get(place.server, 0)
+        key = (not place.alive, held, place.deaths, place.unready_deaths, place.element, place.place)
         (dynamic if place.dynamic else static).append(key)
     names = {key[-1]: i for i, key in enumerate(sorted(static))}
     names.update((key[-1], len(static) + i) for i, key in enumerate(sorted(dynamic)))
