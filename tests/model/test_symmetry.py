@@ -2,21 +2,19 @@
 
 This is what makes `model.symmetry` sound, asked of the code itself: in worlds found at random, with renamings drawn at
 random.  Two worlds count as one if some renaming of servers and clients turns the one into the other; here every
-renaming is tried, while the normal forms must do with one.
+renaming is tried, while the normal forms must do with one.  `test_reduction` asks it of every mutant of the core, too.
 """
 
 import random
-from itertools import permutations
 
 import pytest
+from tests.model.reduction import renamings
 
 from maitred.core import distributor
-from maitred.model import symmetry
 from maitred.model.checker import check
 from maitred.model.manifest import load
 from maitred.model.properties import PROPERTIES, judge
-from maitred.model.symmetry import Names
-from maitred.model.world import ANY, CLASS, Bounds, System
+from maitred.model.world import ANY, Bounds, System
 
 pytestmark = pytest.mark.properties
 
@@ -46,36 +44,21 @@ def walk(system, seed, length):
         world = choose.choice(following)[1]
 
 
-def renamings(system, world, choose=None):
-    """Every renaming of those who occur, or one that is drawn."""
-    names = system._normal.names(world)
-    servers, cookies = sorted(names.servers), range(len(world.guests))
-    if choose:
-        shuffled = [choose.sample(servers, len(servers))], [choose.sample(cookies, len(cookies))]
-    else:
-        shuffled = permutations(servers), permutations(cookies)
-    second = list(shuffled[1])
-    for order in shuffled[0]:
-        new = {server: i for i, server in enumerate(order, 1)}
-        places = symmetry._place_names(world.monitor.classes[CLASS], new)
-        for order_of_cookies in second:
-            cookies_ = {cookie: i for i, cookie in enumerate(order_of_cookies)}
-            yield Names(new, names.next_server, places, cookies_, names.arrivals, names.next_arrival)
+def drawn(system, world, choose):
+    """A renaming of those who occur, drawn at random."""
+    servers = [s for s in system.normal.mentioned(world)[0] if s < world.monitor.next_server]
+    cookies = range(len(world.guests))
+    order, named = choose.sample(sorted(servers), len(servers)), choose.sample(cookies, len(cookies))
+    return system.normal.exchanged(world, order, dict(enumerate(named)))
 
 
 def orbit(system, world, known={}):  # noqa: B006 - a memory that outlives the call is what is meant
     """What is equal for exactly those worlds that differ only in names."""
     key = (id(system), system.key(world))
     if key not in known:
-        every = (system._normal.rename(world, names) for names in renamings(system, world))
+        every = (system.normal.rename(world, names) for names in renamings(system, world))
         known[key] = min(map(system.key, every))
     return known[key]
-
-
-def normal(system, world):
-    """The normal form of another system's world, of this system's own components."""
-    own = world._replace(groups=tuple(system.interned(group) for group in world.groups))
-    return system.canonical(system.assemble(own))
 
 
 def outcomes(system, world):
@@ -90,20 +73,20 @@ def test_a_renamed_world_does_the_same(name):
     for seed in range(6):
         for i, world in enumerate(walk(system, f"{name} {seed}", 60)):
             if i % 4 == seed % 4:
-                names = next(renamings(system, world, choose))
-                assert outcomes(system, system._normal.rename(world, names)) == outcomes(system, world)
+                names = drawn(system, world, choose)
+                assert outcomes(system, system.normal.rename(world, names)) == outcomes(system, world)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_normal_form_does_what_the_world_does(name, symmetric):
     """Arrivals and ids that only their order gives a meaning to, and adoptions that come in any order."""
-    steady = System(SYSTEMS[name], judge, steady=True)
+    steady = System(SYSTEMS[name], judge, first=0)
     system = System(SYSTEMS[name], judge, symmetric=symmetric)
     for seed in range(3):
         for world in walk(steady, f"{name} {seed}", 60):
-            led = {(orbit(system, normal(system, x)), wrong) for _, x, wrong in steady.successors(world)}
-            assert led == outcomes(system, normal(system, world))
+            led = {(orbit(system, system.adopted(x)), wrong) for _, x, wrong in steady.successors(world)}
+            assert led == outcomes(system, system.adopted(world))
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -112,7 +95,7 @@ def test_a_property_does_not_ask_for_names(name):
     choose = random.Random(name)
     asked = [prop for prop in PROPERTIES.values() if prop.world is not None]
     for world in walk(system, name, 80):
-        other = system._normal.rename(world, next(renamings(system, world, choose)))
+        other = system.normal.rename(world, drawn(system, world, choose))
         assert [prop.world(world) for prop in asked] == [prop.world(other) for prop in asked]
 
 

@@ -78,6 +78,7 @@ from maitred.core.messages import (
     ToServer,
     Unresponsive,
 )
+from maitred.core.numbering import closed_up
 from maitred.core.transition import Reason, Rejected, Transition
 from maitred.core.tree import Tree
 
@@ -1222,20 +1223,24 @@ _ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action 
 
 
 def canonical(state: DistributorState) -> DistributorState:
-    """The same state with ranks numbered from 0 in their order.
+    """The same state with ranks renumbered from 0 in their order, and the next rank with them.
 
-    Only the order of ranks matters (rule 2), so this state does what ``state`` does; without it, a state space in
+    Rule 2 only compares ranks, and takes the next, so this state does what ``state`` does; without it, a state space in
     which servers are chosen for ever would be infinite.  The shell has no need of it.
     """
-    ranks = {status.server: i for i, status in enumerate(_by_rank(state.servers.values()))}
-    if state.next_rank == len(ranks) and all(ranks[s.server] == s.rank for s in state.servers.values()):
+    rows = state.servers.values()
+    ranks = {status.rank for status in rows}
+    ranks.update(seat.rank for info in state.ports.values() for seat in info.free)
+    new = closed_up(ranks, state.next_rank)
+    if all(old == rank for old, rank in new.items()):
         return state
-    servers = Tree.of((s.server, replace(s, rank=ranks[s.server])) for s in state.servers.values())
-    ports = Tree.of(
-        (
-            info.port,
-            replace(info, free=Tree.of((replace(seat, rank=ranks[seat.server]), None) for seat in info.free)),
-        )
+    ports = (
+        replace(info, free=Tree.of((replace(seat, rank=new[seat.rank]), None) for seat in info.free))
         for info in state.ports.values()
     )
-    return replace(state, servers=servers, ports=ports, next_rank=len(ranks))
+    return replace(
+        state,
+        servers=Tree.of((number, replace(status, rank=new[status.rank])) for number, status in state.servers.items()),
+        ports=Tree.of((info.port, info) for info in ports),
+        next_rank=new[state.next_rank],
+    )

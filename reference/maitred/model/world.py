@@ -29,10 +29,11 @@ client are three instants, between which a process may die while others live on,
 steps of their own where the bounds have `interruptions` or `room`; elsewhere nothing could come between that matters,
 as a process that dies takes the whole server with it, and they are one.
 
-*Canonical form.*  Ranks are renumbered (`distributor.canonical`).  The sequence numbers of a server's counts are
-renumbered in their order: the machines only compare them and issue the next higher one, so their order alone decides.
-Of a dead server nothing is left but what the Distributor has yet to read.  `model.symmetry` does the like for arrivals
-and server ids, and, where asked to, takes worlds that differ only in who is who for one.
+*Canonical form.*  Ranks are renumbered (`distributor.canonical`), and so are the sequence numbers of a server's counts
+(`_renumber`): each with its counter, as `core.numbering` says.  Of a dead server nothing is left but what the
+Distributor has yet to read.  `model.symmetry` does the like for arrivals and server ids, and, where asked to, takes
+worlds that differ only in who is who for one; it says what all of this assumes of a machine.  A `System` can also be
+had that renumbers nothing (`first`).
 
 *Speed.*  Every component of a world is interned, so that equal components are one object and a world is known exactly
 by the identities of its components; each machine's step is taken once for each (state, event) and remembered.
@@ -73,6 +74,7 @@ from maitred.core.messages import (
     Unresponsive,
 )
 from maitred.core.monitor import MonitorState
+from maitred.core.numbering import closed_up
 from maitred.core.transition import Reason, Rejected
 from maitred.core.tree import Tree
 
@@ -338,6 +340,8 @@ class Kernel(NamedTuple):
     listening: tuple[bool, ...]
     backlog: tuple[tuple[int, ...], ...]
     """Who waits to be accepted, by cookie, first come first."""
+    accepted: tuple[int, ...] = ()
+    """Who was accepted and has no server yet, by cookie, in the order in which the kernel gave them."""
 
 
 class World(NamedTuple):
@@ -434,7 +438,13 @@ class System:
     """The closed system within bounds: its first world, and what may happen in each."""
 
     def __init__(
-        self, bounds: Bounds, judge: Judge | None = None, *, symmetric: bool = False, steady: bool = False
+        self,
+        bounds: Bounds,
+        judge: Judge | None = None,
+        *,
+        symmetric: bool = False,
+        steady: bool = False,
+        first: int | None = None,
     ) -> None:
         """Prepare to explore.
 
@@ -443,12 +453,15 @@ class System:
             judge: says which properties a machine's step breaks.
             symmetric: take worlds that differ only in which server or client is which for one.
             steady: let every server and client keep its name, for people to read; the space is then infinite.
+            first: renumber nothing at all, and begin every counter (arrivals, ranks, servers, counts) so far above
+                where it begins in life; None: renumber what only its order gives a meaning to.
         """
         from maitred.model.symmetry import Normal  # which needs this module's types
 
         self.bounds: Final = bounds
-        self.steady: Final = steady
-        self._normal: Final[Normal] = Normal(self, symmetric=symmetric)
+        self.steady: Final = steady or first is not None
+        self.first: Final = first
+        self.normal: Final[Normal] = Normal(self, symmetric=symmetric)
         self.ports: Final = tuple(range(1, bounds.ports + 1))
         self.splits: Final = bounds.interruptions != 0 or bounds.room != 0
         """Whether an endpoint's step, the sending of its replies and a client's delivery are steps of their own."""
@@ -459,6 +472,8 @@ class System:
         self._enabled: dict[int, tuple[Any, ...]] = {}  # Any: the timers of either machine
         self._masks: dict[int, int] = {}
         self._compacted: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        self.endpoint: Final = server.EndpointState(sequence=first or 0)
+        """What a server begins with."""
         self.amiss: tuple[str, ...] = ()
         """What the steps that lead to the first world break; known once `initial` has been asked."""
 
@@ -486,14 +501,23 @@ class System:
 
     def canonical(self, world: World) -> World:
         """The world that stands for all those which differ from this only in names; sealed."""
-        return self._normal(world)
+        return self.normal(world)
+
+    def adopted(self, world: World) -> World:
+        """The canonical form of a world of any system within these bounds, of this system's own components."""
+        draft = _Draft(self, self.assemble(world._replace(groups=tuple(map(self.interned, world.groups)))))
+        if draft.distributor is not None:
+            draft.distributor = self._part(distributor.canonical(draft.distributor))
+        for group in world.groups:
+            draft.compact(group.server)
+        return self.canonical(self.assemble(draft.world()))
 
     def welcomed(self, world: World) -> World:
         """Whoever has ended, and of whom nothing is left anywhere, may come again."""
         ended = [c for c, guest in enumerate(world.guests) if guest.fate in (Fate.LEFT, Fate.DROPPED)]
         if not ended:
             return world
-        gone = set(ended) - self._normal.present(self.seal(world))
+        gone = set(ended) - self.normal.present(self.seal(world))
         guests = tuple(Guest() if cookie in gone else guest for cookie, guest in enumerate(world.guests))
         return self.seal(world._replace(guests=guests))
 
@@ -537,8 +561,9 @@ class System:
             listeners=addresses if b.fixed else (),
             fixed=b.fixed,
         )
+        started = monitor.initial((config,), tuple(range(1, b.elements + 1)))
         world = World(
-            monitor=monitor.initial((config,), tuple(range(1, b.elements + 1))),
+            monitor=replace(started, next_server=started.next_server + (self.first or 0)),
             distributor=None,
             life=Life.ABSENT,
             groups=(),
@@ -571,7 +596,7 @@ class System:
             stride = Stride(state, (), result.reason, ())
         else:
             after = result.state
-            if who == "distributor":
+            if who == "distributor" and self.first is None:
                 after = distributor.canonical(after)
             after = self._part(after)
             stride = Stride(after, result.effects, None, invariants.broken(result.state))
@@ -1107,11 +1132,12 @@ class _Draft:
 
     def copy(self) -> _Draft:
         """A second draft that begins as this one is now."""
-        other = _Draft(self.system, self._world())
+        other = _Draft(self.system, self.world())
         other.before = self.before
         return other
 
-    def _world(self) -> World:
+    def world(self) -> World:
+        """As it is so far."""
         return World(
             self.monitor,
             self.distributor,
@@ -1130,13 +1156,13 @@ class _Draft:
         self._bury()
         if self.groups is not self.before.groups:
             self.groups = self.system._team(self.groups)
-        world = self.system.seal(self._world(), self.before)
+        world = self.system.seal(self.world(), self.before)
         missing = self._missing(world)
         if missing:
             for cookie in missing:
                 served = self.guests[cookie].taken or self.guests[cookie].answered
                 self.guest(cookie, fate=Fate.LOST_SERVED if served else self._loss(cookie))
-            world = self.system.seal(self._world(), self.before)
+            world = self.system.seal(self.world(), self.before)
         if self.system.bounds.returns:
             world = self.system.welcomed(world)
         return world if self.system.steady else self.system.canonical(world)
@@ -1151,6 +1177,9 @@ class _Draft:
         if guest.fate not in (Fate.BACKLOG, Fate.IN):
             guest = Guest(guest.fate, 0, guest.taken)
         self.guests = (*self.guests[:cookie], guest, *self.guests[cookie + 1 :])
+        if cookie in self.kernel.accepted and (guest.fate is not Fate.IN or guest.taken or guest.unanswered):
+            left = tuple(other for other in self.kernel.accepted if other != cookie)
+            self.kernel = self.kernel._replace(accepted=left)
 
     def queue(self, i: int, backlog: tuple[int, ...]) -> None:
         old = self.kernel.backlog
@@ -1185,7 +1214,8 @@ class _Draft:
             match effect:
                 case monitor.StartServer():
                     links = tuple(Link(port) for port in self.system.ports)
-                    self.groups = (*self.groups, self.system._part(Group(effect.server, effect.element, links)))
+                    new = Group(effect.server, effect.element, links, endpoint=self.system.endpoint)
+                    self.groups = (*self.groups, self.system._part(new))
                 case monitor.StartDistributor():
                     self._start_distributor(effect)
                 case monitor.TellDistributor():
@@ -1209,6 +1239,8 @@ class _Draft:
     def _start_distributor(self, effect: StartDistributor) -> None:
         b = self.system.bounds
         state = distributor.initial(effect.incarnation, b.dynamic, b.waiting_limit, effect.listeners, b.fixed)
+        if self.system.first and effect.incarnation == 1:
+            state = replace(state, next_arrival=self.system.first, next_rank=self.system.first)
         self.distributor = self.system._part(state)
         self.life = Life.UP
         self.to_distributor = ()
@@ -1230,6 +1262,7 @@ class _Draft:
             cookie, *rest = self.kernel.backlog[source]
             self.queue(source, tuple(rest))
             self.guest(cookie, fate=Fate.IN)
+            self.kernel = self.kernel._replace(accepted=(*self.kernel.accepted, cookie))
         elif source is not None and source[0] == "adopt":
             self.to_distributor = self.to_distributor[: source[1]] + self.to_distributor[source[1] + 1 :]
         elif source is not None:
@@ -1319,6 +1352,8 @@ class _Draft:
         self.distributor = None
         self.life = Life.DEAD
         self.to_distributor = self.pending = ()
+        for group in self.groups:
+            self.compact(group.server)
         for client in sent:
             guest = self.guests[client.cookie]
             if guest.fate is Fate.IN and not guest.taken and not guest.answered:
@@ -1462,6 +1497,7 @@ class _Draft:
                 requests=group.requests,
             )
         )
+        self.compact(group.server)
 
     # ------------------------------------------------ canonical form
 
@@ -1477,9 +1513,9 @@ class _Draft:
         )
 
     def compact(self, number: ServerId) -> None:
-        """Renumber the sequence numbers of the server's counts in their order, from 0; -1 stays (none heard)."""
+        """Renumber the sequence numbers of the server's counts, and its own counter with them."""
         group = self.group(number)
-        if group is None:
+        if group is None or self.system.first is not None:
             return
         status = self.distributor.servers.get(number, None) if self.distributor is not None else None
         key = (id(group), id(status))
@@ -1496,17 +1532,15 @@ class _Draft:
 
 
 def _renumber(group: Group, status: distributor.ServerStatus | None) -> tuple[Group, distributor.ServerStatus | None]:
-    found = {group.endpoint.sequence} if group.alive else set()
-    found.update(message.count.sequence for link in group.links for message in link.to_distributor)
+    found = {message.count.sequence for link in group.links for message in link.to_distributor}
     found.update(reply.message.count.sequence for reply in issued(group))
     if status is not None:
         found.add(status.count.sequence)
         found.update(dialog.sequence for dialog in status.dialogs.values())
-    found.discard(-1)
-    order = {old: new for new, old in enumerate(sorted(found))}
+    # -1 (none heard) and 0 (none issued) are no counts, and stay
+    order = closed_up(found | {-1, 0}, group.endpoint.sequence if group.alive else None, first=-1)
     if all(old == new for old, new in order.items()):
         return group, status
-    order[-1] = -1
 
     def numbered(message: M) -> M:
         return replace(message, count=replace(message.count, sequence=order[message.count.sequence]))
