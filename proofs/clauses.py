@@ -90,6 +90,9 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "an_address_is_listened_on_once": _untold("about requests for sockets, which the relation grants at any time"),
     "accepts_only_below_the_limit": _guarded("issues_accept", how="fewer wait than may"),
     "only_drained_servers_are_asked_to_end": _proved("only_who_is_finished_is_asked_to_end"),
+    "processes_are_killed_only_for_a_reason": _untold(
+        "about why the Monitor kills, which the relation allows at any time"
+    ),
     "what_may_fire_was_set": _untold(_TIMERS),
     "a_half_close_is_no_hang_up": _untold("about what a client sends, which the relation does not tell"),
     "one_accept_at_a_time": _guarded("issues_accept", how="none is outstanding on the port, and none is paused"),
@@ -100,6 +103,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "what_is_opened_is_kept": _proved("what_is_open_is_kept"),
     "what_is_no_longer_kept_is_dropped": _untold(_DESCRIPTORS),
     "every_leave_is_acknowledged": _untold("about acknowledgements, which nothing in the relation waits for"),
+    "an_acknowledgement_changes_nothing": _untold("about acknowledgements, which nothing in the relation waits for"),
     "no_surprising_rejection": _untold("about events that a machine declines; in the relation they are not enabled"),
     "index_is_true": _untold(_BOOKS),
     "summaries_are_true": _untold(_BOOKS),

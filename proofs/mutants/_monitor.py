@@ -1404,4 +1404,25 @@ MUTANTS: Final = (
         "pass",
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
+    # ---------------------------------------------------------------- steps that leave the Monitor as it was
+    Mutant(
+        "a_slow_start_kills_the_distributor",
+        Kind.EFFECT_ADDED,
+        "While a server is slow to start, the Distributor dies again and again.",
+        "monitor._fired",
+        "work.effects.append(SetTimer(timer))",
+        "work.effects += [SetTimer(timer), KillDistributor(timer.class_id)]",
+        refutes=("processes_are_killed_only_for_a_reason",),
+        within=Bounds(servers=1, clients=0),
+    ),
+    Mutant(
+        "a_slow_start_is_reported_to_the_distributor",
+        Kind.EFFECT_ADDED,
+        "A Distributor that operates is begun a second time.",
+        "monitor._fired",
+        "work.effects.append(SetTimer(timer))",
+        "work.effects.append(SetTimer(timer)); work.tell(timer.class_id, Begin())",
+        refutes=("no_surprising_rejection",),
+        within=Bounds(servers=1, clients=0),
+    ),
 )

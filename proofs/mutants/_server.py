@@ -359,6 +359,8 @@ MUTANTS: Final = (
         "server._acknowledged",
         "return Transition(state, ())",
         "return Transition(_count(state)[0], ())",
+        refutes=("an_acknowledgement_changes_nothing",),
+        within=Bounds(servers=1, clients=1, warm=True),
         tests=(f"{SERVER}::test_an_acknowledgement_is_received_and_discarded",),
     ),
 )

@@ -291,6 +291,53 @@ def a_stop_cuts_clients_off(monkeypatch):
     a_stop_asks_everybody_to_end(monkeypatch)
 
 
+@bent(
+    "an_acknowledgement_changes_nothing",
+    *("Server 1 has read Acknowledge(sequence=", "and knows something else than before"),
+    servers=1,
+    clients=1,
+)
+def what_should_be_discarded_is_counted(monkeypatch):
+    def acknowledged(before, state, event):
+        return replace(before(state, event), state=replace(state, sequence=state.sequence + 1))
+
+    act(monkeypatch, server, server.Acknowledged, acknowledged)
+
+
+@bent(
+    "processes_are_killed_only_for_a_reason",
+    "The Monitor kills the Distributor on Fired(timer=StartWarning(",
+    servers=1,
+    clients=0,
+    warm=False,
+)
+def a_slow_start_kills_the_distributor(monkeypatch):
+    def fired(before, work, event):
+        before(work, event)
+        if isinstance(event.timer, monitor.StartWarning):
+            work.effects.append(monitor.KillDistributor(event.timer.class_id))
+
+    act(monkeypatch, monitor, monitor.Fired, fired)
+
+
+@bent(
+    "no_surprising_rejection",
+    *("The Distributor declines Begin()", Reason.ALREADY_BEGUN.value),
+    servers=1,
+    clients=0,
+    warm=False,
+)
+def a_step_that_has_only_effects_is_taken(monkeypatch):
+    """The Monitor's state stays as it is, and a message is on its way."""
+
+    def fired(before, work, event):
+        before(work, event)
+        if isinstance(event.timer, monitor.StartWarning):
+            work.tell(event.timer.class_id, Begin())
+
+    act(monkeypatch, monitor, monitor.Fired, fired)
+
+
 @pytest.mark.parametrize("name", BENT)
 def test_what_is_bent_is_named(name, monkeypatch):
     bend, broken, phrases, bounds = BENT[name]

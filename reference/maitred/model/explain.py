@@ -29,6 +29,7 @@ from maitred.model.properties import (
     due_acknowledgements,
     held,
     judge,
+    killings_without_reason,
     never_set,
     prefers,
     quiet,
@@ -142,7 +143,7 @@ def _breaks(name: str, moment: Moment) -> bool:
         return not prop.world(moment.after)
     if moment.stride is None:
         return False
-    if name in invariants.broken(moment.outcome):
+    if name in invariants.broken(moment.outcome) or any(name in read.wrong for _, _, read in _acknowledged(moment)):
         return True
     return prop.step is not None and not prop.step(moment.who, moment.state, moment.event, moment.stride)
 
@@ -527,6 +528,15 @@ def _only_drained_servers_are_asked_to_end(moment: Moment) -> Iterator[str]:
 
 
 @_explains
+def _processes_are_killed_only_for_a_reason(moment: Moment) -> Iterator[str]:
+    if moment.stride is None:
+        return
+    for effect in killings_without_reason(moment.state, moment.event, moment.stride):
+        whom = f"server {effect.server}" if isinstance(effect, monitor.Kill) else "the Distributor"
+        yield f"the Monitor kills {whom} on {tell(moment.event)}, which is no reason to"
+
+
+@_explains
 def _what_may_fire_was_set(moment: Moment) -> Iterator[str]:
     if moment.stride is None:
         return
@@ -669,6 +679,22 @@ def _told(acknowledgements: list[distributor.SendControl]) -> str:
     if not acknowledgements:
         return "no acknowledgement"
     return listed(f"{tell(each.message)} to server {each.server}" for each in acknowledgements)
+
+
+@_explains
+def _an_acknowledgement_changes_nothing(moment: Moment) -> Iterator[str]:
+    for group, message, read in _acknowledged(moment):
+        if read.wrong:
+            says = f", and then says {listed(tell(each) for each in read.effects)}" if read.effects else ""
+            knows = "knows something else than before" if read.state != group.endpoint else "knows what it did before"
+            yield f"server {group.server} has read {tell(message)}, and {knows}{says}"
+
+
+def _acknowledged(moment: Moment) -> list[tuple[Group, Acknowledge, Stride]]:
+    """The endpoints' steps at the acknowledgements that the step sends: see `System.acknowledged`."""
+    if moment.stride is None:
+        return []
+    return list(System(moment.path.bounds, judge, steady=True).acknowledged(moment.before, moment.stride))
 
 
 @_explains

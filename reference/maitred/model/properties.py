@@ -431,6 +431,43 @@ def only_drained_servers_are_asked_to_end(who: str, before: Any, event: Any, str
 
 
 @_always_step
+def processes_are_killed_only_for_a_reason(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """The Monitor kills a server whose main process has died, which does not answer, which does not end as it was asked
+    to or whose processing element has failed, a Distributor only in the last case, and all once everything is to end.
+    """
+    return who != "monitor" or not killings_without_reason(before, event, stride)
+
+
+def killings_without_reason(before: MonitorState, event: object, stride: Stride) -> list[Any]:  # Any: its effects
+    """The Monitor's killings that nothing gives it a reason for: servers by their id, Distributors by None."""
+    if stride.rejected is not None or stride.state.phase is monitor.Phase.ENDING:
+        return []
+    return [
+        effect
+        for effect in stride.effects
+        if isinstance(effect, (monitor.Kill, monitor.KillDistributor)) and not _has_reason(before, event, effect)
+    ]
+
+
+def _has_reason(before: MonitorState, event: object, effect: monitor.Kill | monitor.KillDistributor) -> bool:
+    cls = before.classes[effect.class_id]
+    if isinstance(effect, monitor.KillDistributor):
+        return isinstance(event, monitor.ElementFailed) and cls.distributor.element == event.element
+    place = cls.living.get(effect.server, None)
+    match event:
+        case monitor.ElementFailed():
+            return place is not None and cls.places[place].element == event.element
+        case monitor.ServerExited():
+            return event.server == effect.server
+        case monitor.Told(message=Unresponsive(number)):
+            return number == effect.server
+        case monitor.Fired(timer=monitor.KillDelay(server=number)):
+            return number == effect.server
+        case _:
+            return False
+
+
+@_always_step
 def what_may_fire_was_set(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
     """A timer that a step brings into season, or leaves there when it has fired, is started by that step; but a
     hand-off's comes once, as the end of the server follows it.
@@ -619,6 +656,14 @@ def due_acknowledgements(event: object, stride: Stride) -> list[distributor.Send
     if not isinstance(event.message, (Disconnect, NotReady)):
         return []
     return [distributor.SendControl(event.server, Acknowledge(event.message.count.sequence))]
+
+
+@_always_step
+def an_acknowledgement_changes_nothing(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A server discards an acknowledgement: it knows and says afterwards what it did before."""
+    if who != "server" or not isinstance(event, server.Acknowledged):
+        return True
+    return stride.state == before and not stride.effects and stride.rejected is None
 
 
 LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
@@ -1062,6 +1107,7 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "an_address_is_listened_on_once": ("a_second_server_shares_the_socket", "the_first_bind_decides_the_port"),
     "accepts_only_below_the_limit": ("the_backlog_holds_who_may_not_wait", "an_accept_fails_and_is_tried_again"),
     "only_drained_servers_are_asked_to_end": ("an_idle_dynamic_server_is_let_go", "a_graceful_stop_completes"),
+    "processes_are_killed_only_for_a_reason": ("a_dead_server_is_started_again", "the_distributor_restarts_elsewhere"),
     "what_may_fire_was_set": ("an_accept_fails_and_is_tried_again", "a_dead_server_is_started_again"),
     "a_half_close_is_no_hang_up": ("a_waiter_that_has_half_closed_is_seated",),
     "one_accept_at_a_time": ("an_accept_fails_and_is_tried_again", "a_stop_takes_what_the_backlog_holds"),
@@ -1070,6 +1116,7 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "what_is_opened_is_kept": ("a_second_server_shares_the_socket", "a_bind_is_asked_for_twice"),
     "what_is_no_longer_kept_is_dropped": ("a_waiter_is_seated", "a_dead_server_is_started_again"),
     "every_leave_is_acknowledged": ("a_client_is_served_and_leaves", "a_program_that_is_deaf_is_not_ready"),
+    "an_acknowledgement_changes_nothing": ("a_client_is_served_and_leaves",),
     "no_surprising_rejection": ("the_monitor_hears_of_a_server_that_is_gone",),
     "index_is_true": ("a_waiter_is_seated",),
     "summaries_are_true": ("an_idle_dynamic_server_is_let_go",),

@@ -47,6 +47,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 from maitred.core import distributor, invariants, monitor, server
 from maitred.core.distributor import DistributorState
 from maitred.core.messages import (
+    Acknowledge,
     Adopt,
     Begin,
     BindReply,
@@ -327,6 +328,10 @@ class World(NamedTuple):
     def group(self, number: ServerId) -> Group | None:
         """The server, while anything is left of it."""
         return next((group for group in self.groups if group.server == number), None)
+
+
+_BUDGET: Final = World._fields.index("budget")
+"""The budget's place in a world: the last."""
 
 
 # ================================================================ actions
@@ -640,7 +645,7 @@ class System:
                 draft.change(event.server, reported=True)
             draft.monitor_step(stride)
             after = draft.done()
-            if after.monitor is not world.monitor or take or after.groups is not world.groups or stride.wrong:
+            if take or stride.wrong or _differ(after, world):
                 yield Action("monitor", event), after, stride.wrong
 
     def _monitor_events(self, world: World) -> Iterator[tuple[monitor.Event, str, bool]]:
@@ -692,12 +697,28 @@ class System:
             draft.take(take, late)
             if spent:
                 draft.spend(spent)
+            wrong = tuple(name for _, _, read in self.acknowledged(world, stride) for name in read.wrong)
+            if wrong:
+                stride = stride._replace(wrong=stride.wrong + wrong)
             taken = draft.copy() if mortal or world.budget.unsent or world.budget.listen_failures else draft
             draft.distributor_step(stride, None)
             yield Action("distributor", event, late=late), draft.done(), stride.wrong
             yield from self._declined(taken, event, stride, late)
             if mortal:
                 yield from self._deaths(taken, state, event, stride, late)
+
+    def acknowledged(self, world: World, stride: Stride) -> Iterator[tuple[Group, Acknowledge, Stride]]:
+        """The endpoints' steps at the acknowledgements that a Distributor's step sends.
+
+        They are read at once, and change nothing: `an_acknowledgement_changes_nothing` is asked of them, so that
+        nothing need be done about them.
+        """
+        for effect in stride.effects:
+            if isinstance(effect, distributor.SendControl) and isinstance(effect.message, Acknowledge):
+                group = world.group(effect.server)
+                if group is not None and group.alive:
+                    read = self.stride("server", group.endpoint, server.Acknowledged(effect.message))
+                    yield group, effect.message, read
 
     def _declined(self, taken: _Draft, event: distributor.Event, stride: Stride, late: bool) -> Iterator[Successor]:
         """The kernel declines one of the effects."""
@@ -895,6 +916,16 @@ class System:
         for client in group.endpoint.clients:
             if client not in group.gone:
                 yield server.Disconnected(client), ""
+
+
+def _differ(after: World, before: World) -> bool:
+    """Whether a step has led to another world, by its state or by its effects; what it was spent of is no difference.
+
+    Args:
+        after: sealed, as is `before`.
+        before: the world that the step was taken in.
+    """
+    return any(a is not b for a, b in zip(after[:_BUDGET], before[:_BUDGET], strict=True))
 
 
 def _audit_is_under_way(world: World) -> bool:
@@ -1240,9 +1271,9 @@ class _Draft:
         if reply.errno:
             self.put_link(group, link._replace(program=Program.DECLINED))
             return ()
-        stride = self.system.stride("server", group.endpoint, server.Bound(reply.port))
-        group = self.put_link(group, link._replace(program=Program.BOUND))
-        self.put(group._replace(endpoint=stride.state))
+        event = server.Bound(reply.port)
+        stride = self.system.stride("server", group.endpoint, event)
+        self.endpoint_step(self.put_link(group, link._replace(program=Program.BOUND)), event, stride)
         return stride.wrong
 
     def endpoint_step(self, group: Group, event: server.Event, stride: Stride) -> None:
