@@ -64,6 +64,8 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "never_stale_low": _proved("never_stale_low"),
     "no_client_has_two_servers": _proved("no_client_has_two_servers"),
     "no_client_lost": _proved("no_client_is_lost"),
+    "nobody_passes_on_what_it_has_not": _untold(_DESCRIPTORS),
+    "each_process_knows_whom_it_has": _untold(_DESCRIPTORS),
     "at_most_one_request_outstanding": _proved("at_most_one_request_outstanding"),
     "never_more_servers_than_configured": _proved("never_more_servers_than_configured"),
     "the_count_is_exact_when_dialogs_are_quiet": _proved("the_count_is_exact_when_dialogs_are_quiet"),

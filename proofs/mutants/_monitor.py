@@ -1035,7 +1035,7 @@ MUTANTS: Final = (
         "[]",
         refutes=(
             "what_is_no_longer_kept_is_dropped",
-            "no_client_lost",
+            "each_process_knows_whom_it_has",
         ),
         within=Bounds(servers=1, clients=2, stops=2, warm=True),
         tests=(f"{A_STOP_IS_GRACEFUL_THE}::test_who_still_waits_at_the_end_of_the_grace_is_shut_down",),

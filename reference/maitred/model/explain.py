@@ -25,6 +25,7 @@ from maitred.model.properties import (
     PROPERTIES,
     accept_goes_on,
     answers,
+    books,
     dealings,
     due_acknowledgements,
     held,
@@ -188,9 +189,8 @@ def _explains(explanation: Explanation) -> Explanation:
 def _never_above_the_maximum(moment: Moment) -> Iterator[str]:
     most = moment.after.monitor.classes[CLASS].config.max_clients
     for group in moment.after.groups:
-        served = [client for client in group.endpoint.clients if client not in group.gone]
-        if len(served) > most:
-            yield f"server {group.server} serves {clients_listed(served)}, and may serve {most} at a time"
+        if len(group.held) > most:
+            yield f"server {group.server} serves {clients_listed(group.held)}, and may serve {most} at a time"
 
 
 @_explains
@@ -202,7 +202,7 @@ def _never_stale_low(moment: Moment) -> Iterator[str]:
     for group in moment.after.groups:
         if group.server not in free or not group.alive:
             continue
-        served, unread = list(group.endpoint.clients), _unread(group)
+        served, unread = list(group.held), _unread(group)
         told = state.servers[group.server].count.clients
         if len(served) + len(unread) > told:
             yield (
@@ -244,6 +244,27 @@ def _no_client_lost(moment: Moment) -> Iterator[str]:
             f"client {cookie} has not left, but nobody holds its connection any more; before this step it was held by:"
             f" {held}; and this is none of the instants at which a client may be lost"
         )
+
+
+@_explains
+def _nobody_passes_on_what_it_has_not(moment: Moment) -> Iterator[str]:
+    for cookie, guest in enumerate(moment.after.guests):
+        if guest.void:
+            where = listed(place.text for place in holders(moment.before, cookie))
+            yield (
+                f"in this step a process passes on, delivers or closes a copy of client {cookie}'s connection, and has"
+                f" none; before it the connection was held by: {where}"
+            )
+
+
+@_explains
+def _each_process_knows_whom_it_has(moment: Moment) -> Iterator[str]:
+    for who, booked, has in books(moment.after):
+        for cookie in range(len(moment.after.guests)):
+            if has & ~booked & 1 << cookie:
+                yield f"{who} has the connection of client {cookie}, and does not count it"
+            elif booked & ~has & 1 << cookie:
+                yield f"{who} counts client {cookie}, and has no copy of its connection"
 
 
 @_explains
@@ -333,9 +354,9 @@ def _no_successor_is_told_of_a_client_with_a_server(moment: Moment) -> Iterator[
     store |= {m.client for m in world.to_monitor if isinstance(m, Store)}
     store -= released(world.to_monitor)
     for group in world.groups:
-        for client in (*group.endpoint.clients, *_unread(group)):
+        for client in (*group.held, *_unread(group)):
             if client in store:
-                has = "serves" if client in group.endpoint.clients else "has yet to read the hand-off of"
+                has = "serves" if client in group.held else "has yet to read the hand-off of"
                 yield (
                     f"server {group.server} {has} {tell(client)}, which is still in the Monitor's store, and nothing on"
                     " its way to the Monitor releases it: were the Distributor to die now, its successor would give the"
@@ -346,11 +367,10 @@ def _no_successor_is_told_of_a_client_with_a_server(moment: Moment) -> Iterator[
 @_explains
 def _no_one_is_cut_off_by_draining(moment: Moment) -> Iterator[str]:
     for group in moment.after.groups:
-        served = [client for client in group.endpoint.clients if client not in group.gone]
         unread = _unread(group)
-        if group.asked and group.alive and (served or unread):
+        if group.asked and group.alive and (group.held or unread):
             yield (
-                f"server {group.server} was asked to end, and {_busy(served, unread)}; the Monitor is"
+                f"server {group.server} was asked to end, and {_busy(list(group.held), unread)}; the Monitor is"
                 f" {moment.after.monitor.phase.value}, so no grace has ended"
             )
 

@@ -7,7 +7,7 @@ do not hold for want of an occasion.  A property that the bounds leave no occasi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -122,14 +122,14 @@ def _sometimes(applies: Callable[[Bounds], bool]) -> Callable[[Witness], Witness
 
 @_always
 def never_above_the_maximum(world: World) -> bool:
-    """No server ever serves more clients than its maximum."""
+    """No server's processes ever hold the connections of more clients than its maximum."""
     most = world.monitor.classes[CLASS].config.max_clients
-    return all(len(group.endpoint.clients) - len(group.gone) <= most for group in world.groups)
+    return all(len(group.held) <= most for group in world.groups)
 
 
 @_always
 def never_stale_low(world: World) -> bool:
-    """A server that the Distributor may send a client to serves, or has unread, at most what is in its table."""
+    """A server that the Distributor may send a client to has, or has unread, at most as many as its table says."""
     state = world.distributor
     if state is None:
         return True
@@ -141,7 +141,8 @@ def never_stale_low(world: World) -> bool:
 
 
 def _truth(group: Group) -> int:
-    return len(group.endpoint.clients) + len(_unread(group))
+    """How many clients' connections the server's processes hold, or have yet to read."""
+    return len(group.held) + len(_unread(group))
 
 
 def _unread(group: Group) -> list[Client]:
@@ -158,10 +159,57 @@ def no_client_has_two_servers(world: World) -> bool:
 @_always
 def no_client_lost(world: World) -> bool:
     """A client ends only as it wishes, by the queue's timeout, by a stop, or at one of the instants that are named:
-    with the Distributor that alone held it (one for each death), unanswered at the Distributor's death and then not
-    taken by its server, with the server that served it, or in the backlog of a socket that was not kept yet.
+    with the Distributor that alone held it in the midst of a step (one for each death), unanswered at the Distributor's
+    death and then not taken by its server, with the processes that held it, or in the backlog of a socket that was not
+    kept yet.
     """
     return all(guest.fate is not Fate.LOST for guest in world.guests)
+
+
+@_always
+def nobody_passes_on_what_it_has_not(world: World) -> bool:
+    """No process passes on, delivers or closes a copy of a connection that it does not have."""
+    return not any(guest.void for guest in world.guests)
+
+
+@_always
+def each_process_knows_whom_it_has(world: World) -> bool:
+    """Distributor, Monitor and each server have the connections of those whom they count, and of nobody else; but a
+    server counts also those who were lost without its noticing, until an audit.
+    """
+    return all(booked == has for _, booked, has in books(world))
+
+
+def books(world: World) -> list[tuple[str, int, int]]:
+    """Of each process: whom its machine counts, and whose connections it has; clients as one bit for each cookie."""
+    state = world.distributor
+    at_distributor = at_monitor = 0
+    for cookie, guest in enumerate(world.guests):
+        if guest.at_distributor:
+            at_distributor |= 1 << cookie
+        if guest.at_monitor:
+            at_monitor |= 1 << cookie
+    found = [("the Monitor", _bits(world.monitor.classes[CLASS].store), at_monitor)]
+    if state is not None:
+        booked = 0
+        for info in state.ports.values():
+            booked |= _bits(info.waiting)
+        for status in state.servers.values():
+            if status.request is not None:
+                booked |= 1 << status.request.cookie
+        found.append(("the Distributor", booked, at_distributor))
+    for group in world.groups:
+        counted = group.endpoint.clients
+        if group.alive and (group.held or len(counted)):
+            found.append((f"server {group.server}", _bits(counted), _bits(group.held) | _bits(group.gone)))
+    return found
+
+
+def _bits(clients: Iterable[Client]) -> int:
+    mask = 0
+    for client in clients:
+        mask |= 1 << client.cookie
+    return mask
 
 
 @_always
@@ -233,14 +281,14 @@ def store_has_exactly_those_who_wait(world: World) -> bool:
 @_always
 def no_successor_is_told_of_a_client_with_a_server(world: World) -> bool:
     """Whoever a server has, or may yet read, will not be in the store when a next Distributor is told who waits."""
-    if not any(group.endpoint.clients or any(link.to_server for link in group.links) for group in world.groups):
+    if not any(group.held or any(link.to_server for link in group.links) for group in world.groups):
         return True
     store = {*world.monitor.classes[CLASS].store}
     store |= {m.client for m in world.to_monitor if isinstance(m, Store)}
     store -= released(world.to_monitor)
     if not store:
         return True
-    return not any(client in store for group in world.groups for client in (*group.endpoint.clients, *_unread(group)))
+    return not any(client in store for group in world.groups for client in (*group.held, *_unread(group)))
 
 
 @_always
@@ -248,7 +296,7 @@ def no_one_is_cut_off_by_draining(world: World) -> bool:
     """Before the grace has ended, a server that is asked to end serves nobody and has nobody's hand-off unread."""
     if world.monitor.phase not in (monitor.Phase.RUNNING, monitor.Phase.CLOSING):
         return True
-    return not any(group.asked and group.alive and _truth(group) > len(group.gone) for group in world.groups)
+    return not any(group.asked and group.alive and _truth(group) for group in world.groups)
 
 
 # ================================================================ always, of a step
@@ -1084,6 +1132,8 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
         "a_forked_child_takes_a_hand_off",
     ),
     "no_client_lost": ("the_named_loss_happens", "an_unsent_client_is_placed_anew", "a_closed_listener_refuses"),
+    "nobody_passes_on_what_it_has_not": ("a_stored_client_is_restored_and_served", "a_waiter_is_seated"),
+    "each_process_knows_whom_it_has": ("a_client_is_served_and_leaves", "an_audit_corrects_a_count"),
     "at_most_one_request_outstanding": ("a_server_with_a_request_outstanding_is_spared",),
     "never_more_servers_than_configured": ("a_dynamic_server_is_declined", "a_dead_server_is_started_again"),
     "the_count_is_exact_when_dialogs_are_quiet": ("a_client_is_served_and_leaves", "an_audit_corrects_a_count"),

@@ -266,6 +266,11 @@ def _served(group: Group) -> Iterable[tuple[int, int, int]]:
     """Where clients occur at a server: 0 to 3 for the ways to be there, on which port, and who."""
     for client in group.endpoint.clients:
         yield (1 if client in group.gone else 0), client.port, client.cookie
+    for client in group.held:
+        if client not in group.endpoint.clients:
+            yield 5, client.port, client.cookie
+    for client in group.offered:
+        yield 6, client.port, client.cookie
     for link in group.links:
         for message in link.to_server:
             if hasattr(message, "client"):
@@ -342,7 +347,9 @@ def _group(group: Group, names: Names) -> Group:
     return group._replace(
         server=names.server(group.server),
         endpoint=endpoint,
+        held=tuple(sorted(map(names.client, group.held))),
         gone=tuple(sorted(map(names.client, group.gone))),
+        offered=tuple(sorted(map(names.client, group.offered))),
         links=tuple(_link(link, names) for link in group.links),
     )
 
