@@ -67,6 +67,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "nobody_passes_on_what_it_has_not": _untold(_DESCRIPTORS),
     "each_process_knows_whom_it_has": _untold(_DESCRIPTORS),
     "at_most_one_request_outstanding": _proved("at_most_one_request_outstanding"),
+    "rows_are_as_configured": _untold("about what never changes; the relation has one copy of it"),
     "never_more_servers_than_configured": _proved("never_more_servers_than_configured"),
     "the_count_is_exact_when_dialogs_are_quiet": _proved("the_count_is_exact_when_dialogs_are_quiet"),
     "the_table_is_exact_again_after_a_restart": _proved(

@@ -1425,4 +1425,25 @@ MUTANTS: Final = (
         refutes=("no_surprising_rejection",),
         within=Bounds(servers=1, clients=0),
     ),
+    # ---------------------------------------------------------------- what a Distributor is told of a server
+    Mutant(
+        "every_element_weighs_the_same",
+        Kind.WRONG_CHOICE,
+        "A small machine is given as many clients as a large one.",
+        "monitor._Work.adoption",
+        "weight=self.state.elements[place.element].weight",
+        "weight=1",
+        refutes=("rows_are_as_configured",),
+        within=Bounds(servers=2, clients=3, max_clients=2, elements=2, warm=True),
+    ),
+    Mutant(
+        "every_server_may_have_one_more",
+        Kind.OFF_BY_ONE,
+        "Each server has one client more than its program can serve.",
+        "monitor._Work.adoption",
+        "max_clients=self.state.classes[class_id].config.max_clients",
+        "max_clients=self.state.classes[class_id].config.max_clients + 1",
+        refutes=("rows_are_as_configured", "never_above_the_maximum"),
+        within=Bounds(servers=1, clients=2, warm=True),
+    ),
 )

@@ -170,6 +170,19 @@ def a_listener_that_closes_forgets_who_is_served(monkeypatch):
     act(monkeypatch, server, server.ListenerClosed, closed)
 
 
+@bent(
+    "rows_are_as_configured",
+    "The Distributor's row of server 1 has weight 1, and the configuration has 2",
+    servers=1,
+    clients=0,
+    elements=2,
+    warm=False,
+)
+def every_element_weighs_the_same(monkeypatch):
+    before = monitor._Work.adoption
+    monkeypatch.setattr(monitor._Work, "adoption", lambda *given: replace(before(*given), weight=1))
+
+
 @bent("no_client_lost", "Client 0 has not left, but nobody holds", servers=1, clients=1)
 def a_client_is_accepted_and_not_delivered(monkeypatch):
     def read(before, state, event):

@@ -26,6 +26,7 @@ from maitred.model.properties import (
     accept_goes_on,
     answers,
     books,
+    configured,
     dealings,
     due_acknowledgements,
     held,
@@ -281,6 +282,13 @@ def _at_most_one_request_outstanding(moment: Moment) -> Iterator[str]:
                 f"the hand-off of {clients_listed(unread)} lies unread in the dialog of server {group.server}, while"
                 f" the Distributor awaits its answer about {tell(status.request)}"
             )
+
+
+@_explains
+def _rows_are_as_configured(moment: Moment) -> Iterator[str]:
+    for number, what, said, true in configured(moment.after):
+        if said != true:
+            yield f"the Distributor's row of server {number} has {what} {said}, and the configuration has {true}"
 
 
 @_explains

@@ -42,7 +42,7 @@ from maitred.core.messages import (
 )
 from maitred.core.monitor import MonitorState
 from maitred.core.transition import Reason
-from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Group, Stride, World, released
+from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Group, Stride, World, released, weight_of
 
 WorldPredicate: TypeAlias = Callable[[World], bool]
 StepPredicate: TypeAlias = Callable[[str, Any, Any, Stride], bool]  # Any: of whichever machine
@@ -227,6 +227,30 @@ def at_most_one_request_outstanding(world: World) -> bool:
 
 
 @_always
+def rows_are_as_configured(world: World) -> bool:
+    """The Distributor's row of a server has the maximum of its class, the weight of the processing element where it
+    runs, and whether it is dynamic: as the configuration has them, whatever the Monitor said.
+    """
+    return not any(said != true for _, _, said, true in configured(world))
+
+
+def configured(world: World) -> Iterator[tuple[ServerId, str, object, object]]:
+    """Of each row, what it says and what the configuration says: the server, of what, and both."""
+    if world.distributor is None:
+        return
+    cls = world.monitor.classes[CLASS]
+    for group in world.groups:
+        row = world.distributor.servers.get(group.server, None)
+        if row is None:
+            continue
+        yield group.server, "maximum", row.max_clients, cls.config.max_clients
+        yield group.server, "weight", row.weight, weight_of(group.element)
+        place = cls.living.get(group.server, None)
+        if place is not None:
+            yield group.server, "being dynamic", row.dynamic, place >= cls.config.static
+
+
+@_always
 def never_more_servers_than_configured(world: World) -> bool:
     """No more servers live than static and dynamic ones are configured."""
     config = world.monitor.classes[CLASS].config
@@ -333,7 +357,10 @@ def _hand_offs(stride: Stride) -> list[tuple[int, Client]]:
 
 @_always_step
 def the_chosen_server_was_least_loaded(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
-    """Of the servers that were free, the chosen one was least loaded for its weight; among equals, longest unchosen."""
+    """Of the servers that were free, the chosen one was least loaded for its weight; among equals, longest unchosen.
+
+    That the rows, of which this is asked, have the weights of the configuration is `rows_are_as_configured`.
+    """
     if who != "distributor":
         return True
     sends = _hand_offs(stride)
@@ -1079,7 +1106,7 @@ def the_earlier_of_two_waiters_goes_first(before: World, action: Action, after: 
     return any(status.request == first for status in new.servers.values())
 
 
-@_sometimes(lambda b: b.clients > 1 and b.servers > 1)
+@_sometimes(lambda b: b.clients > 1 and b.servers > 1 and (b.elements == 1 or b.max_clients > 1))
 def a_tie_goes_to_the_longest_unchosen(before: World, action: Action, after: World) -> bool:
     """Two servers are equally loaded, and a client is sent to the one whose turn it is."""
     if not _completed(action, distributor.ConnectionRequest) or before.distributor is None:
@@ -1135,6 +1162,7 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "nobody_passes_on_what_it_has_not": ("a_stored_client_is_restored_and_served", "a_waiter_is_seated"),
     "each_process_knows_whom_it_has": ("a_client_is_served_and_leaves", "an_audit_corrects_a_count"),
     "at_most_one_request_outstanding": ("a_server_with_a_request_outstanding_is_spared",),
+    "rows_are_as_configured": ("a_dynamic_server_starts", "the_less_loaded_server_is_chosen"),
     "never_more_servers_than_configured": ("a_dynamic_server_is_declined", "a_dead_server_is_started_again"),
     "the_count_is_exact_when_dialogs_are_quiet": ("a_client_is_served_and_leaves", "an_audit_corrects_a_count"),
     "the_table_is_exact_again_after_a_restart": (

@@ -187,6 +187,11 @@ class Bounds:
                 raise ValueError(f"{field.name} must be at least {max(least, 0)}{or_any}")
 
 
+def weight_of(element: Element) -> int:
+    """What the configuration says of each processing element: the second has twice the weight of the first."""
+    return element + 1
+
+
 class Budget(NamedTuple):
     """What may still go wrong."""
 
@@ -528,7 +533,7 @@ class System:
             fixed=b.fixed,
         )
         world = World(
-            monitor=monitor.initial((config,), tuple(range(1, b.elements + 1))),
+            monitor=monitor.initial((config,), tuple(map(weight_of, range(b.elements)))),
             distributor=None,
             life=Life.ABSENT,
             groups=(),
