@@ -64,7 +64,10 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "never_stale_low": _proved("never_stale_low"),
     "no_client_has_two_servers": _proved("no_client_has_two_servers"),
     "no_client_lost": _proved("no_client_is_lost"),
+    "nobody_passes_on_what_it_has_not": _untold(_DESCRIPTORS),
+    "each_process_knows_whom_it_has": _untold(_DESCRIPTORS),
     "at_most_one_request_outstanding": _proved("at_most_one_request_outstanding"),
+    "rows_are_as_configured": _untold("about what never changes; the relation has one copy of it"),
     "never_more_servers_than_configured": _proved("never_more_servers_than_configured"),
     "the_count_is_exact_when_dialogs_are_quiet": _proved("the_count_is_exact_when_dialogs_are_quiet"),
     "the_table_is_exact_again_after_a_restart": _proved(
@@ -90,6 +93,9 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "an_address_is_listened_on_once": _untold("about requests for sockets, which the relation grants at any time"),
     "accepts_only_below_the_limit": _guarded("issues_accept", how="fewer wait than may"),
     "only_drained_servers_are_asked_to_end": _proved("only_who_is_finished_is_asked_to_end"),
+    "processes_are_killed_only_for_a_reason": _untold(
+        "about why the Monitor kills, which the relation allows at any time"
+    ),
     "what_may_fire_was_set": _untold(_TIMERS),
     "a_half_close_is_no_hang_up": _untold("about what a client sends, which the relation does not tell"),
     "one_accept_at_a_time": _guarded("issues_accept", how="none is outstanding on the port, and none is paused"),
@@ -100,6 +106,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "what_is_opened_is_kept": _proved("what_is_open_is_kept"),
     "what_is_no_longer_kept_is_dropped": _untold(_DESCRIPTORS),
     "every_leave_is_acknowledged": _untold("about acknowledgements, which nothing in the relation waits for"),
+    "an_acknowledgement_changes_nothing": _untold("about acknowledgements, which nothing in the relation waits for"),
     "no_surprising_rejection": _untold("about events that a machine declines; in the relation they are not enabled"),
     "index_is_true": _untold(_BOOKS),
     "summaries_are_true": _untold(_BOOKS),

@@ -215,6 +215,12 @@ UNTOLD: Final[Mapping[str, str]] = {
     "Group.replies": "answers to them: the set-up of dialogs is told more broadly",
     "Link.port": KEY,
     "Link.program": "how far the program has come: it may bind, listen and close as it likes",
+    "Group.held": "the world's own account, for the model's properties; told from EndpointState.clients and Group.gone",
+    "Group.offered": "the world's own account, for the model's properties; told from ServerStatus.request",
+    "Kernel.kept": "the world's own account; told from ClassState.listeners",
+    "Guest.at_distributor": "the world's own account, for the model's properties; told from the Distributor's tables",
+    "Guest.at_monitor": "the world's own account, for the model's properties; told from ClassState.store",
+    "Guest.void": "for the model's properties: a slip that no sound machine makes",
     "Guest.taken": "for the model's properties; the relation has the ghosts `taken` and `taken_twice`",
     "Guest.unanswered": "for the model's properties: explains a loss; the relation says who is lost where it happens",
 }

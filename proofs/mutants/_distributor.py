@@ -543,7 +543,7 @@ MUTANTS: Final = (
         "pass",
         refutes=(
             "copies_are_closed_when_clients_are_let_go",
-            "no_client_lost",
+            "each_process_knows_whom_it_has",
         ),
         within=Bounds(servers=1, clients=1, descriptor_losses=1, warm=True),
     ),
@@ -554,7 +554,11 @@ MUTANTS: Final = (
         "distributor._dialog_ended",
         "if new.request is not None and new.request.port == event.port:",
         "if False:",
-        refutes=("requests_travel_on_ready_dialogs", "a_request_comes_back_only_from_the_server", "no_client_lost"),
+        refutes=(
+            "requests_travel_on_ready_dialogs",
+            "a_request_comes_back_only_from_the_server",
+            "each_process_knows_whom_it_has",
+        ),
         within=Bounds(servers=1, clients=1, server_crashes=1, warm=True),
     ),
     Mutant(
@@ -863,7 +867,7 @@ MUTANTS: Final = (
         "pass",
         refutes=(
             "copies_are_closed_when_clients_are_let_go",
-            "no_client_lost",
+            "each_process_knows_whom_it_has",
         ),
         within=Bounds(servers=1, clients=2, hang_ups=1, warm=True),
         tests=(f"{RULE7_WHO_STARTS_TO_WAIT}::test_shut_down_before_it_is_released_where_it_has_hung_up",),
@@ -877,7 +881,7 @@ MUTANTS: Final = (
         "pass",
         refutes=(
             "copies_are_closed_when_clients_are_let_go",
-            "no_client_lost",
+            "each_process_knows_whom_it_has",
         ),
         within=Bounds(servers=1, clients=2, queue_timeouts=1, warm=True),
         tests=(f"{RULE7_WHO_STARTS_TO_WAIT}::test_shut_down_before_it_is_released_where_it_has_waited_too_long",),
@@ -1870,5 +1874,16 @@ MUTANTS: Final = (
         refutes=("the_table_is_exact_again_after_a_restart", "the_count_is_exact_when_dialogs_are_quiet"),
         within=Bounds(servers=1, clients=1, distributor_crashes=1, warm=True),
         tests=(f"{RULE4_A_REQUEST_COMES_BACK}::test_never_on_a_timer",),
+    ),
+    # ---------------------------------------------------------------- copies of connections
+    Mutant(
+        "who_waits_too_long_is_closed_twice",
+        Kind.EFFECT_ADDED,
+        "A descriptor is closed that is somebody else's by then.",
+        "distributor._fired",
+        "work.effects.append(ShutDown(timer.client))",
+        "work.effects += [ShutDown(timer.client), CloseCopy(timer.client)]",
+        refutes=("nobody_passes_on_what_it_has_not",),
+        within=Bounds(servers=1, clients=2, queue_timeouts=1, warm=True),
     ),
 )

@@ -141,19 +141,84 @@ def who_leaves_is_not_reported(monkeypatch):
 
 
 @bent(
-    "no_client_lost",
-    *("Client 0 has not left, but nobody holds", "Distributor (sent to server 1)"),
+    "each_process_knows_whom_it_has",
+    "The Distributor has the connection of client 0, and does not count it",
     servers=1,
     clients=1,
     descriptor_losses=1,
 )
-def the_copy_is_closed_when_the_client_is_sent(monkeypatch):
+def who_is_refused_is_forgotten(monkeypatch):
     def take_back(work, status, *, resting):
         new = replace(status, request=None, resting=resting)
         work.update(new, status)
         return new
 
     monkeypatch.setattr(distributor._Work, "take_back", take_back)
+
+
+@bent(
+    "each_process_knows_whom_it_has",
+    "Server 1 has the connection of client 0, and does not count it",
+    servers=1,
+    clients=2,
+    listener_closes=1,
+)
+def a_listener_that_closes_forgets_who_is_served(monkeypatch):
+    def closed(before, state, event):
+        return before(replace(state, clients=Tree()), event)
+
+    act(monkeypatch, server, server.ListenerClosed, closed)
+
+
+@bent(
+    "rows_are_as_configured",
+    "The Distributor's row of server 1 has weight 1, and the configuration has 2",
+    servers=1,
+    clients=0,
+    elements=2,
+    warm=False,
+)
+def every_element_weighs_the_same(monkeypatch):
+    before = monitor._Work.adoption
+    monkeypatch.setattr(monitor._Work, "adoption", lambda *given: replace(before(*given), weight=1))
+
+
+@bent("no_client_lost", "Client 0 has not left, but nobody holds", servers=1, clients=1)
+def a_client_is_accepted_and_not_delivered(monkeypatch):
+    def read(before, state, event):
+        taken = before(state, event)
+        return replace(taken, effects=tuple(e for e in taken.effects if not isinstance(e, server.Deliver)))
+
+    act(monkeypatch, server, server.MessageRead, read)
+
+
+@bent("no_client_lost", "Client 1 has not left, but nobody holds", servers=1, clients=2, distributor_crashes=1)
+def a_death_between_two_steps_loses_somebody(monkeypatch):
+    """The one who waits is in no store, so that the Distributor alone holds it: that is none of the named instants."""
+
+    def place(work, client):
+        before(work, client)
+        stores = [e for e in work.effects if isinstance(e, distributor.Tell) and hasattr(e.message, "client")]
+        work.effects = [e for e in work.effects if e not in stores]
+
+    before = distributor._Work.place
+    monkeypatch.setattr(distributor._Work, "place", place)
+
+
+@bent(
+    "nobody_passes_on_what_it_has_not",
+    *("delivers or closes a copy of client 1's connection, and has none", "held by: Distributor (waits)"),
+    servers=1,
+    clients=2,
+    queue_timeouts=1,
+)
+def who_waits_too_long_is_closed_twice(monkeypatch):
+    def fired(before, work, event):
+        before(work, event)
+        if isinstance(event.timer, distributor.QueueTimeout):
+            work.effects.append(distributor.CloseCopy(event.timer.client))
+
+    act(monkeypatch, distributor, distributor.Fired, fired)
 
 
 @bent("no_client_lost", "Client 0 was in the kernel's backlog, and the listening socket", servers=1, clients=1, stops=1)
@@ -289,6 +354,53 @@ def a_stop_asks_everybody_to_end(monkeypatch):
 )
 def a_stop_cuts_clients_off(monkeypatch):
     a_stop_asks_everybody_to_end(monkeypatch)
+
+
+@bent(
+    "an_acknowledgement_changes_nothing",
+    *("Server 1 has read Acknowledge(sequence=", "and knows something else than before"),
+    servers=1,
+    clients=1,
+)
+def what_should_be_discarded_is_counted(monkeypatch):
+    def acknowledged(before, state, event):
+        return replace(before(state, event), state=replace(state, sequence=state.sequence + 1))
+
+    act(monkeypatch, server, server.Acknowledged, acknowledged)
+
+
+@bent(
+    "processes_are_killed_only_for_a_reason",
+    "The Monitor kills the Distributor on Fired(timer=StartWarning(",
+    servers=1,
+    clients=0,
+    warm=False,
+)
+def a_slow_start_kills_the_distributor(monkeypatch):
+    def fired(before, work, event):
+        before(work, event)
+        if isinstance(event.timer, monitor.StartWarning):
+            work.effects.append(monitor.KillDistributor(event.timer.class_id))
+
+    act(monkeypatch, monitor, monitor.Fired, fired)
+
+
+@bent(
+    "no_surprising_rejection",
+    *("The Distributor declines Begin()", Reason.ALREADY_BEGUN.value),
+    servers=1,
+    clients=0,
+    warm=False,
+)
+def a_step_that_has_only_effects_is_taken(monkeypatch):
+    """The Monitor's state stays as it is, and a message is on its way."""
+
+    def fired(before, work, event):
+        before(work, event)
+        if isinstance(event.timer, monitor.StartWarning):
+            work.tell(event.timer.class_id, Begin())
+
+    act(monkeypatch, monitor, monitor.Fired, fired)
 
 
 @pytest.mark.parametrize("name", BENT)
@@ -690,8 +802,9 @@ def serving(*cookies, **changes):
 
     def change(world):
         group = world.groups[0]
-        clients = Tree.of((Client(cookie, cookie, 1), None) for cookie in cookies)
-        return (group._replace(endpoint=replace(group.endpoint, clients=clients), **changes),)
+        held = tuple(Client(cookie, cookie, 1) for cookie in cookies)
+        clients = Tree.of((client, None) for client in held)
+        return (group._replace(endpoint=replace(group.endpoint, clients=clients), held=held, **changes),)
 
     return change
 

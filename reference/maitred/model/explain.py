@@ -25,11 +25,14 @@ from maitred.model.properties import (
     PROPERTIES,
     accept_goes_on,
     answers,
+    books,
+    configured,
     dealings,
     due_acknowledgements,
     due_dealings,
     held,
     judge,
+    killings_without_reason,
     never_set,
     prefers,
     quiet,
@@ -143,7 +146,7 @@ def _breaks(name: str, moment: Moment) -> bool:
         return not prop.world(moment.after)
     if moment.stride is None:
         return False
-    if name in invariants.broken(moment.outcome):
+    if name in invariants.broken(moment.outcome) or any(name in read.wrong for _, _, read in _acknowledged(moment)):
         return True
     return prop.step is not None and not prop.step(moment.who, moment.state, moment.event, moment.stride)
 
@@ -188,9 +191,8 @@ def _explains(explanation: Explanation) -> Explanation:
 def _never_above_the_maximum(moment: Moment) -> Iterator[str]:
     most = moment.after.monitor.classes[CLASS].config.max_clients
     for group in moment.after.groups:
-        served = [client for client in group.endpoint.clients if client not in group.gone]
-        if len(served) > most:
-            yield f"server {group.server} serves {clients_listed(served)}, and may serve {most} at a time"
+        if len(group.held) > most:
+            yield f"server {group.server} serves {clients_listed(group.held)}, and may serve {most} at a time"
 
 
 @_explains
@@ -202,7 +204,7 @@ def _never_stale_low(moment: Moment) -> Iterator[str]:
     for group in moment.after.groups:
         if group.server not in free or not group.alive:
             continue
-        served, unread = list(group.endpoint.clients), _unread(group)
+        served, unread = list(group.held), _unread(group)
         told = state.servers[group.server].count.clients
         if len(served) + len(unread) > told:
             yield (
@@ -257,6 +259,27 @@ def _no_client_lost(moment: Moment) -> Iterator[str]:
 
 
 @_explains
+def _nobody_passes_on_what_it_has_not(moment: Moment) -> Iterator[str]:
+    for cookie, guest in enumerate(moment.after.guests):
+        if guest.void:
+            where = listed(place.text for place in holders(moment.before, cookie))
+            yield (
+                f"in this step a process passes on, delivers or closes a copy of client {cookie}'s connection, and has"
+                f" none; before it the connection was held by: {where}"
+            )
+
+
+@_explains
+def _each_process_knows_whom_it_has(moment: Moment) -> Iterator[str]:
+    for who, booked, has in books(moment.after):
+        for cookie in range(len(moment.after.guests)):
+            if has & ~booked & 1 << cookie:
+                yield f"{who} has the connection of client {cookie}, and does not count it"
+            elif booked & ~has & 1 << cookie:
+                yield f"{who} counts client {cookie}, and has no copy of its connection"
+
+
+@_explains
 def _at_most_one_request_outstanding(moment: Moment) -> Iterator[str]:
     state = moment.after.distributor
     for group in moment.after.groups:
@@ -270,6 +293,13 @@ def _at_most_one_request_outstanding(moment: Moment) -> Iterator[str]:
                 f"the hand-off of {clients_listed(unread)} lies unread in the dialog of server {group.server}, while"
                 f" the Distributor awaits its answer about {tell(status.request)}"
             )
+
+
+@_explains
+def _rows_are_as_configured(moment: Moment) -> Iterator[str]:
+    for number, what, said, true in configured(moment.after):
+        if said != true:
+            yield f"the Distributor's row of server {number} has {what} {said}, and the configuration has {true}"
 
 
 @_explains
@@ -343,9 +373,9 @@ def _no_successor_is_told_of_a_client_with_a_server(moment: Moment) -> Iterator[
     store |= {m.client for m in world.to_monitor if isinstance(m, Store)}
     store -= released(world.to_monitor)
     for group in world.groups:
-        for client in (*group.endpoint.clients, *_unread(group)):
+        for client in (*group.held, *_unread(group)):
             if client in store:
-                has = "serves" if client in group.endpoint.clients else "has yet to read the hand-off of"
+                has = "serves" if client in group.held else "has yet to read the hand-off of"
                 yield (
                     f"server {group.server} {has} {tell(client)}, which is still in the Monitor's store, and nothing on"
                     " its way to the Monitor releases it: were the Distributor to die now, its successor would give the"
@@ -356,11 +386,10 @@ def _no_successor_is_told_of_a_client_with_a_server(moment: Moment) -> Iterator[
 @_explains
 def _no_one_is_cut_off_by_draining(moment: Moment) -> Iterator[str]:
     for group in moment.after.groups:
-        served = [client for client in group.endpoint.clients if client not in group.gone]
         unread = _unread(group)
-        if group.asked and group.alive and (served or unread):
+        if group.asked and group.alive and (group.held or unread):
             yield (
-                f"server {group.server} was asked to end, and {_busy(served, unread)}; the Monitor is"
+                f"server {group.server} was asked to end, and {_busy(list(group.held), unread)}; the Monitor is"
                 f" {moment.after.monitor.phase.value}, so no grace has ended"
             )
 
@@ -538,6 +567,15 @@ def _only_drained_servers_are_asked_to_end(moment: Moment) -> Iterator[str]:
 
 
 @_explains
+def _processes_are_killed_only_for_a_reason(moment: Moment) -> Iterator[str]:
+    if moment.stride is None:
+        return
+    for effect in killings_without_reason(moment.state, moment.event, moment.stride):
+        whom = f"server {effect.server}" if isinstance(effect, monitor.Kill) else "the Distributor"
+        yield f"the Monitor kills {whom} on {tell(moment.event)}, which is no reason to"
+
+
+@_explains
 def _what_may_fire_was_set(moment: Moment) -> Iterator[str]:
     if moment.stride is None:
         return
@@ -686,6 +724,22 @@ def _told(acknowledgements: list[distributor.SendControl]) -> str:
     if not acknowledgements:
         return "no acknowledgement"
     return listed(f"{tell(each.message)} to server {each.server}" for each in acknowledgements)
+
+
+@_explains
+def _an_acknowledgement_changes_nothing(moment: Moment) -> Iterator[str]:
+    for group, message, read in _acknowledged(moment):
+        if read.wrong:
+            says = f", and then says {listed(tell(each) for each in read.effects)}" if read.effects else ""
+            knows = "knows something else than before" if read.state != group.endpoint else "knows what it did before"
+            yield f"server {group.server} has read {tell(message)}, and {knows}{says}"
+
+
+def _acknowledged(moment: Moment) -> list[tuple[Group, Acknowledge, Stride]]:
+    """The endpoints' steps at the acknowledgements that the step sends: see `System.acknowledged`."""
+    if moment.stride is None:
+        return []
+    return list(System(moment.path.bounds, judge, steady=True).acknowledged(moment.before, moment.stride))
 
 
 @_explains

@@ -7,7 +7,7 @@ do not hold for want of an occasion.  A property that the bounds leave no occasi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -42,7 +42,7 @@ from maitred.core.messages import (
 )
 from maitred.core.monitor import MonitorState
 from maitred.core.transition import Reason
-from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Group, Stride, World, is_lost, released
+from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Group, Stride, World, is_lost, released, weight_of
 
 WorldPredicate: TypeAlias = Callable[[World], bool]
 StepPredicate: TypeAlias = Callable[[str, Any, Any, Stride], bool]  # Any: of whichever machine
@@ -122,14 +122,14 @@ def _sometimes(applies: Callable[[Bounds], bool]) -> Callable[[Witness], Witness
 
 @_always
 def never_above_the_maximum(world: World) -> bool:
-    """No server ever serves more clients than its maximum."""
+    """No server's processes ever hold the connections of more clients than its maximum."""
     most = world.monitor.classes[CLASS].config.max_clients
-    return all(len(group.endpoint.clients) - len(group.gone) <= most for group in world.groups)
+    return all(len(group.held) <= most for group in world.groups)
 
 
 @_always
 def never_stale_low(world: World) -> bool:
-    """A server that the Distributor may send a client to serves, or has unread, at most what is in its table."""
+    """A server that the Distributor may send a client to has, or has unread, at most as many as its table says."""
     state = world.distributor
     if state is None:
         return True
@@ -141,7 +141,8 @@ def never_stale_low(world: World) -> bool:
 
 
 def _truth(group: Group) -> int:
-    return len(group.endpoint.clients) + len(_unread(group))
+    """How many clients' connections the server's processes hold, or have yet to read."""
+    return len(group.held) + len(_unread(group))
 
 
 def _unread(group: Group) -> list[Client]:
@@ -164,10 +165,57 @@ def who_is_served_was_answered_for(world: World) -> bool:
 @_always
 def no_client_lost(world: World) -> bool:
     """A client ends only as it wishes, by the queue's timeout, by a stop, or at one of the instants that are named:
-    with the Distributor that alone held it (one for each death), unanswered at the Distributor's death and then not
-    taken by its server, with the server that served it, or in the backlog of a socket that was not kept yet.
+    with the Distributor that alone held it in the midst of a step (one for each death), unanswered at the Distributor's
+    death and then not taken by its server, with the processes that held it, or in the backlog of a socket that was not
+    kept yet.
     """
     return all(guest.fate is not Fate.LOST for guest in world.guests)
+
+
+@_always
+def nobody_passes_on_what_it_has_not(world: World) -> bool:
+    """No process passes on, delivers or closes a copy of a connection that it does not have."""
+    return not any(guest.void for guest in world.guests)
+
+
+@_always
+def each_process_knows_whom_it_has(world: World) -> bool:
+    """Distributor, Monitor and each server have the connections of those whom they count, and of nobody else; but a
+    server counts also those who were lost without its noticing, until an audit.
+    """
+    return all(booked == has for _, booked, has in books(world))
+
+
+def books(world: World) -> list[tuple[str, int, int]]:
+    """Of each process: whom its machine counts, and whose connections it has; clients as one bit for each cookie."""
+    state = world.distributor
+    at_distributor = at_monitor = 0
+    for cookie, guest in enumerate(world.guests):
+        if guest.at_distributor:
+            at_distributor |= 1 << cookie
+        if guest.at_monitor:
+            at_monitor |= 1 << cookie
+    found = [("the Monitor", _bits(world.monitor.classes[CLASS].store), at_monitor)]
+    if state is not None:
+        booked = 0
+        for info in state.ports.values():
+            booked |= _bits(info.waiting)
+        for status in state.servers.values():
+            if status.request is not None:
+                booked |= 1 << status.request.cookie
+        found.append(("the Distributor", booked, at_distributor))
+    for group in world.groups:
+        counted = group.endpoint.clients
+        if group.alive and (group.held or len(counted)):
+            found.append((f"server {group.server}", _bits(counted), _bits(group.held) | _bits(group.gone)))
+    return found
+
+
+def _bits(clients: Iterable[Client]) -> int:
+    mask = 0
+    for client in clients:
+        mask |= 1 << client.cookie
+    return mask
 
 
 @_always
@@ -182,6 +230,30 @@ def at_most_one_request_outstanding(world: World) -> bool:
         if unread and status is not None and not status.owed and status.request not in (None, unread[0]):
             return False
     return True
+
+
+@_always
+def rows_are_as_configured(world: World) -> bool:
+    """The Distributor's row of a server has the maximum of its class, the weight of the processing element where it
+    runs, and whether it is dynamic: as the configuration has them, whatever the Monitor said.
+    """
+    return not any(said != true for _, _, said, true in configured(world))
+
+
+def configured(world: World) -> Iterator[tuple[ServerId, str, object, object]]:
+    """Of each row, what it says and what the configuration says: the server, of what, and both."""
+    if world.distributor is None:
+        return
+    cls = world.monitor.classes[CLASS]
+    for group in world.groups:
+        row = world.distributor.servers.get(group.server, None)
+        if row is None:
+            continue
+        yield group.server, "maximum", row.max_clients, cls.config.max_clients
+        yield group.server, "weight", row.weight, weight_of(group.element)
+        place = cls.living.get(group.server, None)
+        if place is not None:
+            yield group.server, "being dynamic", row.dynamic, place >= cls.config.static
 
 
 @_always
@@ -243,14 +315,14 @@ def store_has_exactly_those_who_wait(world: World) -> bool:
 @_always
 def no_successor_is_told_of_a_client_with_a_server(world: World) -> bool:
     """Whoever a server has, or may yet read, will not be in the store when a next Distributor is told who waits."""
-    if not any(group.endpoint.clients or any(link.to_server for link in group.links) for group in world.groups):
+    if not any(group.held or any(link.to_server for link in group.links) for group in world.groups):
         return True
     store = {*world.monitor.classes[CLASS].store}
     store |= {m.client for m in world.to_monitor if isinstance(m, Store)}
     store -= released(world.to_monitor)
     if not store:
         return True
-    return not any(client in store for group in world.groups for client in (*group.endpoint.clients, *_unread(group)))
+    return not any(client in store for group in world.groups for client in (*group.held, *_unread(group)))
 
 
 @_always
@@ -258,7 +330,7 @@ def no_one_is_cut_off_by_draining(world: World) -> bool:
     """Before the grace has ended, a server that is asked to end serves nobody and has nobody's hand-off unread."""
     if world.monitor.phase not in (monitor.Phase.RUNNING, monitor.Phase.CLOSING):
         return True
-    return not any(group.asked and group.alive and _truth(group) > len(group.gone) for group in world.groups)
+    return not any(group.asked and group.alive and _truth(group) for group in world.groups)
 
 
 # ================================================================ always, of a step
@@ -295,7 +367,10 @@ def _hand_offs(stride: Stride) -> list[tuple[int, Client]]:
 
 @_always_step
 def the_chosen_server_was_least_loaded(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
-    """Of the servers that were free, the chosen one was least loaded for its weight; among equals, longest unchosen."""
+    """Of the servers that were free, the chosen one was least loaded for its weight; among equals, longest unchosen.
+
+    That the rows, of which this is asked, have the weights of the configuration is `rows_are_as_configured`.
+    """
     if who != "distributor":
         return True
     sends = _hand_offs(stride)
@@ -438,6 +513,43 @@ def only_drained_servers_are_asked_to_end(who: str, before: Any, event: Any, str
     if isinstance(event, monitor.Fired):
         return isinstance(event.timer, monitor.GraceOver)
     return isinstance(event, monitor.Told) and isinstance(event.message, Drained)
+
+
+@_always_step
+def processes_are_killed_only_for_a_reason(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """The Monitor kills a server whose main process has died, which does not answer, which does not end as it was asked
+    to or whose processing element has failed, a Distributor only in the last case, and all once everything is to end.
+    """
+    return who != "monitor" or not killings_without_reason(before, event, stride)
+
+
+def killings_without_reason(before: MonitorState, event: object, stride: Stride) -> list[Any]:  # Any: its effects
+    """The Monitor's killings that nothing gives it a reason for: servers by their id, Distributors by None."""
+    if stride.rejected is not None or stride.state.phase is monitor.Phase.ENDING:
+        return []
+    return [
+        effect
+        for effect in stride.effects
+        if isinstance(effect, (monitor.Kill, monitor.KillDistributor)) and not _has_reason(before, event, effect)
+    ]
+
+
+def _has_reason(before: MonitorState, event: object, effect: monitor.Kill | monitor.KillDistributor) -> bool:
+    cls = before.classes[effect.class_id]
+    if isinstance(effect, monitor.KillDistributor):
+        return isinstance(event, monitor.ElementFailed) and cls.distributor.element == event.element
+    place = cls.living.get(effect.server, None)
+    match event:
+        case monitor.ElementFailed():
+            return place is not None and cls.places[place].element == event.element
+        case monitor.ServerExited():
+            return event.server == effect.server
+        case monitor.Told(message=Unresponsive(number)):
+            return number == effect.server
+        case monitor.Fired(timer=monitor.KillDelay(server=number)):
+            return number == effect.server
+        case _:
+            return False
 
 
 @_always_step
@@ -632,6 +744,14 @@ def due_acknowledgements(event: object, stride: Stride) -> list[distributor.Send
     if not isinstance(event.message, (Disconnect, NotReady)):
         return []
     return [distributor.SendControl(event.server, Acknowledge(event.message.count.sequence))]
+
+
+@_always_step
+def an_acknowledgement_changes_nothing(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A server discards an acknowledgement: it knows and says afterwards what it did before."""
+    if who != "server" or not isinstance(event, server.Acknowledged):
+        return True
+    return stride.state == before and not stride.effects and stride.rejected is None
 
 
 LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
@@ -1038,7 +1158,7 @@ def the_earlier_of_two_waiters_goes_first(before: World, action: Action, after: 
     return any(status.request == first for status in new.servers.values())
 
 
-@_sometimes(lambda b: b.clients > 1 and b.servers > 1)
+@_sometimes(lambda b: b.clients > 1 and b.servers > 1 and (b.elements == 1 or b.max_clients > 1))
 def a_tie_goes_to_the_longest_unchosen(before: World, action: Action, after: World) -> bool:
     """Two servers are equally loaded, and a client is sent to the one whose turn it is."""
     if not _completed(action, distributor.ConnectionRequest) or before.distributor is None:
@@ -1091,7 +1211,10 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
         "a_forked_child_takes_a_hand_off",
     ),
     "no_client_lost": ("the_named_loss_happens", "an_unsent_client_is_placed_anew", "a_closed_listener_refuses"),
+    "nobody_passes_on_what_it_has_not": ("a_stored_client_is_restored_and_served", "a_waiter_is_seated"),
+    "each_process_knows_whom_it_has": ("a_client_is_served_and_leaves", "an_audit_corrects_a_count"),
     "at_most_one_request_outstanding": ("a_server_with_a_request_outstanding_is_spared",),
+    "rows_are_as_configured": ("a_dynamic_server_starts", "the_less_loaded_server_is_chosen"),
     "never_more_servers_than_configured": ("a_dynamic_server_is_declined", "a_dead_server_is_started_again"),
     "the_count_is_exact_when_dialogs_are_quiet": ("a_client_is_served_and_leaves", "an_audit_corrects_a_count"),
     "the_table_is_exact_again_after_a_restart": (
@@ -1114,6 +1237,7 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "an_address_is_listened_on_once": ("a_second_server_shares_the_socket", "the_first_bind_decides_the_port"),
     "accepts_only_below_the_limit": ("the_backlog_holds_who_may_not_wait", "an_accept_fails_and_is_tried_again"),
     "only_drained_servers_are_asked_to_end": ("an_idle_dynamic_server_is_let_go", "a_graceful_stop_completes"),
+    "processes_are_killed_only_for_a_reason": ("a_dead_server_is_started_again", "the_distributor_restarts_elsewhere"),
     "what_may_fire_was_set": ("an_accept_fails_and_is_tried_again", "a_dead_server_is_started_again"),
     "a_half_close_is_no_hang_up": ("a_waiter_that_has_half_closed_is_seated",),
     "one_accept_at_a_time": ("an_accept_fails_and_is_tried_again", "a_stop_takes_what_the_backlog_holds"),
@@ -1122,6 +1246,7 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "what_is_opened_is_kept": ("a_second_server_shares_the_socket", "a_bind_is_asked_for_twice"),
     "what_is_no_longer_kept_is_dropped": ("a_waiter_is_seated", "a_dead_server_is_started_again"),
     "every_leave_is_acknowledged": ("a_client_is_served_and_leaves", "a_program_that_is_deaf_is_not_ready"),
+    "an_acknowledgement_changes_nothing": ("a_client_is_served_and_leaves",),
     "no_surprising_rejection": ("the_monitor_hears_of_a_server_that_is_gone",),
     "index_is_true": ("a_waiter_is_seated",),
     "summaries_are_true": ("an_idle_dynamic_server_is_let_go",),

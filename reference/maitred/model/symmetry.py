@@ -366,9 +366,14 @@ def _served(group: Group) -> Iterable[tuple[int, int, Client]]:
     """Where clients occur at a server: 0 to 3 for the ways to be there, on which port, and who."""
     for client in group.endpoint.clients:
         yield (1 if client in group.gone else 0), client.port, client
+    for client in group.held:
+        if client not in group.endpoint.clients:
+            yield 5, client.port, client
+    for client in group.offered:
+        yield 6, client.port, client
     for i, reply in enumerate(issued(group)):
         if hasattr(reply.message, "client"):
-            yield 5, i, reply.message.client
+            yield 7, i, reply.message.client
     for link in group.links:
         for message in link.to_server:
             if hasattr(message, "client"):
@@ -444,7 +449,9 @@ def _group(group: Group, names: Names) -> Group:
     group = group._replace(endpoint=endpoint)
     return map_issued(group, lambda message: _message(message, names))._replace(
         server=names.server(group.server),
+        held=tuple(sorted(map(names.client, group.held))),
         gone=tuple(sorted(map(names.client, group.gone))),
+        offered=tuple(sorted(map(names.client, group.offered))),
         links=tuple(_link(link, names) for link in group.links),
     )
 

@@ -115,8 +115,8 @@ def holders(world: World, cookie: int) -> list[Held]:
 
 def _holders(world: World, cookie: int) -> Iterator[Held]:
     for group in world.groups:
-        gone = " (closed)" if any(client.cookie == cookie for client in group.gone) else ""
-        if _among(cookie, group.endpoint.clients):
+        gone = " (closed)" if _among(cookie, group.gone) else ""
+        if _among(cookie, group.held) or gone:
             yield Held(Holder.SERVER, f"server {group.server}{gone}", f"server {group.server}{gone}")
         for link in group.links:
             if _among(cookie, (m.client for m in link.to_server if isinstance(m, HandOff))):

@@ -14,9 +14,12 @@ What is modelled, and how
 delivered at once, as it changes nothing.  What a machine brings upon itself (`Listening`, `Unsent`, `Audited`) is in a
 queue of its own and may come before or after what others sent.
 
-*Where a connection is held* is derived, not recorded: in the Distributor's tables, in the Monitor's store, beside a
-message on its way, in a living server.  A client that was accepted, has not ended, and is held nowhere, is lost; at
-that moment `_explain` says why, and the instants that requirement OWN-3.6 names alone are no violation.
+*Who holds a connection* is the world's own account, as the kernel would give it, and no machine's: a process has what
+it accepted, was passed beside a message or had delivered to it, until it closes that, passes on what it alone had, or
+dies.  (`Guest.at_distributor`, `Guest.at_monitor`, `Group.held`; and what is on its way lies beside its message.)  A
+client that was accepted, has not ended, and is held nowhere, is lost; it is excused only where the process that had it
+has died in that very step, at an instant that requirement OWN-3.6 names, or where its server did not take it whose
+Distributor had died.  Whether the machines' books agree with this account is asked by properties.
 
 *The Distributor dies at any point*: between two events, or in the midst of a step after any number of its effects.
 What it had sent is on its way; what it held is gone; the dialogs and listening sockets of which the Monitor keeps a
@@ -42,7 +45,7 @@ by the identities of its components; each machine's step is taken once for each 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from errno import EADDRINUSE
@@ -52,6 +55,7 @@ from maitred.core import distributor, invariants, monitor, server
 from maitred.core.distributor import DistributorState
 from maitred.core.messages import (
     Accepted,
+    Acknowledge,
     Adopt,
     Begin,
     BindReply,
@@ -84,6 +88,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 M = TypeVar("M", bound=FromServer)
 DistributorEvent: TypeAlias = distributor.Event
+MonitorEvent: TypeAlias = monitor.Event
 DistributorEffect: TypeAlias = distributor.Effect
 Send: TypeAlias = distributor.Send
 StartDistributor: TypeAlias = monitor.StartDistributor
@@ -193,6 +198,11 @@ class Bounds:
                 raise ValueError(f"{field.name} must be at least {max(least, 0)}{or_any}")
 
 
+def weight_of(element: Element) -> int:
+    """What the configuration says of each processing element: the second has twice the weight of the first."""
+    return element + 1
+
+
 class Budget(NamedTuple):
     """What may still go wrong."""
 
@@ -230,6 +240,10 @@ class Budget(NamedTuple):
 class Fate(Enum):
     """What has become of a client."""
 
+    __hash__ = (
+        object.__hash__
+    )  # each member is one object; the hash of its name, which Enum gives, costs a tenth of all
+
     ABSENT = "has not come yet"
     BACKLOG = "in the kernel's backlog"
     IN = "accepted"
@@ -255,6 +269,12 @@ class Guest(NamedTuple):
     """A server has said that it has taken it: the Distributor's copy is no more needed, or will not be."""
     unanswered: bool = False
     """Its hand-off was sent and unanswered when a Distributor died: no one has a copy for it if it fails."""
+    at_distributor: bool = False
+    """The Distributor's process has a copy of its connection."""
+    at_monitor: bool = False
+    """The Monitor's process has a copy of its connection."""
+    void: bool = False
+    """Some process has passed on, or closed, a copy of its connection that it did not have."""
 
 
 class Program(Enum):
@@ -293,8 +313,12 @@ class Group(NamedTuple):
     reported: bool = False
     """The Monitor knows that the main process is dead."""
     endpoint: server.EndpointState = server.EndpointState()
+    held: tuple[Client, ...] = ()
+    """The clients whose connections its processes hold: delivered to the program, and not closed."""
     gone: tuple[Client, ...] = ()
     """Clients that the endpoint counts although no process holds their connection."""
+    offered: tuple[Client, ...] = ()
+    """Those who were handed off to it, and of whom their Distributor has not read what has become."""
     requests: tuple[BindRequest, ...] = ()
     replies: tuple[BindReply, ...] = ()
     sending: bool = False
@@ -316,9 +340,10 @@ class Group(NamedTuple):
 
     @property
     def served(self) -> Iterator[Client]:
-        """The clients that the endpoint counts and that the program has been given."""
-        unsaid = {r.message.client for r in self.endpoint.outbox if isinstance(r.message, Accepted)}
-        return (client for client in self.endpoint.clients if client not in unsaid)
+        """The clients whose connections the program has been given, and has not closed."""
+        answers = (reply.message for reply in self.endpoint.outbox)
+        undelivered = {message.client for message in answers if isinstance(message, Accepted)}
+        return (client for client in self.held if client not in undelivered)
 
     def link(self, port: Port) -> Link | None:
         """The dialog on the port."""
@@ -340,6 +365,8 @@ class Kernel(NamedTuple):
     listening: tuple[bool, ...]
     backlog: tuple[tuple[int, ...], ...]
     """Who waits to be accepted, by cookie, first come first."""
+    kept: tuple[bool, ...]
+    """Of which sockets the Monitor's process has a duplicate."""
     accepted: tuple[int, ...] = ()
     """Who was accepted and has no server yet, by cookie, in the order in which the kernel gave them."""
 
@@ -362,6 +389,10 @@ class World(NamedTuple):
     def group(self, number: ServerId) -> Group | None:
         """The server, while anything is left of it."""
         return next((group for group in self.groups if group.server == number), None)
+
+
+_BUDGET: Final = World._fields.index("budget")
+"""The budget's place in a world: the last."""
 
 
 # ================================================================ actions
@@ -518,6 +549,7 @@ class System:
         if not ended:
             return world
         gone = set(ended) - self.normal.present(self.seal(world))
+        gone -= {c for c, guest in enumerate(world.guests) if guest.at_distributor or guest.at_monitor}
         guests = tuple(Guest() if cookie in gone else guest for cookie, guest in enumerate(world.guests))
         return self.seal(world._replace(guests=guests))
 
@@ -570,13 +602,13 @@ class System:
             to_monitor=(),
             to_distributor=(),
             pending=(),
-            kernel=Kernel((False,) * b.ports, ((),) * b.ports),
+            kernel=Kernel((False,) * b.ports, ((),) * b.ports, (False,) * b.ports),
             guests=(Guest(),) * b.clients,
             budget=Budget._make(getattr(b, name) for name in Budget._fields),
         )
         draft = _Draft(self, self.seal(world))
         stride = self.stride("monitor", world.monitor, monitor.Started())
-        draft.monitor_step(stride)
+        draft.monitor_step(monitor.Started(), stride)
         return draft.done(), stride.wrong
 
     # ------------------------------------------------ the machines, remembered
@@ -630,9 +662,10 @@ class System:
         What the Monitor is about to be told to release does not count: nothing can keep it from being told.
         """
         stored, released = self._news(world.to_monitor)
-        mask = self.held(world.monitor) & ~released | stored | self.held(world.to_distributor)
-        if world.distributor is not None:
-            mask |= self.held(world.distributor)
+        mask = stored | self.held(world.to_distributor)
+        for cookie, guest in enumerate(world.guests):
+            if guest.at_distributor or (guest.at_monitor and not released >> cookie & 1):
+                mask |= 1 << cookie
         for group in world.groups:
             if group.alive:
                 mask |= self.held(group)
@@ -701,9 +734,9 @@ class System:
                 draft.to_monitor = ()
             if isinstance(event, monitor.ServerExited):
                 draft.change(event.server, reported=True)
-            draft.monitor_step(stride)
+            draft.monitor_step(event, stride)
             after = draft.done()
-            if after.monitor is not world.monitor or take or after.groups is not world.groups or stride.wrong:
+            if take or stride.wrong or _differ(after, world):
                 yield Action("monitor", event), after, stride.wrong
 
     def _monitor_events(self, world: World) -> Iterator[tuple[monitor.Event, str, bool]]:
@@ -740,12 +773,12 @@ class System:
         mortal = world.life is Life.CONDEMNED or world.budget.distributor_crashes != 0
         if state.phase is distributor.Phase.CLOSED:
             draft = _Draft(self, world)
-            draft.distributor_dies(state, state, ())
+            draft.distributor_dies()
             yield Action("distributor", Deed.EXITS), draft.done(), ()
         if mortal:
             draft = _Draft(self, world)
             draft.distributor_crashes()
-            draft.distributor_dies(state, state, ())
+            draft.distributor_dies()
             yield Action("distributor", Deed.DIES), draft.done(), ()
         for event, take, spent, late in self._distributor_events(world, state):
             stride = self.stride("distributor", state, event)
@@ -753,14 +786,31 @@ class System:
                 continue
             draft = _Draft(self, world)
             draft.take(take, late)
+            draft.heard(event)
             if spent:
                 draft.spend(spent)
+            if isinstance(event, distributor.Received):
+                wrong = [name for _, _, read in self.acknowledged(world, stride) for name in read.wrong]
+                stride = stride._replace(wrong=(*stride.wrong, *wrong)) if wrong else stride
             taken = draft.copy() if mortal or world.budget.unsent or world.budget.listen_failures else draft
             draft.distributor_step(stride, None)
             yield Action("distributor", event, late=late), draft.done(), stride.wrong
             yield from self._declined(taken, event, stride, late)
             if mortal:
-                yield from self._deaths(taken, state, event, stride, late)
+                yield from self._deaths(taken, event, stride, late)
+
+    def acknowledged(self, world: World, stride: Stride) -> Iterator[tuple[Group, Acknowledge, Stride]]:
+        """The endpoints' steps at the acknowledgements that a Distributor's step sends.
+
+        They are read at once, and change nothing: `an_acknowledgement_changes_nothing` is asked of them, so that
+        nothing need be done about them.
+        """
+        for effect in stride.effects:
+            if isinstance(effect, distributor.SendControl) and isinstance(effect.message, Acknowledge):
+                group = world.group(effect.server)
+                if group is not None and group.alive:
+                    read = self.stride("server", group.endpoint, server.Acknowledged(effect.message))
+                    yield group, effect.message, read
 
     def _declined(self, taken: _Draft, event: distributor.Event, stride: Stride, late: bool) -> Iterator[Successor]:
         """The kernel declines one of the effects."""
@@ -777,7 +827,6 @@ class System:
     def _deaths(
         self,
         taken: _Draft,
-        state: distributor.DistributorState,
         event: distributor.Event,
         stride: Stride,
         late: bool,
@@ -790,7 +839,7 @@ class System:
             draft.distributor_crashes()
             for effect in stride.effects[:j]:
                 draft.perform(effect)
-            draft.distributor_dies(state, stride.state, stride.effects[:j])
+            draft.distributor_dies(midst=True)
             yield Action("distributor", event, performed=j, late=late), draft.done(), stride.wrong
 
     def _distributor_events(
@@ -912,10 +961,10 @@ class System:
             yield Action(who, event), draft.done(), wrong
         if budget.leaks:
             for client in group.served:
-                if client not in group.gone:
+                if client in group.endpoint.clients:
                     draft = _Draft(self, world)
                     draft.spend("leaks")
-                    draft.put(group._replace(gone=(*group.gone, client)))
+                    draft.put(_without(group, client)._replace(gone=(*group.gone, client)))
                     draft.guest(client.cookie, fate=Fate.LEFT)
                     yield Action(who, Deed.LEAKS, client.cookie), draft.done(), ()
 
@@ -1014,8 +1063,17 @@ class System:
                 if isinstance(message, HandOff) and budget.descriptor_losses:
                     yield server.MessageRead(link.port, message, intact=False), "descriptor_losses"
         for client in group.served:
-            if client not in group.gone:
-                yield server.Disconnected(client), ""
+            yield server.Disconnected(client), ""
+
+
+def _differ(after: World, before: World) -> bool:
+    """Whether a step has led to another world, by its state or by its effects; what it was spent of is no difference.
+
+    Args:
+        after: sealed, as is `before`.
+        before: the world that the step was taken in.
+    """
+    return any(a is not b for a, b in zip(after[:_BUDGET], before[:_BUDGET], strict=True))
 
 
 def _are_answers(first: FromServer, second: FromServer) -> bool:
@@ -1076,19 +1134,15 @@ _STARTING: Final = (
 """The events by which a system starts, beside those deeds."""
 
 
+def _without(group: Group, client: Client) -> Group:
+    """The server whose processes have closed the client's connection."""
+    return group._replace(held=tuple(other for other in group.held if other.cookie != client.cookie))
+
+
 def _clients_in(part: object) -> Iterator[Client]:
-    """The clients whose connections the component holds."""
-    if isinstance(part, distributor.DistributorState):
-        for info in part.ports.values():
-            yield from info.waiting
-        for status in part.servers.values():
-            if status.request is not None:
-                yield status.request
-    elif isinstance(part, monitor.MonitorState):
-        for cls in part.classes.values():
-            yield from cls.store
-    elif isinstance(part, Group):
-        yield from (client for client in part.endpoint.clients if client not in part.gone)
+    """The clients whose connections a server's processes hold, or lie beside messages that are on their way."""
+    if isinstance(part, Group):
+        yield from part.held
         for link in part.links:
             yield from (message.client for message in link.to_server if isinstance(message, HandOff))
     elif isinstance(part, tuple):
@@ -1101,7 +1155,10 @@ def _clients_in(part: object) -> Iterator[Client]:
 class _Draft:
     """A successor in the making: the components of a world, to be changed one by one."""
 
-    __slots__ = ("before", "system", *World._fields)
+    __slots__ = ("before", "excuses", "system", *World._fields)
+
+    excuses: dict[int, Fate]
+    """The losses that this step may bring about, by the cookie of the client."""
 
     monitor: MonitorState
     distributor: DistributorState | None
@@ -1117,6 +1174,7 @@ class _Draft:
     def __init__(self, system: System, world: World) -> None:
         self.system = system
         self.before = world
+        self.excuses = {}
         (
             self.monitor,
             self.distributor,
@@ -1160,8 +1218,7 @@ class _Draft:
         missing = self._missing(world)
         if missing:
             for cookie in missing:
-                served = self.guests[cookie].taken or self.guests[cookie].answered
-                self.guest(cookie, fate=Fate.LOST_SERVED if served else self._loss(cookie))
+                self.guest(cookie, fate=self._loss(cookie))
             world = self.system.seal(self.world(), self.before)
         if self.system.bounds.returns:
             world = self.system.welcomed(world)
@@ -1174,8 +1231,8 @@ class _Draft:
 
     def guest(self, cookie: int, **changes: Any) -> None:  # Any: fields of Guest
         guest = self.guests[cookie]._replace(**changes)
-        if guest.fate not in (Fate.BACKLOG, Fate.IN):
-            guest = Guest(guest.fate, 0, guest.taken)
+        if guest.fate not in (Fate.BACKLOG, Fate.IN) and (guest.hung or guest.unanswered):
+            guest = guest._replace(hung=0, unanswered=False)
         self.guests = (*self.guests[:cookie], guest, *self.guests[cookie + 1 :])
         if cookie in self.kernel.accepted and (guest.fate is not Fate.IN or guest.taken or guest.unanswered):
             left = tuple(other for other in self.kernel.accepted if other != cookie)
@@ -1208,8 +1265,13 @@ class _Draft:
 
     # ------------------------------------------------ the Monitor's effects
 
-    def monitor_step(self, stride: Stride) -> None:
+    def monitor_step(self, event: MonitorEvent, stride: Stride) -> None:
         self.monitor = stride.state
+        if stride.rejected is None and isinstance(event, monitor.Told):
+            if isinstance(event.message, Store):
+                self.guest(event.message.client.cookie, at_monitor=True)
+            elif isinstance(event.message, KeepListener):
+                self.keep(event.message.port - 1, True)
         for effect in stride.effects:
             match effect:
                 case monitor.StartServer():
@@ -1219,6 +1281,8 @@ class _Draft:
                 case monitor.StartDistributor():
                     self._start_distributor(effect)
                 case monitor.TellDistributor():
+                    if isinstance(effect.message, Restore) and not self.guests[effect.message.client.cookie].at_monitor:
+                        self.guest(effect.message.client.cookie, void=True)
                     if self.distributor is not None:
                         self.to_distributor = (*self.to_distributor, effect.message)
                 case monitor.Terminate():
@@ -1228,13 +1292,18 @@ class _Draft:
                 case monitor.KillDistributor():
                     if self.life is Life.UP:
                         self.life = Life.CONDEMNED
+                case monitor.DropDuplicate():
+                    self.closes(effect.client, "at_monitor")
                 case monitor.ShutDownStored():
+                    self.closes(effect.client, "at_monitor")
                     if self.guests[effect.client.cookie].fate is Fate.IN:
                         self.guest(effect.client.cookie, fate=Fate.STOPPED)
+                case monitor.DropListener():
+                    self.keep(effect.port - 1, False)
                 case monitor.Exit():
                     self._turn_away(range(len(self.system.ports)), Fate.STOPPED)
                 case _:
-                    pass  # duplicates dropped are derived from the store; timers and reports change nothing here
+                    pass  # timers and reports change nothing here; of kept dialogs nothing is modelled
 
     def _start_distributor(self, effect: StartDistributor) -> None:
         b = self.system.bounds
@@ -1257,11 +1326,13 @@ class _Draft:
         if source == "pending":
             self.pending = self.pending[1:]
         elif source == "monitor":
+            if isinstance(self.to_distributor[0], Restore):
+                self.guest(self.to_distributor[0].client.cookie, at_distributor=True)
             self.to_distributor = self.to_distributor[1:]
         elif isinstance(source, int):
             cookie, *rest = self.kernel.backlog[source]
             self.queue(source, tuple(rest))
-            self.guest(cookie, fate=Fate.IN)
+            self.guest(cookie, fate=Fate.IN, at_distributor=True)
             self.kernel = self.kernel._replace(accepted=(*self.kernel.accepted, cookie))
         elif source is not None and source[0] == "adopt":
             self.to_distributor = self.to_distributor[: source[1]] + self.to_distributor[source[1] + 1 :]
@@ -1277,6 +1348,33 @@ class _Draft:
                 rest_ = (messages[0], *messages[2:]) if late else messages[1:]
                 self.put_link(group, link._replace(to_distributor=rest_))
 
+    def heard(self, event: DistributorEvent) -> None:
+        """The Distributor has read what became of a hand-off: its answer, its dialog's end, or that it is unsent."""
+        if isinstance(event, distributor.Received):
+            if isinstance(event.message, (Accepted, Refused)):
+                cookie = event.message.client.cookie
+                self._settled(event.server, lambda client: client.cookie == cookie)
+        elif isinstance(event, distributor.Unsent):
+            cookie = event.client.cookie
+            self._settled(event.server, lambda client: client.cookie == cookie)
+        elif isinstance(event, distributor.DialogEnded):
+            port = event.port
+            self._settled(event.server, lambda client: client.port == port)
+
+    def _settled(self, number: ServerId, which: Callable[[Client], bool]) -> None:
+        group = self.group(number)
+        if group is not None and group.offered:
+            self.put(group._replace(offered=tuple(client for client in group.offered if not which(client))))
+
+    def closes(self, client: Client, whose: str) -> None:
+        """A process closes its copy of the client's connection: ``at_distributor`` or ``at_monitor``."""
+        had: bool = getattr(self.guests[client.cookie], whose)
+        self.guest(client.cookie, **{whose: False} if had else {"void": True})
+
+    def keep(self, i: int, kept: bool) -> None:
+        old = self.kernel.kept
+        self.kernel = self.kernel._replace(kept=(*old[:i], kept, *old[i + 1 :]))
+
     def distributor_step(self, stride: Stride, declined: int | None) -> None:
         self.distributor = stride.state
         for i, effect in enumerate(stride.effects):
@@ -1289,12 +1387,17 @@ class _Draft:
             case distributor.Send():
                 self._send(effect, declined)
             case distributor.Tell():
+                if isinstance(effect.message, Store) and not self.guests[effect.message.client.cookie].at_distributor:
+                    self.guest(effect.message.client.cookie, void=True)
                 self.to_monitor = (*self.to_monitor, effect.message)
+            case distributor.CloseCopy():
+                self.closes(effect.client, "at_distributor")
             case distributor.SendControl():
                 group = self.group(effect.server)
                 if isinstance(effect.message, BindReply) and group is not None and group.main:
                     self.put(group._replace(replies=(*group.replies, effect.message)))
             case distributor.ShutDown():
+                self.closes(effect.client, "at_distributor")
                 if self.guests[effect.client.cookie].fate is Fate.IN:
                     self.guest(effect.client.cookie, fate=Fate.DROPPED)
             case distributor.Listen():
@@ -1311,11 +1414,18 @@ class _Draft:
                 if group is not None and (group.gone or group.unsaid):
                     self.pending = (*self.pending, distributor.Audited(effect.server, group.gone))
             case _:
-                pass  # timers may fire whenever they are enabled; watching, accepting and copies are derived
+                pass  # timers may fire whenever they are enabled; watching and accepting are derived
 
     def _send(self, effect: Send, declined: bool) -> None:
         group = self.group(effect.server)
         link = group.link(effect.port) if group else None
+        if isinstance(effect.message, HandOff):
+            client = effect.message.client
+            if not self.guests[client.cookie].at_distributor:
+                self.guest(client.cookie, void=True)
+            if group is not None:
+                group = group._replace(offered=(*group.offered, client))
+                self.put(group)
         if group is not None and link is not None and group.alive and not declined:
             self.put_link(group, link._replace(to_server=(*link.to_server, effect.message)))
         elif isinstance(effect.message, HandOff):
@@ -1335,32 +1445,33 @@ class _Draft:
         if self.life is Life.UP:
             self.spend("distributor_crashes")
 
-    def distributor_dies(
-        self,
-        before: DistributorState,
-        after: DistributorState,
-        performed: tuple[DistributorEffect, ...],
-    ) -> None:
-        """What it alone held is gone; what the Monitor keeps a duplicate of stays."""
-        sent = {
-            e.message.client for e in performed if isinstance(e, distributor.Send) and isinstance(e.message, HandOff)
-        }
-        for number, status in before.servers.items():
-            now = after.servers.get(number, None)
-            if status.request is not None and now is not None and now.request == status.request:
-                sent.add(status.request)
+    def distributor_dies(self, *, midst: bool = False) -> None:
+        """What it alone held is gone; what the Monitor keeps a duplicate of stays.
+
+        Args:
+            midst: it dies in the midst of a step: only then may it alone hold somebody (OWN-3.6g).
+        """
         self.distributor = None
         self.life = Life.DEAD
         self.to_distributor = self.pending = ()
         for group in self.groups:
+            for client in group.offered:
+                guest = self.guests[client.cookie]
+                if guest.fate is Fate.IN and not guest.taken and not guest.answered:
+                    self.guest(client.cookie, unanswered=True)
+            if group.offered:
+                self.put(group._replace(offered=()))
             self.compact(group.server)
-        for client in sent:
-            guest = self.guests[client.cookie]
-            if guest.fate is Fate.IN and not guest.taken and not guest.answered:
-                self.guest(client.cookie, unanswered=True)
-        kept = {port for (port, _), up in self.monitor.classes[CLASS].listeners.items() if up}
-        kept |= {message.port for message in self.to_monitor if isinstance(message, KeepListener)}
-        self._turn_away([i for i, port in enumerate(self.system.ports) if port not in kept], Fate.LOST_BACKLOG)
+        for cookie, guest in enumerate(self.guests):
+            if guest.at_distributor:
+                self.guest(cookie, at_distributor=False)
+                if guest.unanswered:
+                    self.excuses[cookie] = Fate.LOST_SENT
+                elif midst:
+                    self.excuses[cookie] = Fate.LOST_ALONE
+        kept = {message.port - 1 for message in self.to_monitor if isinstance(message, KeepListener)}
+        lost = [i for i, duplicate in enumerate(self.kernel.kept) if not duplicate and i not in kept]
+        self._turn_away(lost, Fate.LOST_BACKLOG)
 
     # ------------------------------------------------ who is lost, and why
 
@@ -1368,7 +1479,7 @@ class _Draft:
         held = -1
         missing = []
         for cookie, guest in enumerate(world.guests):
-            if guest.fate is Fate.IN:
+            if guest.fate is Fate.IN and not guest.at_distributor:
                 if held < 0:
                     held = self.system.holders(world)
                 if not held >> cookie & 1:
@@ -1376,14 +1487,11 @@ class _Draft:
         return missing
 
     def _loss(self, cookie: int) -> Fate:
-        """OWN-3.6: the losses that are allowed, each only at its own instant."""
-        if self.guests[cookie].unanswered:
-            return Fate.LOST_SENT
-        died = self.before.distributor is not None and self.distributor is None
-        others = (guest.fate for guest in self.guests)
-        before = (guest.fate for guest in self.before.guests)
-        alone = sum(fate is Fate.LOST_ALONE for fate in others) - sum(fate is Fate.LOST_ALONE for fate in before)
-        return Fate.LOST_ALONE if died and not alone else Fate.LOST
+        """OWN-3.6: the losses that are allowed, each only at its own instant, and one alone at each death."""
+        excuse = self.excuses.get(cookie, Fate.LOST)
+        if excuse is Fate.LOST_ALONE:
+            self.excuses = {who: why for who, why in self.excuses.items() if why is not Fate.LOST_ALONE}
+        return excuse
 
     # ------------------------------------------------ a server's steps
 
@@ -1402,9 +1510,9 @@ class _Draft:
         if reply.errno:
             self.put_link(group, link._replace(program=Program.DECLINED))
             return ()
-        stride = self.system.stride("server", group.endpoint, server.Bound(reply.port))
-        group = self.put_link(group, link._replace(program=Program.BOUND))
-        self.put(group._replace(endpoint=stride.state))
+        event = server.Bound(reply.port)
+        stride = self.system.stride("server", group.endpoint, event)
+        self.endpoint_step(self.put_link(group, link._replace(program=Program.BOUND)), event, stride)
         return stride.wrong
 
     def endpoint_step(self, group: Group, event: server.Event, stride: Stride) -> tuple[str, ...]:
@@ -1423,12 +1531,15 @@ class _Draft:
                 group = self.put_link(group, link)
             case server.Disconnected():
                 self.guest(event.client.cookie, fate=Fate.LEFT)
+                group = _without(group, event.client)
             case server.Sent():
                 group = group._replace(sent=None)
             case server.Interrupted():
                 group = group._replace(broken=None)
             case _:
                 pass
+        if isinstance(event, server.MessageRead) and isinstance(event.message, HandOff) and event.intact:
+            group = group._replace(held=tuple(sorted((*group.held, event.message.client))))
         group = self._effects_of(group, stride)
         wrong = stride.wrong
         if self.system.splits:
@@ -1444,9 +1555,16 @@ class _Draft:
         return wrong
 
     def _effects_of(self, group: Group, stride: Stride) -> Group:
+        """The program is given the connection, or what has come of it is closed."""
         for effect in stride.effects:
+            cookie = effect.client.cookie
             if isinstance(effect, server.Deliver):
-                self._delivered(effect.client.cookie)
+                self.guest(cookie, taken=self.guests[cookie].taken + 1)
+                if effect.client not in group.held:
+                    self.guest(cookie, void=True)
+            else:
+                group = _without(group, effect.client)
+                self._excuse_if_unanswered(cookie)
         return group._replace(gone=tuple(client for client in group.gone if client in group.endpoint.clients))
 
     def sends(self, group: Group, reply: server.Reply) -> Group:
@@ -1460,24 +1578,39 @@ class _Draft:
 
     def sender_dies(self, group: Group, reply: server.Reply) -> None:
         """The process that holds the lock dies, with the connections that it was about to deliver."""
-        answers = (reply.message for reply in group.endpoint.outbox)
-        gone = (*group.gone, *(message.client for message in answers if isinstance(message, Accepted)))
+        answers = (other.message for other in group.endpoint.outbox)
+        undelivered = [message.client for message in answers if isinstance(message, Accepted)]
+        group = self._close(group, undelivered)
         broken = server.Interrupted(reply.port, reply)
-        self.put(group._replace(gone=gone, sending=False, sent=None, broken=broken))
+        self.put(group._replace(gone=(*group.gone, *undelivered), sending=False, sent=None, broken=broken))
 
     def reader_dies(self, group: Group, link: Link) -> None:
         """A process dies that has read a message, and has done nothing about it."""
+        message = link.to_server[0]
+        if isinstance(message, HandOff):
+            self._excuse_if_unanswered(message.client.cookie)
         group = self.put_link(group, link._replace(to_server=link.to_server[1:]))
         self.put(group._replace(broken=server.Interrupted(link.port, None)))
 
-    def _delivered(self, cookie: int) -> None:
-        self.guest(cookie, taken=self.guests[cookie].taken + 1)
+    def _excuse_if_unanswered(self, cookie: int) -> None:
+        """OWN-3.6h: its Distributor died before it read an answer, and its server does not take it."""
+        if self.guests[cookie].unanswered:
+            self.excuses[cookie] = Fate.LOST_SENT
+
+    def _close(self, group: Group, clients: Iterable[Client]) -> Group:
+        """The processes that hold these connections die: who was answered for ends with them."""
+        for client in clients:
+            guest = self.guests[client.cookie]
+            if client in group.held and guest.fate is Fate.IN:
+                if guest.taken or guest.answered:
+                    self.guest(client.cookie, fate=Fate.LOST_SERVED)
+                self._excuse_if_unanswered(client.cookie)
+            group = _without(group, client)
+        return group
 
     def server_dies(self, group: Group, *, child: bool) -> None:
         """The main process dies, and all its children, or all but one that holds none of the connections."""
-        for client in group.served:
-            if client not in group.gone and self.guests[client.cookie].fate is Fate.IN:
-                self.guest(client.cookie, fate=Fate.LOST_SERVED)
+        group = self._close(group, group.held)
         if child:
             in_flight = self.system.in_flight(group)
             broken = server.Interrupted(in_flight.port, in_flight) if in_flight is not None else group.broken
@@ -1485,6 +1618,10 @@ class _Draft:
             left = group._replace(main=False, child=True, gone=gone, replies=(), sending=False, sent=None)
             self.put(left._replace(broken=broken))
             return
+        for link in group.links:
+            for message in link.to_server:
+                if isinstance(message, HandOff):
+                    self._excuse_if_unanswered(message.client.cookie)
         links = tuple(Link(link.port, Program.NEW, (), link.to_distributor) for link in group.links)
         self.put(
             Group(
@@ -1494,6 +1631,7 @@ class _Draft:
                 main=False,
                 condemned=group.condemned,
                 reported=group.reported,
+                offered=group.offered,
                 requests=group.requests,
             )
         )
