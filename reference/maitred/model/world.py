@@ -62,6 +62,7 @@ from maitred.core.messages import (
     InitialMsg,
     KeepListener,
     Port,
+    Refused,
     Release,
     Restore,
     ServerId,
@@ -837,7 +838,7 @@ class System:
             messages = link.to_distributor
             if messages:
                 yield distributor.Received(number, link.port, messages[0]), (number, link.port), "", False
-                if budget.reorders and len(messages) > 1:
+                if budget.reorders and len(messages) > 1 and not _takes_back(messages[0], messages[1]):
                     event = distributor.Received(number, link.port, messages[1])
                     yield event, (number, link.port), "reorders", True
             if self._ends(group, link):
@@ -919,7 +920,7 @@ class System:
                 yield Action(who, Deed.LOSES_A_SENDER, in_flight.port), draft.done(), ()
             return
         for link in group.links:
-            if link.to_server and link.port in group.endpoint.listeners and self.has_room(link):
+            if link.to_server and link.port in group.endpoint.listeners and self.has_room_to_answer(group, link):
                 draft = _Draft(self, world)
                 draft.spend("interruptions")
                 draft.reader_dies(group, link)
@@ -928,6 +929,10 @@ class System:
     def has_room(self, link: Link) -> bool:
         """Whether the server can send on the dialog."""
         return not self.bounds.room or len(link.to_distributor) < self.bounds.room
+
+    def has_room_to_answer(self, group: Group, link: Link) -> bool:
+        """Whether what the server says to its next message is the next to be sent on the dialog, and can be."""
+        return self.has_room(link) and not any(reply.port == link.port for reply in group.endpoint.outbox)
 
     def next_to_send(self, group: Group) -> server.Reply | None:
         """The oldest reply in the outbox whose dialog has room."""
@@ -982,7 +987,7 @@ class System:
                 yield server.Listened(link.port), ""
             if group.main and link.program is Program.LISTENING and budget.listener_closes:
                 yield server.ListenerClosed(link.port), "listener_closes"
-            if link.to_server and link.port in group.endpoint.listeners and self.has_room(link):
+            if link.to_server and link.port in group.endpoint.listeners and self.has_room_to_answer(group, link):
                 message = link.to_server[0]
                 yield server.MessageRead(link.port, message), ""
                 if isinstance(message, HandOff) and budget.descriptor_losses:
@@ -999,9 +1004,15 @@ def is_lost(world: World, number: ServerId) -> bool:
     if group is None or not group.alive or group.sending or status is None or status.request is None:
         return False
     client = status.request
-    mail = (message for link in group.links for message in (*link.to_server, *link.to_distributor))
-    answers = (message for message in mail if getattr(message, "client", None) == client)
-    return next(answers, None) is None and client not in group.endpoint.clients
+    sent = (message for link in group.links for message in (*link.to_server, *link.to_distributor))
+    mail = (*sent, *(reply.message for reply in group.endpoint.outbox))
+    about = any(isinstance(m, (HandOff, Accepted, Refused)) and m.client == client for m in mail)
+    return not about and client not in group.endpoint.clients
+
+
+def _takes_back(first: FromServer, second: FromServer) -> bool:
+    """Whether the second takes back what the first says: the one order that the machines need."""
+    return isinstance(first, Accepted) and isinstance(second, Refused) and first.client == second.client
 
 
 def _is_reported(world: World, number: ServerId) -> bool:
@@ -1414,10 +1425,9 @@ class _Draft:
         return self.put_link(group, link._replace(to_distributor=(*link.to_distributor, reply.message)))
 
     def sender_dies(self, group: Group, reply: server.Reply) -> None:
-        """The process that holds the lock dies: with the connection that it was about to deliver."""
-        gone = group.gone
-        if isinstance(reply.message, Accepted):
-            gone = (*gone, reply.message.client)
+        """The process that holds the lock dies: with the connection that it was to deliver."""
+        accepted = (r.message.client for r in group.endpoint.outbox if isinstance(r.message, Accepted))
+        gone = (*group.gone, *(client for client in accepted if client not in group.gone))
         broken = server.Interrupted(reply.port, reply)
         self.put(group._replace(gone=gone, sending=False, sent=None, broken=broken))
 
