@@ -24,6 +24,7 @@ from maitred.core.messages import (
     CreationFailed,
     Disconnect,
     Drained,
+    FromServer,
     HandOff,
     KeepDialog,
     KeepListener,
@@ -37,7 +38,7 @@ from maitred.core.messages import (
     Store,
     Unresponsive,
 )
-from maitred.model.world import CLASS, Bounds, Fate, Life, World
+from maitred.model.world import CLASS, Bounds, Fate, Group, Life, World, issued
 from proofs.evaluate import State
 
 WORDS: Final[Mapping[type, str]] = {
@@ -133,7 +134,10 @@ def abstract(
     for event in world.pending:
         if isinstance(event, distributor.Unsent):
             put("unsent", event.server, event.client.cookie, True)
-        elif isinstance(event, (distributor.Audited, distributor.ListeningFailed)):
+        elif isinstance(event, distributor.Audited):
+            if event.gone:
+                raise Outside("an audit")
+        elif isinstance(event, distributor.ListeningFailed):
             raise Outside(type(event).__name__)
     # ------------------------------------------------ the kernel
     kept = {port for (port, _), is_kept in cls.listeners.items() if is_kept}
@@ -162,9 +166,11 @@ def abstract(
         put("asked_to_end", s, group.asked)
         put("reported", s, group.reported)
         tell_endpoint(s, endpoint, put)
+        tell_outbox(group, put)
         for client in group.gone:
             put("lapsed", s, client.cookie, True)
         numbers = [endpoint.sequence + SHIFT] if group.alive else []
+        numbers += [reply.message.count.sequence + SHIFT for reply in issued(group)]
         for link in group.links:
             for i, down in enumerate(link.to_server):
                 put("down_kind", s, link.port, i, type(down).__name__)
@@ -176,16 +182,8 @@ def abstract(
                     put("down_incarnation", s, link.port, i, down.incarnation)
             put("down_tail", s, link.port, len(link.to_server))
             for answer in link.to_distributor:
-                q = answer.count.sequence + SHIFT
-                numbers.append(q)
-                put("up_kind", s, q, ANSWERS[type(answer)])
-                put("up_port", s, q, link.port)
-                put("up_count", s, q, answer.count.clients)
-                put("up_read", s, q, False)
-                if isinstance(answer, (RestartReply, NotReady)):
-                    put("up_incarnation", s, q, answer.incarnation)
-                else:
-                    put("up_client", s, q, answer.client.cookie)
+                numbers.append(tell_message(s, link.port, answer, put, sent=True, read=False))
+            put("full", s, link.port, bool(bounds.room) and len(link.to_distributor) >= bounds.room)
         put("sequence", s, max(numbers, default=0))
         for q in range(max(numbers, default=0) + 1):
             if ("up_read" not in tables) or (s, q) not in tables["up_read"]:
@@ -269,6 +267,39 @@ def _clients(world: World) -> Iterable[Client]:
         for link in group.links:
             yield from (message.client for message in link.to_server if isinstance(message, HandOff))
             yield from (m.client for m in link.to_distributor if not isinstance(m, (RestartReply, NotReady)))
+
+
+def tell_message(s: int, port: int, message: FromServer, put: Tables, *, sent: bool, read: bool) -> int:
+    """A message of a server, in its outbox or in the dialog; its number in the relation."""
+    q = message.count.sequence + SHIFT
+    put("up_kind", s, q, ANSWERS[type(message)])
+    put("up_port", s, q, port)
+    put("up_count", s, q, message.count.clients)
+    put("up_sent", s, q, sent)
+    put("up_read", s, q, read)
+    if isinstance(message, (RestartReply, NotReady)):
+        put("up_incarnation", s, q, message.incarnation)
+    else:
+        put("up_client", s, q, message.client.cookie)
+    return q
+
+
+def tell_outbox(group: Group, put: Tables) -> None:
+    """What the server has issued; what of that is in the dialogs is said again where they are."""
+    s = group.server
+    put("sending", s, group.sending)
+    for reply in group.endpoint.outbox:
+        sent = reply == group.sent
+        tell_message(s, reply.port, reply.message, put, sent=sent, read=sent)
+        if isinstance(reply.message, Accepted):
+            put("undelivered", s, reply.message.client.cookie, True)
+    if group.sent is not None:
+        put("unnoted", s, group.sent.message.count.sequence + SHIFT)
+    if group.broken is not None:
+        put("broken", s, True)
+        put("broken_port", s, group.broken.port)
+        if group.broken.reply is not None:
+            put("broken_at", s, group.broken.reply.message.count.sequence + SHIFT)
 
 
 class Tables:
@@ -441,8 +472,11 @@ def _server(state: State, s: int) -> dict[str, Any]:
     get, ports = state.value, state.domains["Port"]
     alive, row, living = get("main", s) or get("child", s), get("row", s), get("living", s)
     out: dict[str, Any] = {"alive": alive, "row": row, "living": living, "to_adopt": get("to_adopt", s)}
-    unread = [q for q in range(1, get("sequence", s) + 1) if not get("up_read", s, q)]
-    numbers = set(unread)
+    unheard = [q for q in range(1, get("sequence", s) + 1) if not get("up_read", s, q)]
+    unread = [q for q in unheard if get("up_sent", s, q)]
+    at_hand = {get("unnoted", s), get("broken_at", s) if get("broken", s) else 0} - {0}
+    outbox = sorted({q for q in unheard if not get("up_sent", s, q)} | at_hand)
+    numbers = {*unread, *outbox}
     dialogs = [p for p in ports if row and get("dialog", s, p)]
     if alive:
         numbers.add(get("sequence", s))
@@ -470,9 +504,18 @@ def _server(state: State, s: int) -> dict[str, Any]:
     numbers.discard(-1)
     order = {q: i for i, q in enumerate(sorted(numbers))}
     order[-1] = -1
+
+    def place(q: int) -> int | None:
+        return order[q] if q else None
+
     out["unread"] = [[order[q], *up_of(state, s, q)] for q in unread] if row or living or get("to_adopt", s) else []
     if alive:
         out["sequence"] = order[get("sequence", s)]
+        out["outbox"] = [[order[q], *up_of(state, s, q)] for q in outbox]
+        out["undelivered"] = [c for c in state.domains["Client"] if get("undelivered", s, c)]
+        out["lock"] = [get("sending", s), place(get("unnoted", s)), get("broken", s)]
+        if get("broken", s):
+            out["broken"] = [place(get("broken_at", s)), get("broken_port", s)]
     if row:
         out["heeded"] = [order[get("count_sequence", s)]] + [order[get("dialog_sequence", s, p)] for p in dialogs]
     return out

@@ -48,7 +48,7 @@ from maitred.core.messages import (
     Unresponsive,
 )
 from maitred.model.words import tell
-from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Fate, Program, System, World
+from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Fate, Group, Program, System, World
 from proofs.abstraction import SHIFT, Outside, abstract, essence
 from proofs.evaluate import State, Transition, transition
 
@@ -136,6 +136,34 @@ DEEP: Final = {
     ),
     "unready": Bounds(servers=1, clients=3, dynamic=2, creations=ANY, server_crashes=6, warm=True),
     "who waits is restored": Bounds(servers=1, clients=3, distributor_crashes=2, warm=True),
+    "interrupted": Bounds(
+        servers=2,
+        clients=4,
+        ports=2,
+        interruptions=12,
+        room=1,
+        server_crashes=1,
+        forked_children=1,
+        distributor_crashes=1,
+        listener_closes=1,
+        descriptor_losses=1,
+        audits=2,
+        warm=True,
+    ),
+    "interrupted with room": Bounds(
+        servers=1,
+        clients=4,
+        max_clients=2,
+        interruptions=12,
+        server_crashes=1,
+        forked_children=1,
+        distributor_crashes=2,
+        listener_closes=2,
+        descriptor_losses=1,
+        reorders=ANY,
+        audits=ANY,
+        warm=True,
+    ),
     "stale answers": Bounds(
         servers=1, clients=2, distributor_crashes=2, descriptor_losses=2, listener_closes=2, warm=True
     ),
@@ -238,7 +266,7 @@ def _server(system: System, before: World, action: Action) -> list[Move]:
         case Deed.DIES | Deed.ENDS:
             return [("server_dies", {"s": s})]
         case Deed.LEAVES_A_CHILD:
-            return [("server_leaves_a_child", {"s": s})]
+            return _leaves_a_child(system, group)
         case Deed.IS_KILLED:
             return [("server_is_killed", {"s": s})]
         case Deed.READS_REPLY:
@@ -248,7 +276,56 @@ def _server(system: System, before: World, action: Action) -> list[Move]:
             return server_moves(s, server.Bound(reply.port), group.endpoint) if bound else []
         case Deed.BINDS | Deed.BINDS_AGAIN:
             return []
-    return server_moves(s, action.what, group.endpoint)
+        case Deed.SENDS:
+            return [("server_sends", _message(s, system.next_to_send(group)))]
+        case Deed.DEFERS:
+            return [("server_lets_go", {"s": s})]
+        case Deed.RESUMES:
+            return [("server_resumes", {"s": s})]
+        case Deed.LOSES_A_SENDER:
+            return [("sender_dies", _message(s, system.in_flight(group)))]
+        case Deed.LOSES_A_READER:
+            return [_reader_dies(group, action.about)]
+    own = server_moves(s, action.what, group.endpoint)
+    left = system.stride("server", group.endpoint, action.what).state.outbox
+    return [*own, *(_left_to_say(s, own, left) if system.splits else _all_said(s, left))]
+
+
+def _message(s: int, reply: server.Reply | None) -> dict[str, Any]:
+    """The parameters of a transition about a message of the server."""
+    assert reply is not None, "it is being sent"
+    return {"s": s, "q": reply.message.count.sequence + SHIFT}
+
+
+def _leaves_a_child(system: System, group: Group) -> list[Move]:
+    at = {"s": group.server}
+    if not group.sending:
+        return [("server_leaves_a_child", at)]
+    in_flight = system.in_flight(group)
+    if in_flight is None:
+        return [("server_lets_go", at), ("server_leaves_a_child", at)]
+    return [("server_leaves_a_child_in_the_midst", _message(group.server, in_flight))]
+
+
+def _reader_dies(group: Group, port: int | None) -> Move:
+    link = group.link(port) if port is not None else None
+    assert link is not None, "it read there"
+    lost = "hand_off" if isinstance(link.to_server[0], HandOff) else "question"
+    return f"reader_dies_with_{lost}", {"s": group.server, "p": port}
+
+
+def _left_to_say(s: int, own: Sequence[Move], outbox: Sequence[server.Reply]) -> list[Move]:
+    """Where sending is steps of its own: the lock is held on while, and only while, something is to be said."""
+    held = own[0][0] != "server_listens"
+    if held == bool(outbox):
+        return []
+    return [("server_lets_go" if held else "server_resumes", {"s": s})]
+
+
+def _all_said(s: int, outbox: Sequence[server.Reply]) -> list[Move]:
+    """Where it is not: all is sent and noted at once."""
+    sent = [move for reply in outbox for move in (("server_sends", _message(s, reply)), ("server_notes", {"s": s}))]
+    return [*sent, ("server_lets_go", {"s": s})] if sent else []
 
 
 def server_moves(s: int, event: Any, endpoint: server.EndpointState) -> list[Move]:
@@ -280,7 +357,24 @@ def server_moves(s: int, event: Any, endpoint: server.EndpointState) -> list[Mov
             return [("server_answers" if listens else "server_answers_later", at)]
         case server.Acknowledged():
             return []
+        case server.Sent():
+            return [("server_notes", {"s": s})]
+        case server.Interrupted():
+            return _found(s, event.reply, endpoint)
     raise Outside(str(event))
+
+
+def _found(s: int, reply: server.Reply | None, endpoint: server.EndpointState) -> list[Move]:
+    """What is done about a process that has died in the midst of a step."""
+    accepted = [one for one in endpoint.outbox if isinstance(one.message, Accepted)]
+    taken_back: list[Move] = [("server_takes_back", _message(s, one)) for one in accepted]
+    if reply in accepted:
+        return taken_back
+    if reply is None or isinstance(reply.message, Refused):
+        name = "server_wants_to_be_asked"
+    else:
+        name = "server_counts_again" if isinstance(reply.message, Disconnect) else "server_tells_again"
+    return [*taken_back, (name, {"s": s})]
 
 
 def _distributor(system: System, before: World, action: Action, state: State) -> list[Move]:
@@ -388,6 +482,8 @@ def _event(told: Told, before: distributor.DistributorState, now: State) -> list
             return [("hears_of_socket", {"p": event.port})]
         case distributor.BindRequested():
             return _bind(event, before, told.effects)
+        case distributor.Audited():
+            return [("asks_again", {"s": e.server, "p": e.port}) for e in told.effects]
         case distributor.Fired():
             return _timer(event.timer, told.effects)
     raise Outside(type(event).__name__)

@@ -55,6 +55,9 @@ _is("has_dynamic", Bool, rigid=True, meaning="the class may have dynamic servers
 _is("limit", Int, rigid=True, meaning="how many clients may wait")
 _is("lighter", Int, Int, Int, Int, Bool, rigid=True, meaning="load n of weight w is less than load m of weight v")
 _is("reordering", Bool, rigid=True, meaning="a server's messages may overtake one another")
+_is(
+    "full", Server, Port, Bool, rigid=True, meaning="the dialog has no room, at the moment, for a message of the server"
+)
 
 # ---------------------------------------------------------------- clients
 

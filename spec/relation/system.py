@@ -793,7 +793,7 @@ def dies_with_server(now, s, c):
 
 
 def all_processes_end(now, then, s):
-    """Whoever was being served ends with the server; hand-offs that it had not read, and what it had not sent, are gone."""
+    """Whoever was served ends with the server; hand-offs that it had not read, and what it had not sent, are gone."""
     then.main[s] = False
     then.child[s] = False
     then.clients[s] = 0
@@ -911,9 +911,10 @@ def server_binds(require, now, then, s: Server, p: Port):
 
 
 def next_is(now, s, p, kind):
-    """The server may read the next message on the dialog, which is of this kind."""
-    at = now.down_head(s, p)
-    may = And(alive(now, s), lock_free(now, s), now.bound(s, p))
+    """The server may read the next message on the dialog, which is of this kind: there is room for the answer."""
+    at, q = now.down_head(s, p), z3.Int("q.room")
+    room = And(Not(now.full(s, p)), Not(Exists([q], And(unsaid(now, s, q), now.up_port(s, q) == p))))
+    may = And(alive(now, s), lock_free(now, s), now.bound(s, p), room)
     return And(may, at < now.down_tail(s, p), now.down_kind(s, p, at) == kind)
 
 
@@ -1030,6 +1031,7 @@ def departs(now, then, s, p, count, c):
 def server_sends(require, now, then, s: Server, q: Int):
     """A message leaves the outbox for the dialog, which has room."""
     require(alive(now, s), Not(now.broken(s)), now.unnoted(s) == 0, is_next(now, s, q))
+    require(Not(now.full(s, now.up_port(s, q))))
     then.sending[s] = True
     then.up_sent[s, q] = True
     then.unnoted[s] = q
@@ -1050,9 +1052,10 @@ def server_notes(require, now, then, s: Server):
 
 @environment
 def server_lets_go(require, now, then, s: Server):
-    """The lock is free again: all is sent, or no dialog has room; but a client is read only with room for its answer."""
-    c = z3.Const("c.room", Client)
-    require(now.sending(s), now.unnoted(s) == 0, Not(Exists([c], now.undelivered(s, c))))
+    """The lock is free again: what is left in the outbox has no room.  An answer to a hand-off has: see `next_is`."""
+    q = z3.Int("q.left")
+    require(now.sending(s), now.unnoted(s) == 0, nobody_to_take_back(now, s))
+    require(ForAll([q], Implies(unsaid(now, s, q), now.full(s, now.up_port(s, q)))))
     then.sending[s] = False
 
 

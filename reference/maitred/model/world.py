@@ -912,7 +912,7 @@ class System:
             messages = link.to_distributor
             if messages:
                 yield distributor.Received(number, link.port, messages[0]), (number, link.port), "", False
-                if budget.reorders and len(messages) > 1 and not _are_answers(messages[0], messages[1]):
+                if budget.reorders and len(messages) > 1 and not _takes_back(messages[0], messages[1]):
                     event = distributor.Received(number, link.port, messages[1])
                     yield event, (number, link.port), "reorders", True
             if self._ends(group, link):
@@ -994,7 +994,7 @@ class System:
                 yield Action(who, Deed.LOSES_A_SENDER, in_flight.port), draft.done(), ()
             return
         for link in group.links:
-            if link.to_server and link.port in group.endpoint.listeners and self.has_room(link):
+            if link.to_server and link.port in group.endpoint.listeners and self.has_room_to_answer(group, link):
                 draft = _Draft(self, world)
                 draft.spend("interruptions")
                 draft.reader_dies(group, link)
@@ -1003,6 +1003,10 @@ class System:
     def has_room(self, link: Link) -> bool:
         """Whether the server can send on the dialog."""
         return not self.bounds.room or len(link.to_distributor) < self.bounds.room
+
+    def has_room_to_answer(self, group: Group, link: Link) -> bool:
+        """Whether what the server says to its next message is the next to be sent on the dialog, and can be."""
+        return self.has_room(link) and not any(reply.port == link.port for reply in group.endpoint.outbox)
 
     def next_to_send(self, group: Group) -> server.Reply | None:
         """The oldest reply in the outbox whose dialog has room."""
@@ -1057,7 +1061,7 @@ class System:
                 yield server.Listened(link.port), ""
             if group.main and link.program is Program.LISTENING and budget.listener_closes:
                 yield server.ListenerClosed(link.port), "listener_closes"
-            if link.to_server and link.port in group.endpoint.listeners and self.has_room(link):
+            if link.to_server and link.port in group.endpoint.listeners and self.has_room_to_answer(group, link):
                 message = link.to_server[0]
                 yield server.MessageRead(link.port, message), ""
                 if isinstance(message, HandOff) and budget.descriptor_losses:
@@ -1076,11 +1080,6 @@ def _differ(after: World, before: World) -> bool:
     return any(a is not b for a, b in zip(after[:_BUDGET], before[:_BUDGET], strict=True))
 
 
-def _are_answers(first: FromServer, second: FromServer) -> bool:
-    """Whether both answer hand-offs: these do not overtake each other, as a server sends them under its lock."""
-    return all(isinstance(message, (Accepted, Refused)) for message in (first, second))
-
-
 def is_lost(world: World, number: ServerId) -> bool:
     """Whether the server lives, and has nothing of the hand-off that it is to answer: its reader has died."""
     group = world.group(number)
@@ -1090,9 +1089,15 @@ def is_lost(world: World, number: ServerId) -> bool:
     client = status.request
     if distributor.Unsent(number, client) in world.pending:
         return False
-    mail = (message for link in group.links for message in (*link.to_server, *link.to_distributor))
-    answers = (message for message in mail if getattr(message, "client", None) == client)
-    return next(answers, None) is None and client not in group.endpoint.clients
+    sent = (message for link in group.links for message in (*link.to_server, *link.to_distributor))
+    mail = (*sent, *(reply.message for reply in group.endpoint.outbox))
+    about = any(isinstance(m, (HandOff, Accepted, Refused)) and m.client == client for m in mail)
+    return not about and client not in group.endpoint.clients
+
+
+def _takes_back(first: FromServer, second: FromServer) -> bool:
+    """Whether the second takes back what the first says: the one order that the machines need."""
+    return isinstance(first, Accepted) and isinstance(second, Refused) and first.client == second.client
 
 
 def _is_reported(world: World, number: ServerId) -> bool:
