@@ -5,10 +5,11 @@ import itertools
 import json
 import operator
 import os
+import signal
 import socket
 import threading
 import time
-from errno import EADDRINUSE, EADDRNOTAVAIL
+from errno import EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM, EPIPE
 
 import pytest
 from tests.shell.fake import Distributor
@@ -513,6 +514,181 @@ def test_closed_descriptors_are_survived(bench):
     bench.endpoint.close(PORT, shared=False)
     bench.endpoint.before_fork([Client(1, 1, PORT)])
     bench.endpoint.after_fork_in_parent()
+
+
+# ---------------------------------------------------------------- what the kernel does not take
+
+
+def failing(monkeypatch, *errnos):
+    """The next sends fail for these reasons, one after another."""
+    send, left = channel.send, list(errnos)
+
+    def failing_send(*args, **kwargs):
+        if left:
+            number = left.pop(0)
+            raise OSError(number, os.strerror(number))
+        send(*args, **kwargs)
+
+    monkeypatch.setattr(channel, "send", failing_send)
+    return left
+
+
+@pytest.mark.parametrize("number", [ENOBUFS, ENOMEM])
+def test_an_answer_for_which_the_kernel_has_no_memory_is_tried_again(bench, monkeypatch, number):
+    bench.listening()
+    bench.hand(1)
+    failing(monkeypatch, number, number)
+    fd, client = bench.endpoint.take(PORT)
+    assert bench.heard() == [Accepted(client, Count(1, 3))]
+    os.close(fd)
+
+
+@pytest.mark.parametrize("number", [ENOBUFS, ENOMEM, EAGAIN])
+def test_where_it_is_not_taken_the_client_is_refused_and_that_is_said_when_it_can_be(bench, monkeypatch, number):
+    """Not dropped, not delivered: the Distributor offers its copy again."""
+    bench.listening()
+    bench.hand(1)
+    before = len(os.listdir("/proc/self/fd"))
+    left = failing(monkeypatch, *[number] * (endpoint.TRIES + 2))
+    assert bench.endpoint.take(PORT) is None
+    assert len(os.listdir("/proc/self/fd")) == before, "its connection is closed here"
+    left.clear()
+    bench.endpoint.take(PORT)
+    assert [(m.client.arrival, m.count.clients) for m in bench.heard() if isinstance(m, Refused)] == [(1, 0)]
+    assert bench.state().clients == server.EndpointState().clients
+    bench.hand(1)
+    assert bench.endpoint.take(PORT) is not None
+
+
+def test_where_nobody_holds_the_other_end_nobody_is_delivered(bench, monkeypatch):
+    """A Distributor that has closed the dialog offers its copy elsewhere."""
+    bench.listening()
+    far = bench.hand(1)
+    failing(monkeypatch, EPIPE)
+    assert bench.endpoint.take(PORT) is None
+    assert far.recv(10) == b"", "its connection is closed here"
+    assert bench.endpoint.dialogs == {}
+    assert bench.state().clients == server.EndpointState().clients
+    assert bench.state().outbox == (), "there is nobody to say anything to"
+
+
+# ---------------------------------------------------------------- what is interrupted
+
+
+class Torn(Exception):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("instant", ["read", "saved", "sent"])
+def test_what_a_signal_handler_tears_apart_is_put_right(bench, monkeypatch, instant):
+    """The process lives: it knows whether its answer is in the socket."""
+    bench.listening()
+    far = bench.hand(1)
+    tear(bench.endpoint, monkeypatch, instant, raise_torn)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(Torn):
+        bench.endpoint.take(PORT)
+    monkeypatch.undo()
+    heard = bench.heard()
+    if instant == "sent":
+        assert [type(m) for m in heard] == [Accepted]
+        fd, _ = bench.endpoint.take(PORT)
+        os.write(fd, b"it works")
+        assert far.recv(100) == b"it works"
+    else:
+        heard += [] if heard else bench.endpoint.take(PORT) or bench.heard()
+        assert [(type(m), m.count.clients) for m in heard] == [(Refused, 0)]
+        assert far.recv(10) == b""
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert not bench.distributor.registry.left_unsaid
+
+
+def raise_torn():
+    raise Torn
+
+
+def tear(of, monkeypatch, instant, happen):
+    """Let something happen at an instant of the next hand-off."""
+    step, take = of._step, channel.take
+
+    def torn_take(*args):
+        take(*args)
+        happen()
+
+    def torn_step(event, touched=()):
+        hand_off = isinstance(event, server.MessageRead)
+        if instant == "sent" and isinstance(event, server.Sent):
+            monkeypatch.setattr(of, "_step", step)
+            happen()
+        effects = step(event, touched)
+        if instant == "saved" and hand_off:
+            monkeypatch.setattr(of, "_step", step)
+            happen()
+        return effects
+
+    monkeypatch.setattr(*((channel, "take", torn_take) if instant == "read" else (of, "_step", torn_step)))
+
+
+@pytest.mark.parametrize("instant", ["read", "saved", "sent"])
+def test_a_fork_in_the_middle_of_a_step_leaves_the_step_to_the_parent(bench, monkeypatch, instant):
+    bench.listening()
+    far = bench.hand(1)
+    children = []
+
+    def fork():
+        bench.endpoint.before_fork(())
+        children.append(os.fork())
+        if children[0]:
+            bench.endpoint.after_fork_in_parent()
+        else:
+            bench.endpoint.after_fork_in_child()
+
+    tear(bench.endpoint, monkeypatch, instant, fork)
+    found = bench.endpoint.take(PORT)
+    if not children[0]:
+        os._exit(0 if found is None else 1)
+    assert os.waitpid(children[0], 0)[1] == 0, "the child has nobody"
+    fd, client = found
+    assert [(type(m), m.client) for m in bench.heard()] == [(Accepted, client)]
+    os.close(fd)
+    assert far.recv(10) == b"", "and nothing of the client"
+
+
+@pytest.mark.parametrize("instant", ["read", "saved", "sent"])
+def test_a_process_that_died_in_the_middle_is_found_by_the_next_that_takes_the_lock(bench, monkeypatch, instant):
+    bench.listening()
+    bench.hand(1)
+    pid = os.fork()
+    if pid == 0:
+        other = bench.another()
+        other.dialogs = bench.endpoint.dialogs
+        tear(other, monkeypatch, instant, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        other.take(PORT)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert bench.distributor.registry.left_unsaid, "the audit sees it"
+    assert bench.endpoint.take(PORT) is None
+    heard = bench.heard()
+    accepted = [Accepted(Client(1, 1, PORT), Count(1, 3))] if instant == "sent" else []
+    assert heard[: len(accepted)] == accepted
+    assert [(type(m), m.client.arrival, m.count.clients) for m in heard[len(accepted) :]] == [(Refused, 1, 0)]
+    assert not bench.distributor.registry.left_unsaid
+    bench.hand(2)
+    assert bench.endpoint.take(PORT)[1].arrival == 2
+
+
+def test_a_process_that_died_before_it_had_read_anything_has_taken_nothing(bench, monkeypatch):
+    bench.listening()
+    bench.hand(1)
+    pid = os.fork()
+    if pid == 0:
+        other = bench.another()
+        other.dialogs = bench.endpoint.dialogs
+        monkeypatch.setattr(channel, "take", lambda *args: os.kill(os.getpid(), signal.SIGKILL))
+        other.take(PORT)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert bench.endpoint.take(PORT)[1].arrival == 1
 
 
 # ---------------------------------------------------------------- trace

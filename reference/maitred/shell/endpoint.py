@@ -411,6 +411,7 @@ class Endpoint:
         self._registry.begin(Doing.READING, port, head)
         try:
             channel.take(dialog, self._box)
+            self._go_on()
             packet = channel.parse(dialog, *self._box[0])
         except (BlockingIOError, wire.WireError):
             packet = _NONSENSE
