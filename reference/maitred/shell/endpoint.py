@@ -293,9 +293,9 @@ class Endpoint:
                 self._finish_sending(port)
             case _:
                 pass
-        for reply in self._now.outbox:
-            if isinstance(reply.message, Accepted):  # saved, and nobody has come to sending it
-                self._happened(server.Interrupted(reply.port, reply), (reply.message.client,))
+        unsent = next((reply for reply in self._now.outbox if isinstance(reply.message, Accepted)), None)
+        if unsent is not None:  # saved, and nobody has come to sending it
+            self._interrupted(unsent.port, unsent)
         if self._box or self._taken:
             self._discard()
 
@@ -306,13 +306,18 @@ class Endpoint:
         self._taken.clear()
         channel.close([*fds])
 
+    def _interrupted(self, port: Port, reply: server.Reply | None) -> None:
+        answered = (reply.message for reply in self._now.outbox)
+        taken = tuple(message.client for message in answered if isinstance(message, Accepted))
+        self._happened(server.Interrupted(port, reply), taken)
+
     def _finish_reading(self, port: Port) -> None:
         """A packet may have left the dialog, or not."""
         packet = self._registry.packet
         dialog = self.dialogs.get(port)
         message = _hand_off(packet)
         if dialog is None or message is None:
-            self._happened(server.Interrupted(port, None))
+            self._interrupted(port, None)
         elif _peek(dialog) == packet:
             self._registry.begin(Doing.NOTHING, 0)
         else:
@@ -325,7 +330,7 @@ class Endpoint:
         if reply is None:
             self._registry.begin(Doing.NOTHING, 0)
         elif reply != sending:
-            self._happened(server.Interrupted(port, reply), _clients_of(reply))
+            self._interrupted(port, reply)
         elif self._outcome:
             self._happened(server.Sent(reply))
         else:
@@ -511,7 +516,7 @@ class Endpoint:
         elif trouble and trouble not in channel.CROWDED:
             self._lose(port, ours=False)
         if isinstance(message, Accepted) and trouble:
-            self._happened(server.Interrupted(port, reply), (message.client,))  # rule 1
+            self._interrupted(port, reply)  # rule 1
             channel.close((self._taken.pop(message.client),))
         elif not trouble or trouble in GONE:
             self._happened(server.Sent(reply))
@@ -655,11 +660,6 @@ class _Forked(BaseException):
 
 _NONSENSE: Final = channel.Packet(messages.Begin(), (), False)
 """What is passed over."""
-
-
-def _clients_of(reply: server.Reply) -> tuple[Client, ...]:
-    """Whose place in the state a step about the reply may change."""
-    return (reply.message.client,) if isinstance(reply.message, Accepted) else ()
 
 
 def _peek(dialog: channel.Socket) -> bytes:
