@@ -347,7 +347,7 @@ class History:
     def _of_client(self, record):
         life = None if record["who"] == "monitor" else self._life(record["who"])
         said = record.get("event") or record.get("effect") or {}
-        message = said.get("message", {})
+        message = (said.get("reply") or said).get("message", {})
         cookie = said.get("cookie") or (said.get("client") or message.get("client") or {}).get("cookie")
         if cookie is None:
             return  # an InitialMsg that names it, or a timer
@@ -476,5 +476,5 @@ class Inquest:
         return HELD_ALONE
 
 
-GIVEN_UP = ("MessageRead HandOff broken", "Reply Refused", "Discard")
+GIVEN_UP = ("MessageRead HandOff broken", "Sent Refused", "Interrupted Accepted", "Discard")
 """Words of a server that it does not have the client."""

@@ -20,7 +20,7 @@ from maitred.shell import channel, diag
 from maitred.shell.distributor import DistributorSpec
 from maitred.shell.launch import start_distributor
 from maitred.shell.listening import open_listeners, split_address
-from maitred.shell.registry import Registry
+from maitred.shell.registry import Doing, Registry
 
 pytestmark = pytest.mark.system
 
@@ -698,6 +698,20 @@ def test_the_audit_finds_what_a_server_has_forgotten(start):
         server.accept(monitor.port)
         connection.close()  # without a word
         assert server.hear(monitor.port) == m.InitialMsg(1, (one,))
+
+
+def test_the_audit_wakes_a_server_that_has_left_something_unsaid(start):
+    """Not where a process of it is just about to say it."""
+    monitor = start(durations=Durations(audit_period=0.1)).begin()
+    server = monitor.server()
+    poll = select.poll()
+    poll.register(server.dialogs[monitor.port], select.POLLIN)
+    assert not poll.poll(400), "nobody is asked for nothing"
+    with server.registry.locked():
+        server.registry.begin(Doing.READING, monitor.port, b"it")
+        assert not poll.poll(400), "somebody is at it"
+    assert server.hear(monitor.port) == m.InitialMsg(1)
+    assert poll.poll(1000), "asked again until it is said"
 
 
 def test_nothing_leaks(start):

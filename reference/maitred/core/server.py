@@ -265,14 +265,14 @@ def _asked(state: EndpointState, port: Port, message: InitialMsg) -> Step:
 def _offered(state: EndpointState, port: Port, client: Client, intact: bool) -> Step:
     """Rule 1: accept_nw2, or not."""
     if intact and state.listeners[port].listening:
-        taken = replace(state, clients=state.clients.set(client, None))
+        taken = _serving(state, state.clients.set(client, None))
         return Transition(_issue(taken, port, lambda count: Accepted(client, count)), ())
     return Transition(_issue(state, port, lambda count: Refused(client, count)), (Discard(client),))
 
 
 def _disconnected(state: EndpointState, event: Disconnected) -> Step:
     client = event.client
-    left = replace(state, clients=state.clients.remove(client))
+    left = _serving(state, state.clients.remove(client))
     return Transition(_issue(left, client.port, lambda count: Disconnect(client, count)), ())
 
 
@@ -318,15 +318,21 @@ def _wants_to_be_asked(state: EndpointState, event: Interrupted) -> EndpointStat
 
 
 def _without(state: EndpointState, sent: Reply) -> EndpointState:
-    return replace(state, outbox=tuple(reply for reply in state.outbox if reply != sent))
+    outbox = tuple([reply for reply in state.outbox if reply != sent])
+    return EndpointState(state.listeners, state.clients, state.sequence, outbox)
+
+
+def _serving(state: EndpointState, clients: Tree[Client, None]) -> EndpointState:
+    """Made field by field here and beside: `replace` takes four times as long, and this is done for each client."""
+    return EndpointState(state.listeners, clients, state.sequence, state.outbox)
 
 
 def _issue(state: EndpointState, port: Port, make: Callable[[Count], FromServer]) -> EndpointState:
     """Put a reply into the outbox, with the next count (rule 2), in the place of what it makes out of date (rule 6)."""
     sequence = state.sequence + 1
     new = Reply(port, make(Count(len(state.clients), sequence)))
-    kept = tuple(reply for reply in state.outbox if not _is_outdated(reply, new))
-    return replace(state, sequence=sequence, outbox=(*kept, new))
+    kept = [reply for reply in state.outbox if not _is_outdated(reply, new)]
+    return EndpointState(state.listeners, state.clients, sequence, (*kept, new))
 
 
 def _is_outdated(old: Reply, new: Reply) -> bool:
