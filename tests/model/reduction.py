@@ -8,7 +8,7 @@ same; and of each world of the one, its steps and then their normal forms must b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import permutations
 from typing import NamedTuple
 
@@ -64,8 +64,8 @@ def asked_of(world: World) -> set[str]:
     return {name for name, holds in _ASKED if not holds(world)}
 
 
-def steps(system: System, world: World) -> list[tuple[World, frozenset[str]]]:
-    """Where the steps lead, and the properties that each violates or shows.
+def steps(system: System, world: World, found: Collection[str] = ()) -> list[tuple[World, frozenset[str]]]:
+    """Where the steps lead, and the properties that each violates or shows; those that are found are not sought.
 
     A machine that breaks down leads nowhere, and shows by which exception it does.
     """
@@ -73,8 +73,9 @@ def steps(system: System, world: World) -> list[tuple[World, frozenset[str]]]:
         taken = [*system.successors(world)]
     except Exception as error:  # whatever a bent machine may raise
         return [(world, frozenset({type(error).__name__}))]
+    sought = [(name, shows) for name, shows in _SOUGHT if name not in found]
     return [
-        (after, frozenset((*wrong, *(name for name, shows in _SOUGHT if shows(world, action, after)))))
+        (after, frozenset((*wrong, *(name for name, shows in sought if shows(world, action, after)))))
         for action, after, wrong in taken
     ]
 
@@ -97,7 +98,7 @@ def levels(
         depth = depth - 1 if depth is not None else None
         following = []
         for world in frontier:
-            for after, wrong in steps(system, world):
+            for after, wrong in steps(system, world, found):
                 found |= wrong
                 known = known_as(after)
                 if system.key(known) not in seen:

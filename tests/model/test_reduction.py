@@ -104,17 +104,17 @@ def test_who_overtakes_is_seen():
 
 
 BENT = [mutant for mutant in CATALOGUE.values() if mutant.module in ("distributor", "server", "monitor")]
-COMPARED = ("the Distributor dies", "servers die", "cold")
+COMPARED = {"the Distributor dies": False, "servers die": True, "cold": False}
+"""Systems in which each mutant is compared, and whether with the symmetric normal form."""
 
 
 @pytest.mark.minutes
 @pytest.mark.parametrize("mutant", BENT, ids=[mutant.name for mutant in BENT])
 def test_of_every_mutant_the_explorations_are_one(mutant):
     with mutant.bent():
-        for name in COMPARED:
-            for symmetric in (False, True):
-                assert [*disagreements(SYSTEMS[name], 300, symmetric=symmetric)] == []
-            assert [*missteps(SYSTEMS[name], 150, symmetric=False)] == []
+        for name, symmetric in COMPARED.items():
+            assert [*disagreements(SYSTEMS[name], 300, symmetric=symmetric)] == []
+        assert [*missteps(SYSTEMS["the Distributor dies"], 100, symmetric=False)] == []
 
 
 # ---------------------------------------------------------------- the checks can fail
