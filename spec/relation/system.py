@@ -1314,8 +1314,9 @@ def initial(v: View):
     )
     nobody = And(nobody, *(Not(f(c)) for f in (v.taken_twice, v.waiting, v.store, v.to_restore, v.effective)))
     servers = (v.born, v.main, v.child, v.doomed, v.asked_to_end, v.living, v.reported, v.died_unready, v.row)
-    servers = (*servers, v.sending, v.broken)
-    no_server = And(*(Not(f(s)) for f in (*servers, v.requested, v.to_adopt, v.late, v.said_drained)))
+    no_server = And(
+        *(Not(f(s)) for f in (*servers, v.sending, v.broken, v.requested, v.to_adopt, v.late, v.said_drained))
+    )
     zero = And(
         Not(v.finished(s)),
         v.last_drained_word(s) == -1,

@@ -8,7 +8,7 @@ same; and of each world of the one, its steps and then their normal forms must b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import permutations
 from typing import NamedTuple
 
@@ -64,10 +64,20 @@ def asked_of(world: World) -> set[str]:
     return {name for name, holds in _ASKED if not holds(world)}
 
 
-def steps(system: System, world: World) -> Iterator[tuple[World, frozenset[str]]]:
-    """Where the steps lead, and the properties that each violates or shows."""
-    for action, after, wrong in system.successors(world):
-        yield after, frozenset((*wrong, *(name for name, shows in _SOUGHT if shows(world, action, after))))
+def steps(system: System, world: World, found: Collection[str] = ()) -> list[tuple[World, frozenset[str]]]:
+    """Where the steps lead, and the properties that each violates or shows; those that are found are not sought.
+
+    A machine that breaks down leads nowhere, and shows by which exception it does.
+    """
+    try:
+        taken = [*system.successors(world)]
+    except Exception as error:  # whatever a bent machine may raise
+        return [(world, frozenset({type(error).__name__}))]
+    sought = [(name, shows) for name, shows in _SOUGHT if name not in found]
+    return [
+        (after, frozenset((*wrong, *(name for name, shows in sought if shows(world, action, after)))))
+        for action, after, wrong in taken
+    ]
 
 
 def levels(
@@ -88,7 +98,7 @@ def levels(
         depth = depth - 1 if depth is not None else None
         following = []
         for world in frontier:
-            for after, wrong in steps(system, world):
+            for after, wrong in steps(system, world, found):
                 found |= wrong
                 known = known_as(after)
                 if system.key(known) not in seen:
@@ -113,20 +123,19 @@ def disagreements(bounds: Bounds, limit: int, *, symmetric: bool, first: int = 0
 
 
 def missteps(bounds: Bounds, limit: int, *, symmetric: bool, first: int = 0) -> Iterator[World]:
-    """Worlds whose steps, and then their normal forms, are not the steps of their normal form."""
-    forms = Forms(bounds, symmetric=symmetric)
-    full = System(bounds, judge, first=first)
+    """Worlds, of the first so many, whose steps and then their normal forms are not the steps of their normal form."""
+    forms, full = Forms(bounds, symmetric=symmetric), System(bounds, judge, first=first)
 
     def outcomes(system: System, world: World) -> set[Outcome]:
         return {(forms.of(forms.system.adopted(after)), wrong) for after, wrong in steps(system, world)}
 
-    first_world = full.initial()
-    seen, queue = {full.key(first_world)}, deque([first_world])
-    while queue and len(seen) < limit:
+    start = full.initial()
+    seen, queue = {full.key(start)}, deque([start])
+    while queue:
         world = queue.popleft()
         if outcomes(full, world) != outcomes(forms.system, forms.system.adopted(world)):
             yield world
         for after, _ in steps(full, world):
-            if full.key(after) not in seen:
+            if full.key(after) not in seen and len(seen) < limit:
                 seen.add(full.key(after))
                 queue.append(after)

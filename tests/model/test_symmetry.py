@@ -6,9 +6,11 @@ renaming is tried, while the normal forms must do with one.  `test_reduction` as
 """
 
 import random
+import re
+from dataclasses import replace
 
 import pytest
-from tests.model.reduction import renamings
+from tests.model.reduction import Forms, renamings
 
 from maitred.core import distributor
 from maitred.model.checker import check
@@ -105,6 +107,31 @@ def test_the_normal_form_is_its_own():
             system = System(bounds, symmetric=symmetric)
             for world in walk(system, name, 60):
                 assert system.key(system.canonical(world)) == system.key(world)
+
+
+def test_whoever_is_named_anywhere_does_not_come_again_as_another():
+    """Clients come again under their old names: nothing may be left that knows them (`System.welcomed`)."""
+    system = System(replace(SYSTEMS["two ports"], returns=True, distributor_crashes=1), judge, first=0)
+    for seed in range(4):
+        for world in walk(system, f"again {seed}", 120):
+            named = {int(cookie) for cookie in re.findall(r"cookie=(\d+)", repr(world))}
+            assert named <= system.normal.present(world)
+
+
+def test_a_warm_beginning_is_the_only_one():
+    """Whatever order the static servers start in, they come to be ready in one world, but for who is who."""
+    forms = Forms(Bounds(servers=2, clients=0), symmetric=True)
+    system = forms.system
+    seen, ready, queue = set(), set(), [system.canonical(system.initial())]
+    while queue:
+        world = queue.pop()
+        if system.key(world) not in seen:
+            seen.add(system.key(world))
+            quiet = [after for action, after, _ in system.successors(world) if system.only_starts(action)]
+            queue += map(system.canonical, quiet)
+            if not quiet:
+                ready.add(forms.of(world))
+    assert len(seen) > 100 and len(ready) == 1
 
 
 def test_a_machine_that_asks_for_names_is_found_out(monkeypatch):

@@ -31,6 +31,7 @@ from maitred.model.properties import (
     due_acknowledgements,
     due_dealings,
     held,
+    in_line,
     judge,
     killings_without_reason,
     never_set,
@@ -142,8 +143,8 @@ def _before_the_first_world(name: str, path: Path) -> Iterator[str]:
 def _breaks(name: str, moment: Moment) -> bool:
     """Whether the property is broken there: only then does its explanation know what it looks at."""
     prop = PROPERTIES[name]
-    if prop.world is not None:
-        return not prop.world(moment.after)
+    if prop.world is not None and not prop.world(moment.after):
+        return True
     if moment.stride is None:
         return False
     if name in invariants.broken(moment.outcome) or any(name in read.wrong for _, _, read in _acknowledged(moment)):
@@ -399,6 +400,13 @@ def _no_one_is_cut_off_by_draining(moment: Moment) -> Iterator[str]:
 
 @_explains
 def _first_come_first_served(moment: Moment) -> Iterator[str]:
+    line = in_line(moment.after)
+    came = sorted(line, key=moment.after.kernel.accepted.index)
+    if line != came:
+        told = [" before ".join(f"client {cookie}" for cookie in order) for order in (line, came)]
+        yield f"the Distributor has {told[0]}, by their arrivals, and accepted {told[1]}"
+    if moment.who != "distributor":
+        return
     after: DistributorState = moment.stride.state if moment.stride else moment.state
     for i, (number, client) in enumerate(moment.hand_offs):
         for port, info in after.ports.items():

@@ -108,6 +108,13 @@ def _always_step(predicate: StepPredicate) -> StepPredicate:
     return predicate
 
 
+def _and_of_a_world(predicate: WorldPredicate) -> WorldPredicate:
+    """What the step property of the same name asks of every world besides."""
+    name = predicate.__name__.removeprefix("_")
+    PROPERTIES[name] = replace(PROPERTIES[name], world=predicate)
+    return predicate
+
+
 def _sometimes(applies: Callable[[Bounds], bool]) -> Callable[[Witness], Witness]:
     def register(witness: Witness) -> Witness:
         name = witness.__name__
@@ -338,7 +345,9 @@ def no_one_is_cut_off_by_draining(world: World) -> bool:
 
 @_always_step
 def first_come_first_served(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: of each machine
-    """No hand-off overtakes an earlier client of its port, and a free server takes the earliest across its ports."""
+    """Clients wait in the order in which they were accepted; no hand-off overtakes an earlier client of its port, and a
+    free server takes the earliest across its ports.
+    """
     if who != "distributor":
         return True
     sends = _hand_offs(stride)
@@ -355,6 +364,22 @@ def first_come_first_served(who: str, before: Any, event: Any, stride: Stride) -
             if any(other < client for other in earlier - served):
                 return False
     return True
+
+
+@_and_of_a_world
+def _first_come_first_served(world: World) -> bool:
+    """The arrivals by which the Distributor orders clients say of each that it came when the kernel says."""
+    line = in_line(world)
+    return line == sorted(line, key=world.kernel.accepted.index)
+
+
+def in_line(world: World) -> list[int]:
+    """The cookies of those whom the Distributor holds and no server has accepted, in the order that it goes by."""
+    if world.distributor is None:
+        return []
+    rows = world.distributor.servers.values()
+    held = [*_waiting(world.distributor), *(row.request for row in rows if row.request is not None)]
+    return [client.cookie for client in sorted(held) if client.cookie in world.kernel.accepted]
 
 
 def _hand_offs(stride: Stride) -> list[tuple[int, Client]]:

@@ -18,10 +18,11 @@ Rules
 
 What is assumed of a machine
 ----------------------------
-a.  It compares arrivals, ranks, server ids, and sequence numbers by ``<`` and ``==`` only, each kind with its own, and
-    makes new ones only from a counter by adding 1, or from an arrival by adding 1, or as the 0 that counters begin with
-    (-1 of a sequence number: none heard).  There is no other constant: ``arrival % 64`` breaks this, and no renumbered
-    world shows it, so explorations that renumber nothing and begin high are made besides (`System`, ``first``).
+a.  It compares arrivals, ranks, server ids, and sequence numbers by ``<`` and ``==`` only, each kind with its own.  It
+    makes new ones only by adding 1 to the counter, or to an arrival; and a Distributor's arrivals begin with 0.  There
+    is no other constant (but that -1 and 0 of a sequence number are none heard and none issued): ``arrival % 64``
+    breaks this, and no renumbered world shows it.  So explorations that renumber nothing and begin high are made
+    besides (`System`, ``first``).
 b.  The arrival in what a server says or keeps of a client enters no order: it is compared for equality, with the rest.
 c.  For rule 5: no machine asks which of two servers has the lesser id, nor which of two clients the lesser cookie.
 d.  Where clients come again for ever (``returns``), the counter of arrivals is above all arrivals of its Distributor:

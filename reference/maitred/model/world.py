@@ -174,7 +174,10 @@ class Bounds:
     room: int = 0
     """Messages that a dialog holds towards the Distributor; 0: any number."""
     warm: bool = False
-    """Begin when every static server is ready and nothing is on its way, instead of with the Monitor's start."""
+    """Begin when every static server is ready and nothing is on its way, instead of with the Monitor's start.
+
+    Of the orders in which they become ready one is taken: all lead to one world, but for who is who.
+    """
     stable: bool = False
     """Whether processes come to live long enough for earlier deaths to be forgotten (changes delays only)."""
     returns: bool = False
@@ -544,7 +547,10 @@ class System:
         return self.canonical(self.assemble(draft.world()))
 
     def welcomed(self, world: World) -> World:
-        """Whoever has ended, and of whom nothing is left anywhere, may come again."""
+        """Whoever has ended, and of whom nothing is left anywhere, may come again.
+
+        Nobody could know such a client from one that is new: no component names it (`symmetry.Normal.present`).
+        """
         ended = [c for c, guest in enumerate(world.guests) if guest.fate in (Fate.LEFT, Fate.DROPPED)]
         if not ended:
             return world
@@ -567,7 +573,7 @@ class System:
         """The world in which the Monitor has just been started, or in which the static servers are ready."""
         world, wrong = self._started()
         while self.bounds.warm:
-            quiet = ((w, broken) for a, w, broken in self.successors(world) if self._only_starts(a))
+            quiet = ((w, broken) for a, w, broken in self.successors(world) if self.only_starts(a))
             following = next(quiet, None)
             if following is None:
                 break
@@ -576,7 +582,7 @@ class System:
         return world
 
     @staticmethod
-    def _only_starts(action: Action) -> bool:
+    def only_starts(action: Action) -> bool:
         """Whether the action is one of those by which a system starts: no client, fault, timer or stop."""
         usual = action.performed is None and action.declined is None and not action.late
         return usual and (action.what in _STARTING_DEEDS or isinstance(action.what, _STARTING))
