@@ -111,8 +111,8 @@ def instance(own_directory):
 
 
 @pytest.fixture
-def maitred(capsys):
-    """Run the command in this process: its exit code, and what it wrote."""
+def maitred(capsys, request):
+    """Run the command in this process: its exit code, and what it wrote, which a test that fails shows."""
 
     def run(*arguments):
         try:
@@ -120,6 +120,7 @@ def maitred(capsys):
         except SystemExit as end:  # argparse's way to leave
             code = end.code
         said = capsys.readouterr()
+        request.node.add_report_section("call", f"maitred {' '.join(map(str, arguments))}", said.out + said.err)
         assert "Traceback" not in said.err
         return code, said.out, said.err
 

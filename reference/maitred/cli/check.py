@@ -1,23 +1,28 @@
 """``maitred check``: explore every behaviour of the machines within bounds, and say what holds.
 
 What is explored are the functions that drive the sockets (`maitred.model`); this only reads the options and hands over
-to whoever explores.  Progress goes to stderr where that is a terminal, the tables to stdout.
+to whoever explores.  Without bounds it is the portfolio of the manifest, with bounds one system.  Progress goes to
+stderr, the results to stdout.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from maitred.cli import complain, verdicts
+from maitred.cli import complain, document, verdicts
 from maitred.config import values
 from maitred.config.error import ConfigError
 
 if TYPE_CHECKING:
+    from maitred.model import manifest
     from maitred.model.checker import Bounds, Progress, Result
+    from maitred.model.liveness import LivenessResult
     from maitred.model.manifest import Configuration
 
 
@@ -91,14 +96,16 @@ exit code:
   2  --max-states was reached first; or the command line is wrong
 
 examples:
-  maitred check                                       two servers, two clients: everything that can happen
-  maitred check --warm --distributor-crashes 1        the Distributor may die, between any two effects
+  maitred check                                       a dozen small systems, each with something that can go wrong
+  maitred check --warm --distributor-crashes 1        one system: the Distributor may die, between any two effects
   maitred check --warm --servers 3 --clients 4 --symmetric
                                                       states that differ only in names are one
-  maitred check --warm --distributor-crashes 1 --to a_stored_client_is_restored_and_served --diagram way.svg
+  maitred check --warm --servers 1 --distributor-crashes 1 --to a_stored_client_is_restored_and_served --diagram way.svg
                                                       draw a shortest way to something that sometimes happens
   maitred check --warm --server-crashes 1 --forked-children 1 --without last-process-ends
                                                       why the machines need what they need of the kernel
+  maitred check --property no_client_lost --property never_above_the_maximum
+                                                      ask these only, of all small systems
   maitred check --liveness --returns --servers 1 --warm
                                                       what must happen in the end, however long clients keep coming
   maitred check --list                                the configurations that every release is checked with
@@ -113,7 +120,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="maitred check",
         description="Explore every behaviour of the machines that run the servers, within bounds, and check their"
-        " properties. Each bound multiplies the number of states: begin small.",
+        " properties. Without bounds: those of a dozen small systems, the portfolio. With any bound: of that one"
+        " system; each bound multiplies the number of states: begin small.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -137,6 +145,8 @@ def parser() -> argparse.ArgumentParser:
                        " what must always hold")  # fmt: skip
     asked.add_argument("--unassumed", metavar="NAME", action="append", help="with --liveness: an assumption of fairness"
                        " that is not made; a wrong name lists them (may be given several times)")  # fmt: skip
+    asked.add_argument("--property", metavar="NAME", action="append", help="ask this property only (may be given"
+                       " several times)")  # fmt: skip
     asked.add_argument("--to", metavar="PROPERTY", help="tell a shortest way to where this sometimes happens")
     asked.add_argument("--diagram", metavar="FILE", help="draw the counterexample, or the way of --to: .svg, .mmd, .md")
     manifest = made.add_argument_group("the manifest", "configurations with known outcomes, instead of bounds")
@@ -152,6 +162,7 @@ def parser() -> argparse.ArgumentParser:
     effort.add_argument("--checkpoint", metavar="DIR", help="write there now and then how far the exploration is, and"
                         " go on from there")  # fmt: skip
     effort.add_argument("--max-states", metavar="N", help="give up at about so many; the verdict is then 'incomplete'")
+    effort.add_argument("--json", action="store_true", help="print one document, for programs")
     effort.add_argument("--quiet", action="store_true", help="show no progress")
     return made
 
@@ -168,7 +179,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         if arguments.list or arguments.all or arguments.config is not None:
             return _manifest(arguments)
-        return _explore(arguments)
+        return _explore(arguments) if _described(arguments) else _portfolio(arguments)
     except (CheckpointError, ManifestError, MissingLibraryError) as error:
         return complain(str(error), 2)
     except WorkerLost as error:
@@ -183,13 +194,15 @@ def _consistent(arguments: argparse.Namespace) -> None:
     """
     given = vars(arguments)
     modes = [f"--{name}" for name in ("list", "all", "config") if given[name]]
-    described = [bound.flag for bound in BOUNDS if given[bound.name] is not None]
-    described += [f"--{name}" for name in (*FLAGS, *LISTS, "max_states") if given[name]]
+    described = _described(arguments)
     drawn = [f"--{name}" for name in ("to", "diagram") if given[name]]
     if len(modes) > 1:
         _clash(modes[0], modes[1])
     if modes and described:
         _clash(described[0], modes[0], "the manifest says what is explored")
+    for name in ("property", "max_states"):
+        if modes and given[name]:
+            _clash(f"--{name.replace('_', '-')}", modes[0], "the manifest says what is asked")
     if drawn and (given["all"] or given["list"]):
         _clash(drawn[0], modes[0], "name one configuration with --config")
     for name, needed in (("tier", "all"), ("unassumed", "liveness")):
@@ -197,10 +210,23 @@ def _consistent(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} goes with --{needed}")
     if given["write"] and not (given["all"] or given["config"]):
         raise ConfigError("--write goes with --all or --config")
+    if given["json"] and (given["list"] or given["write"]):
+        _clash("--json", "--list" if given["list"] else "--write")
+    if given["checkpoint"] and not modes and not described:
+        raise ConfigError("--checkpoint goes with bounds, --config or --all: the small systems take a second each")
+    if given["checkpoint"] and given["property"]:
+        _clash("--checkpoint", "--property", "another time, others may be asked")
     if given["liveness"]:
         for name in ("symmetric", "workers", "checkpoint", "to"):
             if given[name]:
                 _clash(f"--{name}", "--liveness")
+
+
+def _described(arguments: argparse.Namespace) -> list[str]:
+    """The options given that describe one system."""
+    given = vars(arguments)
+    bounds = [bound.flag for bound in BOUNDS if given[bound.name] is not None]
+    return bounds + [f"--{name}" for name in (*FLAGS, *LISTS) if given[name]]
 
 
 def _clash(one: str, other: str, why: str = "") -> NoReturn:
@@ -213,12 +239,12 @@ def _clash(one: str, other: str, why: str = "") -> NoReturn:
 def _explore(arguments: argparse.Namespace) -> int:
     bounds = _bounds(arguments)
     workers = _workers(arguments)
-    max_states = None
-    if arguments.max_states is not None:
-        max_states = values.at("--max-states", values.whole(1, 1 << 40), values.number(arguments.max_states))
+    max_states = _max_states(arguments)
     _check_drawing(arguments)
     if arguments.liveness:
         return _explore_liveness(arguments, bounds, max_states)
+    names = _names(arguments)
+    _check_occasions(arguments, [bounds])
     from maitred.model.checker import check
 
     with verdicts.display(quiet=arguments.quiet) as tell:
@@ -226,11 +252,82 @@ def _explore(arguments: argparse.Namespace) -> int:
             bounds,
             _about(tell, "exploring"),
             max_states,
+            names=names,
             symmetric=arguments.symmetric,
             workers=workers,
             checkpoint=Path(arguments.checkpoint) if arguments.checkpoint is not None else None,
         )
-    return max(verdicts.report(result), _draw(arguments, result), key=_severity)
+    return _show(arguments, result)
+
+
+def _show(arguments: argparse.Namespace, result: Result) -> int:
+    """Print what was found within bounds, tell the way of --to, and draw."""
+    if arguments.json:
+        return _draw(arguments, result, [document.Found(None, result)], verdicts.code_of(result))
+    code = verdicts.report(result)
+    return max(code, _draw(arguments, result), key=_severity)
+
+
+def _max_states(arguments: argparse.Namespace) -> int | None:
+    if arguments.max_states is None:
+        return None
+    return values.at("--max-states", values.whole(1, 1 << 40), values.number(arguments.max_states))
+
+
+def _names(arguments: argparse.Namespace) -> tuple[str, ...] | None:
+    """The properties that are asked, that of --to among them; None where none is named.
+
+    Raises:
+        ConfigError: there is no such property.
+    """
+    if arguments.property is None:
+        return None
+    from maitred.model.properties import PROPERTIES
+
+    for name in arguments.property:
+        _known("--property", name, PROPERTIES, "no property")
+    return tuple(dict.fromkeys([*arguments.property, *([arguments.to] if arguments.to is not None else [])]))
+
+
+def _known(option: str, name: str, known: Iterable[str], nothing: str) -> None:
+    """Refuse a name that is not known, and say which may have been meant.
+
+    Raises:
+        ConfigError: it is not known.
+    """
+    names = [*known]
+    if name not in names:
+        near = get_close_matches(name, names, 3)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(names)}"
+        raise ConfigError(f"{option}: {nothing} is called {name!r}; {hint}")
+
+
+def _check_occasions(arguments: argparse.Namespace, systems: Sequence[Bounds]) -> None:
+    """Refuse a property that has no occasion in any of the systems, before anything is explored.
+
+    Raises:
+        ConfigError: the text says which bounds would do.
+    """
+    from maitred.model.occasion import needed
+    from maitred.model.properties import PROPERTIES
+
+    asked = [("--to", arguments.to)] if arguments.to is not None else []
+    asked += [("--property", name) for name in arguments.property or ()]
+    for option, name in asked:
+        applies = PROPERTIES[name].applies
+        if any(applies(bounds) for bounds in systems):
+            continue
+        changes = needed(applies, systems[0]) or {}
+        flags = " ".join(_flag(bound, value) for bound, value in changes.items())
+        raise ConfigError(f"{option}: {name} has no occasion within these bounds; it needs {flags or 'others'}")
+
+
+def _flag(bound: str, value: int | bool) -> str:
+    """The option that gives a bound this value."""
+    if isinstance(value, bool):
+        switch = "unfixed" if bound == "fixed" else bound
+        return f"--{switch}" if value is not (bound == "fixed") else f"no --{switch}"
+    return f"--{bound.replace('_', '-')} {value}"
 
 
 def _severity(code: int) -> int:
@@ -238,8 +335,42 @@ def _severity(code: int) -> int:
     return (0, 2, 1)[code]
 
 
-def _about(tell: Callable[[str, Progress], None] | None, what: str) -> Callable[[Progress], None] | None:
-    return (lambda progress: tell(what, progress)) if tell is not None else None
+def _about(tell: Callable[[str], None], what: str) -> Callable[[Progress], None]:
+    return lambda progress: tell(f"{what}: {verdicts.in_words(progress)}")
+
+
+# ================================================================ the portfolio
+
+
+def _portfolio(arguments: argparse.Namespace) -> int:
+    """Explore the small systems; with --to, only the first in which that may happen."""
+    from maitred.model import manifest, portfolio
+
+    chosen = portfolio.portfolio(manifest.load())
+    workers = _workers(arguments)
+    max_states = _max_states(arguments)
+    _check_drawing(arguments)
+    names = _names(arguments)
+    _check_occasions(arguments, [_bounds(arguments), *(one.bounds for one in chosen)])
+    chosen = portfolio.applicable(chosen, names)
+    if arguments.to is not None:
+        chosen = portfolio.applicable(chosen, [arguments.to])[:1]
+    began = time.monotonic()
+    with verdicts.display(quiet=arguments.quiet) as tell:
+        explored = portfolio.explore(
+            chosen,
+            names,
+            max_states,
+            workers=workers,
+            progress=lambda done, seconds: tell(f"{done} of {len(chosen)} small systems explored, {seconds:.0f} s"),
+        )
+    last = explored[-1].result
+    if arguments.json:
+        found = [document.Found(one.configuration, one.result) for one in explored]
+        code = max((verdicts.code_of(one.result) for one in explored), key=_severity)
+        return _draw(arguments, last, found, code)
+    code = verdicts.report_portfolio(explored, len(chosen), time.monotonic() - began)
+    return max(code, _draw(arguments, last), key=_severity)
 
 
 def _bounds(arguments: argparse.Namespace) -> Bounds:
@@ -280,22 +411,36 @@ def _workers(arguments: argparse.Namespace) -> int | None:
 
 def _explore_liveness(arguments: argparse.Namespace, bounds: Bounds, max_states: int | None) -> int:
     from maitred.model.fairness import UnknownRuleError
-    from maitred.model.liveness import check_liveness
+    from maitred.model.liveness import LIVENESS, check_liveness
 
+    for name in arguments.property or ():
+        _known("--property", name, LIVENESS, "nothing that must happen in the end")
     try:
         with verdicts.display(quiet=arguments.quiet) as tell:
             result = check_liveness(
-                bounds, None, _about(tell, "exploring"), max_states, without=tuple(arguments.unassumed or ())
+                bounds,
+                arguments.property,
+                _about(tell, "exploring"),
+                max_states,
+                without=tuple(arguments.unassumed or ()),
             )
     except UnknownRuleError as error:
         raise ConfigError(f"--unassumed: {error}") from None
-    code = verdicts.report_liveness(result)
-    if arguments.diagram is not None and result.counterexample is not None:
-        from maitred.model.diagram import write
-
-        lasso = result.counterexample
-        write(lasso.path, result[lasso.property.name], Path(arguments.diagram), lasso.cycle_start)
+    if arguments.json:
+        code = document.show([document.Found(None, result)], verdicts.code_of(result), result.counterexample)
+    else:
+        code = verdicts.report_liveness(result)
+    _draw_lasso(arguments, result)
     return code
+
+
+def _draw_lasso(arguments: argparse.Namespace, result: LivenessResult) -> None:
+    lasso = result.counterexample
+    if arguments.diagram is None or lasso is None:
+        return
+    from maitred.model.diagram import write
+
+    write(lasso.path, result[lasso.property.name], Path(arguments.diagram), lasso.cycle_start)
 
 
 # ================================================================ drawing
@@ -306,13 +451,8 @@ def _check_drawing(arguments: argparse.Namespace) -> None:
     if arguments.to is not None:
         from maitred.model.properties import PROPERTIES
 
-        known = [name for name, prop in PROPERTIES.items() if prop.kind == "sometimes"]
-        if arguments.to not in known:
-            from difflib import get_close_matches
-
-            near = get_close_matches(arguments.to, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            raise ConfigError(f"--to: nothing that sometimes happens is called {arguments.to!r}; {hint}")
+        known = (name for name, prop in PROPERTIES.items() if prop.kind == "sometimes")
+        _known("--to", arguments.to, known, "nothing that sometimes happens")
     if arguments.diagram is not None:
         from maitred.model.diagram import SUFFIXES
 
@@ -323,30 +463,37 @@ def _check_drawing(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"--diagram: {file.parent}: there is no such directory")
 
 
-def _draw(arguments: argparse.Namespace, result: Result) -> int:
-    """Tell the way of --to, and draw it or the counterexample; 2 where there is nothing to tell or to draw."""
-    found = result[arguments.to] if arguments.to is not None else result.counterexample
-    if found is None or found.path is None:
-        if arguments.to is not None:
-            return complain(f"--to: {arguments.to}: {found.verdict.value if found else ''} within these bounds", 2)
-        return complain(f"--diagram: {arguments.diagram}: not drawn, as nothing is violated; --to names what else to"
-                        " draw", 0) if arguments.diagram is not None else 0  # fmt: skip
-    if arguments.to is not None:
-        from maitred.model.narrate import narrate
+def _draw(arguments: argparse.Namespace, result: Result, found: Sequence[document.Found] = (), code: int = 0) -> int:
+    """Tell the way of --to, and draw it or the counterexample; 2 where there is nothing to tell or to draw.
 
-        out = verdicts.console()
-        out.print(f"\n{found.property.name}: {found.property.text}\nA shortest way, {len(found.path.steps)} actions:\n")
-        for line in narrate(found.path, found.property.name):
-            out.print(line, soft_wrap=True)
-    if arguments.diagram is not None:
+    Args:
+        arguments: the command line.
+        result: where the way is.
+        found: with --json: what the document is about.
+        code: with --json: the exit code so far.
+    """
+    shown = result[arguments.to] if arguments.to is not None else result.counterexample
+    way = shown if shown is not None and shown.path is not None else None
+    missing = arguments.to is not None and way is None
+    if arguments.json:
+        code = document.show(found, max(code, 2 if missing else 0, key=_severity), way)
+    elif arguments.to is not None and way is not None:
+        verdicts.tell(way)
+    if missing:
+        complain(f"--to: {arguments.to}: {shown.verdict.value if shown else 'unknown'} within these bounds", 2)
+        return max(code, 2, key=_severity)
+    if arguments.diagram is not None and way is None:
+        complain(f"--diagram: {arguments.diagram}: not drawn, as nothing is violated; --to names what else to draw", 0)
+    elif arguments.diagram is not None and way is not None and way.path is not None:
         from maitred.model.diagram import write
 
         try:
-            write(found.path, found, Path(arguments.diagram))
+            write(way.path, way, Path(arguments.diagram))
         except OSError as error:
             raise ConfigError(f"--diagram: {arguments.diagram}: cannot be written: {error.strerror}") from None
-        print(f"{arguments.diagram}: drawn")
-    return 0
+        if not arguments.json:
+            print(f"{arguments.diagram}: drawn")
+    return code
 
 
 # ================================================================ the manifest
@@ -357,13 +504,13 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
     configurations = manifest.load()
     if arguments.list:
-        verdicts.console().print(verdicts.listing(configurations))
+        verdicts.listing(configurations)
         return 0
     if arguments.config is not None:
-        one = next((c for c in configurations if c.slug == manifest.slug(arguments.config)), None)
-        if one is None:
-            raise ConfigError(f"--config: no configuration is called {arguments.config!r}; --list lists them")
-        return _configuration(arguments, one)
+        named = {one.slug: one for one in configurations}
+        slug = manifest.slug(arguments.config)
+        _known("--config", slug, named, "no configuration")
+        return _configuration(arguments, named[slug])
     tier = arguments.tier or manifest.TIERS[0]
     if tier not in manifest.TIERS:
         raise ConfigError(f"--tier: {tier!r} will not do: should be {', '.join(manifest.TIERS)}")
@@ -373,32 +520,39 @@ def _manifest(arguments: argparse.Namespace) -> int:
 def _all(arguments: argparse.Namespace, configurations: Sequence[Configuration], tiers: Sequence[str]) -> int:
     from maitred.model import manifest
 
-    missing = list(manifest.gaps(configurations))
-    for gap in missing:
-        complain(gap, 1)
-    rows = verdicts.Rows(configurations)
+    gaps = list(manifest.gaps(configurations))
+    count = len(manifest.chosen(configurations, tiers))
+    number = 1
+
+    def done(_: manifest.Outcome) -> None:
+        nonlocal number
+        number += 1
+
     with verdicts.display(quiet=arguments.quiet) as tell:
         outcomes = manifest.run(
             configurations,
             tiers,
-            (lambda one, progress: tell(one.slug, progress)) if tell is not None else None,
+            lambda one, progress: tell(f"{number} of {count}, {one.slug}: {verdicts.in_words(progress)}"),
             _workers(arguments),
-            done=rows.add,
+            done=done,
             checkpoint=Path(arguments.checkpoint) if arguments.checkpoint is not None else None,
         )
     wrong = [outcome for outcome in outcomes if not outcome.ok]
-    if arguments.write and wrong and all(outcome.miscounted for outcome in wrong):
-        changed = manifest.refresh(outcomes)
-        print(f"written down: the counts of {', '.join(changed)}")
-        wrong = []
-    if wrong or missing:
-        print(f"NOT ALL IS WELL: {len(wrong)} of {len(outcomes)} configurations are not as written down")
-        return 1
-    print(f"All is well: {len(outcomes)} configurations, {sum(o.counts['states'] for o in outcomes):,} states")
-    left = len(configurations) - len(outcomes)
-    if left:
-        print(f"({left} more take longer: --tier minutes, --tier hours)")
-    return 0
+    if arguments.write and wrong and not gaps and all(outcome.miscounted for outcome in wrong):
+        print(f"written down: the counts of {', '.join(manifest.refresh(outcomes))}")
+        return 0
+    if arguments.json:
+        found = [_found(outcome) for outcome in outcomes]
+        shortest = verdicts.shortest(wrong)
+        return document.show(found, 1 if wrong or gaps else 0, shortest[1] if shortest else None, gaps)
+    return verdicts.report_all(outcomes, gaps, len(configurations) - len(outcomes))
+
+
+def _found(outcome: manifest.Outcome) -> document.Found:
+    """What the document says of a configuration."""
+    result = outcome.safety or outcome.liveness
+    assert result is not None, "a configuration asks something"
+    return document.Found(outcome.configuration, result, outcome.problems)
 
 
 def _configuration(arguments: argparse.Namespace, one: Configuration) -> int:
@@ -409,10 +563,12 @@ def _configuration(arguments: argparse.Namespace, one: Configuration) -> int:
     with verdicts.display(quiet=arguments.quiet) as tell:
         outcome = manifest.run_one(
             one,
-            (lambda _, progress: tell(one.slug, progress)) if tell is not None else None,
+            lambda _, progress: tell(f"{one.slug}: {verdicts.in_words(progress)}"),
             _workers(arguments),
             checkpoint=Path(arguments.checkpoint) if arguments.checkpoint is not None else None,
         )
+    if arguments.json:
+        return _configuration_document(arguments, outcome)
     drawn = 0
     if outcome.safety is not None:
         verdicts.report(outcome.safety, must_fail=one.violated is not None)
@@ -425,5 +581,15 @@ def _configuration(arguments: argparse.Namespace, one: Configuration) -> int:
         return drawn
     for problem in outcome.problems:
         complain(f"{one.name}: {problem}", 1)
-    print(f"{one.name}: {'as written down' if outcome.ok else 'NOT as written down'}: {one.why}")
+    verdicts.say(f"{one.name}: {one.why}")
+    print("This is as written down." if outcome.ok else "This is NOT as written down.")
     return drawn if outcome.ok else 1
+
+
+def _configuration_document(arguments: argparse.Namespace, outcome: manifest.Outcome) -> int:
+    code = 0 if outcome.ok else 1
+    found = [document.Found(outcome.configuration, each, outcome.problems)
+             for each in (outcome.safety, outcome.liveness) if each is not None]  # fmt: skip
+    if outcome.safety is not None:
+        return _draw(arguments, outcome.safety, found, code)
+    return document.show(found, code, outcome.liveness.counterexample if outcome.liveness is not None else None)

@@ -90,6 +90,7 @@ def check(
     progress: Callable[[Progress], None] | None = None,
     max_states: int | None = None,
     *,
+    names: Collection[str] | None = None,
     stop_at_violation: bool = True,
     symmetric: bool = False,
     workers: int | None = 1,
@@ -102,6 +103,7 @@ def check(
         bounds: how large the system is and what may go wrong.
         progress: called some five times a second.
         max_states: stop at about so many; properties then hold `INCOMPLETE`.
+        names: the properties that are asked, of `PROPERTIES`; None: all.
         stop_at_violation: whether the exploration ends with the level in which the first violation is found.
         symmetric: take states that differ only in which server or client is which for one.
         workers: processes; None: as many as there are CPUs, once that is worth it.  Each imports the machines anew.
@@ -113,15 +115,16 @@ def check(
         Collision: two components of states have one digest; the exploration would not be sound.
         WorkerLost: a worker was killed.
     """
+    asked = frozenset(PROPERTIES if names is None else names)
     explorer = Explorer(
-        partial(enquire, bounds, symmetric),
+        partial(enquire, bounds, symmetric, asked),
         workers=workers,
         checkpoint=Checkpoint(checkpoint, bounds, symmetric=symmetric, every=every) if checkpoint else None,
     )
     explorer.run(progress, max_states, _violated if stop_at_violation else None)
     return Result(
         bounds,
-        tuple(_verdict(explorer, bounds, p) for p in PROPERTIES.values()),
+        tuple(_verdict(explorer, bounds, p) for p in PROPERTIES.values() if p.name in asked),
         explorer.states,
         explorer.transitions,
         explorer.depth,
@@ -131,10 +134,10 @@ def check(
     )
 
 
-def enquire(bounds: Bounds, symmetric: bool) -> Enquiry:
-    """The system within the bounds, and all properties asked of it."""
+def enquire(bounds: Bounds, symmetric: bool, names: Collection[str] | None = None) -> Enquiry:
+    """The system within the bounds, and the properties of these names asked of it; all of them where there are none."""
     system = System(bounds, judge, symmetric=symmetric, steady=True)
-    return Enquiry(system, _Questions(system))
+    return Enquiry(system, _Questions(system, frozenset(PROPERTIES if names is None else names)))
 
 
 def _violated(found: frozenset[str]) -> bool:
@@ -144,25 +147,29 @@ def _violated(found: frozenset[str]) -> bool:
 class _Questions(Observer):
     """Which properties a step or a world refutes or witnesses."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, names: frozenset[str]) -> None:
         self._system: Final = system
-        self._asked: Final = [(p.name, p.world) for p in PROPERTIES.values() if p.world is not None]
-        self._sought: Final = [
-            (p.name, p.witness) for p in PROPERTIES.values() if p.witness is not None and p.applies(system.bounds)
-        ]
+        self._names: Final = names
+        asked = [p for p in PROPERTIES.values() if p.name in names]
+        self._asked: Final = [(p.name, p.world) for p in asked if p.world is not None]
+        self._sought: Final = [(p.name, p.witness) for p in asked if p.witness is not None and p.applies(system.bounds)]
         self._unseen = self._sought
 
     def settle(self, found: Collection[str]) -> None:
         self._unseen = [(name, witness) for name, witness in self._sought if name not in found]
 
     def step(self, before: World, action: Action, after: World, wrong: tuple[str, ...]) -> Sequence[str]:
+        if wrong:
+            wrong = tuple(name for name in wrong if name in self._names)
         if not self._unseen:
             return wrong
         return *wrong, *[name for name, witness in self._unseen if witness(before, action, after)]
 
     def world(self, world: World) -> Sequence[str]:
         broken = [name for name, holds in self._asked if not holds(world)]
-        return [*broken, *self._system.amiss] if self._system.amiss and self._is_first(world) else broken
+        if not self._system.amiss or not self._is_first(world):
+            return broken
+        return [*broken, *(name for name in self._system.amiss if name in self._names)]
 
     def _is_first(self, world: World) -> bool:
         return world == self._system.canonical(self._system.initial())

@@ -451,7 +451,7 @@ def _hand_offs_go_to_free_servers(moment: Moment) -> Iterator[str]:
         status: ServerStatus = moment.stride.state.servers[number] if moment.stride else moment.state.servers[number]
         old: ServerStatus | None = moment.state.servers.get(number, None)
         reasons = list(_unfit(status, client))
-        if old is not None and old.request is not None and not answers(moment.event, number):
+        if old is not None and old.request is not None and not answers(moment.event, number, old.request):
             reasons.append(f"has not answered about {tell(old.request)}, which it was sent before")
         if reasons:
             yield f"{tell(client)} was sent to server {number}, which {listed(reasons)}"
@@ -478,7 +478,7 @@ def _a_request_comes_back_only_from_the_server(moment: Moment) -> Iterator[str]:
     for number, old in moment.state.servers.items():
         new = moment.outcome.servers.get(number, None)
         kept = new is not None and new.request == old.request
-        if old.request is None or kept or answers(moment.event, number):
+        if old.request is None or kept or answers(moment.event, number, old.request):
             continue
         yield (
             f"{tell(old.request)} was taken from server {number} on {tell(moment.event)}, which is not the server's"

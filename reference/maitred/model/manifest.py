@@ -59,6 +59,8 @@ class Configuration:
     """The assumptions of fairness that are left out."""
     violated: str | None = None
     """The property that must be violated; None: everything holds."""
+    portfolio: bool = False
+    """Whether ``maitred check`` without bounds explores it: see `model.portfolio`."""
     counts: Mapping[str, int] | None = None
     """The `COUNTS`, and the ``length`` of a shortest counterexample; None: not written down yet."""
 
@@ -164,6 +166,7 @@ class _Entry:
             liveness=self._names("liveness", LIVENESS),
             unassumed=self._names("unassumed", RULES),
             violated=self._violated(),
+            portfolio=self._take("portfolio", bool, "true or false", False),
             counts=self._counts(),
         )
         for key, value in self._table.items():
@@ -178,6 +181,8 @@ class _Entry:
             raise self._error("safety", False, "true where no liveness property is listed: nothing would be asked")
         if made.unassumed and not made.liveness:
             raise self._error("unassumed", [*made.unassumed], "left out where no liveness property is listed")
+        if made.portfolio and (made.tier != TIERS[0] or not made.safety or made.violated is not None):
+            raise self._error("portfolio", True, "false where it takes longer than seconds, or must fail")
         if made.violated in LIVENESS and made.violated not in made.liveness:
             raise self._error("violated", made.violated, "listed in liveness as well")
         if made.violated in PROPERTIES and not made.safety:
@@ -354,7 +359,7 @@ def run_one(
         liveness = check_liveness(configuration.bounds, configuration.liveness, told, without=configuration.unassumed)
     counts = _counted(configuration, safety, liveness)
     wrong = [*_wrong(configuration, safety, liveness)]
-    changed = [*_changed(configuration, counts)]
+    changed = [] if wrong else [*_changed(configuration, counts)]
     return Outcome(
         configuration,
         counts,
@@ -390,15 +395,17 @@ def _wrong(configuration: Configuration, safety: Result | None, liveness: Livene
     expected = configuration.violated
     if expected is not None and verdicts[expected] is not Verdict.VIOLATED:
         yield f"{expected} should be violated, and is not: this check has lost its teeth"
+    if expected is not None:
+        return
     for name, verdict in verdicts.items():
-        if verdict is Verdict.VIOLATED and expected is None:
+        if verdict is Verdict.VIOLATED:
             yield f"{name} is violated"
-        if verdict is Verdict.NOT_REACHED and expected is None:
+        if verdict is Verdict.NOT_REACHED:
             yield f"{name} never happens"
-        if verdict is Verdict.INCOMPLETE and expected is None:
-            yield f"{name} is undecided: the exploration ended early"
         if verdict is Verdict.NOT_APPLICABLE and name in configuration.liveness:
             yield f"{name} has no occasion within these bounds"
+    if Verdict.INCOMPLETE in verdicts.values() and Verdict.VIOLATED not in verdicts.values():
+        yield "the exploration ended early"
 
 
 def _changed(configuration: Configuration, counts: Mapping[str, int]) -> Iterator[str]:

@@ -66,9 +66,18 @@ class Property:
     witness: Witness | None = None
     """Sometimes: true of one step of the system: before, the action, after."""
 
+    def __reduce__(self) -> tuple[Callable[[str], Property], tuple[str]]:
+        """Travel between processes by name: what is asked cannot be pickled, and is the same everywhere."""
+        return named, (self.name,)
+
 
 PROPERTIES: dict[str, Property] = {}
 """All properties, by name; `always` first."""
+
+
+def named(name: str) -> Property:
+    """The property of this name."""
+    return PROPERTIES[name]
 
 
 def _text(function: Callable[..., bool]) -> str:
@@ -430,16 +439,18 @@ def hand_offs_go_to_free_servers(who: str, before: Any, event: Any, stride: Stri
         if not fit or status.draining or status.resting or status.request != client:
             return False
         old = before.servers.get(number, None)
-        if old is not None and old.request is not None and not answers(event, number):
+        if old is not None and old.request is not None and not answers(event, number, old.request):
             return False
     return True
 
 
-def answers(event: object, number: int) -> bool:
-    """Whether the event ends the server's outstanding request."""
+def answers(event: object, number: int, request: Client) -> bool:
+    """Whether the event ends the server's outstanding request: the end of another port's dialog does not."""
     if isinstance(event, distributor.Received):
         return event.server == number and isinstance(event.message, (Accepted, Refused))
-    return isinstance(event, (distributor.DialogEnded, distributor.Unsent)) and event.server == number
+    if isinstance(event, distributor.DialogEnded):
+        return event.server == number and event.port == request.port
+    return isinstance(event, distributor.Unsent) and event.server == number
 
 
 @_always_step
@@ -456,7 +467,7 @@ def a_request_comes_back_only_from_the_server(
         if old.request is None:
             continue
         new = after.servers.get(number, None)
-        if (new is None or new.request != old.request) and not answers(event, number):
+        if (new is None or new.request != old.request) and not answers(event, number, old.request):
             return False
     return True
 
