@@ -952,6 +952,28 @@ def _an_answer_is_owed_only_while_deaf(moment: Moment) -> Iterator[str]:
             )
 
 
+@_explains
+def _counts_are_issued_in_order(moment: Moment) -> Iterator[str]:
+    state: EndpointState = moment.outcome
+    numbers = listed(f"number {reply.message.count.sequence}" for reply in state.outbox)
+    yield f"{_acting(moment)} is to send counts with {numbers}, and the last that it issued is number {state.sequence}"
+
+
+@_explains
+def _nothing_out_of_date_is_to_be_sent(moment: Moment) -> Iterator[str]:
+    state: EndpointState = moment.outcome
+    said = listed(f"{tell(reply.message)} on port {reply.port}" for reply in state.outbox)
+    yield f"{_acting(moment)} is to send {said}, of which one makes the other out of date"
+
+
+@_explains
+def _who_is_accepted_is_counted(moment: Moment) -> Iterator[str]:
+    state: EndpointState = moment.outcome
+    for reply in state.outbox:
+        if isinstance(reply.message, Accepted) and reply.message.client not in state.clients:
+            yield f"{_acting(moment)} is to say that it has {tell(reply.message.client)}, whom it does not count"
+
+
 def _acting(moment: Moment) -> str:
     return moment.action.who if moment.action is not None else "the server"
 

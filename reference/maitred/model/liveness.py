@@ -230,7 +230,11 @@ def _dialog_is_exact(row: distributor.ServerStatus, link: Link) -> bool:
 
 def _rows_change(bounds: Bounds) -> bool:
     created = bounds.dynamic > 0 and bounds.creations != 0
-    return created or _servers_begin(bounds) or bool(bounds.distributor_crashes or bounds.listener_closes)
+    return (
+        created
+        or _servers_begin(bounds)
+        or bool(bounds.distributor_crashes or bounds.listener_closes or bounds.interruptions)
+    )
 
 
 @_leads_to(_row_is_exact, _places, _rows_change)
