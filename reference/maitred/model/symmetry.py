@@ -352,8 +352,8 @@ def _mentions(part: object) -> Mentions:
             lining = [client for info in part.ports.values() for client in info.waiting]
             lining += [status.request for status in part.servers.values() if status.request is not None]
             seats = (seat.server for info in part.ports.values() for seat in info.free)
-            servers = dict.fromkeys((*part.servers, *seats, *part.drainable))  # an index may be wrong, too
-            return Mentions(tuple(servers), tuple(lining), ())
+            known = dict.fromkeys((*part.servers, *seats, *part.drainable))  # an index may be wrong, too
+            return Mentions(tuple(known), tuple(lining), ())
         case Group():
             return Mentions((part.server,), (), tuple(_served(part)))
         case tuple():
