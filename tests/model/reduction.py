@@ -84,7 +84,11 @@ def levels(
     system: System, known_as: Known, form: Callable[[World], bytes], limit: int, depth: int | None = None
 ) -> Iterator[Level]:
     """An exploration of worlds as they are known, level by level: until there are so many, or as deep as that."""
-    first = known_as(system.initial())
+    try:
+        first = known_as(system.initial())
+    except Exception as error:  # as in `steps`
+        yield Level(frozenset(), frozenset({type(error).__name__}))
+        return
     frontier, seen = [first], {system.key(first)}
     forms: set[bytes] = set()
     found: set[str] = set(system.amiss)

@@ -305,7 +305,7 @@ def test_the_forecast_comes_near():
     explorer = Explorer(partial(enquire, CRASH, False))
     explorer.run()
     peak = explorer.sizes.index(max(explorer.sizes))
-    guess = forecast(explorer.sizes[: peak + 2])
+    guess = forecast(explorer.sizes[: peak + 3])
     assert guess is not None and explorer.states / 2 < guess < explorer.states * 2
     assert forecast(explorer.sizes[:3]) is None
     assert forecast([2**n for n in range(20)]) is None

@@ -351,7 +351,9 @@ def _mentions(part: object) -> Mentions:
         case DistributorState():
             lining = [client for info in part.ports.values() for client in info.waiting]
             lining += [status.request for status in part.servers.values() if status.request is not None]
-            return Mentions(tuple(part.servers), tuple(lining), ())
+            seats = (seat.server for info in part.ports.values() for seat in info.free)
+            known = dict.fromkeys((*part.servers, *seats, *part.drainable))  # an index may be wrong, too
+            return Mentions(tuple(known), tuple(lining), ())
         case Group():
             return Mentions((part.server,), (), tuple(_served(part)))
         case tuple():

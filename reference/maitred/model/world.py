@@ -1324,6 +1324,8 @@ class _Draft:
         self.distributor = self.system._part(state)
         self.life = Life.UP
         self.to_distributor = ()
+        for group in self.groups:
+            self.compact(group.server)
 
     # ------------------------------------------------ the Distributor's effects
 
