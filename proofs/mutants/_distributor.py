@@ -568,6 +568,8 @@ MUTANTS: Final = (
         "distributor._dialog_ended",
         "if new.request is not None and new.request.port == event.port:",
         "if new.request is not None:",
+        refutes=("a_request_comes_back_only_from_the_server",),
+        within=Bounds(servers=1, ports=2, clients=1, server_crashes=1, warm=True),
         tests=(f"{RULE4_A_REQUEST_COMES_BACK}::test_not_on_the_end_of_another_dialog",),
     ),
     Mutant(
@@ -1885,5 +1887,38 @@ MUTANTS: Final = (
         "work.effects += [ShutDown(timer.client), CloseCopy(timer.client)]",
         refutes=("nobody_passes_on_what_it_has_not",),
         within=Bounds(servers=1, clients=2, queue_timeouts=1, warm=True),
+    ),
+    # ---------------------------------------------------------------- counters, and what is deep
+    Mutant(
+        "who_was_restored_does_not_count",
+        Kind.INDEX_NOT_KEPT,
+        "After a restart, a later client overtakes one who waited.",
+        "distributor._restore",
+        "work.next_arrival = max(work.next_arrival, event.client.arrival + 1)",
+        "pass",
+        tests=(
+            f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",
+        ),
+    ),
+    Mutant(
+        "who_is_restored_last_alone_counts",
+        Kind.WRONG_CHOICE,
+        "After a restart, a later client may bear the number of one who waits.",
+        "distributor._restore",
+        "max(work.next_arrival, event.client.arrival + 1)",
+        "min(work.next_arrival, event.client.arrival) + 1",
+        tests=(
+            f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",
+        ),
+    ),
+    Mutant(
+        "an_old_count_is_known_after_a_closed_listener",
+        Kind.WRONG_COUNT,
+        "A server that serves is asked to end, on the word of a table that has heard nothing.",
+        "distributor._adopt",
+        "known=not event.dialogs",
+        "known=True",
+        refutes=("no_one_is_cut_off_by_draining",),
+        within=Bounds(servers=1, clients=1, distributor_crashes=1, begins="a stop finds a closed listener"),
     ),
 )

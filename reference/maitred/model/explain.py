@@ -32,6 +32,7 @@ from maitred.model.properties import (
     held,
     judge,
     killings_without_reason,
+    miscounted,
     never_set,
     prefers,
     quiet,
@@ -432,7 +433,7 @@ def _hand_offs_go_to_free_servers(moment: Moment) -> Iterator[str]:
         status: ServerStatus = moment.stride.state.servers[number] if moment.stride else moment.state.servers[number]
         old: ServerStatus | None = moment.state.servers.get(number, None)
         reasons = list(_unfit(status, client))
-        if old is not None and old.request is not None and not answers(moment.event, number):
+        if old is not None and old.request is not None and not answers(moment.event, number, old.request):
             reasons.append(f"has not answered about {tell(old.request)}, which it was sent before")
         if reasons:
             yield f"{tell(client)} was sent to server {number}, which {listed(reasons)}"
@@ -459,7 +460,7 @@ def _a_request_comes_back_only_from_the_server(moment: Moment) -> Iterator[str]:
     for number, old in moment.state.servers.items():
         new = moment.outcome.servers.get(number, None)
         kept = new is not None and new.request == old.request
-        if old.request is None or kept or answers(moment.event, number):
+        if old.request is None or kept or answers(moment.event, number, old.request):
             continue
         yield (
             f"{tell(old.request)} was taken from server {number} on {tell(moment.event)}, which is not the server's"
@@ -562,6 +563,12 @@ def _processes_are_killed_only_for_a_reason(moment: Moment) -> Iterator[str]:
     for effect in killings_without_reason(moment.state, moment.event, moment.stride):
         whom = f"server {effect.server}" if isinstance(effect, monitor.Kill) else "the Distributor"
         yield f"the Monitor kills {whom} on {tell(moment.event)}, which is no reason to"
+
+
+@_explains
+def _deaths_are_counted(moment: Moment) -> Iterator[str]:
+    if moment.stride is not None:
+        yield from miscounted(moment.state, moment.event, moment.stride)
 
 
 @_explains
