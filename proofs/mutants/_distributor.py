@@ -266,6 +266,8 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if state.creation is Creation.DELAYED else Reason.TIMER_IS_STALE",
         "return None",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, dynamic=1, clients=2, creations=1, deletions=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -275,6 +277,8 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if info and info.pausing else Reason.TIMER_IS_STALE",
         "return None",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -302,6 +306,8 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if status.request is not None else Reason.NOT_OUTSTANDING",
         "return None",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -311,6 +317,8 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if status.resting else Reason.NOT_RESTING",
         "return None",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -320,6 +328,8 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if status.spare else Reason.NOT_IDLE",
         "return None",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     # ---------------------------------------------------------------- who is free, and who is chosen
@@ -399,6 +409,8 @@ MUTANTS: Final = (
         "distributor.ServerStatus.answers_on",
         "dialog.phase is DialogPhase.READY",
         "dialog.phase is not DialogPhase.BINDING",
+        refutes=("never_stale_low",),
+        within=Bounds(servers=1, clients=1, distributor_crashes=1, begins="a stop finds a closed listener"),
         tests=(f"{RULE1_A_CLIENT_IS_HANDED}::test_not_one_that_has_not_answered",),
     ),
     Mutant(

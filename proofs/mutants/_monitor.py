@@ -460,6 +460,8 @@ MUTANTS: Final = (
         "monitor._fired",
         "work.end(at_once=False)",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=1, stops=2, warm=True),
         tests=(f"{RULE5_A_SERVER_IS_ASKED}::test_when_the_grace_has_ended",),
     ),
     Mutant(
@@ -502,6 +504,10 @@ MUTANTS: Final = (
         "monitor._fired",
         "dynamic_resting=False",
         "dynamic_resting=True",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(
+            servers=1, dynamic=1, clients=2, creations=1, begins="a dynamic server has died before it was ready"
+        ),
         tests=(f"{RULE2_A_DYNAMIC_SERVER_IS}::test_after_one_that_died_before_it_was_ready_the_next_must_wait",),
     ),
     Mutant(
@@ -511,6 +517,8 @@ MUTANTS: Final = (
         "monitor._fired",
         "stable = replace(cls.distributor, deaths=0)",
         "stable = cls.distributor",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=1, distributor_crashes=2, warm=True, stable=True),
         tests=(f"{RULE1_WHAT_SHOULD_RUN_IS}::test_and_its_deaths_are_forgotten_too",),
     ),
     Mutant(
@@ -520,6 +528,8 @@ MUTANTS: Final = (
         "monitor._fired",
         "work.put_place(timer.class_id, replace(place, deaths=0))",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=0, server_crashes=2, warm=True, stable=True),
         tests=(f"{RULE1_WHAT_SHOULD_RUN_IS}::test_deaths_are_forgotten_once_the_server_has_lived_for_a_while",),
     ),
     Mutant(
@@ -1301,6 +1311,8 @@ MUTANTS: Final = (
         "monitor._element_failed",
         "place.alive and place.element == event.element",
         "place.alive",
+        refutes=("processes_are_killed_only_for_a_reason",),
+        within=Bounds(servers=1, clients=1, elements=2, element_failures=1, element_returns=1, warm=True),
         tests=(f"{RULE3_A_PROCESS_RUNS_ON}::test_when_its_own_has_failed_all_on_it_are_killed_and_start_elsewhere",),
     ),
     Mutant(
@@ -1393,6 +1405,8 @@ MUTANTS: Final = (
         "monitor._started",
         "work.start_distributor(class_id)",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -1402,6 +1416,8 @@ MUTANTS: Final = (
         "monitor._started",
         "work.start_server(class_id, place)",
         "pass",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     # ---------------------------------------------------------------- steps that leave the Monitor as it was
