@@ -96,6 +96,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "processes_are_killed_only_for_a_reason": _untold(
         "about why the Monitor kills, which the relation allows at any time"
     ),
+    "deaths_are_counted": _untold("about the counting of deaths, which the relation leaves out"),
     "what_may_fire_was_set": _untold(_TIMERS),
     "a_half_close_is_no_hang_up": _untold("about what a client sends, which the relation does not tell"),
     "one_accept_at_a_time": _guarded("issues_accept", how="none is outstanding on the port, and none is paused"),

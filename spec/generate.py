@@ -220,6 +220,8 @@ def _bounds_text(bounds: Bounds) -> str:
             continue
         if isinstance(value, bool):
             said.append(words if value else f"not {words}")
+        elif isinstance(value, str):
+            said.append(f'after "{value}"')
         elif isinstance(value, int):
             said.append(f"any {words}" if value == ANY else f"{value} {words}")
     return ", ".join(said)

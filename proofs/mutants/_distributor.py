@@ -266,6 +266,8 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if state.creation is Creation.DELAYED else Reason.TIMER_IS_STALE",
         "return None",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, dynamic=1, clients=2, creations=1, deletions=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -275,6 +277,8 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if info and info.pausing else Reason.TIMER_IS_STALE",
         "return None",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -302,6 +306,8 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if status.request is not None else Reason.NOT_OUTSTANDING",
         "return None",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -311,6 +317,8 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if status.resting else Reason.NOT_RESTING",
         "return None",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -320,6 +328,8 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if status.spare else Reason.NOT_IDLE",
         "return None",
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     # ---------------------------------------------------------------- who is free, and who is chosen
@@ -399,6 +409,8 @@ MUTANTS: Final = (
         "distributor.ServerStatus.answers_on",
         "dialog.phase is DialogPhase.READY",
         "dialog.phase is not DialogPhase.BINDING",
+        refutes=("never_stale_low",),
+        within=Bounds(servers=1, clients=1, distributor_crashes=1, begins="a stop finds a closed listener"),
         tests=(f"{RULE1_A_CLIENT_IS_HANDED}::test_not_one_that_has_not_answered",),
     ),
     Mutant(
@@ -568,6 +580,8 @@ MUTANTS: Final = (
         "distributor._dialog_ended",
         "if new.request is not None and new.request.port == event.port:",
         "if new.request is not None:",
+        refutes=("a_request_comes_back_only_from_the_server",),
+        within=Bounds(servers=1, ports=2, clients=1, server_crashes=1, warm=True),
         tests=(f"{RULE4_A_REQUEST_COMES_BACK}::test_not_on_the_end_of_another_dialog",),
     ),
     Mutant(
@@ -1885,5 +1899,38 @@ MUTANTS: Final = (
         "work.effects += [ShutDown(timer.client), CloseCopy(timer.client)]",
         refutes=("nobody_passes_on_what_it_has_not",),
         within=Bounds(servers=1, clients=2, queue_timeouts=1, warm=True),
+    ),
+    # ---------------------------------------------------------------- counters, and what is deep
+    Mutant(
+        "who_was_restored_does_not_count",
+        Kind.INDEX_NOT_KEPT,
+        "After a restart, a later client overtakes one who waited.",
+        "distributor._restore",
+        "work.next_arrival = max(work.next_arrival, event.client.arrival + 1)",
+        "pass",
+        tests=(
+            f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",
+        ),
+    ),
+    Mutant(
+        "who_is_restored_last_alone_counts",
+        Kind.WRONG_CHOICE,
+        "After a restart, a later client may bear the number of one who waits.",
+        "distributor._restore",
+        "max(work.next_arrival, event.client.arrival + 1)",
+        "min(work.next_arrival, event.client.arrival) + 1",
+        tests=(
+            f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",
+        ),
+    ),
+    Mutant(
+        "an_old_count_is_known_after_a_closed_listener",
+        Kind.WRONG_COUNT,
+        "A server that serves is asked to end, on the word of a table that has heard nothing.",
+        "distributor._adopt",
+        "known=not event.dialogs",
+        "known=True",
+        refutes=("no_one_is_cut_off_by_draining",),
+        within=Bounds(servers=1, clients=1, distributor_crashes=1, begins="a stop finds a closed listener"),
     ),
 )

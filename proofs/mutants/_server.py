@@ -168,6 +168,8 @@ MUTANTS: Final = (
         "server._disconnected",
         "state.clients.remove(event.client)",
         "state.clients",
+        refutes=("each_process_knows_whom_it_has",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{RULE2_COUNTS_ARE_ABSOLUTE_AND}::test_every_answer_carries_the_number_of_clients",),
     ),
     Mutant(

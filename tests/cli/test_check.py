@@ -130,7 +130,7 @@ def test_every_bound_is_an_option_and_arrives(maitred, asked, tmp_path):
     flags = {"fixed": False, "warm": True, "stable": True, "returns": True, "without": (Assumption.HEARD_OUT,)}
     all_ways = {"names": None, "symmetric": True, "workers": 3, "checkpoint": tmp_path}
     assert asked[0] == (Bounds(**numbers, **flags), 99, all_ways)
-    assert {field.name for field in dataclasses.fields(Bounds)} == {*numbers, *flags}
+    assert {field.name for field in dataclasses.fields(Bounds)} == {*numbers, *flags, "begins"}
     assert asked[1] == (Bounds(dynamic=2, clients=2, creations=2), None, HOW)
 
 

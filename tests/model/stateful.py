@@ -470,6 +470,7 @@ SIZES = {
     "returns": st.sampled_from([False, False, False, True]),
     "warm": st.sampled_from([True, False]),  # in this order: a failing run had better begin with every server ready
     "without": st.just(()),
+    "begins": st.just(""),
 }
 
 

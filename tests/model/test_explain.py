@@ -370,6 +370,22 @@ def what_should_be_discarded_is_counted(monkeypatch):
 
 
 @bent(
+    "deaths_are_counted",
+    "Place 0 has 0 deaths in a row, and should have 1",
+    servers=1,
+    clients=0,
+    server_crashes=1,
+)
+def a_death_is_not_counted(monkeypatch):
+    def exited(before, work, event):
+        before(work, event)
+        place = work.state.classes[0].places[0]
+        work.put_place(0, replace(place, deaths=0))
+
+    act(monkeypatch, monitor, monitor.ServerExited, exited)
+
+
+@bent(
     "processes_are_killed_only_for_a_reason",
     "The Monitor kills the Distributor on Fired(timer=StartWarning(",
     servers=1,

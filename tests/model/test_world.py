@@ -125,7 +125,9 @@ def test_the_tale_names_who_holds_whom():
 
 def test_every_action_can_be_told():
     """Whatever happens in a world in which everything may go wrong."""
-    bounds = Bounds(**dict.fromkeys(Bounds.__dataclass_fields__, 1) | {"clients": 2, "fixed": True, "without": ()})
+    bounds = Bounds(
+        **dict.fromkeys(Bounds.__dataclass_fields__, 1) | {"clients": 2, "fixed": True, "without": (), "begins": ""}
+    )
     told = set()
 
     class Telling(Observer):

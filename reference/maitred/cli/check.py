@@ -175,12 +175,13 @@ def main(argv: Sequence[str]) -> int:
     from maitred.model.liveness import MissingLibraryError
     from maitred.model.manifest import ManifestError
     from maitred.model.parallel import WorkerLost
+    from maitred.model.runs import RunError
 
     try:
         if arguments.list or arguments.all or arguments.config is not None:
             return _manifest(arguments)
         return _explore(arguments) if _described(arguments) else _portfolio(arguments)
-    except (CheckpointError, ManifestError, MissingLibraryError) as error:
+    except (CheckpointError, ManifestError, MissingLibraryError, RunError) as error:
         return complain(str(error), 2)
     except WorkerLost as error:
         return complain(str(error), 1)

@@ -34,7 +34,7 @@ class Verdict(Enum):
     INCOMPLETE = "incomplete"
     """Neither refuted nor witnessed so far; the exploration was cut short."""
     NOT_APPLICABLE = "not applicable"
-    """The bounds leave no occasion for it."""
+    """The bounds leave no occasion for it, or all begins after a recorded run and it did not happen from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def _verdict(explorer: Explorer, bounds: Bounds, prop: Property) -> VerdictOn:
     if prop.name in explorer.found:
         verdict = Verdict.VIOLATED if prop.kind == "always" else Verdict.WITNESSED
         return VerdictOn(prop, verdict, explorer.path(prop.name))
-    if not prop.applies(bounds):
+    if not prop.applies(bounds) or (prop.kind == "sometimes" and bounds.begins):
         return VerdictOn(prop, Verdict.NOT_APPLICABLE)
     if not explorer.complete:
         return VerdictOn(prop, Verdict.INCOMPLETE)

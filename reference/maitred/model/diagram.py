@@ -116,8 +116,10 @@ def bounds_in_words(bounds: Bounds) -> str:
     return ", ".join(words)
 
 
-def _often(value: int | tuple[Assumption, ...]) -> str:
-    """A bound's number, or the assumptions that are left out."""
+def _often(value: int | str | tuple[Assumption, ...]) -> str:
+    """A bound's number, the run after which all begins, or the assumptions that are left out."""
+    if isinstance(value, str):
+        return f"after {value}"
     if isinstance(value, tuple):
         return ", ".join(assumption.value for assumption in value)
     return "any number" if value == ANY else str(value)

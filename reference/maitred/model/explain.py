@@ -34,6 +34,7 @@ from maitred.model.properties import (
     in_line,
     judge,
     killings_without_reason,
+    miscounted,
     never_set,
     prefers,
     quiet,
@@ -581,6 +582,12 @@ def _processes_are_killed_only_for_a_reason(moment: Moment) -> Iterator[str]:
     for effect in killings_without_reason(moment.state, moment.event, moment.stride):
         whom = f"server {effect.server}" if isinstance(effect, monitor.Kill) else "the Distributor"
         yield f"the Monitor kills {whom} on {tell(moment.event)}, which is no reason to"
+
+
+@_explains
+def _deaths_are_counted(moment: Moment) -> Iterator[str]:
+    if moment.stride is not None:
+        yield from miscounted(moment.state, moment.event, moment.stride)
 
 
 @_explains

@@ -205,7 +205,8 @@ class _Entry:
                     for name in self._list("bounds.without", value)
                 )
             elif type(value) is not type(getattr(Bounds(), key)):
-                kind = "true or false" if isinstance(getattr(Bounds(), key), bool) else "a whole number"
+                kinds = {bool: "true or false", str: "the name of a recorded run"}
+                kind = kinds.get(type(getattr(Bounds(), key)), "a whole number")
                 raise self._error(f"bounds.{key}", value, kind)
             values[str(key)] = value
         try:
@@ -275,7 +276,7 @@ def pinned(configuration: Configuration) -> tuple[str, ...]:
 
 def gaps(configurations: Sequence[Configuration]) -> Iterator[str]:
     """The properties that no configuration exercises, a sentence each."""
-    asked = [c.bounds for c in configurations if c.safety and c.violated is None]
+    asked = [c.bounds for c in configurations if c.safety and c.violated is None and not c.bounds.begins]
     for name, prop in PROPERTIES.items():
         where = [bounds for bounds in asked if prop.applies(bounds)]
         if prop.kind == "sometimes" and not where:

@@ -444,21 +444,27 @@ def hand_offs_go_to_free_servers(who: str, before: Any, event: Any, stride: Stri
     return True
 
 
-def answers(event: object, number: int, request: Client) -> bool:
-    """Whether the event ends the server's outstanding request: the end of another port's dialog does not."""
-    if isinstance(event, distributor.Received):
-        return event.server == number and isinstance(event.message, (Accepted, Refused))
-    if isinstance(event, distributor.DialogEnded):
-        return event.server == number and event.port == request.port
-    return isinstance(event, distributor.Unsent) and event.server == number
+def answers(event: object, number: ServerId, request: Client) -> bool:
+    """Whether the event ends the server's outstanding request: its answer about that client, the end of the dialog on
+    which the hand-off was sent, or the word that it could not be sent.
+    """
+    match event:
+        case distributor.Received(server=other, message=Accepted(client) | Refused(client)):
+            return other == number and client == request
+        case distributor.DialogEnded(server=other, port=port):
+            return other == number and port == request.port
+        case distributor.Unsent(server=other, client=client):
+            return other == number and client == request
+        case _:
+            return False
 
 
 @_always_step
 def a_request_comes_back_only_from_the_server(
     who: str, before: Any, event: Any, stride: Stride
 ) -> bool:  # Any: as above
-    """A client that was sent to a server is placed anew only when the server refused it, its dialog ended, or the
-    kernel declined to send it.
+    """A client that was sent to a server is placed anew only when the server refused it, the dialog on which it was
+    sent ended, or the kernel declined to send it.
     """
     if who != "distributor":
         return True
@@ -586,6 +592,75 @@ def _has_reason(before: MonitorState, event: object, effect: monitor.Kill | moni
             return number == effect.server
         case _:
             return False
+
+
+@_always_step
+def deaths_are_counted(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """The Monitor counts each death that nobody asked for once, those before a server was ready apart, and forgets them
+    when the server is ready or has lived for a while; and a restart's delay is that of the deaths counted.
+    """
+    return who != "monitor" or stride.rejected is not None or not any(miscounted(before, event, stride))
+
+
+def miscounted(before: MonitorState, event: object, stride: Stride) -> Iterator[str]:
+    """What the Monitor counts otherwise than it should, a sentence each."""
+    for class_id, old in before.classes.items():
+        new = stride.state.classes[class_id]
+        counts = [("the Distributor", new.distributor.deaths, _distributor_deaths(class_id, old, event))]
+        for number, place in old.places.items():
+            now = new.places.get(number, None)
+            if now is not None:
+                deaths, unready = _server_deaths(class_id, place, event)
+                counts.append((f"place {number}", now.deaths, deaths))
+                counts.append((f"place {number}, before it was ready", now.unready_deaths, unready))
+        for what, counted_as, true in counts:
+            if counted_as != true:
+                yield f"{what} has {counted_as} deaths in a row, and should have {true}"
+        for effect in stride.effects:
+            if isinstance(effect, monitor.SetTimer) and not isinstance(event, monitor.ElementRestored):
+                yield from _wrong_attempt(class_id, new, effect.timer)
+
+
+def _distributor_deaths(class_id: int, old: monitor.ClassState, event: object) -> int:
+    match event:
+        case monitor.DistributorExited(class_id=other) if other == class_id:
+            return old.distributor.deaths + (old.distributor.phase is not monitor.DistributorPhase.DONE)
+        case monitor.Fired(timer=monitor.DistributorStable(class_id=other)) if other == class_id:
+            return 0
+        case _:
+            return old.distributor.deaths
+
+
+def _server_deaths(class_id: int, place: monitor.Place, event: object) -> tuple[int, int]:
+    """How many deaths in a row the place should have after the event, and how many before it was ready."""
+    deaths, unready = place.deaths, place.unready_deaths
+    starting = place.phase is monitor.PlacePhase.STARTING
+    asked = place.phase in (monitor.PlacePhase.STOPPING, monitor.PlacePhase.KILLING)
+    match event:
+        case monitor.ServerExited(class_id=other, server=number) if (other, number) == (class_id, place.server):
+            return deaths + (not asked), unready + starting
+        case monitor.Told(class_id=other, message=Unresponsive(number)) if (other, number) == (class_id, place.server):
+            return deaths + 1, unready
+        case monitor.Told(class_id=other, message=ServerReady(server=number)) if starting:
+            return deaths, 0 if (other, number) == (class_id, place.server) else unready
+        case monitor.Fired(timer=monitor.ServerStable(class_id=other, server=number)):
+            return 0 if (other, number) == (class_id, place.server) else deaths, unready
+        case _:
+            return deaths, unready
+
+
+def _wrong_attempt(class_id: int, new: monitor.ClassState, timer: monitor.Timer) -> Iterator[str]:
+    match timer:
+        case monitor.RestartServer(class_id=other, place=number, attempt=attempt) if other == class_id:
+            true = new.places[number].deaths
+        case monitor.RestartDistributor(class_id=other, attempt=attempt) if other == class_id:
+            true = new.distributor.deaths
+        case monitor.DynamicRest(class_id=other, attempt=attempt) if other == class_id:
+            true = new.dynamic_deaths
+        case _:
+            return
+    if attempt != max(true - 1, 0):
+        yield f"{type(timer).__name__} is set as after {attempt + 1} deaths in a row, and there are {true}"
 
 
 @_always_step
@@ -1275,6 +1350,7 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "accepts_only_below_the_limit": ("the_backlog_holds_who_may_not_wait", "an_accept_fails_and_is_tried_again"),
     "only_drained_servers_are_asked_to_end": ("an_idle_dynamic_server_is_let_go", "a_graceful_stop_completes"),
     "processes_are_killed_only_for_a_reason": ("a_dead_server_is_started_again", "the_distributor_restarts_elsewhere"),
+    "deaths_are_counted": ("a_dead_server_is_started_again", "an_unresponsive_server_is_killed"),
     "what_may_fire_was_set": ("an_accept_fails_and_is_tried_again", "a_dead_server_is_started_again"),
     "a_half_close_is_no_hang_up": ("a_waiter_that_has_half_closed_is_seated",),
     "one_accept_at_a_time": ("an_accept_fails_and_is_tried_again", "a_stop_takes_what_the_backlog_holds"),

@@ -184,6 +184,9 @@ class Bounds:
     """Whether a client that has ended comes again, so that there is no end of clients."""
     without: tuple[Assumption, ...] = ()
     """What is not assumed, although it should be."""
+    begins: str = ""
+    """The recorded run after which the exploration begins (`model.runs`), by name; the other bounds say what may happen
+    after it.  Empty: at the beginning."""
 
     def __post_init__(self) -> None:
         """Refuse bounds that describe no system.
@@ -192,7 +195,7 @@ class Bounds:
             ValueError: a number is out of range; the text names the bound.
         """
         for field in fields(self):
-            if field.name == "without":
+            if field.name in ("without", "begins"):
                 continue
             least = 1 if field.name in ("servers", "ports", "max_clients", "waiting_limit", "elements") else 0
             least = ANY if field.name in REPEATABLE else least
@@ -563,6 +566,13 @@ class System:
         """The one object that is equal to this component, kept alive for as long as the system."""
         return self._part(part)
 
+    def components(self) -> Iterator[Any]:  # Any: components of every type, events and effects
+        """All that has been a component of a world so far, and each event that a machine was given with its effects."""
+        yield from self._parts
+        for (_, event), stride in self._strides.items():
+            yield event
+            yield from stride.effects
+
     def assemble(self, world: World) -> World:
         """The sealed world of these components, whose groups are each interned."""
         return self.seal(world._replace(groups=self._team(world.groups)))
@@ -570,7 +580,14 @@ class System:
     # ------------------------------------------------ beginning
 
     def initial(self) -> World:
-        """The world in which the Monitor has just been started, or in which the static servers are ready."""
+        """The world in which the Monitor has just been started, in which the static servers are ready, or to which the
+        recorded run leads.
+
+        Raises:
+            RunError: the run cannot be played any more.
+        """
+        if self.bounds.begins:
+            return self._prepared()
         world, wrong = self._started()
         while self.bounds.warm:
             quiet = ((w, broken) for a, w, broken in self.successors(world) if self.only_starts(a))
@@ -580,6 +597,19 @@ class System:
             world, wrong = following[0], wrong + following[1]
         self.amiss = tuple(dict.fromkeys(wrong))
         return world
+
+    def _prepared(self) -> World:
+        """The end of the recorded run, with what may go wrong from then on."""
+        from maitred.model import runs  # which needs this module's types
+
+        run = runs.find(self.bounds.begins)
+        before = System(runs.before(self.bounds, run), self._judge, steady=True)
+        world, wrong = runs.play(before, run)
+        self.amiss = tuple(dict.fromkeys(wrong))
+        budget = Budget._make(getattr(self.bounds, name) for name in Budget._fields)
+        world = world._replace(groups=tuple(map(self._part, world.groups)), budget=budget)
+        sealed = self.assemble(world)
+        return sealed if self.steady else self.canonical(sealed)
 
     @staticmethod
     def only_starts(action: Action) -> bool:
