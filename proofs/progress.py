@@ -6,7 +6,8 @@ spared, the obligations are, each under the whole invariant and P without Q:
 * *keeps*: after t, Q holds, or P does and M has not risen;
 * *covers*: some case applies;
 * *applies on*: where W holds and t happens, then Q, or M falls, or W goes on to hold;
-* *can*: where W holds (and, of a case *at rest*, the Distributor is at rest), a helpful transition is possible;
+* *can*: where W holds (and, of a case *at rest*, the Distributor is at rest; and what the case says holds again and
+  again), a helpful transition is possible;
 * *falls*: after a helpful transition where W holds, Q holds or M is smaller.
 
 So if Q never came, M would at last stay as it is; the case that applies then would go on applying, its helpful
@@ -178,6 +179,8 @@ def _case(theorem: LeadsTo, case: Case, base: Parts, here: Sequence[Any]) -> Ite
         can: Parts = [*where, ("rest", between_events(NOW))]
     else:
         can = where
+    if case.whenever is not None:
+        can = [*can, ("whenever", case.whenever(NOW, *here, *witness))]
     possible = [_possible(name, [named[x] for x in given]) for name, given in case.helpful.items()]
     yield Proof(theorem.name, "can", case.name, [*can, ("goal", Not(Or(*possible)))], case.because)
     for name, given in case.helpful.items():

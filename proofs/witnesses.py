@@ -56,6 +56,12 @@ RARE: Final = {
     "server_refuses": 0.2,
     "shuts_waiter_down": 0.1,
     "binds_later": 0.1,
+    "sender_dies": 0.1,
+    "reader_dies_with_hand_off": 0.2,
+    "reader_dies_with_question": 0.05,
+    "server_leaves_a_child_in_the_midst": 0.05,
+    "server_resumes": 0.1,
+    "asks_again": 0.03,
     "monitor_sees_server_end": 0.3,
     "monitor_declines_server": 0.3,
 }
@@ -79,6 +85,7 @@ RIGID: Final[dict[str, Callable[..., Value]]] = {
     "has_dynamic": lambda: True,
     "limit": lambda: 2,
     "reordering": lambda: False,
+    "full": lambda s, p: False,
 }
 """What never changes."""
 FIRST: Final[dict[str, Value]] = {

@@ -880,7 +880,7 @@ def reader_is_dead(v):
 
 @lemma
 def what_is_old_is_said_before(v):
-    """What a server says on a dialog after it has read the question answers it, or comes of its own accord."""
+    """What a server says on a dialog after it has read the question is an answer, or is of its own accord."""
     is_open = And(v.row(s), alive(v, s), v.dialog(s, p), Not(v.binding(s, p)), Not(v.initial_due(s, p)))
     was_read = And(is_open, v.asked_at(s, p) < v.down_head(s, p))
     to_us = Or(v.up_incarnation(s, q) == v.incarnation, v.up_incarnation(s, q) == 0)

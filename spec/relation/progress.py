@@ -22,6 +22,7 @@ import z3
 from spec.relation.language import View
 from spec.relation.state import (
     ABSENT,
+    ACCEPTED,
     DEAD,
     NOT_READY,
     REFUSED,
@@ -37,11 +38,16 @@ from spec.relation.state import (
     echo,
     free,
     hands_free,
+    lock_free,
     preferred,
     seatable,
     server_wanted,
+    unheard,
+    unread_up,
+    unsaid,
     up,
 )
+from spec.relation.system import is_next, nobody_to_take_back
 
 And, Or, Not, If, Implies, ForAll, Exists = z3.And, z3.Or, z3.Not, z3.If, z3.Implies, z3.ForAll, z3.Exists
 Says = Callable[..., Any]
@@ -95,6 +101,8 @@ class Case:
     witness: Mapping[str, z3.SortRef] = field(default_factory=dict)
     at_rest: bool = False
     """They are possible whenever the Distributor is at rest, to which it comes again and again."""
+    whenever: Says | None = None
+    """``whenever(v, *parameters, *witness)``: they are possible whenever this holds, which it does again and again."""
     because: tuple[str, ...] = ()
     """The conjuncts of the invariant for which one of them is possible, where a solver must be told."""
 
@@ -160,6 +168,9 @@ class Choice:
 FAIRNESS: Final[dict[str, str]] = {
     "steps are finished": "The Distributor's process goes on with what it has begun, while it lives.",
     "servers read": "A server reads what lies in its dialogs: in accept, or in the thread that answers for it.",
+    "servers send": "A server sends what is in its outbox whenever it can; its dialogs have room again and "
+    "again, as the Distributor reads.",
+    "servers recover": "A server notices that a process has died in the midst of a step: the audit has it asked.",
     "the Distributor reads": "Its event loop comes to every message that it can read again and again.",
     "rests end": "A timer that was set runs out.",
     "clients leave": "Nobody stays for ever.  It is for the clients to keep, not for the system.",
@@ -195,10 +206,6 @@ def _unread_by(v, s, p, i):
     return And(alive(v, s), v.down_head(s, p) <= i, i < v.down_tail(s, p))
 
 
-def _unheard(v, s, q):
-    return And(q >= 1, q <= v.sequence(s), Not(v.up_read(s, q)))
-
-
 def _named(v, s, p):
     return And(v.to_adopt(s), v.adopt_kept(s, p))
 
@@ -218,7 +225,7 @@ FINITE: Final = {
         Finite("dialogs of the table", _SERVER_PORT, lambda v, s, p: v.dialog(s, p), "dialogs that are named"),
         Finite("dialogs that are due", _SERVER_PORT, lambda v, s, p: v.initial_due(s, p), "dialogs that are named"),
         Finite("messages to servers", (Server, Port, Int), _unread_by),
-        Finite("messages of servers", (Server, Int), _unheard),
+        Finite("messages of servers", (Server, Int), unheard),
     )
 }
 
@@ -267,7 +274,23 @@ CHOICES: Final = {
             "the earliest message on a dialog",
             {"s": Server, "p": Port},
             Int,
-            lambda v, s, p, q: And(_unheard(v, s, q), v.up_port(s, q) == p),
+            lambda v, s, p, q: And(unheard(v, s, q), v.up_port(s, q) == p),
+            lambda v, q, k: q < k,
+            "messages of servers",
+        ),
+        Choice(
+            "the first to be sent on a dialog",
+            {"s": Server, "p": Port},
+            Int,
+            lambda v, s, p, q: And(unsaid(v, s, q), v.up_port(s, q) == p),
+            lambda v, q, k: q < k,
+            "messages of servers",
+        ),
+        Choice(
+            "the first to be sent",
+            {"s": Server},
+            Int,
+            unsaid,
             lambda v, q, k: q < k,
             "messages of servers",
         ),
@@ -275,7 +298,7 @@ CHOICES: Final = {
             "the earliest message of a server",
             {"s": Server},
             Int,
-            lambda v, s, q: And(_unheard(v, s, q), v.dialog(s, v.up_port(s, q))),
+            lambda v, s, q: And(unheard(v, s, q), v.dialog(s, v.up_port(s, q))),
             lambda v, q, k: q < k,
             "messages of servers",
         ),
@@ -288,6 +311,7 @@ KILLS: Final = frozenset(
     {
         "server_dies",
         "server_leaves_a_child",
+        "server_leaves_a_child_in_the_midst",
         "server_is_killed",
         "finds_server_unresponsive",
         "monitor_hears_unresponsive",
@@ -296,6 +320,10 @@ KILLS: Final = frozenset(
     }
 )
 """A server dies, or is killed."""
+INTERRUPTIONS: Final = frozenset({"sender_dies", "reader_dies_with_hand_off", "reader_dies_with_question"})
+"""A process of a server dies in the midst of a step, while others live on."""
+AUDITS: Final = frozenset({"asks_again"})
+"""A server is asked again, as an audit has found that it has left something unsaid."""
 DEATHS: Final = frozenset({"distributor_dies", "distributor_dies_having_read"})
 """The Distributor dies."""
 REFUSALS: Final = frozenset({"server_refuses", "sends_hand_in_vain"})
@@ -400,10 +428,11 @@ def _behaves(v, s):
     on_dialog = Implies(v.down_head(s, p) < v.down_tail(s, p), v.dialog(s, p))
     dialogs = ForAll([p], And(Implies(v.dialog(s, p), open_), on_dialog))
     fine = And(v.up_kind(s, q) != REFUSED, v.up_kind(s, q) != NOT_READY, v.dialog(s, v.up_port(s, q)))
-    answers = ForAll([q], Implies(_unheard(v, s, q), fine))
+    answers = ForAll([q], Implies(unheard(v, s, q), fine))
     clients = ForAll([c], Implies(v.serving(s, c), And(Not(v.lapsed(s, c)), v.dialog(s, v.port_of(c)))))
     lives = And(v.row(s), v.main(s), Not(v.doomed(s)), Not(v.draining(s)), v.attached(s), _all_sent(v, s))
-    return And(lives, dialogs, answers, clients)
+    whole = And(Not(v.broken(s)), Not(Exists([c], v.lost_in(s, c))))
+    return And(lives, dialogs, answers, clients, whole)
 
 
 def _all_sent(v, s):
@@ -414,8 +443,8 @@ def _all_sent(v, s):
 def _all_live(v):
     """No client that was sent to a server, or will be, comes back."""
     t, q = z3.Const("t.live", Server), z3.Int("q.live")
-    none_refused = ForAll([q], Implies(_unheard(v, t, q), v.up_kind(t, q) != REFUSED))
-    lives = And(v.main(t), none_refused, Implies(v.row(t), _all_sent(v, t)))
+    none_refused = ForAll([q], Implies(unheard(v, t, q), v.up_kind(t, q) != REFUSED))
+    lives = And(v.main(t), Not(v.broken(t)), none_refused, Implies(v.row(t), _all_sent(v, t)))
     return ForAll([t], Implies(Or(v.row(t), v.to_adopt(t)), lives))
 
 
@@ -431,8 +460,28 @@ def _ahead(v, c, s, d):
 
 def _earliest(v, s, q):
     k = z3.Int("k.first")
-    earlier = And(_unheard(v, s, k), k < q, v.up_port(s, k) == v.up_port(s, q))
-    return And(_unheard(v, s, q), Not(Exists([k], earlier)))
+    earlier = And(unheard(v, s, k), k < q, v.up_port(s, k) == v.up_port(s, q))
+    return And(unread_up(v, s, q), Not(Exists([k], earlier)))
+
+
+def _next_to_send(v, s, q):
+    k = z3.Int("k.first")
+    earlier = And(unheard(v, s, k), k < q, v.up_port(s, k) == v.up_port(s, q))
+    return And(unsaid(v, s, q), Not(Exists([k], earlier)))
+
+
+def _can_send(v, s, p):
+    return And(v.unnoted(s) == 0, Not(v.full(s, p)))
+
+
+def _can_read(v, s, p):
+    return And(_at_rest(v, s), Not(v.full(s, p)))
+
+
+def _at_rest(v, s):
+    """The server's lock is free, and nothing is left to be said."""
+    q = z3.Int("q.rest")
+    return And(lock_free(v, s), Not(Exists([q], unsaid(v, s, q))))
 
 
 _READS: Final = (
@@ -466,7 +515,8 @@ _leads_to(
                 "messages to servers",
             ),
             Set("its clients", (Client,), lambda v, c, s, d: v.serving(s, d), "clients that were accepted"),
-            Set("messages of the server", (Int,), lambda v, c, s, q: _unheard(v, s, q), "messages of servers"),
+            Set("messages of the server", (Int,), lambda v, c, s, q: unheard(v, s, q), "messages of servers"),
+            Set("of these, those to be sent", (Int,), lambda v, c, s, q: unsaid(v, s, q), "messages of servers"),
         ),
         cases=(
             Case(
@@ -475,6 +525,15 @@ _leads_to(
                 {"server_accepts": ("s", "p"), "server_answers": ("s", "p")},
                 "servers read",
                 {"p": Port},
+                whenever=lambda v, c, s, p: _can_read(v, s, p),
+            ),
+            Case(
+                "the server has something to say",
+                lambda v, c, s, q: _next_to_send(v, s, q),
+                {"server_sends": ("s", "q")},
+                "servers send",
+                {"q": Int},
+                whenever=lambda v, c, s, q: _can_send(v, s, v.up_port(s, q)),
             ),
             Case(
                 "the server has said something",
@@ -497,6 +556,7 @@ _leads_to(
                 {"client_leaves": ("s", "d")},
                 "clients leave",
                 {"d": Client},
+                whenever=lambda v, c, s, d: _at_rest(v, s),
             ),
             Case(
                 "the server is free, and the Distributor not yet at rest",
@@ -506,7 +566,7 @@ _leads_to(
                 at_rest=True,
             ),
         ),
-        spared=KILLS | DEATHS | REFUSALS | SET_UP | DISMISSALS,
+        spared=KILLS | INTERRUPTIONS | AUDITS | DEATHS | REFUSALS | SET_UP | DISMISSALS,
         choices={"the earliest message of a server": lambda v, c, s: (s,)},
         counts=("clients",),
     )
@@ -643,11 +703,21 @@ def _settled(v, s, p):
 
 
 def _echo_unread(v, s, p, q):
+    return And(_echo_unheard(v, s, p, q), v.up_sent(s, q))
+
+
+def _echo_unheard(v, s, p, q):
     return And(echo(v, s, q), Not(v.up_read(s, q)), v.up_port(s, q) == p, v.up_incarnation(s, q) == v.incarnation)
 
 
 def _has_closed(v, s, q):
-    return And(_unheard(v, s, q), v.up_kind(s, q) == NOT_READY, v.up_incarnation(s, q) == 0)
+    return And(unheard(v, s, q), v.up_kind(s, q) == NOT_READY, v.up_incarnation(s, q) == 0)
+
+
+def _before_it_has_closed(v, s, p, q):
+    k = z3.Int("k.closed")
+    later = Exists([k], And(_has_closed(v, s, k), q <= k, v.up_port(s, k) == p))
+    return And(unheard(v, s, q), v.up_port(s, q) == p, later)
 
 
 def _to_answer(v, s, p):
@@ -657,6 +727,44 @@ def _to_answer(v, s, p):
 
 _Q: Final = z3.Int("q.echo")
 
+
+def _all_have_room(v, s):
+    p = z3.Const("p.room", Port)
+    return ForAll([p], Not(v.full(s, p)))
+
+
+def _all_said(v, s):
+    q = z3.Int("q.said")
+    return Not(Exists([q], unsaid(v, s, q)))
+
+
+def _first_unsaid(v, s, q):
+    k = z3.Int("k.first")
+    return And(unsaid(v, s, q), Not(Exists([k], And(unsaid(v, s, k), k < q))))
+
+
+def _to_take_back(v, s, q):
+    at_hand = Or(q == v.broken_at(s), unsaid(v, s, q))
+    return And(v.broken(s), q >= 1, q <= v.sequence(s), v.up_kind(s, q) == ACCEPTED, at_hand)
+
+
+_RECOVERS: Final = (
+    Case(
+        "a client is to be taken back",
+        lambda v, s, *rest: _to_take_back(v, s, rest[-1]),
+        {"server_takes_back": ("s", "q")},
+        "servers recover",
+        {"q": Int},
+    ),
+    Case(
+        "a process has died unnoticed",
+        lambda v, s, *rest: And(v.broken(s), nobody_to_take_back(v, s)),
+        dict.fromkeys(("server_tells_again", "server_counts_again", "server_wants_to_be_asked"), ("s",)),
+        "servers recover",
+    ),
+)
+"""What is done where a process has died in the midst of a step."""
+
 _leads_to(
     LeadsTo(
         "every_dialog_is_answered",
@@ -664,13 +772,49 @@ _leads_to(
         "sent before.",
         {"s": Server, "p": Port},
         pending=lambda v, s, p: And(_is_open(v, s, p), v.main(s), v.bound(s, p)),
-        goal=lambda v, s, p: Or(_settled(v, s, p), Exists([_Q], _echo_unread(v, s, p, _Q)), Not(_is_open(v, s, p))),
+        goal=lambda v, s, p: Or(_settled(v, s, p), Exists([_Q], _echo_unheard(v, s, p, _Q)), Not(_is_open(v, s, p))),
         measure=(
+            Number("a process has died unnoticed", lambda v, s, p: If(v.broken(s), 1, 0)),
+            Set(
+                "whom it was to deliver",
+                (Client,),
+                lambda v, s, p, c: And(v.broken(s), v.undelivered(s, c)),
+                "clients that were accepted",
+            ),
             Set("listeners that it has closed", (Int,), lambda v, s, p, q: _has_closed(v, s, q), "messages of servers"),
             Number("InitialMsg is due", lambda v, s, p: If(v.initial_due(s, p), 1, 0)),
             Number("what the server reads before it answers", _to_answer),
+            Set(
+                "messages up to where it asks to be asked",
+                (Int,),
+                lambda v, s, p, q: _before_it_has_closed(v, s, p, q),
+                "messages of servers",
+            ),
+            Set(
+                "of these, those to be sent",
+                (Int,),
+                lambda v, s, p, q: And(_before_it_has_closed(v, s, p, q), unsaid(v, s, q)),
+                "messages of servers",
+            ),
         ),
         cases=(
+            *_RECOVERS,
+            Case(
+                "it is to ask to be asked",
+                lambda v, s, p, q: And(Not(v.broken(s)), _before_it_has_closed(v, s, p, q), _next_to_send(v, s, q)),
+                {"server_sends": ("s", "q")},
+                "servers send",
+                {"q": Int},
+                whenever=lambda v, s, p, q: _can_send(v, s, p),
+            ),
+            Case(
+                "it has asked to be asked",
+                lambda v, s, p, q: And(_before_it_has_closed(v, s, p, q), _earliest(v, s, q)),
+                dict.fromkeys(_READS, ("s", "q")),
+                "the Distributor reads",
+                {"q": Int},
+                at_rest=True,
+            ),
             Case(
                 "InitialMsg is due",
                 lambda v, s, p: v.initial_due(s, p),
@@ -679,7 +823,7 @@ _leads_to(
             ),
             Case(
                 "InitialMsg is on its way",
-                lambda v, s, p: And(Not(v.initial_due(s, p)), v.down_head(s, p) <= v.asked_at(s, p)),
+                lambda v, s, p: And(Not(v.broken(s)), Not(v.initial_due(s, p)), v.down_head(s, p) <= v.asked_at(s, p)),
                 {
                     "server_accepts": ("s", "p"),
                     "server_refuses": ("s", "p"),
@@ -687,9 +831,89 @@ _leads_to(
                     "server_answers_later": ("s", "p"),
                 },
                 "servers read",
+                whenever=lambda v, s, p: _can_read(v, s, p),
             ),
         ),
-        spared=KILLS | SET_UP,
+        spared=KILLS | INTERRUPTIONS | AUDITS | SET_UP,
+        choices={"the earliest message on a dialog": lambda v, s, p: (s, p)},
+    )
+)
+
+_leads_to(
+    LeadsTo(
+        "every_answer_is_sent",
+        "The server sends the answer, behind all that it had to say before on the dialog.",
+        {"s": Server, "p": Port, "q": Int},
+        pending=lambda v, s, p, q: And(
+            _is_open(v, s, p), v.main(s), Not(v.broken(s)), _echo_unheard(v, s, p, q), unsaid(v, s, q)
+        ),
+        goal=lambda v, s, p, q: Or(_settled(v, s, p), _echo_unread(v, s, p, q), Not(_is_open(v, s, p))),
+        measure=(
+            Set(
+                "messages to be sent, up to the answer",
+                (Int,),
+                lambda v, s, p, q, k: And(unsaid(v, s, k), k <= q, v.up_port(s, k) == p),
+                "messages of servers",
+            ),
+        ),
+        cases=(
+            Case(
+                "there is a first",
+                lambda v, s, p, q, k: And(is_next(v, s, k), k <= q, v.up_port(s, k) == p),
+                {"server_sends": ("s", "k")},
+                "servers send",
+                {"k": Int},
+                whenever=lambda v, s, p, q, k: _can_send(v, s, p),
+            ),
+        ),
+        spared=KILLS | INTERRUPTIONS | SET_UP,
+        choices={"the first to be sent on a dialog": lambda v, s, p, q: (s, p)},
+    )
+)
+
+_leads_to(
+    LeadsTo(
+        "a_server_comes_to_rest",
+        "A server that lives sends all that it has to say, and its lock is free, while its dialogs have room.",
+        {"s": Server},
+        pending=lambda v, s: And(alive(v, s), _all_have_room(v, s)),
+        goal=lambda v, s: Or(Not(alive(v, s)), _at_rest(v, s)),
+        measure=(
+            Number("a process has died unnoticed", lambda v, s: If(v.broken(s), 1, 0)),
+            Number("the lock is free", lambda v, s: If(lock_free(v, s), 1, 0)),
+            Set(
+                "whom it is to deliver",
+                (Client,),
+                lambda v, s, c: v.undelivered(s, c),
+                "clients that were accepted",
+            ),
+            Set("messages to be sent", (Int,), lambda v, s, q: unsaid(v, s, q), "messages of servers"),
+            Number("a message to be noted", lambda v, s: If(v.unnoted(s) > 0, 1, 0)),
+        ),
+        cases=(
+            *_RECOVERS,
+            Case(
+                "something has been sent",
+                lambda v, s: v.unnoted(s) > 0,
+                {"server_notes": ("s",)},
+                "servers send",
+            ),
+            Case(
+                "something is to be sent",
+                lambda v, s, q: And(Not(v.broken(s)), v.unnoted(s) == 0, _first_unsaid(v, s, q)),
+                {"server_sends": ("s", "q")},
+                "servers send",
+                {"q": Int},
+            ),
+            Case(
+                "all has been sent",
+                lambda v, s: And(v.sending(s), v.unnoted(s) == 0, _all_said(v, s)),
+                {"server_lets_go": ("s",)},
+                "servers send",
+            ),
+        ),
+        spared=INTERRUPTIONS | frozenset({"server_leaves_a_child_in_the_midst"}),
+        choices={"the first to be sent": lambda v, s: (s,)},
     )
 )
 
@@ -705,7 +929,7 @@ _leads_to(
             Set(
                 "messages up to the answer",
                 (Int,),
-                lambda v, s, p, q, k: And(_unheard(v, s, k), k <= q, v.up_port(s, k) == p),
+                lambda v, s, p, q, k: And(unheard(v, s, k), k <= q, v.up_port(s, k) == p),
                 "messages of servers",
             ),
         ),
@@ -726,7 +950,7 @@ _leads_to(
 
 
 def _of_the_table(v, s, q):
-    return And(_unheard(v, s, q), v.dialog(s, v.up_port(s, q)))
+    return And(unheard(v, s, q), v.dialog(s, v.up_port(s, q)))
 
 
 _leads_to(
@@ -752,7 +976,7 @@ _leads_to(
             ),
             Case(
                 "a dialog has been read to its end",
-                lambda v, s, p: And(v.dialog(s, p), Not(Exists([_Q], And(_unheard(v, s, _Q), v.up_port(s, _Q) == p)))),
+                lambda v, s, p: And(v.dialog(s, p), Not(Exists([_Q], And(unheard(v, s, _Q), v.up_port(s, _Q) == p)))),
                 {"sees_dialog_end": ("s", "p")},
                 "the Distributor reads",
                 {"p": Port},
