@@ -135,7 +135,8 @@ def counts_are_always_nothing(monkeypatch):
 )
 def who_leaves_is_not_reported(monkeypatch):
     def disconnected(before, state, event):
-        return replace(before(state, event), effects=())
+        taken = before(state, event)
+        return replace(taken, state=replace(taken.state, outbox=state.outbox))
 
     act(monkeypatch, server, server.Disconnected, disconnected)
 
@@ -184,12 +185,22 @@ def every_element_weighs_the_same(monkeypatch):
 
 
 @bent("no_client_lost", "Client 0 has not left, but nobody holds", servers=1, clients=1)
-def a_client_is_accepted_and_not_delivered(monkeypatch):
-    def read(before, state, event):
+def a_client_is_accepted_and_discarded(monkeypatch):
+    def sent(before, state, event):
         taken = before(state, event)
-        return replace(taken, effects=tuple(e for e in taken.effects if not isinstance(e, server.Deliver)))
+        return replace(taken, effects=tuple(server.Discard(effect.client) for effect in taken.effects))
 
-    act(monkeypatch, server, server.MessageRead, read)
+    act(monkeypatch, server, server.Sent, sent)
+
+
+@bent(
+    "an_answer_comes_before_the_client",
+    "does nothing about it; due: delivers client 0",
+    servers=1,
+    clients=1,
+)
+def a_client_is_accepted_and_not_delivered(monkeypatch):
+    act(monkeypatch, server, server.Sent, lambda before, *given: replace(before(*given), effects=()))
 
 
 @bent("no_client_lost", "Client 1 has not left, but nobody holds", servers=1, clients=2, distributor_crashes=1)
@@ -656,6 +667,13 @@ def serves(*cookies, listening=True):
     )
 
 
+def answering():
+    """A server whose answer to the hand-off of client 0 is yet to be sent."""
+    taken = server.step(serves(), OFFERED)
+    assert not isinstance(taken, Rejected)
+    return taken.state
+
+
 def storing():
     """A Monitor that stores client 0."""
     return with_class(watching(), store=Tree.of([(Client(0, 0, 1), None)]))
@@ -663,6 +681,7 @@ def storing():
 
 GUEST = Client(0, 0, 1)
 OFFERED = server.MessageRead(1, HandOff(GUEST))
+ANSWER = server.Reply(1, Accepted(GUEST, Count(1, 1)))
 LEFT = Received(1, 1, Disconnect(GUEST, Count(0, 2)))
 CONNECTS = distributor.ConnectionRequest(1, 0)
 ANOTHER = distributor.Accept(1, wait=True)
@@ -711,18 +730,26 @@ ALTERED = (
         *(lambda effects: (*effects, distributor.CloseCopy(GUEST)), "client 0's connection, which it does not let go"),
     ),
     (
-        *("an_answer_comes_before_the_client", "server", serves(), OFFERED, lambda effects: effects[::-1]),
+        *("an_answer_comes_before_the_client", "server", serves(), OFFERED, lambda effects: (server.Deliver(GUEST),)),
         "whose program listens there, reads the hand-off of client 0, which has come with its descriptor,"
-        " and delivers client 0, then accepts client 0",
+        " and accepts client 0, then delivers client 0; due: accepts client 0",
     ),
     (
         *("an_answer_comes_before_the_client", "server", serves(listening=False), OFFERED, lambda effects: ()),
         "whose program does not listen there, reads the hand-off of client 0, which has come with its descriptor,"
-        " and does nothing about it",
+        " and refuses client 0; due: refuses client 0, then discards client 0",
     ),
     (
         *("an_answer_comes_before_the_client", "server", serves(0), server.Disconnected(GUEST)),
-        *(lambda effects: (*effects, server.Discard(GUEST)), "which offers it nobody, server 1 discards client 0"),
+        *(lambda effects: (server.Discard(GUEST),), "server 1 discards client 0; due: nothing about a hand-off"),
+    ),
+    (
+        *("an_answer_comes_before_the_client", "server", answering(), server.Sent(ANSWER), lambda effects: ()),
+        "server 1 does nothing about it; due: delivers client 0",
+    ),
+    (
+        *("an_answer_comes_before_the_client", "server", answering(), server.Interrupted(1, ANSWER)),
+        *(lambda effects: (server.Deliver(GUEST),), "refuses client 0, then delivers client 0; due: refuses client 0"),
     ),
     (
         *("what_is_opened_is_kept", "distributor", binding(), Listening(1, ADDRESS), lambda effects: effects[1:]),
@@ -842,10 +869,11 @@ def test_two_requests_outstanding_are_named():
 
 def test_a_table_that_is_not_exact_after_a_restart_is_named():
     def restarted(world):
-        return with_row(replace(world.distributor, incarnation=2), 1, count=Count(1, 9), request=Client(0, 0, 1))
+        return with_row(replace(world.distributor, incarnation=2), 1, count=Count(2, 9), request=Client(0, 0, 1))
 
-    said = broken("the_table_is_exact_again_after_a_restart", ready_world(distributor=restarted))
-    assert "gives it 1 client, and it serves nobody" in said
+    path = ready_world(distributor=restarted, groups=serving(0))
+    said = broken("the_table_is_exact_again_after_a_restart", path)
+    assert "gives it 2 clients, and it serves client 0" in said
     assert "awaits an answer about client 0 from server 1" in said
 
 
@@ -870,5 +898,5 @@ def test_a_step_is_taken_once_more_only_where_a_machine_took_it():
     world = system.initial()
     assert retake(system, world, Action("client 0", Deed.ARRIVES, 1)) is None
     taken = retake(system, world, Action("server 1", server.MessageRead(1, HandOff(Client(0, 0, 1)))))
-    assert taken is not None and taken.rejected is None and taken.effects
+    assert taken is not None and taken.rejected is None and taken.state.outbox and not world.groups[0].endpoint.outbox
     assert world.guests[0].fate is Fate.ABSENT  # the world itself is untouched

@@ -11,7 +11,7 @@ of which `changes` shows the rows that a step has altered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from maitred.core import distributor, invariants, monitor, server
@@ -124,10 +124,24 @@ def why(name: str, path: Path) -> list[str]:
     """
     if name not in EXPLANATIONS:
         return []
-    moment = last_moment(path)
-    if _breaks(name, moment):
-        return [_sentence(text) for text in EXPLANATIONS[name](moment)]
+    for moment in _moments(path):
+        if _breaks(name, moment):
+            return [_sentence(text) for text in EXPLANATIONS[name](moment)]
     return [] if path.steps else [_sentence(text) for text in _before_the_first_world(name, path)]
+
+
+def _moments(path: Path) -> Iterator[Moment]:
+    """The last step of the path; then what a server does in the same action, where its replies are sent at once."""
+    moment = last_moment(path)
+    yield moment
+    system = System(path.bounds, steady=True)
+    if moment.who != "server" or system.splits:
+        return
+    while moment.stride is not None and moment.stride.rejected is None and moment.outcome.outbox:
+        event = server.Sent(moment.outcome.outbox[0])
+        stride = system.stride("server", moment.outcome, event)
+        moment = replace(moment, state=moment.outcome, event=event, stride=stride, outcome=stride.state)
+        yield moment
 
 
 def _before_the_first_world(name: str, path: Path) -> Iterator[str]:
@@ -656,16 +670,16 @@ def _an_answer_comes_before_the_client(moment: Moment) -> Iterator[str]:
     if stride is None:
         return
     does = _dealings_listed(dealings(moment.state, stride)) or "does nothing about it"
-    due = _dealings_listed(due_dealings(moment.state, moment.event, stride)) or "do nothing about a hand-off"
+    due = _dealings_listed(due_dealings(moment.state, moment.event, stride)) or "nothing about a hand-off"
     if not (isinstance(moment.event, server.MessageRead) and isinstance(moment.event.message, HandOff)):
-        yield f"on {tell(moment.event)} {_acting(moment)} {does}; it should: {due}"
+        yield f"on {tell(moment.event)} {_acting(moment)} {does}; due: {due}"
         return
     listener = moment.state.listeners.get(moment.event.port, None)
     came = "with its descriptor" if moment.event.intact else "without its descriptor"
     listens = "listens" if listener is not None and listener.listening else "does not listen"
     yield (
         f"{_acting(moment)}, whose program {listens} there, reads the hand-off of {tell(moment.event.message.client)},"
-        f" which has come {came}, and {does}; it should: {due}"
+        f" which has come {came}, and {does}; due: {due}"
     )
 
 
