@@ -15,7 +15,7 @@ import sys
 import time
 
 from maitred.core import server as core
-from maitred.core.messages import BindReply, BindRequest
+from maitred.core.messages import BindReply, BindRequest, HandOff
 from maitred.core.transition import Transition
 from maitred.core.wire import WireError
 from maitred.shell import channel
@@ -73,19 +73,28 @@ class FakeServer:
         self.state = outcome.state
         for effect in outcome.effects:
             match effect:
-                case core.Reply():
-                    with contextlib.suppress(BrokenPipeError):
-                        channel.send(self.dialogs[effect.port], effect.message)
                 case core.Deliver():
-                    connection = socket.socket(fileno=descriptor)
-                    self.connections[connection.fileno()] = (connection, effect.client)
-                    self.poll.register(connection, select.POLLIN)
+                    self.deliver(effect.client)
                 case core.Discard():
                     if descriptor is not None:
                         os.close(descriptor)
             self.trace.effect(effect)
             if isinstance(effect, core.Deliver):
+                connection, _ = self.connections[self.latest]
                 connection.send(f"{os.getpid()} {effect.client.cookie}\n".encode())
+        if isinstance(event, core.MessageRead) and isinstance(event.message, HandOff) and not outcome.effects:
+            self.taken = descriptor
+        while self.state.outbox:
+            reply = self.state.outbox[0]
+            with contextlib.suppress(BrokenPipeError):
+                channel.send(self.dialogs[reply.port], reply.message)
+            self.step(core.Sent(reply))
+
+    def deliver(self, client):
+        connection = socket.socket(fileno=self.taken)
+        self.latest = connection.fileno()
+        self.connections[self.latest] = (connection, client)
+        self.poll.register(connection, select.POLLIN)
 
     def run(self):
         ports = {dialog.fileno(): port for port, dialog in self.dialogs.items()}

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import json
+import operator
 import os
 import socket
 import threading
@@ -122,7 +123,7 @@ def test_what_is_asked_between_bind_and_listen_is_answered_by_listen(bench):
     assert bench.heard() == []
     bench.endpoint.listen(PORT)
     said = bench.heard()
-    assert [(type(m), m.incarnation) for m in said] == [(RestartReply, 1), (RestartReply, 2)]
+    assert [(type(m), m.incarnation) for m in said] == [(RestartReply, 2)], "who asked before is no more"
     assert not endpoint.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
 
 
@@ -270,9 +271,9 @@ def test_a_closed_listener_refuses_what_is_unread_and_says_not_ready(bench):
     bench.pumping(lambda: bench.endpoint.close(PORT, shared=False))
     bench.heard()
     said = [m for _, m in bench.distributor.heard[2:]]
-    assert [type(m) for m in said] == [NotReady, Refused, NotReady, NotReady]
-    assert said[1].client.arrival == 1
-    assert [m.incarnation for m in said if type(m) is NotReady] == [0, 2, 1]
+    assert [type(m) for m in said] == [Refused, NotReady, NotReady]
+    assert said[0].client.arrival == 1
+    assert [m.incarnation for m in said if type(m) is NotReady] == [0, 1]
     assert far.recv(10) == b""  # this was the last copy: the Distributor would have its own
     assert not bench.state().listeners[PORT].listening
 
@@ -302,7 +303,7 @@ def test_a_hand_off_behind_an_initial_msg_is_refused_even_if_others_have_the_lis
     bench.pumping(lambda: bench.endpoint.close(PORT, shared=True))
     bench.heard()
     said = [m for _, m in bench.distributor.heard[2:]]
-    assert [type(m) for m in said] == [NotReady, NotReady, Refused]
+    assert [type(m) for m in said] == [Refused, NotReady]
 
 
 def test_without_an_acknowledgement_the_close_takes_a_second_not_for_ever(bench):
@@ -375,7 +376,7 @@ def test_a_process_that_inherited_the_listener_is_heard_of_when_it_accepts(bench
 
 def test_threads_share_one_count_and_no_hand_off_is_lost_or_doubled(bench):
     bench.listening()
-    numbers = itertools.count(1)
+    numbers, newest = itertools.count(1), operator.attrgetter("sequence")
     taken, stop = [], threading.Event()
 
     def serve():
@@ -395,14 +396,13 @@ def test_threads_share_one_count_and_no_hand_off_is_lost_or_doubled(bench):
         bench.hand(next(numbers)).close()
         bench.distributor.next(Accepted)
         bench.send(InitialMsg(1))
-    bench.distributor.until(lambda: sum(type(m) is Disconnect for _, m in bench.distributor.heard) == 150)
+    bench.distributor.until(lambda: max((m.count for _, m in bench.distributor.heard), key=newest).clients == 0)
     stop.set()
     for thread in threads:
         thread.join()
     assert sorted(client.arrival for client in taken) == list(range(1, 151))
     counts = [m.count for _, m in bench.distributor.heard]
     assert len({count.sequence for count in counts}) == len(counts)
-    assert max(counts, key=lambda count: count.sequence).clients == 0
     assert bench.state().clients == server.EndpointState().clients
 
 
@@ -428,7 +428,7 @@ def test_a_finaliser_in_the_middle_of_a_step_is_noted_and_taken_up(bench):
 
     bench.endpoint._step = collecting
     bench.endpoint.let_go(second)
-    assert [(m.client, m.count.clients) for m in bench.heard()] == [(second, 1), (first, 0)]
+    assert [(m.client, m.count.clients) for m in bench.heard()] == [(first, 0)], "the last of those who leave is named"
 
 
 def test_a_listener_closed_in_the_middle_of_a_step_is_noted_too(bench):
@@ -446,29 +446,62 @@ def test_a_listener_closed_in_the_middle_of_a_step_is_noted_too(bench):
     assert [type(m) for m in bench.heard()] == [RestartReply, NotReady]
 
 
-def test_a_distributor_that_does_not_read_is_not_waited_for_twice_and_hears_the_last_count(bench, monkeypatch):
-    monkeypatch.setattr(endpoint, "SEND_PATIENCE", 0.1)
-    bench.listening()
+def fill_up(bench):
+    """The Distributor reads nothing until no packet more goes into the dialog."""
+    with pytest.raises(BlockingIOError):
+        fill(bench.endpoint.dialogs[PORT])
+
+
+def seat(bench, numbers):
+    """Clients whom the program has, and whose answers have been read."""
     clients = []
-    for n in range(1, 41):
+    for n in numbers:
         bench.hand(n).close()
         fd, client = bench.endpoint.take(PORT)
         os.close(fd)
         clients.append(client)
         bench.heard(0.001)
-    dialog = bench.endpoint.dialogs[PORT]
-    with pytest.raises(BlockingIOError):
-        fill(dialog)
+    return clients
+
+
+def test_of_those_who_leave_while_the_distributor_does_not_read_it_hears_the_last_count(bench):
+    bench.listening()
+    clients = seat(bench, range(1, 41))
+    fill_up(bench)
     began = time.monotonic()
     for client in clients:
         bench.endpoint.let_go(client)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 1, "nobody waits for it"
+    assert [type(reply.message) for reply in bench.state().outbox] == [Disconnect]
+
     bench.heard()
-    bench.hand(99)
-    bench.endpoint.take(PORT)
-    heard = bench.heard()
-    assert {type(m) for m in heard} == {Disconnect, Accepted}
-    assert [m.count.clients for m in heard if type(m) is Disconnect] == [0]
+    bench.another().let_go(Client(0, 0, PORT))  # a process that has no dialog leaves it to those that do
+    assert bench.heard() == []
+    bench.endpoint.let_go(Client(0, 0, PORT))  # any step
+    assert bench.heard() == [Disconnect(clients[-1], Count(0, bench.state().sequence))]
+    assert bench.state().outbox == ()
+
+
+def test_no_hand_off_is_read_where_there_is_no_room_for_its_answer(bench):
+    """It stays in the dialog, so nobody has to wait under the lock, or to deliver a client who was not answered for."""
+    bench.listening()
+    far = bench.hand(1)
+    fill_up(bench)
+    began = time.process_time(), time.monotonic()
+    for _ in range(50):
+        assert bench.endpoint.take(PORT) is None
+    assert time.monotonic() - began[1] > 50 * endpoint.ROOM_PATIENCE / 1000 * 0.9, "a poller does not spin"
+    assert time.process_time() - began[0] < 0.2
+    assert bench.state().clients == server.EndpointState().clients
+    assert bench.distributor.registry.left_unsaid, "the audit sees it, and wakes who polls for edges"
+
+    bench.heard()
+    fd, client = bench.endpoint.take(PORT)
+    assert bench.heard() == [Accepted(client, Count(1, 3))]
+    assert not bench.distributor.registry.left_unsaid
+    os.write(fd, b"it works")
+    assert far.recv(100) == b"it works"
+    os.close(fd)
 
 
 def test_closed_descriptors_are_survived(bench):

@@ -18,8 +18,10 @@ and nothing else.
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
-from struct import Struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from operator import attrgetter
+from struct import Struct, error
 from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
 from maitred.core import messages
@@ -83,6 +85,12 @@ def encode(message: Message) -> bytes:
             the packet is.
     """
     kind = type(message)
+    fixed = _FIXED.get(kind)
+    if fixed is not None:
+        try:
+            return fixed.struct.pack(_TAG_OF[kind], *fixed.numbers(message))
+        except error:
+            pass  # below it is said which number that is
     out = bytearray([_TAG_OF[kind]])
     _write_fields(out, kind, message)
     if len(out) > LIMIT:
@@ -103,6 +111,11 @@ def decode(packet: bytes) -> Message:
     kind = TAGS.get(packet[0])
     if kind is None:
         raise WireError(f"byte 0: no message has tag {packet[0]}")
+    fixed = _FIXED.get(kind)
+    if fixed is not None and len(packet) == fixed.struct.size:
+        _, *numbers = fixed.struct.unpack(packet)
+        quick: Message = fixed.make(numbers)
+        return quick
     reader = _Reader(packet, kind.__name__)
     message: Message = reader.value(kind)
     if reader.at != len(packet):
@@ -126,6 +139,53 @@ _LAYOUTS: Final[dict[type[Any], Layout]] = {}
 for _kind in TAGS.values():
     _layout(_kind, _LAYOUTS)
 _TAG_OF: Final = {kind: tag for tag, kind in TAGS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """The quick way for a message that is nothing but numbers, at any depth, at least two: most of them are."""
+
+    struct: Struct
+    numbers: Callable[[object], tuple[int, ...]]
+    make: Callable[[list[int]], Any]  # Any: the class that it was made for
+
+
+def _fixed(kind: type[Any]) -> _Fixed | None:
+    names = tuple(_numbers(kind, ""))
+    if None in names or len(names) < 2:
+        return None
+    return _Fixed(Struct(f">B{len(names)}q"), attrgetter(*filter(None, names)), _maker(kind))
+
+
+def _numbers(kind: type[Any], prefix: str) -> Iterator[str | None]:
+    """The numbers of the class by their dotted names; None for what is no number."""
+    for name, hint in _LAYOUTS[kind]:
+        if hint in _LAYOUTS:
+            yield from _numbers(hint, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}" if hint is int else None
+
+
+def _maker(kind: type[Any]) -> Callable[[list[int]], Any]:
+    """What makes the message of its numbers; it takes the first ones off the list."""
+    parts = [None if hint is int else _maker(hint) for _, hint in _LAYOUTS[kind]]
+    if not any(parts):
+        count = len(parts)
+
+        def plain(numbers: list[int]) -> Any:
+            own = numbers[:count]
+            del numbers[:count]
+            return kind(*own)
+
+        return plain
+
+    def nested(numbers: list[int]) -> Any:
+        return kind(*[numbers.pop(0) if part is None else part(numbers) for part in parts])
+
+    return nested
+
+
+_FIXED: Final = {kind: fixed for kind in TAGS.values() if (fixed := _fixed(kind)) is not None}
 
 
 def _write_fields(out: bytearray, kind: type[Any], value: object) -> None:

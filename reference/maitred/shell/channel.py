@@ -45,6 +45,10 @@ _FDS: Final = 253  # SCM_MAX_FD: the kernel takes no more in one message
 _ROOM: Final = _socket.CMSG_SPACE(_FDS * array("i").itemsize)
 _poll: Final = select.poll  # green threads replace it, or take it away
 _SEND: Final = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
+_PEEK: Final = _socket.MSG_DONTWAIT | _socket.MSG_PEEK
+_sendmsg: Final = _socket.socket.sendmsg
+_recvmsg: Final = _socket.socket.recvmsg
+_recv: Final = _socket.socket.recv
 _RECEIVE: Final = _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
 
 
@@ -63,8 +67,15 @@ def attach(fd: int) -> Socket:
     return end
 
 
-def send(sock: HasFileno, message: wire.Message, fds: Sequence[int] = ()) -> None:
+def send(sock: HasFileno, message: wire.Message, fds: Sequence[int] = (), outcome: list[int] | None = None) -> None:
     """Send one message, and duplicates of the descriptors beside it.
+
+    Args:
+        sock: the channel's end.
+        message: what to send.
+        fds: the descriptors.
+        outcome: gets an entry at the very instant when the packet is in the socket, so that whoever is torn out of
+            here by what a signal handler raises knows whether it is.
 
     Raises:
         BlockingIOError: the other side has not read for long; nothing was sent.
@@ -74,7 +85,8 @@ def send(sock: HasFileno, message: wire.Message, fds: Sequence[int] = ()) -> Non
     packet = wire.encode(message)
     rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", fds))] if fds else []
     if isinstance(sock, _socket.socket):
-        _socket.socket.sendmsg(sock, [packet], rights, _SEND)
+        # Within one call of C, after which alone a signal handler may run:
+        (outcome if outcome is not None else []).extend(map(_sendmsg, (sock,), ([packet],), (rights,), (_SEND,)))
         return
     borrowed = _borrow(sock)
     try:
@@ -91,13 +103,63 @@ def receive(sock: HasFileno) -> Packet | None:
         wire.WireError: what came is no message; it has been taken, and its descriptors closed.
         OSError: as `recvmsg`; never ``ECONNRESET``, which comes before the data that it should follow.
     """
-    data, ancillary, flags = _take(sock)
+    return parse(sock, *_take(sock))
+
+
+Raw: TypeAlias = tuple[bytes, list[tuple[int, int, bytes]], int, object]
+"""A packet as `recvmsg` gives it: data, ancillary data, flags, and the sender's address."""
+
+
+def head(sock: Socket, length: int) -> bytes:
+    """The first bytes of the next packet, which stays where it is; none at the end, or where it is empty.
+
+    Raises:
+        BlockingIOError: there is none now.
+        OSError: as `recv`; never ``ECONNRESET``.
+    """
+    while True:
+        try:
+            return _recv(sock, length, _PEEK)
+        except ConnectionResetError:
+            continue  # as below
+
+
+def take(sock: Socket, box: list[Raw]) -> None:
+    """Put the next packet into the box, by the same instant at which it leaves the socket.
+
+    Raises:
+        BlockingIOError: there is none now.
+        OSError: as `recvmsg`; never ``ECONNRESET``, which comes before the data that it should follow.
+    """
+    while True:
+        try:
+            # Within one call of C, after which alone a signal handler may run:
+            box.extend(map(_recvmsg, (sock,), (wire.LIMIT,), (_ROOM,), (_RECEIVE,)))
+        except ConnectionResetError:
+            continue  # said once; then the data, then the end
+        return
+
+
+def descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors that came with a packet."""
     fds: list[int] = []
     for level, kind, payload in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             numbers = array("i")
             numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
             fds.extend(numbers)
+    return fds
+
+
+def parse(
+    sock: HasFileno, data: bytes, ancillary: list[tuple[int, int, bytes]], flags: int, sender: object = None
+) -> Packet | None:
+    """What has been taken from the socket; None at the end.
+
+    Raises:
+        wire.WireError: it is no message; its descriptors have been closed.
+    """
+    fds = descriptors(ancillary)
     if not data and not fds and _ended(sock):
         return None
     try:
@@ -124,19 +186,16 @@ def _borrow(sock: HasFileno) -> Socket:
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, sock.fileno())
 
 
-def _take(sock: HasFileno) -> tuple[bytes, list[tuple[int, int, bytes]], int]:
+def _take(sock: HasFileno) -> Raw:
     if not isinstance(sock, _socket.socket):
         borrowed = _borrow(sock)
         try:
             return _take(borrowed)
         finally:
             borrowed.detach()
-    while True:
-        try:
-            data, ancillary, flags, _ = _socket.socket.recvmsg(sock, wire.LIMIT, _ROOM, _RECEIVE)
-        except ConnectionResetError:
-            continue  # said once; then the data, then the end
-        return data, ancillary, flags
+    box: list[Raw] = []
+    take(sock, box)
+    return box[0]
 
 
 def _ended(sock: HasFileno) -> bool:

@@ -25,7 +25,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -570,24 +570,35 @@ class Distributor:
         self._audits.append(effect.server)
 
     def _audit(self) -> None:
-        """Ask the kernel, after the servers: what a server counts now and the kernel does not know then is gone."""
+        """Ask the kernel, after the servers: what a server counts now and the kernel does not know then is gone.
+
+        And look whether a server has left something unsaid: another of its processes has to be woken to say it.
+        """
         servers = [(server, held) for server in self._audits if (held := self._servers.get(server)) is not None]
         self._audits.clear()
+        unsaid = {server for server, held in servers if held.registry.left_unsaid}
         counted = [(server, held.registry.clients()) for server, held in servers]
-
-        def recount() -> set[tuple[int, int]]:
-            return {(client.cookie, client.port) for _, held in servers for client in held.registry.clients()}
-
-        wanted = {(client.cookie, client.port) for _, clients in counted for client in clients}
-        try:
-            gone = self._connections.gone(wanted, recount)
-        except OSError as error:
-            report.debug(f"distributor of {self.spec.name}: no audit: {error}")
-            return
+        gone = self._gone(
+            [held.registry for _, held in servers], [client for _, clients in counted for client in clients]
+        )
         for server, clients in counted:
             named = tuple(client for client in clients if client.cookie in gone)
-            if named:
+            if named or server in unsaid:
                 self._pending.append(core.Audited(server, named))
+
+    def _gone(self, registries: list[Registry], clients: list[Client]) -> Collection[int]:
+        """The cookies of those clients whose connections the kernel no longer knows."""
+
+        def recount() -> set[tuple[int, int]]:
+            return {(client.cookie, client.port) for registry in registries for client in registry.clients()}
+
+        if not clients:
+            return ()
+        try:
+            return self._connections.gone({(client.cookie, client.port) for client in clients}, recount)
+        except OSError as error:
+            report.debug(f"distributor of {self.spec.name}: no audit: {error}")
+            return ()
 
     _perform: Final[dict[type[Any], Callable[[Distributor, Any], None]]] = {  # Any: each takes its own effect
         core.Listen: _listen,

@@ -2,25 +2,35 @@
 
 A program may fork workers that accept from one listener; they are one Application Server with one count.  Hence the
 state lies in a memory file (``memfd``) that all of them map, and a lock guards each step.  The Distributor maps it too:
-its audit reads which clients the server counts, without the lock.
+its audit reads, without the lock, which clients the server counts and whether something is left unsaid.
 
 =========  ==========  =========================================================================
 at         bytes       what
 =========  ==========  =========================================================================
 0          8           ``MAGIC``
-8          8           1 while somebody writes; a reader who finds it under the lock repairs
-16         8           changes: how many entries the journal has had
-24         8           the sequence number of the last count
-32         8           capacity: how many places for clients there are
-40         8           foreign: which libraries of `maitred.shell.foreign` the program has imported, a bit each
-64         16 x 32     ports: number (0: free), listening, incarnation that has asked
-576        8 x 256     holders: port, process that accepts on it (0: free)
-2624       8 x 256     journal: the last places that changed; -1 stands for the ports
-8192       24 x c.     clients: arrival, cookie, port (0: free), how many processes hold the connection
+8          8           1 while what stands in the log is being done
+16         8           version: how many saves there have been
+24         8           changes: how many entries the journal has had
+32         8           the sequence number of the last count
+40         8           how many replies are in the outbox
+48         8           in flight: what a process is doing with a dialog (`Doing`), and 256 times its port
+56         8           1 where a message is left unread until there is room for its answer
+64         8           capacity: how many places for clients there are
+72         8           foreign: which libraries of `maitred.shell.foreign` the program has imported, a bit each
+128        16 x 32     ports: number (0: free), listening, incarnation that has asked
+640        8 x 256     holders: port, process that accepts on it (0: free)
+2688       8 x 256     journal: the last places that changed; -1 stands for the ports
+4736       32          the beginning of the packet that is being read
+4768       56 x 128    outbox: port, tag as in a packet, client (0: none), incarnation, number of clients, sequence
+12288      65536       log: its length, then of each write the place, the length and the bytes
+81920      24 x c.     clients: arrival, cookie, port (0: free), how many processes hold the connection
 =========  ==========  =========================================================================
 
 A process keeps the state that it has last seen and the number of changes it then had, so a step costs the same however
 many clients there are: what others have changed since is in the journal.
+
+A save is done wholly or not at all, whenever its process is killed: it is written into the log first, and whoever finds
+that the doing of it was begun does it again.  Words of 8 bytes are written by one store.
 """
 
 from __future__ import annotations
@@ -34,42 +44,84 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from enum import IntEnum
 from typing import Final
 
-from maitred.core.messages import Client, Port
-from maitred.core.server import EndpointState, VirtualListener
+from maitred.core import wire
+from maitred.core.messages import (
+    Accepted,
+    Client,
+    Count,
+    Disconnect,
+    FromServer,
+    Incarnation,
+    NotReady,
+    Port,
+    Refused,
+    RestartReply,
+)
+from maitred.core.server import EndpointState, Reply, VirtualListener
 from maitred.core.tree import Tree
 
-MAGIC: Final = b"maitred1"
+MAGIC: Final = b"maitred3"
 PORT_LIMIT: Final = 32
 """A server can bind so many ports through its Distributor."""
+OUTBOX_LIMIT: Final = 4 * PORT_LIMIT
+"""More is never to be sent: of each port at most a `Disconnect`, what says whether it listens, and one answer."""
+PACKET: Final = 32
+"""So many bytes of a packet that is being read are noted: more than a `HandOff` has."""
 
-_NUMBER: Final = struct.Struct("=Q")
+_NUMBER: Final = struct.Struct("Q")  # in the machine's own order: stored at once, never half
+_HEAD: Final = struct.Struct("6Q")
+_SAVED: Final = struct.Struct("5Q")
 _PLACE: Final = struct.Struct("=q")
 _PORT: Final = struct.Struct("=IIq")
 _HOLDER: Final = struct.Struct("=II")
 _CLIENT: Final = struct.Struct("=qqII")
 _HOLDS: Final = struct.Struct("=I")
+_REPLY: Final = struct.Struct("=IIqqqqqq")
+_WRITE: Final = struct.Struct("=QI")
+_LOCK: Final = struct.Struct("hhqqi")  # the kernel's struct flock
 
 _WRITING: Final = 8
-_CHANGES: Final = 16
-_SEQUENCE: Final = 24
-_CAPACITY: Final = 32
-_FOREIGN: Final = 40
-_PORTS: Final = 64
+_VERSION: Final = 16
+_OUTBOX_LENGTH: Final = 40
+_IN_FLIGHT: Final = 48
+_UNREAD: Final = 56
+_CAPACITY: Final = 64
+_FOREIGN: Final = 72
+_PORTS: Final = 128
 _HOLDERS: Final = _PORTS + PORT_LIMIT * _PORT.size
 _HOLDERS_ROOM: Final = 256
 _JOURNAL: Final = _HOLDERS + _HOLDERS_ROOM * _HOLDER.size
 _JOURNAL_ROOM: Final = 256
-_CLIENTS: Final = 8192
+_PACKET: Final = _JOURNAL + _JOURNAL_ROOM * _PLACE.size
+_OUTBOX: Final = _PACKET + PACKET
+_LOG: Final = 12_288
+_LOG_ROOM: Final = 65_536
+_CLIENTS: Final = 81_920
 _THE_PORTS: Final = -1
 _PATIENCE: Final = 100
 
-assert _JOURNAL + _JOURNAL_ROOM * _PLACE.size <= _CLIENTS
+assert _OUTBOX + OUTBOX_LIMIT * _REPLY.size <= _LOG
+assert _LOG + _NUMBER.size + _LOG_ROOM <= _CLIENTS
+
+_KINDS: Final = {
+    tag: kind for tag, kind in wire.TAGS.items() if kind in (Accepted, Disconnect, NotReady, Refused, RestartReply)
+}
+_TAGS: Final = {kind: tag for tag, kind in _KINDS.items()}
+
+
+class Doing(IntEnum):
+    """What a process is doing with a dialog, and has not saved yet."""
+
+    NOTHING = 0
+    READING = 1
+    SENDING = 2
 
 
 class Full(Exception):
-    """The server binds more ports than the registry has room for."""
+    """The server binds more ports, or has more to say, than the registry has room for."""
 
 
 class Registry:
@@ -87,12 +139,15 @@ class Registry:
         if self._memory[:8] != MAGIC:
             raise ValueError("not a registry")
         self._mutex = _thread.RLock()
+        self._flight = 0
+        """What was in flight at the last `load`."""
         self._forget()
 
     def _forget(self) -> None:
         """Know nothing of the content."""
         self._state = EndpointState()
-        self._changes = -1
+        self._version = -1
+        self._changes = 0
         self._places: dict[Client, int] = {}
         self._at: dict[int, Client] = {}
         self._freed: dict[int, None] = {}  # each once, the last freed last
@@ -167,21 +222,33 @@ class Registry:
 
     def load(self) -> EndpointState:
         """The state as it is now."""
-        changes = self._number(_CHANGES)
-        if self._number(_WRITING):
-            self._forget()  # its writer died: count what is there
-            self._set_number(_WRITING, 0)
-        if changes != self._changes:
-            if self._changes < 0 or not 0 < changes - self._changes <= _JOURNAL_ROOM:
-                self._forget()
-                self._read_all()
-            else:
-                self._follow(self._changes, changes)
-            self._changes = changes
-        sequence = self._number(_SEQUENCE)
-        if sequence != self._state.sequence:
-            self._state = replace(self._state, sequence=sequence)
+        writing, version, changes, sequence, length, self._flight = _HEAD.unpack_from(self._memory, _WRITING)
+        if writing:
+            self._do_again()
+            return self.load()
+        if version == self._version:
+            return self._state
+        if self._version < 0 or changes - self._changes > _JOURNAL_ROOM:
+            self._forget()
+            self._read_all()
+        else:
+            self._follow(self._changes, changes)
+        self._version, self._changes = version, changes
+        self._state = replace(self._state, sequence=sequence, outbox=self._read_outbox(length))
         return self._state
+
+    def _do_again(self) -> None:
+        """Do what is in the log: whoever was at it has died, or has been torn out of it."""
+        at = _LOG + _NUMBER.size
+        end = at + self._number(_LOG)
+        while at < end:
+            place, length = _WRITE.unpack_from(self._memory, at)
+            at += _WRITE.size
+            self._capacity()
+            self._memory[place : place + length] = self._memory[at : at + length]
+            at += length
+        self._set_number(_WRITING, 0)
+        self._forget()
 
     def _read_all(self) -> None:
         capacity = self._capacity()
@@ -191,7 +258,7 @@ class Registry:
                 self._places[client] = place
                 self._at[place] = client
         clients = Tree.of((client, None) for client in self._places)
-        self._state = EndpointState(self._read_ports(), clients, 0)
+        self._state = EndpointState(self._read_ports(), clients)
 
     def _follow(self, since: int, until: int) -> None:
         """Repeat what others have done."""
@@ -231,35 +298,69 @@ class Registry:
         """
         if len(new.listeners) > PORT_LIMIT:
             raise Full(f"a server can bind {PORT_LIMIT} ports through its Distributor, not more")
+        if len(new.outbox) > OUTBOX_LIMIT:
+            raise Full(f"{len(new.outbox)} replies are to be sent; there is room for {OUTBOX_LIMIT}")
         if touched is None:
             touched = {*old.clients, *new.clients} if old.clients is not new.clients else ()
-        self._set_number(_WRITING, 1)
+        version, self._version = self._version, -1  # nothing is certain until all is written
+        counts_alike = new.sequence == old.sequence and new.clients is old.clients
+        if not new.outbox and counts_alike and new.listeners is old.listeners:
+            self._all_sent(version + 1)
+            self._state, self._version = new, version + 1
+            return
+        writes: list[tuple[int, bytes]] = []
         for client in touched:
             was, will = client in self._places, client in new.clients
             if was and not will:
-                self._remove(client)
+                self._remove(client, writes)
             elif will and not was:
-                self._add(client)
+                self._add(client, writes)
         if new.listeners is not old.listeners and new.listeners != old.listeners:
-            self._write_ports(new.listeners)
-        self._set_number(_SEQUENCE, new.sequence)
-        self._set_number(_CHANGES, self._changes)
-        self._set_number(_WRITING, 0)
-        self._state = new
+            self._write_ports(new.listeners, writes)
+        if new.outbox and new.outbox is not old.outbox:
+            writes.append((_OUTBOX, b"".join(map(_packed, new.outbox))))
+        head = _SAVED.pack(version + 1, self._changes, new.sequence, len(new.outbox), Doing.NOTHING)
+        writes.append((_VERSION, head))
+        self._do(writes)
+        self._state, self._version = new, version + 1
 
-    def _add(self, client: Client) -> None:
+    def _all_sent(self, version: int) -> None:
+        """The outbox is empty now, else all is as it was.  In this order, each store leaves what makes sense."""
+        memory, store = self._memory, _NUMBER.pack_into
+        store(memory, _VERSION, version)
+        store(memory, _OUTBOX_LENGTH, 0)
+        store(memory, _IN_FLIGHT, 0)
+
+    def _do(self, writes: list[tuple[int, bytes]]) -> None:
+        """Write, all of it or nothing.  (More than the log takes, which no step comes to, is written in parts.)"""
+        log = b"".join([_WRITE.pack(at, len(data)) + data for at, data in writes])
+        size = len(log)
+        if size > _LOG_ROOM and len(writes) > 1:
+            half = len(writes) // 2
+            self._do(writes[:half])
+            self._do(writes[half:])
+            return
+        memory = self._memory
+        memory[_LOG : _LOG + _NUMBER.size + size] = _NUMBER.pack(size) + log
+        self._set_number(_WRITING, 1)
+        for at, data in writes:
+            memory[at : at + len(data)] = data
+        self._set_number(_WRITING, 0)
+
+    def _add(self, client: Client, writes: list[tuple[int, bytes]]) -> None:
         place = self._free_place()
-        _CLIENT.pack_into(self._memory, _CLIENTS + place * _CLIENT.size, client.arrival, client.cookie, client.port, 1)
+        row = _CLIENT.pack(client.arrival, client.cookie, client.port, 1)
+        writes.append((_CLIENTS + place * _CLIENT.size, row))
         self._places[client] = place
         self._at[place] = client
-        self._note(place)
+        self._note(place, writes)
 
-    def _remove(self, client: Client) -> None:
+    def _remove(self, client: Client, writes: list[tuple[int, bytes]]) -> None:
         place = self._places.pop(client)
         del self._at[place]
         self._freed[place] = None
-        _CLIENT.pack_into(self._memory, _CLIENTS + place * _CLIENT.size, 0, 0, 0, 0)
-        self._note(place)
+        writes.append((_CLIENTS + place * _CLIENT.size, bytes(_CLIENT.size)))
+        self._note(place, writes)
 
     def _free_place(self) -> int:
         """The place that this process last saw become free, or else one near their number."""
@@ -279,8 +380,8 @@ class Registry:
         self._set_number(_CAPACITY, capacity)
         self._capacity()
 
-    def _note(self, place: int) -> None:
-        _PLACE.pack_into(self._memory, _JOURNAL + self._changes % _JOURNAL_ROOM * _PLACE.size, place)
+    def _note(self, place: int, writes: list[tuple[int, bytes]]) -> None:
+        writes.append((_JOURNAL + self._changes % _JOURNAL_ROOM * _PLACE.size, _PLACE.pack(place)))
         self._changes += 1
 
     def _journal(self, number: int) -> int:
@@ -295,12 +396,48 @@ class Registry:
                 listeners = listeners.set(port, VirtualListener(bool(listening), asked))
         return listeners
 
-    def _write_ports(self, listeners: Tree[Port, VirtualListener]) -> None:
-        rows = [(port, int(listener.listening), listener.asked) for port, listener in listeners.items()]
-        rows += [(0, 0, 0)] * (PORT_LIMIT - len(rows))
-        for index, row in enumerate(rows):
-            _PORT.pack_into(self._memory, _PORTS + index * _PORT.size, *row)
-        self._note(_THE_PORTS)
+    def _write_ports(self, listeners: Tree[Port, VirtualListener], writes: list[tuple[int, bytes]]) -> None:
+        rows = [_PORT.pack(port, listener.listening, listener.asked) for port, listener in listeners.items()]
+        writes.append((_PORTS, b"".join(rows).ljust(PORT_LIMIT * _PORT.size, b"\0")))
+        self._note(_THE_PORTS, writes)
+
+    def _read_outbox(self, length: int) -> tuple[Reply, ...]:
+        return tuple(
+            _unpacked(*_REPLY.unpack_from(self._memory, _OUTBOX + index * _REPLY.size)) for index in range(length)
+        )
+
+    # ---------------------------------------------------------------- what is in flight; under the lock
+
+    @property
+    def in_flight(self) -> tuple[Doing, Port] | None:
+        """What a process was doing with which dialog, at the last `load`; a save ends it.
+
+        Found by another process, it was not finished.
+        """
+        port, doing = divmod(self._flight, 256)
+        return (Doing(doing), port) if doing else None
+
+    @property
+    def packet(self) -> bytes:
+        """The beginning of the packet that was being read, padded to `PACKET` bytes."""
+        return bytes(self._memory[_PACKET : _PACKET + PACKET])
+
+    def begin(self, doing: Doing, port: Port, packet: bytes = b"") -> None:
+        """This process is about to do that.
+
+        Args:
+            doing: what it is.
+            port: the dialog's.
+            packet: the beginning of the one to be read.
+        """
+        if packet:
+            self._memory[_PACKET : _PACKET + PACKET] = packet[:PACKET].ljust(PACKET, b"\0")
+        _NUMBER.pack_into(self._memory, _IN_FLIGHT, port << 8 | doing)
+
+    def note_unread(self, unread: bool) -> None:
+        """A message is, or is no longer, left unread until there is room for its answer."""
+        if self._number(_UNREAD) != unread:
+            self._set_number(_UNREAD, unread)
 
     # ---------------------------------------------------------------- who accepts; under the lock
 
@@ -361,15 +498,29 @@ class Registry:
     def clients(self) -> tuple[Client, ...]:
         """The clients that the server counts; a moment old, perhaps.  Waits for nobody.
 
-        A writer who dies in the middle leaves one client there or not there: either is a state that was.
+        Where a writer has died in the middle, its client is there or not there: either is a state that was.
         """
         rows: list[Client] = []
         for _ in range(_PATIENCE):
-            before = self._number(_CHANGES)
+            before = self._number(_VERSION)
             rows = [client for place in range(self._capacity()) if (client := self._client(place)) is not None]
-            if not self._number(_WRITING) and self._number(_CHANGES) == before:
+            if not self._number(_WRITING) and self._number(_VERSION) == before:
                 break
         return tuple(sorted(rows))
+
+    @property
+    def left_unsaid(self) -> bool:
+        """Whether the server leaves something unsaid, and no process of it is about to say it.  Waits for nobody."""
+        return self._is_unsaid() and not self._is_locked() and self._is_unsaid()
+
+    def _is_unsaid(self) -> bool:
+        return any(self._number(at) for at in (_WRITING, _OUTBOX_LENGTH, _IN_FLIGHT, _UNREAD))
+
+    def _is_locked(self) -> bool:
+        """Whether another process holds the lock."""
+        wanted = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+        kind: int = _LOCK.unpack(fcntl.fcntl(self.fd, fcntl.F_GETLK, wanted))[0]
+        return kind != fcntl.F_UNLCK
 
     # ---------------------------------------------------------------- the memory
 
@@ -391,6 +542,30 @@ class Registry:
     def _client(self, place: int) -> Client | None:
         arrival, cookie, port, _ = _CLIENT.unpack_from(self._memory, _CLIENTS + place * _CLIENT.size)
         return Client(arrival, cookie, port) if port else None
+
+
+def _packed(reply: Reply) -> bytes:
+    message = reply.message
+    client, incarnation = Client(0, 0, 0), 0
+    if isinstance(message, (NotReady, RestartReply)):
+        incarnation = message.incarnation
+    else:
+        client = message.client
+    count = message.count
+    told = (client.arrival, client.cookie, client.port, incarnation, count.clients, count.sequence)
+    return _REPLY.pack(reply.port, _TAGS[type(message)], *told)
+
+
+def _unpacked(
+    port: Port, tag: int, arrival: int, cookie: int, of: Port, incarnation: Incarnation, clients: int, sequence: int
+) -> Reply:
+    kind, count = _KINDS[tag], Count(clients, sequence)
+    message: FromServer
+    if kind in (NotReady, RestartReply):
+        message = kind(incarnation, count)
+    else:
+        message = kind(Client(arrival, cookie, of), count)
+    return Reply(port, message)
 
 
 def _map(fd: int, size: int) -> mmap.mmap:
