@@ -6,7 +6,7 @@ import pytest
 
 from maitred.core import distributor, server
 from maitred.core.messages import Accepted, Adopt, Begin, Client, Count, HandOff, InitialMsg, RestartReply
-from maitred.core.record import from_record, to_record
+from maitred.core.record import to_record
 from maitred.core.transition import Rejected
 from maitred.model.replay import STEPS, replay
 
@@ -34,6 +34,19 @@ def run(who, state, *events):
     return lines
 
 
+def serve(who, *events):
+    """What a server writes that takes these events and sends at once what they issue; and its state after that."""
+    state, lines = server.EndpointState(), [line(who, start={})]
+    for event in events:
+        lines += run(who, state, event)
+        state = STEPS["server"](state, event).state
+        while state.outbox:
+            sent = server.Sent(state.outbox[0])
+            lines += run(who, state, sent)
+            state = STEPS["server"](state, sent).state
+    return lines, state
+
+
 @pytest.fixture
 def distributed():
     """A Distributor that begins, adopts a server, and hands it a client that is accepted."""
@@ -58,17 +71,10 @@ def distributed():
 @pytest.fixture
 def served():
     """The server's side of it."""
-    return [
-        line("server 0 1", start={}),
-        *run(
-            "server 0 1",
-            server.EndpointState(),
-            server.Bound(PORT),
-            server.Listened(PORT),
-            server.MessageRead(PORT, InitialMsg(1)),
-            server.MessageRead(PORT, HandOff(Client(0, 99, PORT))),
-        ),
-    ]
+    return serve("server 0 1", *LISTENING, server.MessageRead(PORT, HandOff(Client(0, 99, PORT))))[0]
+
+
+LISTENING = server.Bound(PORT), server.Listened(PORT), server.MessageRead(PORT, InitialMsg(1))
 
 
 @pytest.fixture
@@ -87,7 +93,7 @@ def test_interleaved_streams_of_sound_machines(play, distributed, served):
         mixed += [*distributed[i : i + 1], *served[i : i + 1]]
     report = play(mixed)
     assert report.ok, report.divergence
-    assert (report.lines, report.machines, report.steps) == (len(mixed), 2, 10)
+    assert (report.lines, report.machines, report.steps) == (len(mixed), 2, 12)
     assert report.rejections == {"NOT_OUTSTANDING": 1}
     assert report.effects == sum('"effect"' in one for one in mixed)
     assert report.unperformed == 0
@@ -112,19 +118,20 @@ FIRST, SECOND = Client(0, 99, PORT), Client(1, 100, PORT)
 
 
 @pytest.fixture
-def shared(served):
-    """Two processes of a server: one has accepted a client and takes another; the other sees the first client go."""
-    first = by(7, served)
-    state = server.EndpointState()
-    for one in served:
-        content = json.loads(one).get("event")
-        if content:
-            state = STEPS["server"](state, from_record(server.Event, content)).state
-    taken = STEPS["server"](state, server.MessageRead(PORT, HandOff(SECOND)))
-    attack = by(7, run("server 0 1", state, server.MessageRead(PORT, HandOff(SECOND))))
-    gone = server.Disconnected(FIRST)
-    saved, unsaved = (by(8, run("server 0 1", s, gone)) for s in (taken.state, state))
-    return first, attack, saved, unsaved
+def shared():
+    """Two processes of a server: one has accepted a client and answers for another; the other goes on in its place."""
+    served, state = serve("server 0 1", *LISTENING, server.MessageRead(PORT, HandOff(FIRST)))
+    read = server.MessageRead(PORT, HandOff(SECOND))
+    first = by(7, [*served, *run("server 0 1", state, read)])
+    state = STEPS["server"](state, read).state
+    answer = state.outbox[0]
+    attack = by(7, run("server 0 1", state, server.Sent(answer)))
+    sent = STEPS["server"](state, server.Sent(answer)).state
+    gone = STEPS["server"](sent, server.Disconnected(FIRST)).state.outbox[0]
+    saved = run("server 0 1", sent, server.Disconnected(FIRST), server.Sent(gone))
+    refusal = STEPS["server"](state, server.Interrupted(PORT, answer)).state.outbox[0]
+    unsaved = run("server 0 1", state, server.Interrupted(PORT, answer), server.Sent(refusal))
+    return first, attack, by(8, saved), by(8, unsaved)
 
 
 @pytest.mark.parametrize("which", ["saved", "unsaved"])
@@ -132,7 +139,39 @@ def test_a_process_of_a_server_is_killed_before_or_after_it_saved_its_step(play,
     first, attack, *others = shared
     report = play([*first, attack[0], *others[which == "unsaved"]])
     assert report.ok, report.divergence
-    assert report.unperformed == 2
+    assert report.unperformed == 1, "the delivery"
+
+
+def test_so_it_may_be_where_the_step_had_no_effects(play):
+    """A process reads a hand-off, writes that, and is killed before the step is saved: another finds it unanswered."""
+    served, state = serve("server 0 1", *LISTENING)
+    read = server.MessageRead(PORT, HandOff(FIRST))
+    attack = by(7, run("server 0 1", state, read))
+    lost = server.MessageRead(PORT, HandOff(FIRST), intact=False)
+    refusal = STEPS["server"](state, lost).state.outbox[0]
+    found = by(8, run("server 0 1", state, lost, server.Sent(refusal), server.Listened(PORT)))
+    assert play([*by(7, served), *attack, *found]).ok
+    assert "goes on" in str(play([*by(7, served), *attack, *found, *attack]).divergence)
+    assert not play([*by(8, served), *by(8, attack), *found]).ok, "a process that lives has saved its step"
+
+
+def test_one_connection_is_not_delivered_by_two_servers(play):
+    """So it was seen, on real sockets: each server took its own steps, and the connection was in both."""
+    accepted = server.MessageRead(PORT, HandOff(FIRST))
+    one, two = (serve(who, *LISTENING, accepted)[0] for who in ("server 0 1", "server 0 2"))
+    assert play(one).ok and play(two).ok
+    report = play([*one, *two])
+    assert report.divergence.line == len(one) + len(two)
+    assert f"server 0 1 has delivered it on line {len(one)}" in str(report.divergence)
+    assert "server 0 2 delivers" in str(report.divergence)
+
+
+def test_who_was_refused_by_one_server_is_delivered_by_another(play):
+    refused = server.MessageRead(PORT, HandOff(FIRST), intact=False)
+    accepted = server.MessageRead(PORT, HandOff(FIRST))
+    one = serve("server 0 1", *LISTENING, refused, accepted)[0]
+    assert play(one).ok
+    assert play([*serve("server 0 1", *LISTENING, refused)[0], *serve("server 0 2", *LISTENING, accepted)[0]]).ok
 
 
 def test_once_an_effect_is_written_the_step_was_saved(play, shared):

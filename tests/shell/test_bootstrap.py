@@ -162,7 +162,8 @@ def test_a_trace_begins_with_the_start_of_the_machine(tmp_path):
     os.close(fd)
     assert all(record["who"] == "server 0 7" for record in records)
     assert "start" in records[0]
-    assert [r["event"]["is"] for r in records if "event" in r][:3] == ["Bound", "MessageRead", "Listened"]
+    events = [r["event"]["is"] for r in records if "event" in r]
+    assert events[:4] == ["Bound", "MessageRead", "Sent", "Listened"]
 
 
 CLOSES_ALL = """

@@ -2,7 +2,8 @@
 
 It reads what each machine writes (`maitred.shell.pen`) and takes the same steps with the same pure functions
 (`maitred.model.replay.Stream`): the effects must be the same, in the same order, an event must be declined for the same
-reason, and every invariant must hold after each step.  Now and then it asks a machine for its state and compares.
+reason, every invariant must hold after each step, and no connection may be delivered twice.  Now and then it asks a
+machine for its state and compares.
 
 What it says, it has checked.  A step of which something is missing is not checked, nor is any that follows, until the
 machine has told its state: the steps between are named in the log and counted.  So it is after a divergence.
@@ -24,7 +25,7 @@ from typing import Any, Final
 
 from maitred.core.record import MACHINES
 from maitred.core.transition import Reason
-from maitred.model.replay import ARGUMENTS, INITIAL, STATES, Divergence, Stream
+from maitred.model.replay import ARGUMENTS, INITIAL, STATES, Deliveries, Divergence, Stream
 from maitred.shell import report
 from maitred.shell.book import Book, Count, Damaged, Section, Total
 from maitred.shell.pen import NoValue, reader
@@ -40,6 +41,8 @@ COMPARE: Final = 1.0
 """Seconds between two comparisons of the states of a machine that takes steps."""
 SAY_AGAIN: Final = 10.0
 """Seconds before more of the same is said of a machine."""
+DELIVERIES: Final = 100_000
+"""So many of the last deliveries are known: a connection that is delivered twice is so within a short time."""
 IN_FULL: Final = 3
 """So many divergences of one machine are told in full; further ones are counted."""
 
@@ -47,12 +50,19 @@ IN_FULL: Final = 3
 class Machine:
     """One machine that is followed."""
 
-    def __init__(self, section: Section, totals: memoryview) -> None:
-        """Follow the machine of the section, and add to the totals."""
+    def __init__(self, section: Section, totals: memoryview, deliveries: Deliveries | None = None) -> None:
+        """Follow the machine of the section.
+
+        Args:
+            section: the machine's.
+            totals: to add to.
+            deliveries: of all machines.
+        """
         self.section = section
         self.who = section.who
         self._kind = self.who.split()[0]
         self._totals = totals
+        self._deliveries = deliveries or Deliveries()
         self._stream: Stream | None = None
         """None while the machine's state is not known."""
         self._last = 0
@@ -116,6 +126,7 @@ class Machine:
                     self._recent[-1][2].append(effect)
                     if self._stream is not None:
                         self._stream.effect(self._last, effect)
+                    self._deliveries.note(self._last, self.who, effect, "at step")
                 case ["rejected", str(name)]:
                     self._recent[-1][2].append(Reason[name] if name in Reason.__members__ else name)
                     if self._stream is not None:
@@ -223,6 +234,7 @@ class Verifier:
         self._book = book
         self._totals = book.verifier.numbers
         self._machines: list[Machine] = []
+        self._deliveries = Deliveries(DELIVERIES)
         self._monitor = os.getppid()
         self._handles: dict[int, int] = {}
         """The pidfd of each machine's first process."""
@@ -246,7 +258,7 @@ class Verifier:
         """Read and check what there is; how many records."""
         for offset in self._book.news():
             with suppress(OSError):  # no memory to map it: its steps are read by nobody, and so dropped
-                self._machines.append(Machine(Section(self._book.fd, offset), self._totals))
+                self._machines.append(Machine(Section(self._book.fd, offset), self._totals, self._deliveries))
         count = 0
         for machine in list(self._machines):
             over = machine.section.numbers[Count.OVER]

@@ -8,7 +8,9 @@ its own, and a server's stream is written by all its processes, one step at a ti
 allowed or have been declined for the reason that the machine gives; its effects must be those of the machine, in their
 order; and after each step every invariant of the machine must hold.  Only the last event of a process may lack effects:
 it was killed before it had performed them all.  If it was one of several processes of a server, it may have been killed
-before or after it had saved the step's state; the next line of the others tells.
+before or after it had saved the step's state; the next lines of the others tell.
+
+And what no stream tells by itself: no connection is delivered twice, by one server or by two (`Deliveries`).
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import InitVar, dataclass, field, fields, replace
 from os import PathLike
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ from maitred.config.values import MAX_SERVERS
 from maitred.core import distributor, invariants, monitor, server
 from maitred.core.invariants import broken
 from maitred.core.record import MACHINES, RecordError, from_record, to_record
-from maitred.core.transition import Reason, Rejected, Transition
+from maitred.core.transition import Reason, Rejected
 
 KINDS: Final = ("start", "event", "effect", "rejected")
 """Each line has exactly one of these keys."""
@@ -97,9 +99,35 @@ class Report:
         return self.divergence is None
 
 
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """What may have happened to a machine, as far as is known."""
+
+    state: Any  # Any: of whichever machine
+    before: Any  # Any: as above
+    """The state before the last event; the same as `state` where the step is certain to have been saved."""
+    owed: tuple[Any, ...] = ()
+    """Effects of the last event that are to come."""
+    declined: Reason | None = None
+    """The last event was declined by the machine; the trace must say so next."""
+    killed: frozenset[object] = frozenset()
+    """Processes that left a step unfinished."""
+
+    @property
+    def settled(self) -> bool:
+        return not self.owed and self.declined is None
+
+
+COURSES: Final = 4
+"""So many are followed at once, the likeliest first."""
+
+
 @dataclass
 class Stream:
     """One machine, followed event by event, as far as what it did is known.
+
+    Where another process of a server takes an event, the one before may have been killed, and its step saved or not:
+    then both are followed, until one of them cannot be.
 
     Each method takes the place of what it is given, a number that `Divergence` repeats, and raises `Divergence` where
     the machine would not have done that.
@@ -107,123 +135,137 @@ class Stream:
 
     kind: str
     """Which machine: a key of `STEPS`."""
-    state: Any  # Any: of whichever machine
+    begun: InitVar[Any]  # Any: of whichever machine
+    """The state to begin with."""
     unit: str = "on line"
     """How a place is told, before its number."""
     line: int = 0
     """The place of the last event."""
-    owed: tuple[Any, ...] = ()
-    """Effects of the last event that are to come."""
-    declined: Reason | None = None
-    """The last event was declined by the machine; the trace must say so next."""
     pid: object = None
     """The process that took the last event; None where the trace does not say."""
-    killed: set[object] = field(default_factory=set)
-    """Processes that left a step unfinished."""
-    before: Any = None  # Any: as above
-    """The state before the last event."""
-    instead: Any = None  # Any: as above
-    """The state that a killed process may have left behind, where it is not certain that it is `state`."""
-    other: tuple[Any, Any] | None = None  # Any: as above
-    """That state, and what the last event comes to in it."""
+    courses: list[_Course] = field(init=False)
+    """What may have happened, the likeliest first."""
+
+    def __post_init__(self, begun: Any) -> None:
+        self.courses = [_Course(begun, begun)]
+
+    @property
+    def state(self) -> Any:
+        """The machine's state."""
+        return self.courses[0].state
+
+    @property
+    def owed(self) -> tuple[Any, ...]:
+        """Effects of the last event that are to come."""
+        return self.courses[0].owed
+
+    @property
+    def declined(self) -> Reason | None:
+        """Why the machine has declined the last event, if the trace has not said so yet."""
+        return self.courses[0].declined
 
     @property
     def settled(self) -> bool:
         """Whether all that the machine would do at the last event has been seen."""
-        return not self.owed and self.declined is None
+        return any(course.settled for course in self.courses)
 
     def event(self, number: int, event: object, pid: object = None) -> int:
         """The machine takes the event; how many effects of the one before will never come."""
-        abandoned = 0
-        if not self.settled:
-            abandoned = self._abandon(number, pid)
-        if pid in self.killed:
+        other = self.kind == "server" and None not in (pid, self.pid) and pid != self.pid
+        following = [(course, new) for course in self.courses for new in self._ended(course, other)]
+        if not following:
+            raise Divergence(number, self._unfinished())
+        following = [(course, new) for course, new in following if pid not in new.killed]
+        if not following:
             raise Divergence(number, f"process {pid} goes on, though it left an earlier event unfinished")
-        if self.other is not None and not isinstance(self.other[1], Rejected):
-            self.instead = self.other[1].state  # the event had no effects to tell the two apart
-        self.line, self.pid, self.before = number, pid, self.state
-        instead, self.instead = self.instead, None
-        self.other = None if instead is None else (instead, STEPS[self.kind](instead, event))
-        self._take(STEPS[self.kind](self.state, event), number)
+        abandoned = len(following[0][0].owed)
+        self.line, self.pid = number, pid
+        courses = [self._taken(new, event) for _, new in following[:COURSES]]
+        wrong = [broken(course.state) for course in courses]
+        if all(wrong):
+            raise Divergence(number, f"after {self._the_event} {_breaks(wrong[0])}")
+        self.courses = [course for course, names in zip(courses, wrong, strict=True) if not names]
         return abandoned
 
     def effect(self, number: int, effect: object) -> None:
         """The machine has performed the effect, the next one of the last event."""
-        self._settle(number, lambda result: not isinstance(result, Rejected) and result.effects[:1] == (effect,))
-        if self.declined is not None:
-            raise Divergence(number, f"effect {_show(effect)}: {self._declines()}")
-        if not self.owed:
-            raise Divergence(number, f"effect {_show(effect)}: {self._the_event} has no such effect (left)")
-        if effect != self.owed[0]:
-            raise Divergence(number, f"effect {_show(effect)}: {self._the_event} has {_show(self.owed[0])} here")
-        self.owed = self.owed[1:]
-        self.before = self.state  # a process saves its step before it writes of the first effect
+        fitting = [course for course in self.courses if course.owed[:1] == (effect,)]
+        if not fitting:
+            first = self.courses[0]
+            if first.declined is not None:
+                raise Divergence(number, f"effect {_show(effect)}: {self._declines(first.declined)}")
+            if not first.owed:
+                raise Divergence(number, f"effect {_show(effect)}: {self._the_event} has no such effect (left)")
+            raise Divergence(number, f"effect {_show(effect)}: {self._the_event} has {_show(first.owed[0])} here")
+        # A process saves its step before it writes of the first effect.
+        self.courses = [replace(course, owed=course.owed[1:], before=course.state) for course in fitting]
 
     def rejected(self, number: int, name: object) -> None:
         """The machine declined the last event, for the reason of this name."""
-        self._settle(number, lambda result: isinstance(result, Rejected) and result.reason.name == name)
-        if self.declined is None:
-            raise Divergence(number, f"declined ({_told(name)}): the machine takes {self._the_event}")
-        if name != self.declined.name:
-            raise Divergence(number, f"declined as {_told(name)}; the machine's reason is {_told(self.declined.name)}")
-        self.declined = None
+        fitting = [course for course in self.courses if course.declined is not None and course.declined.name == name]
+        if not fitting:
+            reason = self.courses[0].declined
+            if reason is None:
+                raise Divergence(number, f"declined ({_told(name)}): the machine takes {self._the_event}")
+            raise Divergence(number, f"declined as {_told(name)}; the machine's reason is {_told(reason.name)}")
+        self.courses = [replace(course, declined=None) for course in fitting]
 
     def compare(self, number: int, state: object, pid: object = None) -> None:
         """The machine's state, as this process of it tells, is that which all that has been seen leads to.
 
-        Nothing is said where a process may have been killed before it had saved its step.
+        Nothing is said where a process may have been killed before it had written of all that it did.
         """
-        if self.kind == "server" and pid != self.pid and state == self.before:
-            self.state = state
-        if self.settled and self.instead is None and self.other is None and state != self.state:
-            raise Divergence(
-                number, f"the machine's state is another than {self._the_event} leads to: {self._odd(state)}"
-            )
+        other = self.kind == "server" and pid != self.pid
+        fitting = [
+            new
+            for course in self.courses
+            for new in ([course] if not course.settled else self._ended(course, other))
+            if not new.settled or new.state == state
+        ]
+        if not fitting:
+            told = f"the machine's state is another than {self._the_event} leads to: {self._odd(state)}"
+            raise Divergence(number, told)
+        self.courses = fitting
 
     def check(self, number: int, when: str = "here") -> None:
         """The state keeps every invariant of the machine."""
         wrong = broken(self.state)
         if wrong:
-            told = "; ".join(f"{name}: {_SENTENCES.get(name, '')}" for name in wrong)
-            raise Divergence(number, f"{when} the machine's state breaks {told}")
+            raise Divergence(number, f"{when} {_breaks(wrong)}")
 
     @property
     def _the_event(self) -> str:
         return f"the event {self.unit} {self.line}"
 
-    def _declines(self) -> str:
-        assert self.declined is not None
-        return f"the machine declines {self._the_event} ({_told(self.declined.name)}); the trace took it"
+    def _declines(self, reason: Reason) -> str:
+        return f"the machine declines {self._the_event} ({_told(reason.name)}); the trace took it"
 
-    def _abandon(self, number: int, pid: object) -> int:
-        """The last event is unfinished: right only if its process was killed and the event is another process's."""
-        if self.kind != "server" or pid is None or self.pid is None or pid == self.pid:
-            if self.declined is not None:
-                raise Divergence(number, self._declines())
-            raise Divergence(
-                number, f"another event, though {self._the_event} still owes its effect {_show(self.owed[0])}"
-            )
-        self.killed.add(self.pid)
-        abandoned = len(self.owed)
-        self.instead = self.before if self.declined is None else None
-        self.owed, self.declined = (), None
-        return abandoned
+    def _ended(self, course: _Course, other: bool) -> Iterator[_Course]:
+        """What may be so when nothing more comes of the last event.
 
-    def _take(self, result: Any, number: int) -> None:  # Any: what a step of the machine gives
-        """Expect what the machine says."""
+        Args:
+            course: what is known.
+            other: another process of the server goes on: the last one may have been killed.
+        """
+        if course.settled:
+            yield course
+        elif other:
+            yield replace(course, owed=(), declined=None, killed=course.killed | {self.pid})
+        if other and course.before is not course.state:
+            yield replace(course, state=course.before, owed=(), declined=None, killed=course.killed | {self.pid})
+
+    def _unfinished(self) -> str:
+        first = self.courses[0]
+        if first.declined is not None:
+            return self._declines(first.declined)
+        return f"another event, though {self._the_event} still owes its effect {_show(first.owed[0])}"
+
+    def _taken(self, course: _Course, event: object) -> _Course:
+        """The course after the event: what the machine says is expected."""
+        result = STEPS[self.kind](course.state, event)
         if isinstance(result, Rejected):
-            self.declined = result.reason
-            return
-        self.state, self.owed = result.state, result.effects
-        self.check(number, f"after {self._the_event}")
-
-    def _settle(self, number: int, fits: Callable[[Any], bool]) -> None:  # Any: what a step of the machine gives
-        """If a killed process left a doubt, believe what now comes."""
-        other, self.other = self.other, None
-        as_expected = Rejected(self.declined) if self.declined else Transition(self.state, self.owed)
-        if other is not None and not fits(as_expected) and fits(other[1]):
-            self.state, self.owed, self.declined = other[0], (), None
-            self._take(other[1], number)
+            return replace(course, before=course.state, declined=result.reason)
+        return replace(course, before=course.state, state=result.state, owed=result.effects)
 
     def _odd(self, state: object) -> str:
         """The fields in which the state is another."""
@@ -233,6 +275,41 @@ class Stream:
             if getattr(state, part.name) != getattr(self.state, part.name)
         ]
         return "; ".join(odd)
+
+
+class Deliveries:
+    """Which server has had which connection: none may be delivered twice.
+
+    A client is known by its connection's cookie, which the kernel gives to no other.  One whom a server has refused has
+    not been delivered there.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        """Know the last so many, or all."""
+        self._most = most
+        self._by_cookie: dict[int, tuple[str, str]] = {}
+
+    def note(self, number: int, who: str, effect: object, unit: str = "on line") -> None:
+        """The server has performed the effect.
+
+        Args:
+            number: of the line or step.
+            who: the server.
+            effect: what it has done.
+            unit: how a place is told, before its number.
+
+        Raises:
+            Divergence: it gives its program a connection that a program has had.
+        """
+        if not isinstance(effect, server.Deliver):
+            return
+        earlier = self._by_cookie.get(effect.client.cookie)
+        if earlier is not None:
+            before = f"{earlier[0]} has delivered it {earlier[1]}"
+            raise Divergence(number, f"{who} delivers the connection of {effect.client} a second time: {before}")
+        self._by_cookie[effect.client.cookie] = who, f"{unit} {number}"
+        if self._most is not None and len(self._by_cookie) > self._most:
+            del self._by_cookie[next(iter(self._by_cookie))]
 
 
 def replay(path: str | PathLike[str]) -> Report:
@@ -247,11 +324,12 @@ def replay(path: str | PathLike[str]) -> Report:
     report = Report()
     streams: dict[str, Stream] = {}
     rejections: Counter[str] = Counter()
+    deliveries = Deliveries()
     try:
         with open(path, "rb") as file:
             for number, raw in enumerate(file, 1):
                 report.lines = number
-                _line(streams, number, raw, report, rejections)
+                _line(streams, number, raw, report, rejections, deliveries)
         if not report.lines:
             raise Divergence(0, "the trace is empty: nothing was recorded, so nothing is shown")
         _end(streams)
@@ -263,7 +341,14 @@ def replay(path: str | PathLike[str]) -> Report:
     return report
 
 
-def _line(streams: dict[str, Stream], number: int, raw: bytes, report: Report, rejections: Counter[str]) -> None:
+def _line(
+    streams: dict[str, Stream],
+    number: int,
+    raw: bytes,
+    report: Report,
+    rejections: Counter[str],
+    deliveries: Deliveries,
+) -> None:
     who, kind, content, pid = _parse(number, raw)
     stream = streams.get(who)
     if kind == "start":
@@ -278,7 +363,9 @@ def _line(streams: dict[str, Stream], number: int, raw: bytes, report: Report, r
             report.unperformed += stream.event(number, from_record(MACHINES[stream.kind][0], content, "event."), pid)
             report.steps += stream.declined is None
         elif kind == "effect":
-            stream.effect(number, from_record(MACHINES[stream.kind][1], content, "effect."))
+            effect = from_record(MACHINES[stream.kind][1], content, "effect.")
+            stream.effect(number, effect)
+            deliveries.note(number, who, effect)
             report.effects += 1
         else:
             stream.rejected(number, content)
@@ -345,6 +432,11 @@ def _end(streams: dict[str, Stream]) -> None:
     """Effects may be owed at the end, and a rejection unwritten: the process was killed.  But some machine must run."""
     if not any(stream.line for stream in streams.values()):
         raise Divergence(0, "no machine has started")
+
+
+def _breaks(names: Iterable[str]) -> str:
+    told = "; ".join(f"{name}: {_SENTENCES.get(name, '')}" for name in names)
+    return f"the machine's state breaks {told}"
 
 
 def _show(value: object) -> str:
