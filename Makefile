@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint types unit properties bench campaign campaign-faults abuse mutants mutation compat cpython clean
+.PHONY: help run test lint types unit properties bench campaign campaign-faults abuse mutants shell-mutants mutation compat cpython clean
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 PYTEST := $(BIN)/python -m pytest
@@ -124,6 +124,9 @@ cpython: $(VENV)/.test ## Run CPython's own tests of sockets behind Distributors
 
 mutants: $(VENV)/.test ## Run every mutant of the core against every check, and publish the matrix
 	@$(BIN)/python -m proofs.matrix --write
+
+shell-mutants: $(VENV)/.test ## Run every mutant of the shell against its killer, and record the result
+	@$(BIN)/python -m proofs.shell_mutants --write
 
 mutation: $(VENV)/.test ## Run mutmut over the core (it goes on where it stopped), and publish the score
 	@nice $(BIN)/python -m proofs.mutation --write

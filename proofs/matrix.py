@@ -30,6 +30,7 @@ from proofs.mutants.bend import Mutant
 from proofs.mutants.checks import refuted, refuted_in_the_end
 from proofs.mutants.cores import on_all_cores
 from proofs.mutants.unit import outcomes
+from proofs.shell_mutants import result as shell
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "explanation" / "mutants.md"
@@ -148,6 +149,7 @@ def _lines(mutants: Sequence[Mutant], found: Matrix) -> Iterator[str]:
     for name in (*PROPERTIES, *LIVENESS):
         if kills[name]:
             yield f"| `{name}` | {kills[name]} | {named[name]} |"
+    yield from shell.section(shell.recorded())
 
 
 def _survivors(mutants: Sequence[Mutant], found: Matrix) -> str:

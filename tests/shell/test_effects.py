@@ -1,0 +1,239 @@
+"""In which order the Distributor and the Monitor act, and what the Monitor holds: real sockets, this process."""
+
+import errno
+import os
+import select
+import signal
+import socket
+from types import SimpleNamespace
+
+import pytest
+from tests.shell.instance import free_port
+
+from maitred.core import messages as m
+from maitred.core import monitor as core
+from maitred.core.messages import Client
+from maitred.core.timing import Durations
+from maitred.core.transition import Transition
+from maitred.shell import channel, kernel, monitor
+from maitred.shell.distributor import Distributor, DistributorSpec
+from maitred.shell.loop import Loop
+from maitred.shell.monitor import Monitor
+from maitred.shell.registry import Registry
+
+CLIENT = Client(1, 2, 80)
+
+
+def readable(sock):
+    return bool(select.select([sock], [], [], 0)[0])
+
+
+class Spy:
+    """A trace that notes what it is told, and whether the far end had anything to read then."""
+
+    def __init__(self, far):
+        self.far, self.noted = far, []
+
+    def event(self, event, state=None):
+        self.noted.append((type(event).__name__, readable(self.far)))
+
+    def effect(self, effect):
+        self.noted.append((type(effect).__name__, readable(self.far)))
+
+    def rejected(self, reason):
+        self.noted.append((reason.name, readable(self.far)))
+
+
+@pytest.fixture
+def played():
+    """A Distributor in this process, with the test as its Monitor."""
+    far, near = channel.pair()
+    asks, answers = socket.socketpair()
+    port = free_port()
+    spec = DistributorSpec(
+        *(0, "web", 1, 0, 100, ((port, f"127.0.0.1:{port}"),), True, Durations(audit_period=60), (0,)),
+        channel=near.detach(),
+        status=answers.detach(),
+        trace=None,
+        kept=(),
+    )
+    made = Distributor(spec)
+    yield SimpleNamespace(distributor=made, far=far, port=port)
+    for listeners in made._ports.values():
+        for each in listeners.all():
+            each.close()
+    for server in made._servers.values():
+        for each in (server.control, *server.dialogs.values(), server.registry):
+            each.close()
+    for connection in made._copies.values():
+        connection.close()
+    for each in (made.loop, made._monitor, made._status, asks, far):
+        each.close()
+
+
+def test_the_distributor_traces_an_effect_when_it_has_been_performed(played):
+    spy = played.distributor._trace = Spy(played.far)
+    played.distributor.handle(m.Begin())
+    assert ("Begin", False) in spy.noted and ("Listening", False) in spy.noted
+    assert [had for name, had in spy.noted if name == "Tell"] == [True]
+    assert channel.receive(played.far).message == m.KeepListener(played.port, f"127.0.0.1:{played.port}")
+
+
+def test_what_servers_say_is_read_before_another_client_is_let_in(played):
+    """Both are there in one turn, the client first."""
+    distributor, port = played.distributor, played.port
+    distributor.handle(m.Begin())
+    mine, theirs = channel.pair()
+    registry = Registry.create(4)
+    channel.send(played.far, m.Adopt(1, 64, 1, False, False, (), ()), (theirs.fileno(), registry.fd))
+    distributor.loop.turn(1)
+    dialog, end = channel.pair()
+    channel.send(mine, m.BindRequest(port, f"127.0.0.1:{port}"), (end.fileno(),))
+    distributor.loop.turn(1)
+    channel.send(dialog, m.RestartReply(1, m.Count(0, 1)))
+    distributor.loop.turn(1)
+    distributor.loop.turn(0)  # so that nothing is left on the kernel's list of what may be ready
+    spy = distributor._trace = Spy(played.far)
+
+    with socket.create_connection(("127.0.0.1", port), 5):
+        channel.send(dialog, m.Disconnect(CLIENT, m.Count(0, 2)))
+        distributor.loop.turn(1)
+        distributor.loop.turn(1)
+
+    events = [name for name, _ in spy.noted if name in ("Received", "ConnectionRequest")]
+    assert events == ["Received", "ConnectionRequest"]
+    packets = [channel.receive(dialog) for _ in range(2)]
+    assert [type(packet.message) for packet in packets] == [m.InitialMsg, m.HandOff]
+    for packet in packets:
+        channel.close(packet.fds)
+    for each in (mine, theirs, dialog, end, registry):
+        each.close()
+
+
+# ---------------------------------------------------------------- the Monitor
+
+
+@pytest.fixture
+def bare():
+    """A Monitor that notes the events it would handle, and a Distributor whose end the test holds."""
+    bare = Monitor.__new__(Monitor)
+    bare.loop, bare.heard = Loop(), []
+    bare.handle = bare.heard.append
+    bare.config = SimpleNamespace(classes=[SimpleNamespace(name="web", dynamic=0, waiting_limit=1)])
+    bare._servers, bare._store, bare._distributors, bare._listeners = {}, {}, {}, {}
+    bare._announce = lambda: None
+    ours, bare.far = channel.pair()
+    asked, bare.asked = socket.socketpair()
+    bare.distributor = bare._distributors[0] = monitor._Distributor(0, None, ours, asked)
+    yield bare
+    for each in (bare.loop, ours, bare.far, asked, bare.asked):
+        each.close()
+
+
+def acting(monkeypatch, machine, perform):
+    """A Monitor whose machine and effects are the test's."""
+    made = Monitor.__new__(Monitor)
+    made.state, made.noted = None, []
+    made._pending, made._busy = monitor.deque(), False
+    note = made.noted.append
+    made._trace = SimpleNamespace(
+        event=lambda event, state: note(f"event {event}"), effect=lambda effect: note(f"effect {effect}")
+    )
+    monkeypatch.setattr(core, "step", lambda state, event: Transition(state, machine[event]))
+    monkeypatch.setattr(
+        Monitor, "_perform", {str: lambda self, effect: (note(f"does {effect}"), perform(self, effect))}
+    )
+    return made
+
+
+def test_the_monitor_traces_an_effect_when_it_has_been_performed(monkeypatch):
+    made = acting(monkeypatch, {"go": ("a", "b")}, lambda self, effect: None)
+    made.handle("go")
+    assert made.noted == ["event go", "does a", "effect a", "does b", "effect b"]
+
+
+def test_an_event_that_comes_within_an_effect_waits_its_turn(monkeypatch):
+    made = acting(
+        monkeypatch,
+        {"go": ("a", "b"), "fails": ()},
+        lambda self, effect: self.handle("fails") if effect == "a" else None,
+    )
+    made.handle("go")
+    assert made.noted == ["event go", "does a", "effect a", "does b", "effect b", "event fails"]
+
+
+def sent_twice(bare, message):
+    """Have the Monitor read the message twice, each with the same pipe's end; the end that tells who holds it."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    for _ in range(2):
+        channel.send(bare.far, message, [writer])
+        assert bare._read(bare.distributor)
+    os.close(writer)
+    return reader
+
+
+def test_a_client_that_is_stored_twice_is_held_once(bare):
+    reader = sent_twice(bare, m.Store(CLIENT))
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 1)  # it is held
+    bare._drop_duplicate(core.DropDuplicate(0, CLIENT))
+    assert os.read(reader, 1) == b""  # by nobody now
+    assert bare.heard == [core.Told(0, m.Store(CLIENT))] * 2 and not bare._store
+    os.close(reader)
+
+
+def test_a_dialog_that_is_kept_twice_is_held_once(bare):
+    bare._servers[7] = SimpleNamespace(dialogs={})
+    reader = sent_twice(bare, m.KeepDialog(7, 80))
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 1)
+    os.close(bare._servers[7].dialogs.pop(80))
+    assert os.read(reader, 1) == b""
+    assert bare.heard == [core.Told(0, m.KeepDialog(7, 80))] * 2
+    os.close(reader)
+
+
+def test_what_was_set_for_a_dead_distributor_is_cancelled(bare, monkeypatch):
+    """Its channel has been read to its end, which sets a timer that would kill whoever is there when it rings."""
+    bare.state = SimpleNamespace(
+        classes=[SimpleNamespace(distributor=SimpleNamespace(phase=core.DistributorPhase.DONE))]
+    )
+    pidfd = os.pidfd_open(os.getpid())
+    bare.distributor.child = SimpleNamespace(pid=1, pidfd=pidfd, exitcode=lambda: 0, close=lambda: os.close(pidfd))
+    killed = []
+    monkeypatch.setattr(kernel, "send_signal", lambda pidfd, number: killed.append(number))
+    monkeypatch.setattr(monitor, "LAST_WAIT", 0.0)
+    bare.far.close()
+
+    bare._on_distributor_end(bare.distributor, 0)
+    bare._distributors[0] = bare.distributor  # were it its successor
+    bare.loop.turn(0)
+
+    assert bare.heard == [core.DistributorExited(0)]
+    assert killed == []
+
+
+def test_a_distributor_that_hangs_up_and_stays_is_killed(bare, monkeypatch):
+    bare.distributor.child = SimpleNamespace(pid=1, pidfd=-1)
+    killed = []
+    monkeypatch.setattr(kernel, "send_signal", lambda pidfd, number: killed.append(number))
+    monkeypatch.setattr(monitor, "LAST_WAIT", 0.0)
+    bare.far.close()
+    assert not bare._read(bare.distributor)
+    bare.loop.turn(0)
+    assert killed == [signal.SIGKILL]
+
+
+def test_a_distributor_that_cannot_be_started_leaves_no_descriptor(bare, monkeypatch, capfd):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    bare._spares = monitor._Spares()
+    monkeypatch.setattr(monitor.socket, "socketpair", refuse)
+    before = os.listdir("/proc/self/fd")
+    bare._start_distributor(core.StartDistributor(0, 2, 0, ()))
+    bare._spares.release()
+    assert os.listdir("/proc/self/fd") == before
+    assert bare.heard == [core.DistributorExited(0)]
+    assert "cannot be started" in capfd.readouterr().err

@@ -1,0 +1,105 @@
+"""Where processes run, how they are asked to end, and what a process of a server leaves behind."""
+
+import errno
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+from tests.shell.fake import Distributor
+from tests.shell.instance import Instance
+
+from maitred.core import monitor as core
+from maitred.core.messages import Client
+from maitred.core.server import EndpointState
+from maitred.core.tree import Tree
+from maitred.shell import channel, kernel
+from maitred.shell.endpoint import Endpoint
+from maitred.shell.monitor import Monitor
+from maitred.shell.registry import Registry
+
+
+@pytest.mark.system
+def test_processes_run_on_the_cpus_of_their_elements(tmp_path):
+    cpus = sorted(os.sched_getaffinity(0))
+    places = {"left": {cpus[0]}, "right": {cpus[-1]}}
+    instance = Instance(tmp_path, static=2, elements=[[name, sorted(own), 1] for name, own in places.items()])
+    try:
+        instance.wait_ready(2)
+        status = instance.status()
+        rows = [*status["servers"], status["distributor"]]
+        assert {row["element"] for row in rows} == {*places}
+        for row in rows:
+            assert os.sched_getaffinity(row["pid"]) == places[row["element"]]
+    finally:
+        instance.stop()
+
+
+def test_a_server_is_asked_to_end_and_a_distributor_killed(monkeypatch):
+    sent = []
+    monkeypatch.setattr(kernel, "send_signal", lambda pidfd, number: sent.append((pidfd, number)))
+    monitor = Monitor.__new__(Monitor)
+    monitor._servers = {
+        1: SimpleNamespace(child=SimpleNamespace(pidfd=11), ended=False),
+        2: SimpleNamespace(child=SimpleNamespace(pidfd=12), ended=True),
+    }
+    monitor._distributors = {0: SimpleNamespace(child=SimpleNamespace(pidfd=20))}
+    for server in (1, 2, 3):  # one that lives, one that has ended, one that is not there
+        monitor._terminate(core.Terminate(0, server))
+    monitor._kill_distributor(core.KillDistributor(0))
+    assert sent == [(11, signal.SIGTERM), (20, signal.SIGKILL)]
+
+
+def test_a_declined_bind_leaves_no_descriptor(monkeypatch):
+    far = Distributor()
+    endpoint = Endpoint(Registry.open(os.dup(far.registry.fd)), channel.attach(os.dup(far.theirs.fileno())))
+    monkeypatch.setattr(endpoint, "_ask_for", lambda request, theirs: errno.EADDRINUSE)
+    before = os.listdir("/proc/self/fd")
+    assert endpoint.request_bind(4049, "127.0.0.1:4049") == errno.EADDRINUSE
+    assert os.listdir("/proc/self/fd") == before
+    assert endpoint.dialogs == {}
+    far.close()
+
+
+def test_a_save_that_was_cut_off_is_done_whole():
+    """Killed after it is in the log, before any of it is done."""
+    registry = Registry.create(4)
+    old, new = (
+        EndpointState(Tree(), Tree.of((Client(n, n, 80), None) for n in who), n) for n, who in ((1, [1]), (2, [2]))
+    )
+    with registry.locked():
+        registry.save(registry.load(), old)
+    pid = os.fork()
+    if not pid:
+        set_number = registry._set_number
+
+        def dying(at, number):
+            set_number(at, number)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        registry._set_number = dying
+        with registry.locked():
+            registry.save(registry.load(), new)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    with registry.locked():
+        assert registry.load() == new
+    assert registry.clients() == (Client(2, 2, 80),)
+    registry.close()
+
+
+def test_a_process_that_slept_through_a_round_of_the_journal_counts_all():
+    registry = Registry.create(4)
+    other = Registry.open(os.dup(registry.fd))
+    with other.locked():
+        assert other.load() == EndpointState()
+    state = EndpointState()
+    for n in range(300):
+        client = Client(n, n, 80)
+        state = EndpointState(Tree(), state.clients.set(client, None), n)
+        with registry.locked():
+            registry.save(registry.load(), state, [client])
+    with other.locked():
+        assert other.load() == state
+    other.close()
+    registry.close()
