@@ -49,6 +49,7 @@ from maitred.core.messages import (
 )
 from maitred.model.words import tell
 from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Fate, Group, Program, System, World
+from proofs import sentence
 from proofs.abstraction import SHIFT, Outside, abstract, essence
 from proofs.evaluate import State, Transition, transition
 
@@ -689,9 +690,9 @@ def _walk(
         if witness is not None:
             witness(state, name, parameters)
         transition_ = TRANSITIONS[name]
-        line = transition_.refused(state, parameters)
-        if line is not None:
-            told = f"{_told_action(action)}: {name}{parameters} is not enabled: {line} does not hold"
+        if transition_.refused(state, parameters) is not None:
+            false = sentence.refusal(transition_, state, parameters)
+            told = f"{_told_action(action)}: {name}{parameters} is not enabled, as this does not hold: {false}"
             raise Divergence(told, f"{name} is not enabled")
         state = transition_.after(state, parameters)
         tally.taken[name] += 1

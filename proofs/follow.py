@@ -37,6 +37,7 @@ from maitred.core.messages import HandOff, InitialMsg, KeepListener, ServerId
 from maitred.core.record import MACHINES, RecordError, from_record
 from maitred.core.transition import Rejected
 from maitred.model.replay import ARGUMENTS, INITIAL, STEPS
+from proofs import sentence
 from proofs.abstraction import (
     ANSWERS,
     WORDS,
@@ -219,9 +220,9 @@ class Possibility:
         """
         state, names = _numbered(self.state), Counter(name for name, _ in moves)
         for name, parameters in moves:
-            line = TRANSITIONS[name].refused(state, parameters)
-            if line is not None:
-                raise Divergence(f"{name}{parameters} is not enabled: {line} does not hold")
+            if TRANSITIONS[name].refused(state, parameters) is not None:
+                false = sentence.refusal(TRANSITIONS[name], state, parameters)
+                raise Divergence(f"{name}{parameters} is not enabled, as this does not hold: {false}")
             state = _numbered(TRANSITIONS[name].after(state, parameters))
         return Possibility(_tidied(state), self.taken + names, self.unseen + names if unseen else self.unseen)
 

@@ -20,6 +20,7 @@ from spec.relation.language import Action, Step, View
 from spec.relation.state import NOW, STATE
 from spec.relation.system import ACTIONS, initial
 
+from proofs import sentence
 from proofs.solver import Obligation, Parts, Theory, command, register
 
 HINTS: Final = Path(__file__).parent / "hints.json"
@@ -124,6 +125,10 @@ def wanted(names: Sequence[str]) -> list[Obligation]:
 def _show(obligation: Obligation) -> None:
     from proofs.necessity import readable, to_induction  # which rests on this module
 
+    transition, name = pair(obligation)
+    if transition in ACTIONS.by_name:
+        print(f"after {sentence.place(ACTIONS.by_name[transition].body)} {transition}, this need not hold:")
+    print(sentence.conjunct(name))
     counterexample = to_induction(obligation)
     if counterexample is None:
         print(f"{obligation.name}: no counterexample is small")

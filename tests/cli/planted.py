@@ -57,4 +57,13 @@ PLANTED = (
         "if new.request is not None:",
         refutes=("hand_offs_go_to_free_servers",),
     ),
+    Mutant(
+        "arrivals begin again after a restart",
+        Kind.FORGOTTEN,
+        "After a Distributor's death, a client who comes later overtakes one who waited.",
+        "distributor._restore",
+        "work.next_arrival = max(work.next_arrival, event.client.arrival + 1)",
+        "pass",
+        refutes=("arrivals_lie_in_the_past",),
+    ),
 )

@@ -283,8 +283,8 @@ def test_the_manifest_is_listed(maitred, listed):
     code, out, err = maitred("check", "--list")
     assert (code, err) == (0, "")
     assert [line.split()[:3] for line in out.splitlines() if "seconds" in line or "minutes" in line] == [
-        ["one-of-each", "seconds", "?"],
-        ["it-can-fail", "minutes", "?"],
+        ["seconds", "?", "one-of-each"],
+        ["minutes", "?", "it-can-fail"],
     ]
 
 
@@ -412,6 +412,7 @@ def test_no_line_of_a_table_is_wider_than_80_columns(maitred):
             max(len(line) for line in out.splitlines() if not line.startswith(("    ", "one of", "two servers"))) <= 80
         )
     assert 11 + 1 + 3 + 1 + max(map(len, PROPERTIES)) <= 80
+    assert 9 + 1 + 10 + 1 + 7 + 2 + max(len(one.slug) for one in manifest.load()) <= 80
 
 
 # ---------------------------------------------------------------- replay

@@ -5,6 +5,7 @@ Where a count has changed, look why before it is written down anew: `maitred che
 
 import pytest
 
+from maitred.cli.verdicts import failures
 from maitred.model.checker import Bounds, Verdict, check
 from maitred.model.liveness import MissingLibraryError
 from maitred.model.manifest import load, run_one
@@ -41,7 +42,7 @@ def test_what_the_bounds_leave_no_occasion_for_is_not_claimed():
 def test_an_exploration_cut_short_claims_nothing():
     result = check(Bounds(servers=2, clients=2), max_states=50)
     assert not result.complete
-    assert result.ok
+    assert result.ok, failures(result)
     assert result["no_client_lost"].verdict is Verdict.INCOMPLETE
     assert result["a_client_is_served_and_leaves"].verdict is Verdict.INCOMPLETE
 

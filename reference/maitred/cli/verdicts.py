@@ -270,12 +270,11 @@ def report_portfolio(explored: Sequence[Explored], asked: int, seconds: float) -
 def listing(configurations: Sequence[Configuration]) -> None:
     """Print each configuration: its name, its tier and size, and what it is there for."""
     out = console()
-    wide = max(len(one.slug) for one in configurations)
-    out.print(f"{'configuration':{wide}}  {'tier':8}{'states':>10}")
+    out.print(f"{'tier':8}{'states':>10}   configuration (* of the portfolio)")
     for one in configurations:
         states = f"{one.counts['states']:,}" if one.counts else "?"
-        default = "  portfolio" if one.portfolio else ""
-        out.print(f"{one.slug:{wide}}  {one.tier:8}{states:>10}{default}", soft_wrap=True)
+        star = "*" if one.portfolio else " "
+        out.print(f"{one.tier:8}{states:>10} {star} {one.slug}", soft_wrap=True)
         for line in wrap(one.why, 74):
             out.print(f"    {line}", soft_wrap=True)
 
@@ -298,11 +297,11 @@ def report_all(outcomes: Sequence[Outcome], gaps: Sequence[str], left: int) -> i
     say(verdict, _style(not (wrong or gaps)))
     print()
     out = console()
-    out.print(f"{'outcome':9} {'states':>10} {'seconds':>8}  configuration")
+    out.print(f"{'outcome':9} {'states':>10} {'seconds':>7}  configuration")
     for outcome in outcomes:
         word = _outcome(outcome)
         out.print(f"{word:9}", style="bold red" if word in ("WRONG", "counts") else "green", end="")
-        numbers = f" {outcome.counts['states']:>10,} {outcome.seconds:>8.1f}"
+        numbers = f" {outcome.counts['states']:>10,} {outcome.seconds:>7.1f}"
         out.print(f"{numbers}  {outcome.configuration.slug}", soft_wrap=True)
     if wrong or gaps:
         print()
