@@ -38,7 +38,7 @@ KEPT: Final = Path(__file__).parent / "witnesses.json"
 PAGE: Final = ROOT / "docs" / "explanation" / "witnesses.md"
 SEED: Final = 1
 WALKS: Final = 300
-LENGTH: Final = 90
+LENGTH: Final = 140
 """Steps of one walk."""
 RARE: Final = {
     "distributor_dies": 0.03,
