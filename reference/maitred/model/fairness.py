@@ -30,7 +30,7 @@ from typing import Final, NamedTuple, assert_never
 
 from maitred.core import distributor, monitor, server
 from maitred.core.messages import Adopt, Begin, Close, CreationFailed, Port, Restore, ServerId
-from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Life, World, is_lost
+from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Life, World, is_lost, is_reported
 
 
 class Fairness(Enum):
@@ -301,7 +301,7 @@ def distributor_timer(world: World, timer: distributor.Timer) -> Named:
     match timer:
         case distributor.QueueTimeout():
             return Named("the queue's time-out ends", f"client {timer.client.cookie}")
-        case distributor.HandOffTimeout() if is_lost(world, timer.server):
+        case distributor.HandOffTimeout() if is_lost(world, timer.server) and not is_reported(world, timer.server):
             return Named("lost hand-offs time out", server_name(world, timer.server))
         case distributor.HandOffTimeout():
             return Named("hand-offs time out", _request(world, timer.server))
