@@ -248,6 +248,12 @@ def test_what_a_budget_rations_promises_nothing():
     assert assumed(Bounds(queue_timeouts=ANY), [rule])[rule] is Fairness.NONE
 
 
+def test_no_hand_off_is_excused_as_lost_where_no_reader_can_have_died():
+    rule = "lost hand-offs time out"
+    assert assumed(Bounds(interruptions=1))[rule] is Fairness.WEAK
+    assert assumed(Bounds(room=1))[rule] is Fairness.NONE
+
+
 def test_every_action_has_a_name():
     """Whatever happens in a world in which everything may go wrong."""
     bounds = Bounds(**dict.fromkeys(Budget._fields, 1), servers=1, dynamic=1, clients=2, elements=2, stable=True)

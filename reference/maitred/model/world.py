@@ -894,7 +894,8 @@ class System:
             if isinstance(fired.timer, distributor.AuditDue) and _audit_is_under_way(world):
                 continue  # audits are far apart: what the last one found has been read by then
             name = _TIMER_BUDGET.get(type(fired.timer))
-            if isinstance(fired.timer, distributor.HandOffTimeout) and is_lost(world, fired.timer.server):
+            lossy = self.bounds.interruptions and isinstance(fired.timer, distributor.HandOffTimeout)
+            if lossy and is_lost(world, fired.timer.server):
                 if is_reported(world, fired.timer.server):
                     continue
                 name = None  # rationed by the interruption that has lost it
