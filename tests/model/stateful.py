@@ -72,6 +72,8 @@ SERVER = {
     server.ListenerClosed: "a_program_closes_its_listener",
     server.MessageRead: "a_server_reads",
     server.Disconnected: "a_client_leaves",
+    server.Sent: "a_server_learns_that_it_has_sent",
+    server.Interrupted: "a_server_finds_a_step_interrupted",
 }
 WITHOUT_DESCRIPTOR = "a_descriptor_is_lost"
 CLIENT_ARRIVES = "a_client_arrives"
@@ -87,11 +89,24 @@ DEEDS = {
     Deed.LEAVES_A_CHILD: "a_server_leaves_a_child",
     Deed.IS_KILLED: "a_server_is_killed",
     Deed.ENDS: "a_server_ends",
+    Deed.SENDS: "a_server_sends",
+    Deed.DEFERS: "a_server_defers_what_it_has_to_say",
+    Deed.RESUMES: "a_server_goes_on_sending",
+    Deed.LOSES_A_READER: "a_server_loses_a_reader",
+    Deed.LOSES_A_SENDER: "a_server_loses_a_sender",
     Deed.EXITS: "the_distributor_exits",
 }
 DISTRIBUTOR_DIES = "the_distributor_dies"
 OTHERS = {OVERTAKEN, WITHOUT_DESCRIPTOR, DISTRIBUTOR_DIES}
 KINDS = sorted({*DISTRIBUTOR.values(), *MONITOR.values(), *SERVER.values(), *DEEDS.values(), *OTHERS})
+SPEAKING = (
+    "a_server_sends",
+    "a_server_learns_that_it_has_sent",
+    "a_server_defers_what_it_has_to_say",
+    "a_server_goes_on_sending",
+    "a_server_finds_a_step_interrupted",
+)
+"""How a server says what it has to say, where that is steps of its own."""
 USUAL = (
     "monitor_hears_the_distributor",
     "distributor_hears_the_monitor",
@@ -110,6 +125,7 @@ USUAL = (
     "a_program_is_answered",
     "a_program_listens",
     "a_server_reads",
+    *SPEAKING,
     "a_server_is_killed",
     "a_server_ends",
     "a_server_is_started_again",
@@ -141,6 +157,7 @@ STARTING = (
     "a_program_is_answered",
     "a_program_listens",
     "a_server_reads",
+    *SPEAKING,
     "distributor_reads_a_server",
 )
 """What happens until every server is ready."""
@@ -233,6 +250,8 @@ class Picking(System):
             yield WITHOUT_DESCRIPTOR if lost else SERVER[type(event)], Offer(who, event)
         for deed in self._deeds(world, group):
             yield DEEDS[deed], Offer(who, deed)
+        for deed in self._speaking(world, group):
+            yield DEEDS[deed], Offer(who, deed)
 
     @staticmethod
     def _deeds(world, group):
@@ -246,15 +265,30 @@ class Picking(System):
                 if world.budget.forked_children:
                     yield Deed.LEAVES_A_CHILD
         if group.main:
-            if group.replies:
+            if group.replies and not group.sending and group.broken is None:
                 yield Deed.READS_REPLY
             at = next((link.program for link in group.links if link.program in _IN_BIND), None)
             if at is Program.BINDING and not group.requests and not group.replies:
                 yield Deed.BINDS_AGAIN
             elif at is not None and at is not Program.BINDING:
                 yield Deed.BINDS
-        if world.budget.leaks and any(client not in group.gone for client in group.endpoint.clients):
+        if world.budget.leaks and any(client in group.endpoint.clients for client in group.served):
             yield Deed.LEAKS
+
+    def _speaking(self, world, group):
+        """How it sends what is in its outbox; or a process of it dies over that, or over a message that it has read."""
+        if group.broken is not None:
+            return
+        if group.sending:
+            if group.sent is None:
+                yield Deed.DEFERS if self.next_to_send(group) is None else Deed.SENDS
+            if world.budget.interruptions and self.in_flight(group) is not None:
+                yield Deed.LOSES_A_SENDER
+            return
+        if group.endpoint.outbox and self.next_to_send(group) is not None:
+            yield Deed.RESUMES
+        if world.budget.interruptions and any(link.to_server for link in group.links):
+            yield Deed.LOSES_A_READER
 
     def taken(self, world, offer):
         """The successors to which the offer leads: as a rule one, first; none where it changes nothing."""
@@ -469,6 +503,8 @@ SIZES = {
     "stops": st.sampled_from([0, 0, 0, 0, 1, 2]),  # an end, so that a run with one is not a deep one
     "returns": st.sampled_from([False, False, False, True]),
     "warm": st.sampled_from([True, False]),  # in this order: a failing run had better begin with every server ready
+    "interruptions": st.sampled_from([0, 0, 1, 3]),
+    "room": st.sampled_from([0, 0, 0, 1, 2]),  # where there is neither, a server's answers are no steps of their own
     "without": st.just(()),
     "begins": st.just(""),
 }

@@ -38,6 +38,8 @@ CONFIGURATIONS = {
     "listening fails": Bounds(servers=1, clients=1, listen_failures=1, repeated_binds=1, fixed=False),
     "hang-ups and time-outs": Bounds(servers=1, clients=2, hang_ups=1, queue_timeouts=ANY, returns=True, warm=True),
     "hang-ups": Bounds(servers=1, clients=2, hang_ups=2, returns=True, warm=True),
+    "a process dies in the midst of a step": Bounds(servers=1, clients=1, interruptions=1, warm=True),
+    "a dialog is full": Bounds(servers=1, clients=2, room=1, warm=True),
 }
 
 
@@ -147,6 +149,10 @@ NEEDED = {
     "the queue's time-out ends": ("hang-ups and time-outs", (LEAVING,), "who_waits_is_seated_or_ends"),
     "create delays end": ("a dynamic server comes", (LEAVING,), "who_waits_is_seated_or_ends"),
     "delete delays end": ("a dynamic server comes and goes", (), "an_idle_dynamic_server_stops"),
+    "servers send what is to be said": ("a dialog is full", (), "a_hand_off_is_settled"),
+    "what was deferred is sent": ("a dialog is full", (), "who_waits_is_seated_or_ends"),
+    "interruptions are found": ("a process dies in the midst of a step", (), "a_hand_off_is_settled"),
+    "lost hand-offs time out": ("a process dies in the midst of a step", (), "a_hand_off_is_settled"),
     "faults cease": ("the kernel declines", (), "who_is_in_the_backlog_is_seated_or_ends"),
 }
 
@@ -240,6 +246,12 @@ def test_what_a_budget_rations_promises_nothing():
     assert assumed(Bounds(queue_timeouts=2))[rule] is Fairness.NONE
     assert assumed(Bounds(queue_timeouts=ANY))[rule] is Fairness.WEAK
     assert assumed(Bounds(queue_timeouts=ANY), [rule])[rule] is Fairness.NONE
+
+
+def test_no_hand_off_is_excused_as_lost_where_no_reader_can_have_died():
+    rule = "lost hand-offs time out"
+    assert assumed(Bounds(interruptions=1))[rule] is Fairness.WEAK
+    assert assumed(Bounds(room=1))[rule] is Fairness.NONE
 
 
 def test_every_action_has_a_name():

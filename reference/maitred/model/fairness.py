@@ -30,7 +30,7 @@ from typing import Final, NamedTuple, assert_never
 
 from maitred.core import distributor, monitor, server
 from maitred.core.messages import Adopt, Begin, Close, CreationFailed, Port, Restore, ServerId
-from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Life, World, is_lost
+from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Life, World, is_lost, is_reported
 
 
 class Fairness(Enum):
@@ -52,6 +52,8 @@ class Rule:
     """Why this may be assumed, or why nothing is."""
     budget: str = ""
     """The budget of `Bounds` that rations the action; nothing is assumed unless it is `ANY`."""
+    fault: str = ""
+    """The budget of `Bounds` that makes the action possible; nothing is assumed where there is none of it."""
 
 
 class Named(NamedTuple):
@@ -111,7 +113,12 @@ RULES: Final[Mapping[str, Rule]] = _rules(
     Rule("create delays end", _W, "A timer that was set runs out.", "creations"),
     Rule("delete delays end", _W, "A timer that was set runs out, unless a client comes first.", "deletions"),
     Rule("audits come due", _W, "A timer that was set runs out.", "audits"),
-    Rule("lost hand-offs time out", _W, "A timer that was set runs out, and nobody can answer first."),
+    Rule(
+        "lost hand-offs time out",
+        _W,
+        "A timer that was set runs out, and nobody can answer first.",
+        fault="interruptions",
+    ),
     Rule("hand-offs time out", _N, "Each costs a server's life, and bounds ration deaths: nothing may rest on it."),
     Rule("processes live long", _N, "They may die before earlier deaths are forgotten: it changes delays only."),
     # ------------------------------------------------ the environment
@@ -144,8 +151,9 @@ def assumed(bounds: Bounds, without: Iterable[str] = ()) -> Mapping[str, Fairnes
 
 
 def _rationed(rule: Rule, bounds: Bounds) -> bool:
-    """Rule 5."""
-    return bool(rule.budget) and getattr(bounds, rule.budget) != ANY
+    """Rule 5; and no hand-off that is never answered is excused as lost where no reader can have died."""
+    scarce = bool(rule.budget) and getattr(bounds, rule.budget) != ANY
+    return scarce or (bool(rule.fault) and not getattr(bounds, rule.fault))
 
 
 # ================================================================ the names
@@ -301,7 +309,7 @@ def distributor_timer(world: World, timer: distributor.Timer) -> Named:
     match timer:
         case distributor.QueueTimeout():
             return Named("the queue's time-out ends", f"client {timer.client.cookie}")
-        case distributor.HandOffTimeout() if is_lost(world, timer.server):
+        case distributor.HandOffTimeout() if is_lost(world, timer.server) and not is_reported(world, timer.server):
             return Named("lost hand-offs time out", server_name(world, timer.server))
         case distributor.HandOffTimeout():
             return Named("hand-offs time out", _request(world, timer.server))

@@ -924,8 +924,9 @@ class System:
             if isinstance(fired.timer, distributor.AuditDue) and _audit_is_under_way(world):
                 continue  # audits are far apart: what the last one found has been read by then
             name = _TIMER_BUDGET.get(type(fired.timer))
-            if isinstance(fired.timer, distributor.HandOffTimeout) and is_lost(world, fired.timer.server):
-                if _is_reported(world, fired.timer.server):
+            lossy = self.bounds.interruptions and isinstance(fired.timer, distributor.HandOffTimeout)
+            if lossy and is_lost(world, fired.timer.server):
+                if is_reported(world, fired.timer.server):
                     continue
                 name = None  # rationed by the interruption that has lost it
             if name is None:
@@ -1136,7 +1137,7 @@ def _takes_back(first: FromServer, second: FromServer) -> bool:
     return isinstance(first, Accepted) and isinstance(second, Refused) and first.client == second.client
 
 
-def _is_reported(world: World, number: ServerId) -> bool:
+def is_reported(world: World, number: ServerId) -> bool:
     """Whether the server is being killed, or will be: to say again that it does not answer would go on for ever."""
     group = world.group(number)
     reported = any(isinstance(m, Unresponsive) and m.server == number for m in world.to_monitor)
