@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from proofs.shell_mutants import CATALOGUE
 from proofs.shell_mutants.result import FILE, entry, recorded
-from proofs.shell_mutants.run import Outcome, outcomes, unbent_passes
+from proofs.shell_mutants.run import Outcome, outcomes, unbent_failure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no such mutant: {', '.join(unknown)}")
     mutants = [CATALOGUE[name] for name in given.names or CATALOGUE]
-    if not unbent_passes(mutants):
+    if failure := unbent_failure(mutants):
+        print(failure[-2_000:], file=sys.stderr)
         print("a killer fails on the unbent shell: nothing can be learnt of the mutants", file=sys.stderr)
         return 1
     found = {}

@@ -84,8 +84,8 @@ class Tree:
         finally:
             shutil.copy2(original, copy)
 
-    def passes(self, tests: Sequence[str]) -> bool:
-        """Whether all of the tests pass with the copy as it is.
+    def failure(self, tests: Sequence[str]) -> str:
+        """What pytest says of the first of the tests that fails with the copy as it is; empty where all pass.
 
         Raises:
             CannotRun: they were not run.
@@ -100,7 +100,7 @@ class Tree:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode not in (_PASSED, _FAILED):
             raise CannotRun(f"{' '.join(command)}: status {done.returncode}\n{done.stdout[-2_000:]}{done.stderr}")
-        return done.returncode == _PASSED
+        return done.stdout if done.returncode == _FAILED else ""
 
 
 def outcomes(mutants: Sequence[Mutant], workers: int = 1) -> Iterator[tuple[Mutant, Outcome]]:
@@ -124,13 +124,13 @@ def outcomes(mutants: Sequence[Mutant], workers: int = 1) -> Iterator[tuple[Muta
 
 def _outcome(tree: Tree, mutant: Mutant) -> Outcome:
     with tree.bent(mutant):
-        return Outcome.SURVIVED if tree.passes(mutant.tests) else Outcome.KILLED
+        return Outcome.KILLED if tree.failure(mutant.tests) else Outcome.SURVIVED
 
 
-def unbent_passes(mutants: Sequence[Mutant]) -> bool:
-    """Whether every killer of the mutants passes on the shell as it is."""
+def unbent_failure(mutants: Sequence[Mutant]) -> str:
+    """What pytest says of the first of the killers that fails on the shell as it is; empty where all pass."""
     with TemporaryDirectory(prefix="maitred-unbent-") as directory:
-        return Tree(Path(directory)).passes(sorted({test for mutant in mutants for test in mutant.tests}))
+        return Tree(Path(directory)).failure(sorted({test for mutant in mutants for test in mutant.tests}))
 
 
 # ================================================================ what a recorded result is of

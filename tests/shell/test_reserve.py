@@ -2,37 +2,41 @@
 
 import os
 import resource
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from tests.shell.instance import eventually
 from tests.shell.test_distributor_process import Monitor
 
 from maitred.core.timing import Durations
+from maitred.shell import channel
 
 pytestmark = pytest.mark.system
 
-LIMIT = 48
-
 
 @contextmanager
-def few_descriptors():
-    """Processes that are started here may have so many."""
+def descriptors_to(limit):
+    """Processes that are started here may use numbers below the limit only."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def numbers(pid):
+    return set(map(int, os.listdir(f"/proc/{pid}/fd")))
+
+
 @pytest.fixture
 def crowded(tmp_path):
     """A Distributor with few descriptors, a full server, and more clients than it can hold."""
-    with few_descriptors():
-        monitor = Monitor(tmp_path, durations=Durations(audit_period=60, accept_retry=0.1))
+    limit = 2 * (max(numbers(os.getpid())) + 16)  # it inherits some under the numbers that they have here
+    with descriptors_to(limit):
+        monitor = Monitor(tmp_path, limit=10_000, durations=Durations(audit_period=60, accept_retry=0.1))
     monitor.begin()
-    monitor.crowd = []
+    monitor.limit, monitor.crowd = limit, []
     yield monitor
     for each in monitor.crowd:
         each.close()
@@ -42,16 +46,24 @@ def crowded(tmp_path):
         os.close(fd)
 
 
-def descriptors(monitor):
-    return len(os.listdir(f"/proc/{monitor.child.pid}/fd"))
+def until_nobody_is_let_in(monitor):
+    """Read what the Monitor is sent, for which the Distributor would wait, until an accept has failed."""
+
+    def failed():
+        with suppress(BlockingIOError):
+            while True:
+                channel.close(channel.receive(monitor.channel).fds)
+        return monitor.events("AcceptFailed")
+
+    return eventually(failed, what="the Distributor lets nobody in any more")
 
 
 def test_a_crowd_leaves_descriptors_for_the_next_server(crowded):
     one = crowded.server(1, max_clients=1)
-    crowded.crowd = [crowded.connect() for _ in range(LIMIT + 20)]
+    crowded.crowd = [crowded.connect() for _ in range(crowded.limit + 20)]
     one.accept(crowded.port)
-    eventually(lambda: crowded.events("AcceptFailed"), what="the Distributor lets nobody in any more")
-    assert LIMIT - LIMIT // 4 <= descriptors(crowded) + 1 <= LIMIT - LIMIT // 4 + 2
+    until_nobody_is_let_in(crowded)
+    assert max(numbers(crowded.child.pid)) == crowded.limit - min(64, crowded.limit // 4)
 
     two = crowded.server(2, max_clients=1)  # its control socket, registry and dialog find room
 
@@ -62,10 +74,11 @@ def test_a_crowd_leaves_descriptors_for_the_next_server(crowded):
 def test_out_of_descriptors_the_accept_has_failed_and_is_paused(crowded):
     """Its limit is lowered while it runs, so that the reserve, reckoned from the old one, does not help."""
     one = crowded.server(1, max_clients=1)
-    resource.prlimit(crowded.child.pid, resource.RLIMIT_NOFILE, (descriptors(crowded) + 4,) * 2)
+    free = sorted(set(range(crowded.limit)) - numbers(crowded.child.pid))
+    resource.prlimit(crowded.child.pid, resource.RLIMIT_NOFILE, (free[4], crowded.limit))
     crowded.crowd = [crowded.connect() for _ in range(20)]
     one.accept(crowded.port)
-    eventually(lambda: crowded.events("AcceptFailed"), what="an accept fails")
+    until_nobody_is_let_in(crowded)
     before = crowded.cpu_seconds()
     eventually(lambda: len(crowded.events("AcceptFailed")) >= 3, what="it is tried again")
     assert crowded.cpu_seconds() - before < 0.2
@@ -74,9 +87,9 @@ def test_out_of_descriptors_the_accept_has_failed_and_is_paused(crowded):
 
 def test_a_descriptor_that_is_free_again_lets_the_next_client_in(crowded):
     one = crowded.server(1, max_clients=1)
-    crowded.crowd = [crowded.connect() for _ in range(LIMIT + 20)]
+    crowded.crowd = [crowded.connect() for _ in range(crowded.limit + 20)]
     client, _ = one.accept(crowded.port)
-    eventually(lambda: crowded.events("AcceptFailed"), what="the Distributor lets nobody in any more")
+    until_nobody_is_let_in(crowded)
     before = len(crowded.events("ConnectionRequest"))
 
     one.leave(crowded.port, client)
