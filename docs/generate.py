@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from docs import matrix, verdicts
@@ -194,7 +194,10 @@ class Record:
 
     def message(self, who: str, before: Any, event: Any, stride: Stride) -> None:  # Any: as above
         """Note what was sent on the event, and if the event is a message, what it led to."""
-        for sent in filter(None, map(carried, stride.effects)):
+        issued = []  # a server's replies: they go into the outbox, and from there into the socket
+        if isinstance(before, server.EndpointState) and stride.rejected is None:
+            issued = [reply.message for reply in stride.state.outbox if reply not in before.outbox]
+        for sent in (*issued, *filter(None, map(carried, stride.effects))):
             self.told.setdefault(type(sent), Told()).sent_on[named(event)] = None
         read = event if type(event) in TAGS.values() else getattr(event, "message", None)
         if read is None:
@@ -239,6 +242,7 @@ DERIVED: Final = {
     "promised",
     "living",
     "next_server",
+    "outbox",
 }
 """Fields that follow from others, or are only names."""
 
@@ -356,6 +360,8 @@ def hints_of(kind: type[Any]) -> Mapping[str, Any]:  # Any: types
 def draw(hint: Any, name: str, dice: random.Random) -> Any:  # Any: a type, and a value of it
     """A small value of the type; `name` is that of the field which it is for."""
     kind = pick(list(parts(hint)), dice)
+    if kind is NoneType:
+        return None
     if kind is bool:
         return dice.random() < 0.5
     if kind is int:

@@ -63,6 +63,9 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "never_above_the_maximum": _proved("never_above_the_maximum"),
     "never_stale_low": _proved("never_stale_low"),
     "no_client_has_two_servers": _proved("no_client_has_two_servers"),
+    "who_is_served_was_answered_for": _guarded(
+        "server_notes", how="only what has been sent is noted, and the program is given the client by that"
+    ),
     "no_client_lost": _proved("no_client_is_lost"),
     "nobody_passes_on_what_it_has_not": _untold(_DESCRIPTORS),
     "each_process_knows_whom_it_has": _untold(_DESCRIPTORS),
@@ -102,7 +105,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "one_accept_at_a_time": _guarded("issues_accept", how="none is outstanding on the port, and none is paused"),
     "copies_are_closed_when_clients_are_let_go": _untold(_DESCRIPTORS),
     "an_answer_comes_before_the_client": _guarded(
-        "server_accepts", how="the answer and the program's having the client are one transition"
+        "server_notes", how="the program is given the client when the answer is known to be sent"
     ),
     "what_is_opened_is_kept": _proved("what_is_open_is_kept"),
     "what_is_no_longer_kept_is_dropped": _untold(_DESCRIPTORS),
@@ -127,6 +130,9 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "ranks_are_past": _proved("ranks_are_distinct"),
     "clients_came_through_a_listener": _proved("what_is_sent_is_sent_on_a_dialog_that_is_kept"),
     "an_answer_is_owed_only_while_deaf": _guarded("server_answers_later", how="the program does not listen"),
+    "counts_are_issued_in_order": _untold(_BOOKS),
+    "nothing_out_of_date_is_to_be_sent": _untold(_BOOKS),
+    "who_is_accepted_is_counted": _untold(_BOOKS),
     "living_is_true": _untold(_BOOKS),
     "places_are_within_the_configuration": _untold(_BOOKS),
     "processes_are_counted": _untold(_BOOKS),

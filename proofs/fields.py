@@ -59,6 +59,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "limit": "ClassConfig.waiting_limit",
     "lighter": "Seat.load Seat.weight",
     "reordering": "",
+    "full": "",
     # ------------------------------------------------ clients
     "absent": "Guest.fate",
     "backlog": "Guest.fate",
@@ -114,6 +115,13 @@ FIELDS: Final[Mapping[str, str]] = {
     "up_client": "Link.to_distributor",
     "up_count": "Link.to_distributor",
     "up_incarnation": "Link.to_distributor",
+    "up_sent": "Link.to_distributor EndpointState.outbox",
+    "undelivered": "EndpointState.outbox",
+    "sending": "Group.sending",
+    "unnoted": "Group.sent",
+    "broken": "Group.broken",
+    "broken_at": "Group.broken",
+    "broken_port": "Group.broken",
     "up_read": "Link.to_distributor EndpointState.sequence Group.main Group.child",
     "word_kind": "World.to_monitor",
     "word_client": "World.to_monitor",
@@ -158,6 +166,7 @@ FIELDS: Final[Mapping[str, str]] = {
 
 WITHOUT: Final[Mapping[str, str]] = {
     "reordering": "of an action: whether its message overtook another",
+    "full": "of an action: whether the dialog that its message goes on has room",
     **dict.fromkeys(("initial_due", "holding", "hand", "dropping", "dropped"), MIDST),
     **dict.fromkeys(("down_head", "word_head"), FIRST),
 }
