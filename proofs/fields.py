@@ -227,6 +227,8 @@ UNTOLD: Final[Mapping[str, str]] = {
     "Group.held": "the world's own account, for the model's properties; told from EndpointState.clients and Group.gone",
     "Group.offered": "the world's own account, for the model's properties; told from ServerStatus.request",
     "Kernel.kept": "the world's own account; told from ClassState.listeners",
+    "Kernel.accepted": "the true order of acceptance, for the model's properties",
+    "Guest.answered": "for the model's properties; the relation has `up_sent`",
     "Guest.at_distributor": "the world's own account, for the model's properties; told from the Distributor's tables",
     "Guest.at_monitor": "the world's own account, for the model's properties; told from ClassState.store",
     "Guest.void": "for the model's properties: a slip that no sound machine makes",
