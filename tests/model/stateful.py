@@ -75,6 +75,7 @@ SERVER = {
     server.Sent: "a_server_learns_that_it_has_sent",
     server.Interrupted: "a_server_finds_a_step_interrupted",
 }
+CLOSES = SERVER[server.ListenerClosed]
 WITHOUT_DESCRIPTOR = "a_descriptor_is_lost"
 CLIENT_ARRIVES = "a_client_arrives"
 DEEDS = {
@@ -614,12 +615,14 @@ class ClosedSystem(RuleBasedStateMachine):
                 self._go_one_of(declined, j, "the_kernel_declines")
                 return
 
-    @rule(i=INDEX, then=THEN)
+    @rule(i=INDEX, closes=st.booleans(), then=THEN)
     @precondition(lambda self: DEEDS[Deed.LEAKS] in self.offers and AUDIT in self.offers)
-    def an_audit_finds_somebody_gone(self, i, then):
-        """And the Distributor comes to hear of it when more has happened."""
+    def an_audit_finds_somebody_gone(self, i, closes, then):
+        """And the Distributor comes to hear of it when more has happened: perhaps the program listens no more."""
         self.let(DEEDS[Deed.LEAKS], i)
         self.let(AUDIT, 0)
+        if closes and CLOSES in self.offers:
+            self.let(CLOSES, i)
         self._count("an_audit_finds_somebody_gone")
         self.go_on(then)
 
