@@ -193,7 +193,8 @@ def a_timer_takes_the_request_back(monkeypatch):
 
 def a_client_that_leaves_is_not_reported(monkeypatch):
     def disconnected(state, event):
-        return replace(before(state, event), effects=())
+        taken = before(state, event)
+        return replace(taken, state=replace(taken.state, outbox=state.outbox))
 
     before = server._ACTIONS[server.Disconnected]
     monkeypatch.setitem(server._ACTIONS, server.Disconnected, disconnected)
