@@ -75,6 +75,9 @@ SERVER = {
     server.Sent: "a_server_learns_that_it_has_sent",
     server.Interrupted: "a_server_finds_a_step_interrupted",
 }
+CLOSES = SERVER[server.ListenerClosed]
+READS = SERVER[server.MessageRead]
+LEARNS = DISTRIBUTOR[distributor.Audited]
 WITHOUT_DESCRIPTOR = "a_descriptor_is_lost"
 CLIENT_ARRIVES = "a_client_arrives"
 DEEDS = {
@@ -96,6 +99,7 @@ DEEDS = {
     Deed.LOSES_A_SENDER: "a_server_loses_a_sender",
     Deed.EXITS: "the_distributor_exits",
 }
+LOSES = DEEDS[Deed.LOSES_A_SENDER]
 DISTRIBUTOR_DIES = "the_distributor_dies"
 OTHERS = {OVERTAKEN, WITHOUT_DESCRIPTOR, DISTRIBUTOR_DIES}
 KINDS = sorted({*DISTRIBUTOR.values(), *MONITOR.values(), *SERVER.values(), *DEEDS.values(), *OTHERS})
@@ -503,7 +507,7 @@ SIZES = {
     "stops": st.sampled_from([0, 0, 0, 0, 1, 2]),  # an end, so that a run with one is not a deep one
     "returns": st.sampled_from([False, False, False, True]),
     "warm": st.sampled_from([True, False]),  # in this order: a failing run had better begin with every server ready
-    "interruptions": st.sampled_from([0, 0, 1, 3]),
+    "interruptions": st.sampled_from([0, 1, 3, 6]),
     "room": st.sampled_from([0, 0, 0, 1, 2]),  # where there is neither, a server's answers are no steps of their own
     "without": st.just(()),
     "begins": st.just(""),
@@ -623,6 +627,32 @@ class ClosedSystem(RuleBasedStateMachine):
         self.let(AUDIT, 0)
         self._count("an_audit_finds_somebody_gone")
         self.go_on(then)
+
+    @rule(i=INDEX)
+    @precondition(lambda self: {DEEDS[Deed.LEAKS], AUDIT, CLOSES} <= self.offers.keys())
+    def a_program_closes_its_listener_during_an_audit(self, i):
+        """And the Distributor hears of that before it hears who is gone."""
+        losing = self.offers[DEEDS[Deed.LEAKS]]
+        who = losing[i % len(losing)].who
+        self.let(DEEDS[Deed.LEAKS], i)
+        self.let(AUDIT, 0)
+        closing = [at for at, offer in enumerate(self.offers.get(CLOSES, ())) if offer.who == who]
+        if closing:
+            self.let(CLOSES, closing[0])
+            self.go_on(20)
+        if LEARNS in self.offers:
+            self.let(LEARNS, 0)
+        self._count("a_program_closes_its_listener_during_an_audit")
+
+    @rule(i=INDEX)
+    @precondition(lambda self: self.system.splits and self.world.budget.interruptions and READS in self.offers)
+    def a_server_loses_who_answers(self, i):
+        """Of all that is read, hand-offs matter most: whoever was taken is refused when the next process finds it."""
+        self.let(READS, i)
+        if LOSES in self.offers:
+            self.let(LOSES, 0)
+            self.go_on(20)
+        self._count("a_server_loses_who_answers")
 
     @rule(then=THEN)
     @precondition(lambda self: DEEDS[Deed.DIES] in self.offers)

@@ -16,6 +16,7 @@ from tests.core.test_roundtrips import runs_of_a_server
 from tests.model.stateful import KINDS, Broken, ClosedSystem, Picking, Reached, shortened
 
 from maitred.core import distributor, monitor, server
+from maitred.core.messages import Client, HandOff
 from maitred.core.transition import Reason
 from maitred.model.world import ANY, REPEATABLE, Bounds, Budget
 
@@ -74,6 +75,7 @@ def test_what_was_not_reached_is_named():
     missing = [*Reached().missing()]
     assert {f"rule {kind}" for kind in KINDS} <= {*missing}
     assert {"rule things_go_on", "distributor: BindRequested", "server: HandOff", "monitor: GraceOver"} <= {*missing}
+    assert {"server: Sent", "server: Interrupted"} <= {*missing}
     assert "rejection PeerClosed: NOT_HANG_UP" in missing
     assert "rejection Told(Drained): UNKNOWN_SERVER" in missing
     assert "occurrence: a_waiter_is_seated" in missing
@@ -93,9 +95,11 @@ FAULTS = {name: ANY if name in REPEATABLE else 2 for name in Budget._fields if n
 
 @pytest.mark.parametrize("turn", [3, 7, 11])
 @pytest.mark.parametrize("stops", [0, 1])
-def test_what_is_offered_is_all_that_may_happen_and_nothing_else(turn, stops):
+@pytest.mark.parametrize("split", [{}, {"interruptions": 0}, {"room": 1}], ids=["split", "whole", "little room"])
+def test_what_is_offered_is_all_that_may_happen_and_nothing_else(turn, stops, split):
     """On a walk that takes one way after another: `Picking` leaves nothing out of what `System` has."""
-    bounds = Bounds(servers=2, dynamic=1, ports=2, elements=2, clients=4, stable=True, stops=stops, **FAULTS)
+    faults = FAULTS | split
+    bounds = Bounds(servers=2, dynamic=1, ports=2, elements=2, clients=4, stable=True, stops=stops, **faults)
     system = Picking(bounds, Reached().judge)
     world = system.beginning()
     for number in range(120):
@@ -118,12 +122,20 @@ def long(event):
 
 LIKELY = st.tuples(st.integers(0, 50), st.integers(0, 9), st.booleans())
 SERVERS = adoptions(st.integers(1, 4), st.sampled_from([PORT, OTHER]))
+
+
+def up_and(events):
+    """A server that has been handed somebody, and then these events: by themselves they seldom come so far."""
+    begin = (server.Bound(PORT), server.Listened(PORT), server.MessageRead(PORT, HandOff(Client(0, 0, PORT))))
+    return (*begin, *events)
+
+
 ANYTHING = {
     distributor: st.builds(
         test_distributor.runs, test_distributor.STARTS, long(LIKELY | SERVERS | test_distributor.ARBITRARY)
     ),
     monitor: st.builds(test_monitor.runs, long(st.integers(0, 60) | test_monitor.ARBITRARY)),
-    server: st.builds(runs_of_a_server, test_server.EVENTS),
+    server: st.builds(lambda events: runs_of_a_server(up_and(events)), test_server.EVENTS),
 }
 
 
@@ -134,7 +146,12 @@ def could_come(state):
         yield from (distributor.Fired(timer(number)) for number in state.servers)
 
 
-COULD = {distributor: could_come, monitor: test_monitor.likely, server: lambda state: ()}
+def could_leave(state):
+    """The end of any connection that a server counts, whether its program has it yet or not."""
+    return map(server.Disconnected, state.clients)
+
+
+COULD = {distributor: could_come, monitor: test_monitor.likely, server: could_leave}
 """What could come in a state, and so, late, in any that follows."""
 
 
@@ -176,7 +193,8 @@ def a_timer_takes_the_request_back(monkeypatch):
 
 def a_client_that_leaves_is_not_reported(monkeypatch):
     def disconnected(state, event):
-        return replace(before(state, event), effects=())
+        taken = before(state, event)
+        return replace(taken, state=replace(taken.state, outbox=state.outbox))
 
     before = server._ACTIONS[server.Disconnected]
     monkeypatch.setitem(server._ACTIONS, server.Disconnected, disconnected)
