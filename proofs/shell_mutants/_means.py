@@ -12,6 +12,7 @@ T: Final = "tests/shell/test_trace.py"
 DES: Final = "tests/shell/test_descendants.py"
 V: Final = "tests/shell/test_verify.py"
 CONTROL: Final = "tests/shell/test_control.py"
+EFFECTS: Final = "tests/shell/test_effects.py"
 LISTENING: Final = "tests/shell/test_listening.py"
 M: Final = "tests/shell/test_monitor_process.py"
 SHORTAGE: Final = "tests/shell/test_shortage.py"
@@ -327,7 +328,7 @@ MUTANTS: Final = (
         "trace._File._write",
         "written = os.write(self._fd, line)",
         "written = os.write(self._fd, line[:9]) + os.write(self._fd, line[9:])",
-        tests=(f"{T}::test_machines_that_share_a_file_do_not_mix_their_lines",),
+        tests=(f"{EFFECTS}::test_a_line_of_the_trace_is_one_write",),
     ),
     Mutant(
         "a_trace_goes_on_after_a_gap",

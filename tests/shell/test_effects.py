@@ -1,6 +1,7 @@
 """In which order the Distributor and the Monitor act, and what the Monitor holds: real sockets, this process."""
 
 import errno
+import json
 import os
 import select
 import signal
@@ -20,6 +21,7 @@ from maitred.shell.distributor import Distributor, DistributorSpec
 from maitred.shell.loop import Loop
 from maitred.shell.monitor import Monitor
 from maitred.shell.registry import Registry
+from maitred.shell.trace import Trace
 
 CLIENT = Client(1, 2, 80)
 
@@ -77,6 +79,22 @@ def test_the_distributor_traces_an_effect_when_it_has_been_performed(played):
     assert ("Begin", False) in spy.noted and ("Listening", False) in spy.noted
     assert [had for name, had in spy.noted if name == "Tell"] == [True]
     assert channel.receive(played.far).message == m.KeepListener(played.port, f"127.0.0.1:{played.port}")
+
+
+def test_a_line_of_the_trace_is_one_write():
+    """A pipe that keeps writes apart: each is read by itself."""
+    reader, writer = os.pipe2(os.O_DIRECT)
+    trace = Trace(writer, "monitor")
+    trace.event(m.Begin())
+    trace.effect(m.Begin())
+    lines = [os.read(reader, 4096) for _ in range(2)]
+    assert [next(key for key in json.loads(line) if key in ("event", "effect")) for line in lines] == [
+        "event",
+        "effect",
+    ]
+    assert all(line.endswith(b"\n") for line in lines)
+    os.close(reader)
+    os.close(writer)
 
 
 def test_what_servers_say_is_read_before_another_client_is_let_in(played):
