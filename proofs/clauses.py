@@ -63,9 +63,6 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "never_above_the_maximum": _proved("never_above_the_maximum"),
     "never_stale_low": _proved("never_stale_low"),
     "no_client_has_two_servers": _proved("no_client_has_two_servers"),
-    "who_is_served_was_answered_for": _guarded(
-        "server_notes", how="only what has been sent is noted, and the program is given the client by that"
-    ),
     "no_client_lost": _proved("no_client_is_lost"),
     "nobody_passes_on_what_it_has_not": _untold(_DESCRIPTORS),
     "each_process_knows_whom_it_has": _untold(_DESCRIPTORS),
@@ -105,8 +102,12 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "one_accept_at_a_time": _guarded("issues_accept", how="none is outstanding on the port, and none is paused"),
     "copies_are_closed_when_clients_are_let_go": _untold(_DESCRIPTORS),
     "an_answer_comes_before_the_client": _guarded(
-        "server_notes", how="the program is given the client when the answer is known to be sent"
+        "server_notes", how="a program is given a client when its Accepted is noted as sent, and by nothing else"
     ),
+    "who_is_served_was_answered_for": _proved("the_lock_is_held_by_one", but="that nothing else delivers is explored"),
+    "counts_are_issued_in_order": _proved("a_server_sends_in_order", but="of each dialog"),
+    "nothing_out_of_date_is_to_be_sent": _untold("about what is in the outbox, which the bridge compares"),
+    "who_is_accepted_is_counted": _proved("what_is_not_noted_is_not_delivered", "who_is_not_delivered_is_nowhere_else"),
     "what_is_opened_is_kept": _proved("what_is_open_is_kept"),
     "what_is_no_longer_kept_is_dropped": _untold(_DESCRIPTORS),
     "every_leave_is_acknowledged": _untold("about acknowledgements, which nothing in the relation waits for"),
@@ -130,9 +131,6 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "ranks_are_past": _proved("ranks_are_distinct"),
     "clients_came_through_a_listener": _proved("what_is_sent_is_sent_on_a_dialog_that_is_kept"),
     "an_answer_is_owed_only_while_deaf": _guarded("server_answers_later", how="the program does not listen"),
-    "counts_are_issued_in_order": _untold(_BOOKS),
-    "nothing_out_of_date_is_to_be_sent": _untold(_BOOKS),
-    "who_is_accepted_is_counted": _untold(_BOOKS),
     "living_is_true": _untold(_BOOKS),
     "places_are_within_the_configuration": _untold(_BOOKS),
     "processes_are_counted": _untold(_BOOKS),
@@ -157,6 +155,8 @@ IN_THE_END: Final[Mapping[str, Answer]] = {
         "a_distributor_is_started",
         "a_new_distributor_begins",
         "every_dialog_is_answered",
+        "a_server_comes_to_rest",
+        "every_answer_is_sent",
         "every_answer_is_heard",
         but="of the counts; which dialogs are ready is explored",
     ),
