@@ -59,8 +59,8 @@ MUTANTS: Final = (
         Kind.GUARD_DROPPED,
         "A client who leaves before its Accepted is sent is announced after it has gone.",
         "server.guard",
-        "if any(_answers(reply, event.client) for reply in state.outbox):\n                return Reason.NOT_DELIVERED\n            ",
-        "",
+        "if any(_answers(reply, event.client) for reply in state.outbox):\n                return Reason.NOT_DELIVERED",
+        "pass",
         tests=(f"{SERVER}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -77,7 +77,10 @@ MUTANTS: Final = (
         Kind.GUARD_DROPPED,
         "What a process was reading on a port that is not bound is asked for.",
         "server.guard",
-        "case Interrupted(reply=None):\n            return None if event.port in state.listeners else Reason.UNKNOWN_PORT",
+        (
+            "case Interrupted(reply=None):\n"
+            "            return None if event.port in state.listeners else Reason.UNKNOWN_PORT"
+        ),
         "case Interrupted(reply=None):\n            return None",
         tests=(f"{SERVER}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
