@@ -102,8 +102,12 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "one_accept_at_a_time": _guarded("issues_accept", how="none is outstanding on the port, and none is paused"),
     "copies_are_closed_when_clients_are_let_go": _untold(_DESCRIPTORS),
     "an_answer_comes_before_the_client": _guarded(
-        "server_accepts", how="the answer and the program's having the client are one transition"
+        "server_notes", how="a program is given a client when its Accepted is noted as sent, and by nothing else"
     ),
+    "who_is_served_was_answered_for": _proved("the_lock_is_held_by_one", but="that nothing else delivers is explored"),
+    "counts_are_issued_in_order": _proved("a_server_sends_in_order", but="of each dialog"),
+    "nothing_out_of_date_is_to_be_sent": _untold("about what is in the outbox, which the bridge compares"),
+    "who_is_accepted_is_counted": _proved("what_is_not_noted_is_not_delivered", "who_is_not_delivered_is_nowhere_else"),
     "what_is_opened_is_kept": _proved("what_is_open_is_kept"),
     "what_is_no_longer_kept_is_dropped": _untold(_DESCRIPTORS),
     "every_leave_is_acknowledged": _untold("about acknowledgements, which nothing in the relation waits for"),
@@ -151,6 +155,8 @@ IN_THE_END: Final[Mapping[str, Answer]] = {
         "a_distributor_is_started",
         "a_new_distributor_begins",
         "every_dialog_is_answered",
+        "a_server_comes_to_rest",
+        "every_answer_is_sent",
         "every_answer_is_heard",
         but="of the counts; which dialogs are ready is explored",
     ),

@@ -59,6 +59,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "limit": "ClassConfig.waiting_limit",
     "lighter": "Seat.load Seat.weight",
     "reordering": "",
+    "full": "",
     # ------------------------------------------------ clients
     "absent": "Guest.fate",
     "backlog": "Guest.fate",
@@ -109,12 +110,14 @@ FIELDS: Final[Mapping[str, str]] = {
     "down_client": "Link.to_server",
     "down_incarnation": "Link.to_server",
     "down_tail": "Link.to_server",
-    "up_kind": "Link.to_distributor",
-    "up_port": "Link.to_distributor",
-    "up_client": "Link.to_distributor",
-    "up_count": "Link.to_distributor",
-    "up_incarnation": "Link.to_distributor",
-    "up_read": "Link.to_distributor EndpointState.sequence Group.main Group.child",
+    "up_kind": "Link.to_distributor EndpointState.outbox",
+    "up_port": "Link.to_distributor EndpointState.outbox",
+    "up_client": "Link.to_distributor EndpointState.outbox",
+    "up_count": "Link.to_distributor EndpointState.outbox",
+    "up_incarnation": "Link.to_distributor EndpointState.outbox",
+    "up_sent": "Link.to_distributor EndpointState.outbox Group.sent",
+    "up_read": "Link.to_distributor EndpointState.outbox EndpointState.sequence Group.main Group.child Group.sent "
+    "Group.broken",
     "word_kind": "World.to_monitor",
     "word_client": "World.to_monitor",
     "word_server": "World.to_monitor",
@@ -129,7 +132,14 @@ FIELDS: Final[Mapping[str, str]] = {
     "serving": "EndpointState.clients",
     "lapsed": "Group.gone",
     "clients": "EndpointState.clients",
-    "sequence": "EndpointState.sequence Link.to_distributor Group.main Group.child",
+    "undelivered": "EndpointState.outbox",
+    "sequence": "EndpointState.sequence EndpointState.outbox Link.to_distributor Group.main Group.child Group.sent "
+    "Group.broken",
+    "sending": "Group.sending",
+    "unnoted": "Group.sent",
+    "broken": "Group.broken",
+    "broken_at": "Group.broken",
+    "broken_port": "Group.broken",
     "listening": "EndpointState.listeners VirtualListener.listening",
     "bound": "EndpointState.listeners",
     "owes": "EndpointState.listeners VirtualListener.asked",
@@ -158,6 +168,7 @@ FIELDS: Final[Mapping[str, str]] = {
 
 WITHOUT: Final[Mapping[str, str]] = {
     "reordering": "of an action: whether its message overtook another",
+    "full": "of an instant: whether Link.to_distributor has reached the bounds' `room`",
     **dict.fromkeys(("initial_due", "holding", "hand", "dropping", "dropped"), MIDST),
     **dict.fromkeys(("down_head", "word_head"), FIRST),
 }
@@ -222,6 +233,8 @@ UNTOLD: Final[Mapping[str, str]] = {
     "Guest.at_monitor": "the world's own account, for the model's properties; told from ClassState.store",
     "Guest.void": "for the model's properties: a slip that no sound machine makes",
     "Guest.taken": "for the model's properties; the relation has the ghosts `taken` and `taken_twice`",
+    "Kernel.accepted": "the world's own account, for the model's properties; the relation has `arrival`",
+    "Guest.answered": "for the model's properties: explains a loss; the relation has the ghost `claimed`",
     "Guest.unanswered": "for the model's properties: explains a loss; the relation says who is lost where it happens",
 }
 """For each field of the code that no symbol tells, why."""
