@@ -391,6 +391,8 @@ MUTANTS: Final = (
         "server._issue",
         "if not _is_outdated(reply, new)",
         "if True",
+        refutes=("nothing_out_of_date_is_to_be_sent",),
+        within=Bounds(servers=1, clients=2, max_clients=2, interruptions=1, room=1, warm=True),
         tests=(f"{RULE6_WHAT_IS_OUT_OF_DATE}::test_of_those_who_leave_the_last_one_is_named",),
     ),
     Mutant(
@@ -400,6 +402,8 @@ MUTANTS: Final = (
         "server._taken_back",
         "Refused(client, count)",
         "Accepted(client, count)",
+        refutes=("an_answer_comes_before_the_client", "no_client_lost", "who_is_accepted_is_counted"),
+        within=Bounds(servers=1, clients=1, interruptions=1, warm=True),
         tests=(f"{RULE7_WHO_DIES_IN_THE_MIDST}::test_whom_it_had_taken_is_refused",),
     ),
     Mutant(
@@ -409,6 +413,8 @@ MUTANTS: Final = (
         "server._interrupted",
         "if isinstance(reply.message, Accepted):",
         "if reply == event.reply and isinstance(reply.message, Accepted):",
+        refutes=("an_answer_comes_before_the_client",),
+        within=Bounds(servers=1, clients=2, ports=2, max_clients=2, interruptions=1, room=1, warm=True),
         tests=(f"{RULE7_WHO_DIES_IN_THE_MIDST}::test_also_where_it_had_something_else_to_send_first",),
     ),
     Mutant(
@@ -418,6 +424,8 @@ MUTANTS: Final = (
         "server._interrupted",
         "if event.reply is None or isinstance(event.reply.message, Refused):",
         "if event.reply is None:",
+        refutes=("an_answer_comes_before_the_client",),
+        within=Bounds(servers=2, clients=1, interruptions=1, descriptor_losses=1, warm=True),
         tests=(f"{RULE7_WHO_DIES_IN_THE_MIDST}::test_whom_it_was_refusing_is_not_refused_again",),
     ),
     Mutant(
@@ -427,6 +435,8 @@ MUTANTS: Final = (
         "server._interrupted",
         "return Transition(_wants_to_be_asked(state, event), ())",
         "return Transition(state, ())",
+        eventually=("a_static_server_is_up_again", "the_table_is_exact_again"),
+        within=Bounds(servers=1, clients=1, interruptions=1),
         tests=(f"{RULE7_WHO_DIES_IN_THE_MIDST}::test_where_nobody_knows_what_was_read_the_distributor_is_made_to_ask",),
     ),
 )
