@@ -1532,6 +1532,9 @@ class _Draft:
 
     def _loss(self, cookie: int) -> Fate:
         """OWN-3.6: the losses that are allowed, each only at its own instant, and one alone at each death."""
+        guest = self.guests[cookie]
+        if guest.answered and not guest.taken:  # the process that was to deliver it has died
+            return Fate.LOST_SERVED
         excuse = self.excuses.get(cookie, Fate.LOST)
         if excuse is Fate.LOST_ALONE:
             self.excuses = {who: why for who, why in self.excuses.items() if why is not Fate.LOST_ALONE}
@@ -1642,11 +1645,11 @@ class _Draft:
             self.excuses[cookie] = Fate.LOST_SENT
 
     def _close(self, group: Group, clients: Iterable[Client]) -> Group:
-        """The processes that hold these connections die: who was answered for ends with them."""
+        """The processes that hold these connections die: who was served ends with them."""
         for client in clients:
             guest = self.guests[client.cookie]
             if client in group.held and guest.fate is Fate.IN:
-                if guest.taken or guest.answered:
+                if guest.taken:
                     self.guest(client.cookie, fate=Fate.LOST_SERVED)
                 self._excuse_if_unanswered(client.cookie)
             group = _without(group, client)
