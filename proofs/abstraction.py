@@ -291,8 +291,6 @@ def tell_outbox(group: Group, put: Tables) -> None:
     for reply in group.endpoint.outbox:
         sent = reply == group.sent
         tell_message(s, reply.port, reply.message, put, sent=sent, read=sent)
-        if isinstance(reply.message, Accepted):
-            put("undelivered", s, reply.message.client.cookie, True)
     if group.sent is not None:
         put("unnoted", s, group.sent.message.count.sequence + SHIFT)
     if group.broken is not None:
@@ -320,6 +318,9 @@ def tell_endpoint(s: int, endpoint: server.EndpointState, put: Tables) -> None:
     put("clients", s, len(endpoint.clients))
     for client in endpoint.clients:
         put("serving", s, client.cookie, True)
+    for reply in endpoint.outbox:
+        if isinstance(reply.message, Accepted):
+            put("undelivered", s, reply.message.client.cookie, True)
     for port, listener in endpoint.listeners.items():
         put("bound", s, port, True)
         put("listening", s, port, listener.listening)

@@ -13,11 +13,12 @@ happened, every possibility is followed: whether the effect after the last one t
 killed, whether a Distributor that died had read one more message, whether a server's child lived on.  A divergence is
 reported when no possibility is left.
 
-*What stays unconstrained*: when a client connected, and that it closed; in which order processes did what no channel
-orders; timers and duplicates, which nobody else notices (``maitred replay`` checks these); what the last step of a
-machine was to do, as its process may have been killed.  Where a server's messages on one dialog overtook one another,
-the relation is told that they may.  Past the first line that the relation does not tell (the stop of the system, an
-audit that finds something, a socket that cannot be opened) nothing is followed; `Followed` says which line that is.
+*What stays unconstrained*: when a dialog had no room; when a client connected, and that it closed; in which order
+processes did what no channel orders; timers and duplicates, which nobody else notices (``maitred replay`` checks
+these); what the last step of a machine was to do, as its process may have been killed. Where a server's messages on one
+dialog overtook one another, the relation is told that they may. Past the first line that the relation does not tell
+(the stop of the system, an audit that finds something, a socket that cannot be opened) nothing is followed; `Followed`
+says which line that is.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ TOLD_BY: Final[Mapping[str, tuple[str, ...]]] = {
     ),
 }
 """The symbols that a machine's own state says all about."""
-OF_A_SERVER: Final = ("clients", "serving", "bound", "listening", "owes")
+OF_A_SERVER: Final = ("clients", "serving", "undelivered", "bound", "listening", "owes")
 GHOSTS: Final = dict.fromkeys(("last_word", "last_dialog_word", "last_use_word", "last_drained_word"), -1)
 
 
@@ -220,6 +221,7 @@ class Possibility:
         """
         state, names = _numbered(self.state), Counter(name for name, _ in moves)
         for name, parameters in moves:
+            state = _with_room(state, name)
             if TRANSITIONS[name].refused(state, parameters) is not None:
                 false = sentence.refusal(TRANSITIONS[name], state, parameters)
                 raise Divergence(f"{name}{parameters} is not enabled, as this does not hold: {false}")
@@ -379,7 +381,7 @@ class _Follower:
                     yield monitor_moves(step.event, step.effects, running), step.effects, True
             case "server":
                 s = int(step.who.split()[2])
-                yield [] if rejected else server_moves(s, step.event, before), step.effects, finished
+                yield [] if rejected else _server_moves(s, step.event, before, state), step.effects, finished
                 if not finished:
                     yield [], step.effects, False
             case _:
@@ -420,13 +422,20 @@ class _Follower:
                 yield [("client_comes", {"c": step.event.cookie})]
             case distributor.DialogEnded() | distributor.ControlEnded() | monitor.ServerGone():
                 s = step.event.server
-                yield [_death(state, s)] if _lives(state, s) else []
+                yield from _deaths(state, s) if _lives(state, s) else [[]]
+            case distributor.Received():
+                s, q = step.event.server, step.event.message.count.sequence
+                yield [("server_sends", {"s": s, "q": q})] if q in _unsaid(state, s) else []
+            case server.Interrupted():
+                yield [*_let_go(state, step, step.event.reply is None), _broken(state, step)]
+            case _ if step.who.startswith("server") and not isinstance(step.event, server.Sent):
+                yield _let_go(state, step, True)
             case monitor.ServerExited():
                 s = step.event.server
                 if not state.value("main", s):
                     yield []
                     return
-                yield [_death(state, s)]
+                yield from _deaths(state, s)
                 if not state.value("doomed", s):
                     yield [("server_leaves_a_child", {"s": s})]
             case monitor.DistributorExited():
@@ -477,7 +486,7 @@ BEGINS: Final = compiled(initial(NOW))
 def _compare_messages(step: _Step, performed: Sequence[Any], finished: bool, before: State, after: State) -> None:
     """What the relation puts into channels in this step is what the trace says was sent."""
     said = [*_said(before, after)]
-    told = [*_told(step, performed, after)]
+    told = [*_told(step, performed, before, after)]
     if sorted(said, key=repr) == sorted(told, key=repr):
         return
     if finished or len(said) > len(told) + 1 or not all(message in said for message in told):
@@ -489,8 +498,10 @@ def _said(before: State, after: State) -> Iterator[list[Any]]:
     for i in range(before.value("word_tail"), after.value("word_tail")):
         yield ["to the Monitor", *word_of(after, i)]
     for s in after.domains["Server"]:
-        for q in range(before.value("sequence", s) + 1, after.value("sequence", s) + 1):
-            yield ["from server", s, *up_of(after, s, q)]
+        issued = range(before.value("sequence", s) + 1, after.value("sequence", s) + 1)
+        for q in (*_unsaid(before, s), *issued):
+            if after.value("up_sent", s, q):
+                yield ["from server", s, *up_of(after, s, q)]
         for p in after.domains["Port"]:
             for i in range(before.value("down_tail", s, p), after.value("down_tail", s, p)):
                 yield ["to server", s, p, *down_of(after, s, p, i)]
@@ -504,8 +515,13 @@ def _said(before: State, after: State) -> Iterator[list[Any]]:
             yield ["to the Distributor", message]
 
 
-def _told(step: _Step, performed: Sequence[Any], after: State) -> Iterator[list[Any]]:
-    """The messages that the effects send, as far as somebody is there to read them."""
+def _told(step: _Step, performed: Sequence[Any], before: State, after: State) -> Iterator[list[Any]]:
+    """The messages that the effects send, as far as somebody is there to read them; or that a server has sent."""
+    if isinstance(step.event, server.Sent):
+        s, message, port = int(step.who.split()[2]), step.event.reply.message, step.event.reply.port
+        of = [message.client.cookie] if hasattr(message, "client") else [message.incarnation]
+        if message.count.sequence in _unsaid(before, s):
+            yield ["from server", s, ANSWERS[type(message)], port, *of, message.count.clients]
     for i, effect in enumerate(performed):
         match effect:
             case distributor.Tell(message=message):
@@ -516,10 +532,6 @@ def _told(step: _Step, performed: Sequence[Any], after: State) -> Iterator[list[
                 yield ["to server", s, p, "HandOff", client.cookie]
             case distributor.Send(server=s, port=p, message=InitialMsg() as message) if _lives(after, s):
                 yield ["to server", s, p, "InitialMsg", message.incarnation]
-            case server.Reply(port=p, message=message):
-                of = [message.client.cookie] if hasattr(message, "client") else [message.incarnation]
-                s = int(step.who.split()[2])
-                yield ["from server", s, ANSWERS[type(message)], p, *of, message.count.clients]
             case monitor.TellDistributor(message=message) if after.value("life") == "up":
                 of = [message.client.cookie] if hasattr(message, "client") else []
                 of = [message.server] if hasattr(message, "server") else of
@@ -552,19 +564,61 @@ def _begun(effects: Sequence[Any], class_id: int) -> list[Move]:
     return moves
 
 
-def _death(state: State, s: int) -> Move:
-    if state.value("doomed", s):
-        return "server_is_killed", {"s": s}
-    return "server_dies", {"s": s}
+def _deaths(state: State, s: int) -> Iterator[list[Move]]:
+    """The server's processes die; one may have sent something more."""
+    death: Move = ("server_is_killed" if state.value("doomed", s) else "server_dies", {"s": s})
+    yield [death]
+    if not state.value("unnoted", s) and not state.value("broken", s):
+        firsts = {state.value("up_port", s, q): q for q in reversed(_unsaid(state, s))}
+        yield from ([("server_sends", {"s": s, "q": q}), death] for q in firsts.values())
+
+
+def _let_go(state: State, step: _Step, whole: bool) -> list[Move]:
+    """The lock that a server's step before has left held is free, where the whole of that step is done."""
+    s = int(step.who.split()[2])
+    return [("server_lets_go", {"s": s})] if whole and state.value("sending", s) else []
+
+
+def _broken(state: State, step: _Step) -> Move:
+    """What has happened to the process that was interrupted."""
+    s, event = int(step.who.split()[2]), step.event
+    if event.reply is not None:
+        return "sender_dies", {"s": s, "q": event.reply.message.count.sequence}
+    at = state.value("down_head", s, event.port)
+    if at == state.value("down_tail", s, event.port):
+        raise Outside("a process that died before it had read anything")
+    lost = "hand_off" if state.value("down_kind", s, event.port, at) == "HandOff" else "question"
+    return f"reader_dies_with_{lost}", {"s": s, "p": event.port}
+
+
+def _server_moves(s: int, event: Any, before: server.EndpointState, state: State) -> list[Move]:
+    """The transitions that a step of a server's endpoint is; what it says is sent was not, as far as was known."""
+    own = server_moves(s, event, before)
+    if isinstance(event, server.Sent):
+        q = event.reply.message.count.sequence
+        return [*([("server_sends", {"s": s, "q": q})] if q in _unsaid(state, s) else []), *own]
+    return own
+
+
+def _with_room(state: State, name: str) -> State:
+    """Where no line shows whether a dialog has room: what is left to be said has none."""
+    full = name == "server_lets_go"
+    places = [(s, p) for s in state.domains["Server"] for p in state.domains["Port"]]
+    return state.with_changes({"full": dict.fromkeys(places, full)})
 
 
 def _unread(state: State) -> Iterator[tuple[int, int]]:
     """The first message of each dialog that the Distributor has yet to read, by server and number."""
     for s in state.domains["Server"]:
         heads: dict[int, int] = {}
-        for q in _pending(state, s):
+        for q in (q for q in _pending(state, s) if state.value("up_sent", s, q)):
             heads.setdefault(state.value("up_port", s, q), q)
         yield from ((s, q) for q in heads.values())
+
+
+def _unsaid(state: State, s: int) -> list[int]:
+    """What is in the server's outbox, and not in a dialog."""
+    return [q for q in _pending(state, s) if not state.value("up_sent", s, q)]
 
 
 def _pending(state: State, s: int) -> list[int]:
@@ -584,7 +638,7 @@ def _tidied(state: State) -> State:
     """The state without whoever is over and of whom nothing is left: a run may have no end of them."""
     get, servers = state.value, state.domains["Server"]
     named = {get("request", s) for s in servers if get("requested", s)}
-    tied = {name: _pairs(state, name) for name in ("serving", "lapsed", "unsent")}
+    tied = {name: _pairs(state, name) for name in ("serving", "lapsed", "undelivered", "unsent")}
     named |= {c for pairs in tied.values() for _, c in pairs}
     for s in servers:
         for p in state.domains["Port"]:
@@ -611,6 +665,7 @@ def _numbered(state: State) -> State:
     numbers.update(range(state.value("word_head"), state.value("word_tail") + 1))
     for s in state.domains["Server"]:
         numbers.update((*_pending(state, s), state.value("sequence", s), state.value("sequence", s) + 1))
+        numbers.update((state.value("unnoted", s), state.value("broken_at", s)))
         for p in state.domains["Port"]:
             numbers.update(range(state.value("down_head", s, p), state.value("down_tail", s, p) + 1))
     return State(state.tables, {**state.domains, "Int": tuple(sorted(numbers))}, state.defaults)

@@ -147,6 +147,7 @@ def test_the_kernel_may_take_a_hand_off_to_a_server_that_is_being_ended(tmp_path
     written.step("server 0 1", server.Bound(port))
     written.step("server 0 1", server.Listened(port))
     written.step("server 0 1", server.MessageRead(port, messages.InitialMsg(1), True))
+    written.step("server 0 1", server.Sent(server.Reply(port, messages.RestartReply(1, count))))
     written.step(ours, distributor.Received(1, port, messages.RestartReply(1, count)))
     written.step(ours, distributor.ControlEnded(1))
     sent = written.step(ours, distributor.ConnectionRequest(port, 7))
@@ -168,7 +169,7 @@ DROPPED = [
     ("effect", "Tell", "ServerReady"),
     ("effect", "Tell", "CreateServer"),
     ("effect", "Accept"),
-    ("effect", "Reply", "RestartReply"),
+    ("event", "Sent", "RestartReply"),
     ("effect", "TellDistributor", "Restore"),
     ("effect", "StartServer"),
     ("event", "ConnectionRequest"),
