@@ -75,7 +75,6 @@ SERVER = {
     server.Sent: "a_server_learns_that_it_has_sent",
     server.Interrupted: "a_server_finds_a_step_interrupted",
 }
-CLOSES = SERVER[server.ListenerClosed]
 READS = SERVER[server.MessageRead]
 LEARNS = DISTRIBUTOR[distributor.Audited]
 WITHOUT_DESCRIPTOR = "a_descriptor_is_lost"
@@ -629,20 +628,23 @@ class ClosedSystem(RuleBasedStateMachine):
         self.go_on(then)
 
     @rule(i=INDEX)
-    @precondition(lambda self: {DEEDS[Deed.LEAKS], AUDIT, CLOSES} <= self.offers.keys())
-    def a_program_closes_its_listener_during_an_audit(self, i):
-        """And the Distributor hears of that before it hears who is gone."""
+    @precondition(lambda self: {DEEDS[Deed.LEAKS], AUDIT, DEEDS[Deed.DIES]} <= self.offers.keys())
+    def a_server_dies_during_an_audit(self, i):
+        """And the Distributor sees its dialogs end before it hears who is gone, and its control channel end after."""
         losing = self.offers[DEEDS[Deed.LEAKS]]
         who = losing[i % len(losing)].who
         self.let(DEEDS[Deed.LEAKS], i)
         self.let(AUDIT, 0)
-        closing = [at for at, offer in enumerate(self.offers.get(CLOSES, ())) if offer.who == who]
-        if closing:
-            self.let(CLOSES, closing[0])
-            self.go_on(20)
+        for at in self._of(who, DEEDS[Deed.DIES])[:1]:
+            self.let(DEEDS[Deed.DIES], at)
+        self.go_on(20, "distributor_sees_a_control_channel_end")
         if LEARNS in self.offers:
             self.let(LEARNS, 0)
-        self._count("a_program_closes_its_listener_during_an_audit")
+        self._count("a_server_dies_during_an_audit")
+
+    def _of(self, who, kind):
+        """The places of the server's own among what is offered of the kind."""
+        return [at for at, offer in enumerate(self.offers.get(kind, ())) if offer.who == who]
 
     @rule(i=INDEX)
     @precondition(lambda self: self.system.splits and self.world.budget.interruptions and READS in self.offers)

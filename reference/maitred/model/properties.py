@@ -872,7 +872,7 @@ LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
         # The dialog ended before the Distributor came to read that the hand-off could not be sent.
         (distributor.Unsent, None, Reason.NOT_OUTSTANDING),
         (distributor.Unsent, None, Reason.UNKNOWN_SERVER),
-        # The server ended, or closed its listener, while the kernel was being asked about its clients.
+        # The server, or each of its dialogs, ended while the kernel was being asked about its clients.
         (distributor.Audited, None, Reason.UNKNOWN_SERVER),
         (distributor.Audited, None, Reason.NO_DIALOG),
         # The server was gone, and its place free, before the Monitor heard this of it.
