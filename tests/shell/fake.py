@@ -107,7 +107,8 @@ class Distributor:
             if isinstance(packet.message, Disconnect | NotReady) and self.acknowledge:
                 if isinstance(packet.message, NotReady) and not packet.message.incarnation:
                     channel.send(self.dialogs[port], InitialMsg(self.incarnation))
-                channel.send(self.control, Acknowledge(packet.message.count.sequence))
+                with contextlib.suppress(BrokenPipeError):  # the program has ended meanwhile
+                    channel.send(self.control, Acknowledge(packet.message.count.sequence))
         return True
 
     def _bind(self, packet):
