@@ -115,8 +115,8 @@ def test_a_transition_without_its_guards_is_found_out(name, monkeypatch):
 
 NEEDED = {
     ("server_accepts", "never_above_the_maximum"): "there_is_room_for_who_is_unread",
-    ("server_accepts", "no_client_has_two_servers"): "who_is_unread_is_not_taken",
-    ("hears_accepted", "no_client_is_lost"): "who_is_accepted_was_taken",
+    ("server_notes", "no_client_has_two_servers"): "who_is_not_delivered_is_nowhere_else",
+    ("server_accepts", "who_is_not_delivered_is_nowhere_else"): "who_is_unread_is_not_taken",
     ("sees_dialog_end", "what_is_in_hand_is_nowhere_else"): "who_was_taken_is_answered_for",
     ("distributor_starts", "store_has_exactly_those_who_wait"): "the_last_word_decides",
     ("adopts", "what_is_unread_is_known"): "what_is_unread_is_kept",
