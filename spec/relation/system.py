@@ -781,13 +781,8 @@ def distributor_starts(require, now, then, e: Element):
 
 
 def served_no_more(now, s, c):
-    """The client was served by the server and by nobody else; if it was not yet, the Distributor may have a copy, which
-    it keeps unless Accepted was sent.
-    """
-    q = now.unnoted(s)
-    is_answered = And(q > 0, now.up_kind(s, q) == ACCEPTED, now.up_client(s, q) == c)
-    is_kept = And(now.undelivered(s, c), has_copy(now, c), Not(is_answered))
-    return And(now.serving(s, c), Not(now.lapsed(s, c)), Not(is_kept))
+    """The client was served by the server and by nobody else; if it was not yet, the Distributor may have a copy."""
+    return And(now.serving(s, c), Not(now.lapsed(s, c)), Not(And(now.undelivered(s, c), has_copy(now, c))))
 
 
 def dies_with_server(now, s, c):
