@@ -169,7 +169,9 @@ DEEP: Final = {
         servers=1, clients=2, distributor_crashes=2, descriptor_losses=2, listener_closes=2, warm=True
     ),
 }
-"""Bounds too wide to be explored: walks go there, and take every transition."""
+"""Bounds too wide to be explored: walks go there."""
+MIDST: Final = Bounds(servers=1, clients=2, ports=2, max_clients=2, interruptions=1, room=1, warm=True)
+"""A few thousand worlds, all to be compared: in them a server's process dies with each kind of message that it sends."""
 
 # ================================================================ an action, told in transitions
 
