@@ -190,7 +190,7 @@ def _connects():
 
 
 def _listens(endpoint, port):
-    return bool(endpoint._run(lambda replies: endpoint._is_listening(port)))
+    return bool(endpoint._run(lambda: endpoint._is_listening(port)))
 
 
 def _has_children():
