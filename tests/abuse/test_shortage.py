@@ -180,7 +180,7 @@ def full(kind, tmp_path):
         with small_disk(tmp_path / "disk", "64k") as disk:
             yield {"trace": disk / "trace"}, lambda: fill(disk / "rest")
     elif kind == "limit":
-        yield {"trace": tmp_path / "trace", "prefix": ["prlimit", "--fsize=16384:16384"]}, lambda: None
+        yield {"trace": tmp_path / "trace", "prefix": ["prlimit", "--fsize=98304:98304"]}, lambda: None
     else:
         yield {"trace": Path("/dev/full")}, lambda: None
 
