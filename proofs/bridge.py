@@ -171,7 +171,7 @@ DEEP: Final = {
 }
 """Bounds too wide to be explored: walks go there."""
 MIDST: Final = Bounds(servers=1, clients=2, ports=2, max_clients=2, interruptions=1, room=1, warm=True)
-"""A few thousand worlds, all to be compared: in them a server's process dies with each kind of message that it sends."""
+"""A few thousand worlds, all to be compared: in them a process dies with each kind of message that it sends."""
 
 # ================================================================ an action, told in transitions
 
