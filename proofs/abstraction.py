@@ -213,7 +213,7 @@ def abstract(
                 raise Outside(type(message).__name__)
     put("begin_due", has_begin)
     numbers_ = {x for table in tables.values() for place, x in table.items() if isinstance(x, int)}
-    top = max((x for x in numbers_ if not isinstance(x, bool)), default=0) + 2
+    top = max((x for x in numbers_ if not isinstance(x, bool)), default=0) + 3  # a step issues two counts at most
     binders = sum(map(bool, tables.get("binding", {}).values()))  # a word for each, when the socket listens
     domains = {
         "Server": tuple(sorted(servers)),

@@ -34,7 +34,7 @@ from spec.relation.state import NOW
 from spec.relation.system import initial
 
 from maitred.core import distributor, monitor, server
-from maitred.core.messages import HandOff, InitialMsg, KeepListener, ServerId
+from maitred.core.messages import HandOff, InitialMsg, KeepListener, NotReady, RestartReply, ServerId
 from maitred.core.record import MACHINES, RecordError, from_record
 from maitred.core.transition import Rejected
 from maitred.model.replay import ARGUMENTS, INITIAL, STEPS
@@ -518,10 +518,11 @@ def _said(before: State, after: State) -> Iterator[list[Any]]:
 def _told(step: _Step, performed: Sequence[Any], before: State, after: State) -> Iterator[list[Any]]:
     """The messages that the effects send, as far as somebody is there to read them; or that a server has sent."""
     if isinstance(step.event, server.Sent):
-        s, message, port = int(step.who.split()[2]), step.event.reply.message, step.event.reply.port
-        of = [message.client.cookie] if hasattr(message, "client") else [message.incarnation]
-        if message.count.sequence in _unsaid(before, s):
-            yield ["from server", s, ANSWERS[type(message)], port, *of, message.count.clients]
+        s, reply = int(step.who.split()[2]), step.event.reply
+        said = reply.message
+        about = said.incarnation if isinstance(said, (RestartReply, NotReady)) else said.client.cookie
+        if said.count.sequence in _unsaid(before, s):
+            yield ["from server", s, ANSWERS[type(said)], reply.port, about, said.count.clients]
     for i, effect in enumerate(performed):
         match effect:
             case distributor.Tell(message=message):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from maitred.model.manifest import Configuration, load
-from proofs.bridge import DEEP, TRANSITIONS, Divergence, Tally, compare, compare_on_the_way
+from proofs.bridge import DEEP, MIDST, TRANSITIONS, Divergence, Tally, compare, compare_on_the_way
 
 KEPT: Final = Path(__file__).with_name("pinned.json")
 TIER: Final = "seconds"
@@ -77,13 +77,18 @@ def untold() -> dict[str, str]:
 
 
 def here_and_there(worlds: int, walks: int, tally: Tally) -> Iterator[None]:
-    """Compare in the first worlds of each configuration, and on walks within the deep bounds: so many, and `FOUND`.
+    """Compare in the first worlds of each configuration, and on walks within the deep bounds.
+
+    Of these, so many and `FOUND`; where any worlds are wanted, all those of `MIDST` first.
 
     It yields after each piece, so that who has seen enough may stop.
 
     Raises:
         Divergence: the first difference.
     """
+    if worlds:
+        compare(MIDST, None, tally)
+        yield
     for one in told():
         compare(one.bounds, tally.worlds + worlds, tally)
         yield

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from proofs.bridge import DEEP, Tally, compare, compare_on_the_way
+from proofs.bridge import DEEP, MIDST, Tally, compare, compare_on_the_way
 from proofs.cases import ENABLED, MIXED, Cases, Wanted, implied
 from proofs.evaluate import compiled
 from proofs.through_z3 import TRANSITIONS, Undecided, closed, decided, reading, universe
@@ -25,6 +25,7 @@ def chosen(wanted):
     cases, tally = Cases(wanted, "cases"), Tally()
     small = Bounds(servers=1, clients=1, distributor_crashes=1, descriptor_losses=1, warm=True)
     compare(small, None, tally, enabled=False, witness=cases.visit)
+    compare(MIDST, None, tally, enabled=False, witness=cases.visit)
     for name, bounds in DEEP.items():
         for seed in range(2 if wanted is SOME else 6):
             compare_on_the_way(bounds, f"{name} {seed}", 150, tally, enabled=False, witness=cases.visit)
