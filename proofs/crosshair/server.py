@@ -13,16 +13,19 @@ from itertools import combinations_with_replacement
 import z3
 from crosshair.core_and_libs import NoTracing
 
-from maitred.core.messages import Acknowledge, Client, HandOff, InitialMsg
+from maitred.core.messages import Accepted, Acknowledge, Client, Count, HandOff, InitialMsg, NotReady, Refused
 from maitred.core.server import (
     Acknowledged,
     Bound,
     Disconnected,
     EndpointState,
     Event,
+    Interrupted,
     Listened,
     ListenerClosed,
     MessageRead,
+    Reply,
+    Sent,
     VirtualListener,
     step,
 )
@@ -44,23 +47,44 @@ def _state(bound: tuple[int, ...], origins: tuple[int, ...]) -> EndpointState:
     return EndpointState(Tree.of(listeners), clients, number("sequence", 0))
 
 
+def _to_say(state: EndpointState) -> EndpointState:
+    """The same, and on the first port that it has bound two replies are to be sent: who was taken, or else who was
+    refused, and then whether the program listens.  Their numbers are told: each is compared with each.
+    """
+    if not state.listeners:
+        return state
+    port, count = next(iter(state.listeners)), len(state.clients)
+    taken = next((client for client in state.clients if client.port == port), None)
+    before = Count(count, 1)
+    answer = Refused(Client(0, 0, port), before) if taken is None else Accepted(taken, before)
+    outbox = (Reply(port, answer), Reply(port, NotReady(1, Count(count, 2))))
+    return EndpointState(state.listeners, state.clients, 2, outbox)
+
+
+def _next(state: EndpointState) -> Reply:
+    """What is to be sent first; where nothing is, what is not to be sent."""
+    return state.outbox[0] if state.outbox else Reply(number("port"), NotReady(0, Count(0, 1)))
+
+
 def _client(state: EndpointState) -> Client:
     """Any client at all: one of those that are served, or another."""
     return Client(number("arrival"), number("cookie"), number("origin"))
 
 
-def _about(name: str, about: tuple[type, ...], event: Callable[[EndpointState], Event]) -> Contract:
-    cases = tuple(_cases(event))
+def _about(
+    name: str, about: tuple[type, ...], event: Callable[[EndpointState], Event], *, to_say: bool = False
+) -> Contract:
+    cases = tuple(_cases(event, to_say))
     quick = tuple(case.label for case in cases if case.label in QUICK)
     run: Callable[..., object] = step
     return Contract(name, "server", about, SIZES, run, cases, quick)
 
 
-def _cases(event: Callable[[EndpointState], Event]) -> Iterator[Case]:
+def _cases(event: Callable[[EndpointState], Event], to_say: bool) -> Iterator[Case]:
     for bound in ((), PORTS[:1], PORTS):
         for count in range(4 if bound else 1):
             for origins in combinations_with_replacement(bound, count):
-                yield Case(_label(bound, origins), partial(_situation, bound, origins, event))
+                yield Case(_label(bound, origins), partial(_situation, bound, origins, to_say, event))
 
 
 def _label(bound: tuple[int, ...], origins: tuple[int, ...]) -> str:
@@ -75,10 +99,12 @@ QUICK = (_label(PORTS[:1], ()), _label(PORTS, PORTS))
 
 
 def _situation(
-    bound: tuple[int, ...], origins: tuple[int, ...], event: Callable[[EndpointState], Event]
+    bound: tuple[int, ...], origins: tuple[int, ...], to_say: bool, event: Callable[[EndpointState], Event]
 ) -> tuple[object, object]:
     with NoTracing():
         state = _state(bound, origins)
+        if to_say:
+            state = _to_say(state)
         return state, event(state)
 
 
@@ -100,6 +126,14 @@ CONTRACTS = (
         (MessageRead, HandOff),
         lambda state: MessageRead(number("port"), HandOff(_client(state)), flag("intact")),
     ),
+    _about("sent", (Sent,), lambda state: Sent(_next(state)), to_say=True),
+    _about(
+        "interrupted",
+        (Interrupted,),
+        lambda state: Interrupted(_next(state).port, _next(state) if state.outbox else None),
+        to_say=True,
+    ),
+    _about("interrupted_reading", (Interrupted,), lambda state: Interrupted(number("port"), None), to_say=True),
     _about("disconnected", (Disconnected,), lambda state: Disconnected(_client(state))),
     _about(
         "acknowledged",
