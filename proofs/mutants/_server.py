@@ -464,6 +464,8 @@ MUTANTS: Final = (
         "server._taken_back",
         "Refused(client, count)",
         "Accepted(client, count)",
+        refutes=("an_answer_comes_before_the_client", "no_client_lost", "who_is_accepted_is_counted"),
+        within=Bounds(servers=1, clients=1, interruptions=1, warm=True),
         tests=(f"{RULE7_WHO_DIES_IN_THE_MIDST}::test_whom_it_had_taken_is_refused",),
     ),
     Mutant(
@@ -473,6 +475,8 @@ MUTANTS: Final = (
         "server._interrupted",
         "if isinstance(reply.message, Accepted):",
         "if reply == event.reply and isinstance(reply.message, Accepted):",
+        refutes=("an_answer_comes_before_the_client",),
+        within=Bounds(servers=1, clients=2, ports=2, max_clients=2, interruptions=1, room=1, warm=True),
         tests=(f"{RULE7_WHO_DIES_IN_THE_MIDST}::test_also_where_it_had_something_else_to_send_first",),
     ),
     Mutant(
@@ -482,6 +486,8 @@ MUTANTS: Final = (
         "server._interrupted",
         "if event.reply is None or isinstance(event.reply.message, Refused):",
         "if event.reply is None:",
+        refutes=("an_answer_comes_before_the_client",),
+        within=Bounds(servers=2, clients=1, interruptions=1, descriptor_losses=1, warm=True),
         tests=(f"{RULE7_WHO_DIES_IN_THE_MIDST}::test_whom_it_was_refusing_is_not_refused_again",),
     ),
     Mutant(
@@ -491,6 +497,8 @@ MUTANTS: Final = (
         "server._interrupted",
         "return Transition(_wants_to_be_asked(state, event), ())",
         "return Transition(state, ())",
+        eventually=("a_static_server_is_up_again", "the_table_is_exact_again"),
+        within=Bounds(servers=1, clients=1, interruptions=1),
         tests=(f"{RULE7_WHO_DIES_IN_THE_MIDST}::test_where_nobody_knows_what_was_read_the_distributor_is_made_to_ask",),
     ),
 )
