@@ -443,13 +443,6 @@ def an_accept_unheard_is_owed(v):
 
 
 @lemma
-def before_the_request_all_was_heard(v):
-    """While a hand-off is unread or refused, the table knows of every accept before."""
-    heard = v.count_sequence(s) >= v.last_accept(s)
-    return ForAll([s, p, i], Implies(And(v.row(s), v.requested(s), unread(v, s, p, i)), heard))
-
-
-@lemma
 def an_answer_is_the_last_accept(v):
     """When the answer is read, the table will know of every accept."""
     asked = And(v.row(s), alive(v, s), answer(v, s, q), mine(v, s, q))
@@ -631,14 +624,6 @@ def who_is_served_was_taken(v):
 def who_is_lapsed_is_counted(v):
     """Only a client that is counted can be counted wrongly."""
     return ForAll([s, c], Implies(v.lapsed(s, c), v.serving(s, c)))
-
-
-@lemma
-def who_is_accepted_was_taken(v):
-    """A server says that it has taken only whom it has, and says so once."""
-    a = v.up_client(s, q)
-    told = And(answer(v, s, q), v.up_kind(s, q) == ACCEPTED)
-    return ForAll([s, q], Implies(told, And(v.claimed(a), v.taken_by(a) == s, v.taken_at(a) == q)))
 
 
 @lemma
