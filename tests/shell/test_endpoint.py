@@ -612,6 +612,7 @@ def tear(of, monkeypatch, instant, happen):
     step, take = of._step, channel.take
 
     def torn_take(*args):
+        monkeypatch.setattr(channel, "take", take)
         take(*args)
         happen()
 
