@@ -27,7 +27,7 @@ from maitred.model.world import Bounds
 pytestmark = pytest.mark.properties
 
 KILLED = {
-    ("server_accepts", "== HandOff"): "no_client_has_two_servers",
+    ("server_accepts", "== HandOff"): "who_is_not_delivered_is_nowhere_else",
     ("server_accepts", "down_head"): "who_is_unread_is_not_taken",
     ("server_accepts", "clients"): "the_last_message_has_the_count",
     ("releases", "effective"): "store_has_exactly_those_who_wait",

@@ -66,8 +66,38 @@ def states(run):
         yield state
 
 
+def replaced():
+    """A process dies that was to deliver a client, and before another has found it, so does the Distributor: what
+    random walks come to too seldom.
+    """
+    kept = witnesses.read()["server_takes_back"]
+    moves = kept[: [name for name, _ in kept].index("server_accepts") + 1]
+    state = witnesses.beginning()
+    for move in moves:
+        state = witnesses.taken(state, *move)
+    words = [name for name in witnesses.transitions() if name.startswith("monitor_")]
+    for names in (["sender_dies"], ["distributor_dies"], words, ["distributor_starts"], ["adopts"]):
+        while (move := _first(state, names)) is not None:
+            moves = [*moves, move]
+            state = witnesses.taken(state, *move)
+            if names is not words:
+                break
+    return moves
+
+
+def _first(state, names):
+    """The first move of these transitions that may be taken."""
+    possible = ((name, given) for name in names for given in witnesses.choices(state, name))
+    return next((each for each in possible if may(state, *each)), None)
+
+
+def may(state, name, given):
+    return witnesses.transitions()[name].refused(state, given) is None
+
+
 def runs():
     yield from witnesses.read().values()
+    yield replaced()
     dice, seen = random.Random(1), Counter()
     for _ in range(WALKS):
         yield witnesses.walk(dice, seen)
