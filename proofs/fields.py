@@ -235,6 +235,7 @@ UNTOLD: Final[Mapping[str, str]] = {
     "Guest.taken": "for the model's properties; the relation has the ghosts `taken` and `taken_twice`",
     "Kernel.accepted": "the world's own account, for the model's properties; the relation has `arrival`",
     "Guest.answered": "for the model's properties: explains a loss; the relation has the ghost `claimed`",
+    "Guest.bereft": "for the model's properties: explains a loss; the relation has `broken` and `undelivered`",
     "Guest.unanswered": "for the model's properties: explains a loss; the relation says who is lost where it happens",
 }
 """For each field of the code that no symbol tells, why."""

@@ -21,7 +21,7 @@ def needed(applies: Callable[[Bounds], bool], bounds: Bounds) -> dict[str, int |
     """
     if applies(bounds):
         return {}
-    names = [field.name for field in fields(bounds) if field.name != "without"]
+    names = [field.name for field in fields(bounds) if field.name not in ("without", "begins")]
     for size in range(1, MOST + 1):
         for chosen in combinations(names, size):
             choices = [list(_others(bounds, name)) for name in chosen]

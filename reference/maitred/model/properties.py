@@ -640,7 +640,7 @@ def _server_deaths(class_id: int, place: monitor.Place, event: object) -> tuple[
         case monitor.ServerExited(class_id=other, server=number) if (other, number) == (class_id, place.server):
             return deaths + (not asked), unready + starting
         case monitor.Told(class_id=other, message=Unresponsive(number)) if (other, number) == (class_id, place.server):
-            return deaths + 1, unready
+            return deaths + (place.phase is not monitor.PlacePhase.KILLING), unready
         case monitor.Told(class_id=other, message=ServerReady(server=number)) if starting:
             return deaths, 0 if (other, number) == (class_id, place.server) else unready
         case monitor.Fired(timer=monitor.ServerStable(class_id=other, server=number)):

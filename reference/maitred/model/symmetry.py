@@ -310,8 +310,8 @@ def _last_place(cls: ClassState, server: ServerId) -> Place | None:
 FATES: Final = {fate: i for i, fate in enumerate([*(fate for fate in Fate if fate is not Fate.ABSENT), Fate.ABSENT])}
 
 
-def _standing_of(guest: Guest) -> tuple[int, int, int, bool, bool]:
-    return FATES[guest.fate], guest.hung, guest.taken, guest.answered, guest.unanswered
+def _standing_of(guest: Guest) -> tuple[int, int, int, bool, bool, bool]:
+    return FATES[guest.fate], guest.hung, guest.taken, guest.answered, guest.bereft, guest.unanswered
 
 
 def _place_names(cls: ClassState, new: Mapping[ServerId, ServerId]) -> dict[PlaceId, PlaceId]:

@@ -273,6 +273,8 @@ class Guest(NamedTuple):
     """How many times a program has been given it."""
     answered: bool = False
     """A server has said that it has taken it: the Distributor's copy is no more needed, or will not be."""
+    bereft: bool = False
+    """And the process that was to deliver it has died since."""
     unanswered: bool = False
     """Its hand-off was sent and unanswered when a Distributor died: no one has a copy for it if it fails."""
     at_distributor: bool = False
@@ -1273,8 +1275,8 @@ class _Draft:
 
     def guest(self, cookie: int, **changes: Any) -> None:  # Any: fields of Guest
         guest = self.guests[cookie]._replace(**changes)
-        if guest.fate not in (Fate.BACKLOG, Fate.IN) and (guest.hung or guest.unanswered):
-            guest = guest._replace(hung=0, unanswered=False)
+        if guest.fate not in (Fate.BACKLOG, Fate.IN) and (guest.hung or guest.unanswered or guest.bereft):
+            guest = guest._replace(hung=0, unanswered=False, bereft=False)
         self.guests = (*self.guests[:cookie], guest, *self.guests[cookie + 1 :])
         if cookie in self.kernel.accepted and (guest.fate is not Fate.IN or guest.taken or guest.unanswered):
             left = tuple(other for other in self.kernel.accepted if other != cookie)
@@ -1532,8 +1534,7 @@ class _Draft:
 
     def _loss(self, cookie: int) -> Fate:
         """OWN-3.6: the losses that are allowed, each only at its own instant, and one alone at each death."""
-        guest = self.guests[cookie]
-        if guest.answered and not guest.taken:  # the process that was to deliver it has died
+        if self.guests[cookie].bereft:
             return Fate.LOST_SERVED
         excuse = self.excuses.get(cookie, Fate.LOST)
         if excuse is Fate.LOST_ALONE:
@@ -1651,6 +1652,8 @@ class _Draft:
             if client in group.held and guest.fate is Fate.IN:
                 if guest.taken:
                     self.guest(client.cookie, fate=Fate.LOST_SERVED)
+                elif guest.answered:
+                    self.guest(client.cookie, bereft=True)
                 self._excuse_if_unanswered(client.cookie)
             group = _without(group, client)
         return group
