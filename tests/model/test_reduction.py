@@ -53,7 +53,7 @@ SLIPS = {
     "the counter of servers stands still": slip(
         "monitor._Work.start_server", "next_server=server + 1", "next_server=server"
     ),
-    "the count goes back": slip("server._count", "state.sequence + 1", "max(state.sequence - 1, 0)"),
+    "the count goes back": slip("server._issue", "state.sequence + 1", "max(state.sequence - 1, 0)"),
 }
 
 
@@ -170,7 +170,7 @@ HIGH = {
         Bounds(servers=1, clients=3, warm=True),
     ),
     "the count is cut": (
-        slip("server._count", "sequence=state.sequence + 1", "sequence=(state.sequence + 1) % 256"),
+        slip("server._issue", "sequence = state.sequence + 1", "sequence = (state.sequence + 1) % 256"),
         250,
         Bounds(servers=1, clients=3, warm=True),
     ),

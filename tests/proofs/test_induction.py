@@ -119,7 +119,7 @@ NEEDED = {
     ("server_accepts", "who_is_not_delivered_is_nowhere_else"): "who_is_unread_is_not_taken",
     ("sees_dialog_end", "what_is_in_hand_is_nowhere_else"): "who_was_taken_is_answered_for",
     ("distributor_starts", "store_has_exactly_those_who_wait"): "the_last_word_decides",
-    ("adopts", "what_is_unread_is_known"): "what_is_unread_is_kept",
+    ("hears_that_it_is_deaf", "what_is_unread_is_kept"): "who_is_unread_is_not_taken",
 }
 
 
