@@ -488,7 +488,9 @@ def _event(told: Told, before: distributor.DistributorState, now: State) -> list
             return [("hears_of_socket", {"p": event.port})]
         case distributor.BindRequested():
             return _bind(event, before, told.effects)
-        case distributor.Audited():
+        case distributor.Audited(gone=gone):
+            if gone:
+                raise Outside("an audit that finds connections gone")
             return [("asks_again", {"s": e.server, "p": e.port}) for e in told.effects]
         case distributor.Fired():
             return _timer(event.timer, told.effects)

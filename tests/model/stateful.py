@@ -77,6 +77,7 @@ SERVER = {
 }
 READS = SERVER[server.MessageRead]
 LEARNS = DISTRIBUTOR[distributor.Audited]
+UNSENT = DISTRIBUTOR[distributor.Unsent]
 WITHOUT_DESCRIPTOR = "a_descriptor_is_lost"
 CLIENT_ARRIVES = "a_client_arrives"
 DEEDS = {
@@ -99,6 +100,7 @@ DEEDS = {
     Deed.EXITS: "the_distributor_exits",
 }
 LOSES = DEEDS[Deed.LOSES_A_SENDER]
+SENDS = DEEDS[Deed.SENDS]
 DISTRIBUTOR_DIES = "the_distributor_dies"
 OTHERS = {OVERTAKEN, WITHOUT_DESCRIPTOR, DISTRIBUTOR_DIES}
 KINDS = sorted({*DISTRIBUTOR.values(), *MONITOR.values(), *SERVER.values(), *DEEDS.values(), *OTHERS})
@@ -618,6 +620,20 @@ class ClosedSystem(RuleBasedStateMachine):
                 self._go_one_of(declined, j, "the_kernel_declines")
                 return
 
+    @rule(i=INDEX, j=INDEX)
+    @precondition(lambda self: self.world.budget.unsent and DEEDS[Deed.DIES] in self.offers)
+    def the_kernel_declines_and_the_server_dies(self, i, j):
+        """And the Distributor sees the dialog end before it hears that its hand-off was not sent."""
+        earlier = self.world.pending
+        self.the_kernel_declines(i, j)
+        new = [e.server for e in self.world.pending if isinstance(e, distributor.Unsent) and e not in earlier]
+        for at in [at for s in new for at in self._of(f"server {s}", DEEDS[Deed.DIES])][:1]:
+            self.let(DEEDS[Deed.DIES], at)
+            self.go_on(20)
+            if UNSENT in self.offers:
+                self.let(UNSENT, 0)
+            self._count("the_kernel_declines_and_the_server_dies")
+
     @rule(i=INDEX, then=THEN)
     @precondition(lambda self: DEEDS[Deed.LEAKS] in self.offers and AUDIT in self.offers)
     def an_audit_finds_somebody_gone(self, i, then):
@@ -627,17 +643,17 @@ class ClosedSystem(RuleBasedStateMachine):
         self._count("an_audit_finds_somebody_gone")
         self.go_on(then)
 
-    @rule(i=INDEX)
+    @rule(i=INDEX, known=st.booleans())
     @precondition(lambda self: {DEEDS[Deed.LEAKS], AUDIT, DEEDS[Deed.DIES]} <= self.offers.keys())
-    def a_server_dies_during_an_audit(self, i):
-        """And the Distributor sees its dialogs end before it hears who is gone, and its control channel end after."""
+    def a_server_dies_during_an_audit(self, i, known):
+        """The Distributor sees its dialogs end before it hears who is gone; that the server is, before or after."""
         losing = self.offers[DEEDS[Deed.LEAKS]]
         who = losing[i % len(losing)].who
         self.let(DEEDS[Deed.LEAKS], i)
         self.let(AUDIT, 0)
         for at in self._of(who, DEEDS[Deed.DIES])[:1]:
             self.let(DEEDS[Deed.DIES], at)
-        self.go_on(20, "distributor_sees_a_control_channel_end")
+        self.go_on(20, "distributor_sees_a_control_channel_end" if known else None)
         if LEARNS in self.offers:
             self.let(LEARNS, 0)
         self._count("a_server_dies_during_an_audit")
@@ -646,11 +662,18 @@ class ClosedSystem(RuleBasedStateMachine):
         """The places of the server's own among what is offered of the kind."""
         return [at for at, offer in enumerate(self.offers.get(kind, ())) if offer.who == who]
 
-    @rule(i=INDEX)
+    @rule(i=INDEX, sent=st.booleans())
     @precondition(lambda self: self.system.splits and self.world.budget.interruptions and READS in self.offers)
-    def a_server_loses_who_answers(self, i):
-        """Of all that is read, hand-offs matter most: whoever was taken is refused when the next process finds it."""
-        self.let(READS, i)
+    def a_server_loses_who_answers(self, i, sent):
+        """Of all that is read, hand-offs matter most: whoever was taken is refused when the next process finds it.
+
+        The answer may have been sent by then, which nobody knows.
+        """
+        reads = [isinstance(offer.what.message, messages.HandOff) for offer in self.offers[READS]]
+        taken = [at for at, is_hand_off in enumerate(reads) if is_hand_off] or [*range(len(reads))]
+        self.let(READS, taken[i % len(taken)])
+        if sent and SENDS in self.offers:
+            self.let(SENDS, 0)
         if LOSES in self.offers:
             self.let(LOSES, 0)
             self.go_on(20)

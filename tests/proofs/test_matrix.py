@@ -13,7 +13,7 @@ from rich.console import Console
 
 from maitred.model.world import Bounds
 
-NAMES = ("who_waits_is_not_stored", "an_acknowledgement_counts", "a_tuple_of_any_length_is_read")
+NAMES = ("who_waits_is_not_stored", "a_stranger_disconnects", "a_tuple_of_any_length_is_read")
 
 
 def silent():
@@ -29,7 +29,7 @@ def test_every_column_is_asked_of_every_mutant():
     assert "store_has_exactly_those_who_wait" in found["properties"][NAMES[0]]
     assert NAMES[1] not in found["properties"], "its entry has no bounds"
     assert found["tests of the core"][NAMES[1]] == (
-        "tests/core/test_server.py::test_an_acknowledgement_is_received_and_discarded",
+        "tests/core/test_server.py::test_what_may_not_happen_is_declined_with_its_reason",
     )
     assert found["bridge"][NAMES[0]] != found["bridge"][NAMES[1]] == ()
     assert found["CrossHair"].keys() == {*NAMES}
