@@ -208,7 +208,9 @@ LIMITS: Final = """\
   `a_tree_is_its_content`.
 - **What arrives is well-formed**: a count is not negative; what `Adopt` says is owed is a dialog that it names, its
   server is known already or newer than all; a maximum and a weight are at least 1; a Distributor that has said `Closed`
-  does not say `Store`.
+  does not say `Store`; an audit does not find a client gone whose `Accepted` is still to be sent.
+- **A server's sequence numbers are told**, 1 to 3: its invariants put them into a set, and to hash a symbolic number is
+  to fix it. Which of them the event carries is symbolic.
 - **Most cases are plain**: an accept is outstanding, two dynamic servers are configured, one is being asked for. Where
   a skeleton says *limits symbolic*, these are symbolic too, with one server: branches add up and do not multiply.
 - **Effects are not asked about**: what a step tells others leaves no mark on the state. The
