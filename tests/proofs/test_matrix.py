@@ -29,7 +29,8 @@ def test_every_column_is_asked_of_every_mutant():
     assert "store_has_exactly_those_who_wait" in found["properties"][NAMES[0]]
     assert NAMES[1] not in found["properties"], "its entry has no bounds"
     assert found["tests of the core"][NAMES[1]] == (
-        "tests/core/test_server.py::test_what_may_not_happen_is_declined_with_its_reason",
+        "tests/core/test_server.py::TestRule3AClientIsCountedUntilItsConnectionIsGone"
+        "::test_or_until_the_audit_says_that_the_kernel_has_forgotten_it",
     )
     assert found["bridge"][NAMES[0]] != found["bridge"][NAMES[1]] == ()
     assert found["CrossHair"].keys() == {*NAMES}
