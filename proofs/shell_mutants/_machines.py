@@ -12,6 +12,7 @@ SHORTAGE: Final = "tests/shell/test_shortage.py"
 EFFECTS: Final = "tests/shell/test_effects.py"
 RESERVE: Final = "tests/shell/test_reserve.py"
 PLACES: Final = "tests/shell/test_places.py"
+TWO: Final = "tests/system/test_two_classes.py"
 
 MUTANTS: Final = (
     # ---------------------------------------------------------------- the Distributor: order of effects
@@ -458,5 +459,60 @@ MUTANTS: Final = (
         "            _die()",
         "            pass",
         tests=(f"{M}::test_an_unforeseen_failure_of_the_monitor_is_a_death_too",),
+    ),
+    # ---------------------------------------------------------------- what is another class's
+    Mutant(
+        "every_server_runs_the_first_class_s_program",
+        Kind.WRONG_CHOICE,
+        "Nobody serves the second class's port.",
+        "monitor.Monitor._launch_server",
+        "cls = self.config.classes[effect.class_id]",
+        "cls = self.config.classes[0]",
+        tests=(f"{TWO}::test_each_class_has_its_own_program_elements_and_maximum",),
+    ),
+    Mutant(
+        "every_server_runs_on_the_first_element_s_cpus",
+        Kind.WRONG_CHOICE,
+        "Servers crowd on the CPUs of one processing element, and the others idle.",
+        "monitor.Monitor._server_spec",
+        "cpus=self._cpus[effect.element] or",
+        "cpus=self._cpus[0] or",
+        tests=(f"{TWO}::test_each_class_has_its_own_program_elements_and_maximum",),
+    ),
+    Mutant(
+        "every_class_has_the_first_one_s_waiting_limit",
+        Kind.WRONG_CHOICE,
+        "More clients of the second class wait than its configuration allows, or fewer.",
+        "monitor.Monitor._launch_distributor",
+        "waiting_limit=cls.waiting_limit,",
+        "waiting_limit=self.config.classes[0].waiting_limit,",
+        tests=(f"{TWO}::test_each_class_has_its_own_program_elements_and_maximum",),
+    ),
+    Mutant(
+        "only_the_first_class_s_listeners_are_kept",
+        Kind.WRONG_CHOICE,
+        "After a restart the second class's Distributor cannot listen.",
+        "monitor.Monitor._launch_distributor",
+        "if of == effect.class_id",
+        "if of == 0",
+        tests=(f"{TWO}::test_a_distributor_that_dies_is_replaced_in_its_own_class_alone",),
+    ),
+    Mutant(
+        "who_waits_is_sought_in_the_first_class_s_store",
+        Kind.WRONG_CHOICE,
+        "Those who wait in the second class are lost with its Distributor.",
+        "monitor.Monitor._fds_for",
+        "self._store.get((class_id, message.client))",
+        "self._store.get((0, message.client))",
+        tests=(f"{TWO}::test_a_distributor_that_dies_is_replaced_in_its_own_class_alone",),
+    ),
+    Mutant(
+        "every_server_that_dies_is_one_of_the_first_class",
+        Kind.WRONG_CHOICE,
+        "A server of the second class that dies is not started again.",
+        "monitor.Monitor._on_server_end",
+        "self.handle(core.ServerExited(server.class_id, server.server))",
+        "self.handle(core.ServerExited(0, server.server))",
+        tests=(f"{TWO}::test_a_server_that_dies_is_replaced_in_its_own_class_alone",),
     ),
 )
