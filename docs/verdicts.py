@@ -35,16 +35,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PROOFS: Final = ROOT / "proofs"
 EXPLANATION: Final = ROOT / "docs" / "explanation"
 
-OLDER: Final[dict[str, int]] = {
-    "the Distributor dies, two ports": 76_283,
-    "the Distributor and a server die": 193_204,
-    "the Distributor dies, a descriptor is lost": 267_766,
-    "the Distributor dies, sends reordered": 273_107,
-    "the Distributor dies, a listener closes": 69_603,
-    "the Distributor dies, three servers": 113_636,
-    "stopped while the Distributor dies": 112_782,
-    "everything dies, four clients": 8_117_800,
-}
+OLDER: Final[dict[str, int]] = {"everything dies, four clients": 8_117_800}
 """Configurations that were not explored again after the model's last change: by name, the states that were counted.
 
 They have rows of their own, and no other sum has them.  Whoever explores one again takes it out, also where the count

@@ -6,12 +6,13 @@ the midst of a Distributor's step (what is in hand, what is due) are empty, as a
 
 ``essence(state)`` is what must be equal for two states of the relation to be the same: tables without what means
 nothing.  Positions in a channel count from its first unread message; ranks, arrivals and sequence numbers by their
-order; and of a server that the Distributor does not know, what the Distributor's table says of it is nothing.
+order, and with them that which comes next; and of a server that the Distributor does not know, what the Distributor's
+table says of it is nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from maitred.core import distributor, monitor, server
@@ -78,8 +79,12 @@ class Outside(Exception):
     """The relation does not tell this; the text says what."""
 
 
+class Unlike(Exception):
+    """Two components do not mean the same by a client; the text says which."""
+
+
 def abstract(
-    world: World, bounds: Bounds, ports_of: Mapping[int, int], starting: Mapping[int, tuple[int, int]]
+    world: World, bounds: Bounds, ports_of: Mapping[int, int], starting: Mapping[int, tuple[int, int]], first: int = 0
 ) -> State:
     """The world in the words of the relation.
 
@@ -88,6 +93,11 @@ def abstract(
         bounds: of the system that it is a world of.
         ports_of: the port of each client that has not come yet, as far as it matters.
         starting: of servers that are about to be started, their place and processing element.
+        first: from where on a server numbers what it says.
+
+    Raises:
+        Outside: the relation does not tell it.
+        Unlike: two components do not mean the same by a client.
     """
     if world.monitor.phase is not monitor.Phase.RUNNING:
         raise Outside("a stop")
@@ -108,7 +118,7 @@ def abstract(
         put("max_clients", s, bounds.max_clients)
         put("weight", s, world.monitor.elements[element].weight if element in world.monitor.elements else 1)
     # ------------------------------------------------ clients
-    seen = {client.cookie: client for client in _clients(world)}
+    seen = _copies(_clients(world))
     for i, backlog in enumerate(world.kernel.backlog):
         for turn, cookie in enumerate(backlog):
             put("port_of", cookie, i + 1)
@@ -130,7 +140,7 @@ def abstract(
     put("life", {Life.UP: "up", Life.CONDEMNED: "up", Life.DEAD: "dead", Life.ABSENT: "absent"}[world.life])
     put("condemned", world.life is Life.CONDEMNED)
     if world.distributor is not None:
-        tell_distributor(world.distributor, put)
+        tell_distributor(world.distributor, put, first=first)
     for event in world.pending:
         if isinstance(event, distributor.Unsent):
             put("unsent", event.server, event.client.cookie, True)
@@ -157,6 +167,7 @@ def abstract(
                 put("word_port", i, word.port)
     put("word_tail", len(world.to_monitor))
     # ------------------------------------------------ servers
+    sequences = {s: [first + SHIFT] if first else [] for s in starting}
     for group in world.groups:
         s = group.server
         endpoint = group.endpoint
@@ -185,9 +196,9 @@ def abstract(
                 numbers.append(tell_message(s, link.port, answer, put, sent=True, read=False))
             put("full", s, link.port, bool(bounds.room) and len(link.to_distributor) >= bounds.room)
         put("sequence", s, max(numbers, default=0))
-        for q in range(max(numbers, default=0) + 1):
-            if ("up_read" not in tables) or (s, q) not in tables["up_read"]:
-                put("up_read", s, q, True)
+        sequences[s] = numbers
+    for s in starting:
+        put("sequence", s, max(sequences[s], default=0))
     # ------------------------------------------------ the Monitor
     for s in servers:
         put("born", s, s < world.monitor.next_server and s not in starting)
@@ -212,18 +223,34 @@ def abstract(
             case _:
                 raise Outside(type(message).__name__)
     put("begin_due", has_begin)
-    numbers_ = {x for table in tables.values() for place, x in table.items() if isinstance(x, int)}
-    top = max((x for x in numbers_ if not isinstance(x, bool)), default=0) + 3  # a step issues two counts at most
     binders = sum(map(bool, tables.get("binding", {}).values()))  # a word for each, when the socket listens
+    integers = _integers(world, sequences, binders)
+    for s, numbers in sequences.items():
+        for q in integers:
+            if 0 <= q <= max(numbers, default=0) and (s, q) not in tables.get("up_read", {}):
+                put("up_read", s, q, True)
     domains = {
         "Server": tuple(sorted(servers)),
         "Client": tuple(range(len(world.guests))),
         "Port": tuple(range(1, bounds.ports + 1)),
         "Place": tuple(range(bounds.servers + bounds.dynamic)),
         "Element": tuple(world.monitor.elements),
-        "Int": tuple(range(-1, max(top, len(world.to_monitor) + 2 + binders))),
+        "Int": integers,
     }
     return State(tables, domains)
+
+
+def _integers(world: World, sequences: Mapping[int, Sequence[int]], binders: int) -> tuple[int, ...]:
+    """Those that number something: messages in channels, from 0, and what servers issue; and what may come next.
+
+    What is said of all numbers holds of the others as it does of one that is as yet unused.
+    """
+    lines = [len(world.to_monitor) + binders, *(len(link.to_server) for group in world.groups for link in group.links)]
+    found = {*range(-1, max(lines) + 3)}
+    for numbers in sequences.values():
+        newest = max(numbers, default=0)
+        found |= {*numbers, *range(newest, newest + 4)}  # a step issues two counts at most
+    return tuple(sorted(found))
 
 
 def _servers(world: World) -> set[int]:
@@ -250,8 +277,21 @@ def _where(world: World, s: int, starting: Mapping[int, tuple[int, int]]) -> tup
     return nowhere, group.element if group is not None else 0
 
 
+def _copies(clients: Iterable[Client]) -> dict[int, Client]:
+    """The clients by cookie: the relation has one arrival and one port for each, so all copies must be alike.
+
+    Raises:
+        Unlike: two copies differ.
+    """
+    found: dict[int, Client] = {}
+    for client in clients:
+        if found.setdefault(client.cookie, client) != client:
+            raise Unlike(f"two copies of client {client.cookie} differ: {found[client.cookie]} and {client}")
+    return found
+
+
 def _clients(world: World) -> Iterable[Client]:
-    """Every client that a component names."""
+    """Every copy of a client: whatever names one."""
     yield from world.monitor.classes[CLASS].store
     if world.distributor is not None:
         for info in world.distributor.ports.values():
@@ -264,8 +304,11 @@ def _clients(world: World) -> Iterable[Client]:
             yield message.client
     for group in world.groups:
         yield from group.endpoint.clients
+        said = [reply.message for reply in issued(group)]
+        yield from (m.client for m in said if not isinstance(m, (RestartReply, NotReady)))
         for link in group.links:
-            yield from (message.client for message in link.to_server if isinstance(message, HandOff))
+            for down in link.to_server:
+                yield from (down.client,) if isinstance(down, HandOff) else down.forget
             yield from (m.client for m in link.to_distributor if not isinstance(m, (RestartReply, NotReady)))
 
 
@@ -334,6 +377,7 @@ def tell_monitor(state: monitor.MonitorState, class_id: int, put: Tables) -> Non
     put("distributor_element", cls.distributor.element)
     for client in cls.store:
         put("store", client.cookie, True)
+        tell_client(client, put)
     for place in cls.places.values():
         put("filled", place.place, place.alive)
         if place.alive:
@@ -348,13 +392,14 @@ def tell_monitor(state: monitor.MonitorState, class_id: int, put: Tables) -> Non
         put("usable", element, status.up)
 
 
-def tell_distributor(state: distributor.DistributorState, put: Tables, shift: int = SHIFT) -> None:
+def tell_distributor(state: distributor.DistributorState, put: Tables, shift: int = SHIFT, first: int = 0) -> None:
     """The server table, the ports and the rest of what the Distributor knows.
 
     Args:
         state: the Distributor's.
         put: takes it.
         shift: is added to sequence numbers; -1, of nothing, stays.
+        first: the number of a server's count before any that it issues, where that is not 0.
 
     Raises:
         Outside: it is closing.
@@ -377,10 +422,11 @@ def tell_distributor(state: distributor.DistributorState, put: Tables, shift: in
         put("said_drained", s, status.drained)
         put("rank", s, status.rank)
         put("count", s, status.count.clients)
-        put("count_sequence", s, _shifted(status.count.sequence, shift))
+        put("count_sequence", s, _shifted(status.count.sequence or first, shift))
         put("requested", s, status.request is not None)
         if status.request is not None:
             put("request", s, status.request.cookie)
+            tell_client(status.request, put)
         for port, dialog in status.dialogs.items():
             put("dialog", s, port, True)
             put("binding", s, port, dialog.phase is distributor.DialogPhase.BINDING)
@@ -394,6 +440,13 @@ def tell_distributor(state: distributor.DistributorState, put: Tables, shift: in
         put("listens", port, info.listening)
         for client in info.waiting:
             put("waiting", client.cookie, True)
+            tell_client(client, put)
+
+
+def tell_client(client: Client, put: Tables) -> None:
+    """Which turn the client has, and where."""
+    put("arrival", client.cookie, client.arrival)
+    put("port_of", client.cookie, client.port)
 
 
 def _shifted(sequence: int, shift: int) -> int:
@@ -429,28 +482,43 @@ def essence(state: State) -> dict[str, Any]:
     out["ports"] = [[get("socket", p), get("unkept", p)] for p in ports]
     if is_up:
         out["ports"].append([[get(n, p) for n in ("accepting", "pausing", "opened", "listens")] for p in ports])
-    lining = [c for c in clients if _lines(state, c)]
-    turn = {c: i for i, c in enumerate(sorted(lining, key=lambda c: get("arrival", c)))}
+    known = [c for c in clients if _is_known(state, c)]
+    turn = _order({get("arrival", c) for c in known} | ({get("next_arrival")} if is_up else set()))
+    line = {c: (turn[get("arrival", c)], get("port_of", c)) for c in known}
     came = {}
     for p in ports:
         queue = [c for c in clients if get("backlog", c) and get("port_of", c) == p]
         came.update({c: (p, i) for i, c in enumerate(sorted(queue, key=lambda c: get("came", c)))})
     fates = ("absent", "backlog", "accepted", "over", "shut", "waiting", "store", "to_restore")
-    out["clients"] = {c: [[get(n, c) for n in fates], turn.get(c), came.get(c)] for c in clients}
+    out["clients"] = {c: [[get(n, c) for n in fates], line.get(c), came.get(c)] for c in clients}
     out["words"] = [word_of(state, i) for i in range(get("word_head"), get("word_tail"))]
     out["servers"] = {s: _server(state, s) for s in domains["Server"] if _matters(state, s)}
     out["unsent"] = [(s, c) for s in domains["Server"] for c in clients if get("unsent", s, c)]
     ranked = [s for s in domains["Server"] if get("row", s)]
-    out["ranks"] = sorted(ranked, key=lambda s: get("rank", s))
+    rank = _order({get("rank", s) for s in ranked} | ({get("next_rank")} if is_up else set()))
+    out["ranks"] = [(s, rank[get("rank", s)]) for s in ranked]
+    out["next"] = [turn[get("next_arrival")], rank[get("next_rank")]] if is_up else []
     return out
 
 
-def _lines(state: State, c: int) -> bool:
-    """The client's arrival may still be compared."""
+def _order(numbers: Iterable[int]) -> dict[int, int]:
+    """Of each number, how many there are below it."""
+    return {number: i for i, number in enumerate(sorted(numbers))}
+
+
+def _is_known(state: State, c: int) -> bool:
+    """Somebody has a copy of the client: the Monitor, the Distributor, or a server."""
     get = state.value
     if get("waiting", c) or get("store", c) or get("to_restore", c):
         return True
-    return any(get("requested", s) and get("request", s) == c for s in state.domains["Server"])
+    return any(
+        (get("requested", s) and get("request", s) == c) or (_is_alive(state, s) and get("serving", s, c))
+        for s in state.domains["Server"]
+    )
+
+
+def _is_alive(state: State, s: int) -> bool:
+    return bool(state.value("main", s) or state.value("child", s))
 
 
 def word_of(state: State, i: int) -> list[Any]:
@@ -471,9 +539,10 @@ def _matters(state: State, s: int) -> bool:
 
 def _server(state: State, s: int) -> dict[str, Any]:
     get, ports = state.value, state.domains["Port"]
-    alive, row, living = get("main", s) or get("child", s), get("row", s), get("living", s)
+    alive, row, living = _is_alive(state, s), get("row", s), get("living", s)
     out: dict[str, Any] = {"alive": alive, "row": row, "living": living, "to_adopt": get("to_adopt", s)}
-    unheard = [q for q in range(1, get("sequence", s) + 1) if not get("up_read", s, q)]
+    said = state.tables.get("up_kind", {})  # of the other numbers nothing is kept
+    unheard = [q for q in state.domains["Int"] if (s, q) in said and _is_pending(state, s, q)]
     unread = [q for q in unheard if get("up_sent", s, q)]
     at_hand = {get("unnoted", s), get("broken_at", s) if get("broken", s) else 0} - {0}
     outbox = sorted({q for q in unheard if not get("up_sent", s, q)} | at_hand)
@@ -502,9 +571,7 @@ def _server(state: State, s: int) -> dict[str, Any]:
         out["row"] = [get(n, s) for n in names] + [get("request", s) if get("requested", s) else None]
         numbers |= {get("count_sequence", s)} | {get("dialog_sequence", s, p) for p in dialogs}
         out["dialogs"] = {p: [get(n, s, p) for n in ("binding", "ready", "owed", "initial_due")] for p in dialogs}
-    numbers.discard(-1)
-    order = {q: i for i, q in enumerate(sorted(numbers))}
-    order[-1] = -1
+    order = _order(numbers - {-1}) | {-1: -1}
 
     def place(q: int) -> int | None:
         return order[q] if q else None
@@ -520,6 +587,11 @@ def _server(state: State, s: int) -> dict[str, Any]:
     if row:
         out["heeded"] = [order[get("count_sequence", s)]] + [order[get("dialog_sequence", s, p)] for p in dialogs]
     return out
+
+
+def _is_pending(state: State, s: int, q: int) -> bool:
+    """The message has been issued, and nobody has heard it."""
+    return 1 <= q <= state.value("sequence", s) and not state.value("up_read", s, q)
 
 
 def down_of(state: State, s: int, p: int, i: int) -> list[Any]:

@@ -6,10 +6,12 @@ For each world that an exploration reaches, and each action in it:
     that others notice, in the order of the effects).  Each transition's guard must hold where it is taken, and the
     state that they lead to must be the abstraction of the world that the code leads to.
 2.  *Same enabledness.*  Where the guard of an *exact* transition holds in the abstraction of a world, with some
-    parameters, an action of the code must begin with that transition and those parameters.
+    parameters, an action of the code must begin with that transition and those parameters.  Of the others that
+    progress rests on, something of the kind must happen (`HELPFUL`).
 
 Both readings are of one text (`proofs.evaluate`).  A world or an action that the relation does not tell (`Outside`: a
-stop, an audit, a socket that cannot be opened) is counted, not compared; the exploration does not go on from there.
+stop, an audit that finds somebody gone, a socket that cannot be opened) is counted, not compared; the exploration does
+not go on from there.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ from maitred.core.messages import (
 from maitred.model.words import tell
 from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Fate, Group, Program, System, World
 from proofs import sentence
-from proofs.abstraction import SHIFT, Outside, abstract, essence
+from proofs.abstraction import SHIFT, Outside, Unlike, abstract, essence
 from proofs.evaluate import State, Transition, transition
 
 TRANSITIONS: dict[str, Transition] = {action.name: transition(action) for action in ACTIONS}
@@ -172,6 +174,30 @@ DEEP: Final = {
 """Bounds too wide to be explored: walks go there."""
 MIDST: Final = Bounds(servers=1, clients=1, interruptions=1, warm=True)
 """2,533 worlds, all to be compared: a process dies with each kind of message about a client."""
+
+
+@dataclass(frozen=True)
+class Helpful:
+    """How a transition that progress rests on is compared, though it is not exact."""
+
+    about: tuple[str, ...] = ()
+    """Those of its parameters that the code's must have: the others are the code's to choose."""
+    instead: tuple[str, ...] = ()
+    """What stands for it: the relation leaves open which of them it is, or has it in another order."""
+
+
+BIND: Final = "a request to bind is read"
+HELPFUL: Final[Mapping[str, Helpful]] = {
+    # the requests to bind that a dead server has left are read first, of which the relation does not tell
+    "sees_control_end": Helpful(("s",), (BIND,)),
+    "distributor_starts": Helpful(),
+    "monitor_creates_server": Helpful((), ("monitor_declines_server",)),
+    "monitor_declines_server": Helpful((), ("monitor_creates_server",)),
+    "server_refuses": Helpful(("s", "p"), ("server_accepts",)),
+}
+"""What liveness rests on of the transitions that are not exact.  The others that it names are no actions of their own:
+`sends_hand_in_vain` is in the midst of a step, `server_sends` and `server_lets_go` mostly at the end of one.
+"""
 
 # ================================================================ an action, told in transitions
 
@@ -637,21 +663,32 @@ def compare_on_the_way(
     tally: Tally | None = None,
     enabled: bool = True,
     witness: Witness | None = None,
+    first: int | None = None,
 ) -> Tally:
     """Compare in every world on a random walk, which gets deeper than an exploration; the rest is as of `compare`.
+
+    Args:
+        bounds: of the system.
+        seed: of the walk.
+        length: how many steps.
+        tally: to be counted on.
+        enabled: as of `compare`.
+        witness: as of `compare`.
+        first: renumber nothing on the way, and begin every counter so far up.
 
     Raises:
         Divergence: the first difference.
     """
     tally = tally or Tally()
-    system, steady = System(bounds), System(bounds, steady=True)
+    system, steady = System(bounds, first=first), System(bounds, steady=True, first=first)
     dice, world = random.Random(seed), system.initial()
     for _ in range(length):
         tally.worlds += 1
         following = [*_compare(steady, bounds, world, tally, enabled, witness)]
         if not following:
             break
-        world = system.canonical(dice.choice(following))
+        chosen = dice.choice(following)
+        world = system.canonical(chosen) if first is None else chosen
     return tally
 
 
@@ -659,24 +696,30 @@ def _compare(
     steady: System, bounds: Bounds, world: World, tally: Tally, enabled: bool, witness: Witness | None
 ) -> Iterator[World]:
     firsts: set[tuple[str, tuple[tuple[str, Any], ...]]] = set()
-    usual = abstract(world, bounds, {}, {})
+    first = steady.first or 0
+    usual = abstract(world, bounds, {}, {}, first)
     for action, after, _ in steady.successors(world):
         try:
             started, ports = _given(world, after)
-            state = abstract(world, bounds, ports, started) if started or ports else usual
+            state = abstract(world, bounds, ports, started, first) if started or ports else usual
             state = state.with_changes({"reordering": {(): action.late}})
-            wanted = abstract(after, bounds, {}, {})
+            wanted = abstract(after, bounds, {}, {}, first)
             moves = plan(steady, world, action, after, state)
         except Outside as outside:
             tally.outside[str(outside)] += 1
             continue
+        except Unlike as unlike:
+            raise Divergence(f"{_told_action(action)}: {unlike}", "copies of a client differ") from unlike
         if moves and action.performed is None:
             firsts.add((moves[0][0], tuple(sorted(moves[0][1].items()))))
+        if isinstance(action.what, distributor.BindRequested):
+            firsts.add((BIND, (("s", action.what.server),)))
         _walk(state, wanted, moves, action, tally, witness)
         tally.steps += 1
         yield after
     if enabled:
         _nothing_else(usual, firsts, tally)
+        _something_helps(usual, firsts)
 
 
 def _given(world: World, after: World) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
@@ -703,7 +746,9 @@ def _walk(
             raise Divergence(told, f"{name} is not enabled")
         state = transition_.after(state, parameters)
         tally.taken[name] += 1
-    got, want = essence(state), essence(State(wanted.tables, state.domains, wanted.defaults))
+    integers = tuple(sorted({*state.domains["Int"], *wanted.domains["Int"]}))  # the code's may have been closed up
+    domains = {**state.domains, "Int": integers}
+    got, want = (essence(State(of.tables, domains, of.defaults)) for of in (state, wanted))
     if got != want:
         where = f"{moves[-1][0]} leads elsewhere" if moves else "something changes"
         raise Divergence(f"{_told_action(action)}: {[*moves]} leads elsewhere: {differences(got, want)}", where)
@@ -726,6 +771,21 @@ def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ..
             elif (transition_.name, tuple(sorted(parameters.items()))) not in firsts:
                 told = f"the relation enables {transition_.name}{parameters}, and the code does not"
                 raise Divergence(told, f"{transition_.name} does not happen")
+
+
+def _something_helps(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ...]]]) -> None:
+    """Where the relation enables one of `HELPFUL`, an action of the code begins with it, or with what stands for it."""
+    done = [(name, dict(parameters)) for name, parameters in firsts]
+    for name, helpful in HELPFUL.items():
+        transition_ = TRANSITIONS[name]
+        for place in itertools.product(*(state.domains[sort] for sort in transition_.sorts.values())):
+            parameters = dict(zip(transition_.sorts, place, strict=True))
+            if transition_.refused(state, parameters) is not None:
+                continue
+            wanted = {key: parameters[key] for key in helpful.about}
+            if not any(one in (name, *helpful.instead) and wanted.items() <= of.items() for one, of in done):
+                told = f"the relation enables {name}{parameters}, which progress rests on, and the code does not"
+                raise Divergence(told, f"{name} does not happen")
 
 
 def _told_action(action: Action) -> str:

@@ -80,6 +80,8 @@ TOLD_BY: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The symbols that a machine's own state says all about."""
 OF_A_SERVER: Final = ("clients", "serving", "undelivered", "bound", "listening", "owes")
+OF_A_CLIENT: Final = ("arrival", "port_of")
+"""Of those clients that the Monitor or the Distributor holds."""
 GHOSTS: Final = dict.fromkeys(("last_word", "last_dialog_word", "last_use_word", "last_drained_word"), -1)
 
 
@@ -463,6 +465,8 @@ class _Follower:
                 replaced += TOLD_BY["distributor"]
         for name in replaced:
             tables[name] = put.tables.get(name, {})
+        for name in OF_A_CLIENT:
+            tables[name] = {**tables.get(name, {}), **put.tables.get(name, {})}
         for s in state.domains["Server"]:
             who = f"server {self.class_id} {s}"
             if who in self.machines and _lives(state, s):
