@@ -248,11 +248,39 @@ def test_what_must_happen_in_the_end(maitred, tmp_path):
     file = tmp_path / "lasso.md"
     code, out, _ = maitred(*small, "--unassumed", "clients keep leaving", "--diagram", file)
     assert code == 1 and "for ever" in out and "NOT ALL IS WELL" in out
-    assert "sequenceDiagram" in file.read_text()
+    assert f"{file}: drawn" in out
+    drawn = file.read_text()
+    assert "sequenceDiagram" in drawn
+    assert "is broken for client 1 for ever" in drawn
+    why = "clients keep leaving (client 0): That it happens in the end is not assumed here."
+    assert why in drawn and why in out
+
+    code, _, err = maitred(*small, "--diagram", tmp_path / "none.svg")
+    assert code == 0 and "not drawn, as nothing is violated" in err
+
+
+def test_the_lasso_of_a_configuration_is_drawn(maitred, listed, tmp_path):
+    pytest.importorskip("scipy", reason="liveness needs scipy: the extra `verify` brings it")
+    listed.write_text(LIVELY)
+    for file, how in ((tmp_path / "lasso.svg", ()), (tmp_path / "again.svg", ("--json",))):
+        code, out, err = maitred("check", "--config", "nobody-leaves", "--diagram", file, *how)
+        assert (code, f"{file}: drawn" in out) == (1, not how) and "no counts are written down yet" in out + err
+        assert "who_waits_is_seated_or_ends is broken for client 1 for ever" in file.read_text()
 
 
 # ---------------------------------------------------------------- the manifest
 
+LIVELY = """\
+[[configuration]]
+name = "nobody leaves"
+why = "Who waits, waits for ever."
+tier = "seconds"
+safety = false
+liveness = ["who_waits_is_seated_or_ends"]
+unassumed = ["clients keep leaving"]
+violated = "who_waits_is_seated_or_ends"
+bounds = { servers = 1, clients = 2, warm = true }
+"""
 MANIFEST = """\
 [[configuration]]
 name = "one of each"

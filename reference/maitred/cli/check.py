@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -436,12 +437,16 @@ def _explore_liveness(arguments: argparse.Namespace, bounds: Bounds, max_states:
 
 
 def _draw_lasso(arguments: argparse.Namespace, result: LivenessResult) -> None:
-    lasso = result.counterexample
-    if arguments.diagram is None or lasso is None:
+    """Draw the counterexample, if a drawing is asked for."""
+    if arguments.diagram is None:
         return
-    from maitred.model.diagram import write
+    lasso = result.counterexample
+    if lasso is None:
+        complain(f"--diagram: {arguments.diagram}: not drawn, as nothing is violated", 0)
+        return
+    from maitred.model.diagram import write_lasso
 
-    write(lasso.path, result[lasso.property.name], Path(arguments.diagram), lasso.cycle_start)
+    _drawn(arguments, partial(write_lasso, lasso, result[lasso.property.name]))
 
 
 # ================================================================ drawing
@@ -488,13 +493,18 @@ def _draw(arguments: argparse.Namespace, result: Result, found: Sequence[documen
     elif arguments.diagram is not None and way is not None and way.path is not None:
         from maitred.model.diagram import write
 
-        try:
-            write(way.path, way, Path(arguments.diagram))
-        except OSError as error:
-            raise ConfigError(f"--diagram: {arguments.diagram}: cannot be written: {error.strerror}") from None
-        if not arguments.json:
-            print(f"{arguments.diagram}: drawn")
+        _drawn(arguments, partial(write, way.path, way))
     return code
+
+
+def _drawn(arguments: argparse.Namespace, draw: Callable[[Path], None]) -> None:
+    """Draw to the file that was asked for, and say so."""
+    try:
+        draw(Path(arguments.diagram))
+    except OSError as error:
+        raise ConfigError(f"--diagram: {arguments.diagram}: cannot be written: {error.strerror}") from None
+    if not arguments.json:
+        print(f"{arguments.diagram}: drawn")
 
 
 # ================================================================ the manifest
@@ -571,11 +581,15 @@ def _configuration(arguments: argparse.Namespace, one: Configuration) -> int:
     if arguments.json:
         return _configuration_document(arguments, outcome)
     drawn = 0
+    lasso = outcome.liveness is not None and outcome.liveness.counterexample is not None and arguments.to is None
     if outcome.safety is not None:
         verdicts.report(outcome.safety, must_fail=one.violated is not None)
-        drawn = _draw(arguments, outcome.safety)
+        lasso = lasso and outcome.safety.counterexample is None
+        drawn = 0 if lasso else _draw(arguments, outcome.safety)
     if outcome.liveness is not None:
         verdicts.report_liveness(outcome.liveness, must_fail=one.violated is not None)
+        if lasso or outcome.safety is None:
+            _draw_lasso(arguments, outcome.liveness)
     if arguments.write and not outcome.ok:
         manifest.refresh([outcome])
         print("written down: the counts")
@@ -593,4 +607,7 @@ def _configuration_document(arguments: argparse.Namespace, outcome: manifest.Out
              for each in (outcome.safety, outcome.liveness) if each is not None]  # fmt: skip
     if outcome.safety is not None:
         return _draw(arguments, outcome.safety, found, code)
-    return document.show(found, code, outcome.liveness.counterexample if outcome.liveness is not None else None)
+    if outcome.liveness is None:
+        return document.show(found, code, None)
+    _draw_lasso(arguments, outcome.liveness)
+    return document.show(found, code, outcome.liveness.counterexample)

@@ -241,6 +241,14 @@ class Search:
         fair = [label for label in sorted(set().union(*possible)) if self._weak[label] or self._strong[label]]
         return tuple((self.graph.names[label], _how(label, taken, possible)) for label in fair)
 
+    def free(self, found: Round) -> tuple[tuple[Named, bool], ...]:
+        """What is possible on the cycle and of no fairness, and whether the cycle takes it."""
+        states = [found.start, *(int(self.graph.targets[edge]) for edge in found.cycle[:-1])]
+        taken = {int(self.graph.labels[edge]) for edge in found.cycle}
+        possible = sorted(set().union(*map(self.enabled, states)))
+        free = (label for label in possible if not (self._weak[label] or self._strong[label]))
+        return tuple((self.graph.names[label], label in taken) for label in free)
+
 
 def _how(label: int, taken: Mapping[int, int], possible: Sequence[set[int]]) -> str:
     if label in taken:

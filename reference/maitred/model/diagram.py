@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path as File
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from maitred.model import svg
 from maitred.model.checker import Verdict
@@ -19,6 +19,9 @@ from maitred.model.scene import DISTRIBUTOR, Arrow, Row, Scene, scene
 from maitred.model.svg import Words
 from maitred.model.words import counted
 from maitred.model.world import ANY, Assumption, Bounds, Fate
+
+if TYPE_CHECKING:
+    from maitred.model.liveness import Lasso
 
 SUFFIXES: Final = (".svg", ".mmd", ".md")
 SIZES: Final = ("servers", "dynamic", "ports", "max_clients", "clients", "waiting_limit", "elements")
@@ -48,7 +51,15 @@ class Judged(Protocol):
         """What it is on."""
 
 
-def write(path: Path, verdict: Judged, file: File, cycle_start: int | None = None, reasons: Sequence[str] = ()) -> None:
+def write(
+    path: Path,
+    verdict: Judged,
+    file: File,
+    cycle_start: int | None = None,
+    reasons: Sequence[str] = (),
+    about: str = "",
+    marked: Collection[str] = (),
+) -> None:
     """Draw the path that led to the verdict.
 
     Args:
@@ -58,6 +69,8 @@ def write(path: Path, verdict: Judged, file: File, cycle_start: int | None = Non
         cycle_start: how many of the steps come before those that repeat for ever, all of them where the system stays
             in the last world; None where nothing repeats.
         reasons: sentences on why the property is broken, beside those that `explain.why` has.
+        about: for whom it is broken, in words; empty where it is asked of the whole.
+        marked: whose columns are marked for that: ``client 1``, ``server 2``.
 
     Raises:
         ValueError: the suffix is none of these, or `cycle_start` is past the last step; the text says what is right.
@@ -68,7 +81,7 @@ def write(path: Path, verdict: Judged, file: File, cycle_start: int | None = Non
         raise ValueError(f"{file}: has {wrong}; a diagram is written to a file in {', '.join(SUFFIXES)}")
     if cycle_start is not None and not 0 <= cycle_start <= len(path.steps):
         raise ValueError(f"cycle_start is {cycle_start}; the path has {len(path.steps)} steps: 0 to {len(path.steps)}")
-    drawn, words = scene(path), _words(path, verdict, cycle_start, reasons)
+    drawn, words = scene(path), _words(path, verdict, cycle_start, reasons, about, marked)
     if file.suffix == ".svg":
         text = svg.draw(drawn, words, cycle_start)
     elif file.suffix == ".mmd":
@@ -78,13 +91,29 @@ def write(path: Path, verdict: Judged, file: File, cycle_start: int | None = Non
     file.write_text(text, encoding="utf-8")
 
 
-def _words(path: Path, verdict: Judged, cycle_start: int | None, more: Sequence[str]) -> Words:
+def write_lasso(lasso: Lasso, verdict: Judged, file: File) -> None:
+    """Draw a lasso: for whom the property is broken, what is repeated for ever, and why that may be (`Lasso.why`).
+
+    Raises:
+        ValueError, OSError: as `write`.
+    """
+    marked = [f"server {number}" for number in lasso.servers()]
+    if lasso.property.subject == "client":
+        marked = [f"client {lasso.subject}"]
+    about = lasso.about() if lasso.property.subject else ""
+    write(lasso.shown, verdict, file, lasso.cycle_start, lasso.why(), about, marked)
+
+
+def _words(
+    path: Path, verdict: Judged, cycle_start: int | None, more: Sequence[str], about: str, marked: Collection[str]
+) -> Words:
     """What is written around the drawing of the path."""
     prop = verdict.property
     steps = f"{len(path.steps)} step" + ("" if len(path.steps) == 1 else "s")
     if verdict.verdict is Verdict.VIOLATED:
-        found = "broken for ever" if cycle_start is not None else f"broken by step {len(path.steps)}"
-        kind = "a way on which it is broken" if cycle_start is not None else "a shortest way to break it"
+        whose = f" for {about}" if about else ""
+        found = f"broken{whose} " + ("for ever" if cycle_start is not None else f"by step {len(path.steps)}")
+        kind = f"a way on which it is broken{whose}" if cycle_start is not None else "a shortest way to break it"
     else:
         found, kind = f"witnessed in step {len(path.steps)}", "a shortest way to see it"
     return Words(
@@ -94,6 +123,7 @@ def _words(path: Path, verdict: Judged, cycle_start: int | None, more: Sequence[
         statement=prop.text,
         reasons=[*(why(prop.name, path) if verdict.verdict is Verdict.VIOLATED else [prop.text]), *more],
         broken=verdict.verdict is Verdict.VIOLATED,
+        marked=marked,
     )
 
 
@@ -135,7 +165,13 @@ def _page(drawn: Scene, words: Words, cycle_start: int | None) -> Iterator[str]:
     yield from ("```", "", f"## What step {len(drawn.rows) - 1} changed", "", "| | before | after |", "|---|---|---|")
     for change in drawn.last:
         yield f"| {_cell(change.what)} | {_cell(change.before)} | {_cell(change.after)} |"
-    yield from ("", f"## {words.verdict}", "", *words.reasons)
+    yield from ("", f"## {words.verdict}", "", *(_item(reason) for reason in words.reasons))
+
+
+def _item(reason: str) -> str:
+    """A line of a list; indented further where the sentence is."""
+    text = reason.lstrip()
+    return f"{' ' * (len(reason) - len(text))}- {_cell(text)}"
 
 
 def _cell(text: str) -> str:
@@ -197,11 +233,11 @@ def _later(arrow: Arrow) -> str:
 
 def _deaths(lifelines: Sequence[str], old: Row, row: Row) -> Iterator[str]:
     """Who has died, and who has begun."""
+    for name, called in row.died:
+        yield f"    Note over {_id(name)}: {called} is dead"
     for name in lifelines:
-        was, now = old.alive.get(name), row.alive.get(name)
-        if was is not None and was != now:
-            yield f"    Note over {_id(name)}: {was} is dead"
-        if now is not None and was != now:
+        now = row.alive.get(name)
+        if now is not None and now != old.alive.get(name):
             yield f"    Note over {_id(name)}: {now} begins"
 
 

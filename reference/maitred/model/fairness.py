@@ -150,6 +150,17 @@ def assumed(bounds: Bounds, without: Iterable[str] = ()) -> Mapping[str, Fairnes
     }
 
 
+def unassumed(bounds: Bounds, name: str, without: Iterable[str] = ()) -> str:
+    """Why nothing is assumed (`assumed`) of the actions of the rule, in a sentence."""
+    rule = RULES[name]
+    if name in without:
+        ceases = rule.fairness is Fairness.CEASING
+        return f"That it {'ceases' if ceases else 'happens in the end'} is not assumed here."
+    if _rationed(rule, bounds):
+        return "It happens a given number of times, so nothing may rest on it."
+    return rule.why
+
+
 def _rationed(rule: Rule, bounds: Bounds) -> bool:
     """Rule 5; and no hand-off that is never answered is excused as lost where no reader can have died."""
     scarce = bool(rule.budget) and getattr(bounds, rule.budget) != ANY

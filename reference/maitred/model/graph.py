@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from maitred.model.asked import Asked
 from maitred.model.explorer import Path, Progress, Step
 from maitred.model.fairness import Named, named
-from maitred.model.world import System, World
+from maitred.model.world import Action, Deed, System, World
 
 _NOTHING: Final[frozenset[Named]] = frozenset()
 
@@ -164,3 +164,28 @@ class Worlds:
             action, world, _ = next(islice(successors, self._choices[edge], None))
             steps.append(Step(action, world))
         return Path(self.system.bounds, start, tuple(steps))
+
+    def steadily(self, path: Path) -> Path:
+        """The same way, on which every server keeps its name, for people to read.
+
+        The worlds of the graph are normal forms, in which servers are numbered anew as others are forgotten; so the
+        way is walked again, and each step is one of the same kind to a world whose normal form is the path's.
+        """
+        system = System(path.bounds, steady=True)
+        world = start = system.initial()
+        steps: list[Step] = []
+        for step in path.steps:
+            kind = _kind(step.action)
+            action, world = next(
+                (action, after)
+                for action, after, _ in system.successors(world)
+                if _kind(action) == kind and self.system.canonical(after) == step.world
+            )
+            steps.append(Step(action, world))
+        return Path(path.bounds, start, tuple(steps))
+
+
+def _kind(action: Action) -> tuple[object, ...]:
+    """What an action has in common with one that differs in names only."""
+    what = action.what if isinstance(action.what, Deed) else type(action.what)
+    return action.who.split()[0], what, action.performed, action.declined, action.late

@@ -7,16 +7,16 @@ round that goes on for ever, is fair, and never comes to `Q`.  `model.graph` fin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from maitred.core import distributor, monitor
-from maitred.core.messages import Client, HandOff
+from maitred.core.messages import Client, HandOff, ServerId
 from maitred.core.monitor import Place, PlacePhase
 from maitred.model.checker import Verdict
 from maitred.model.explorer import Path, Progress
-from maitred.model.fairness import Named, assumed
+from maitred.model.fairness import RULES, Fairness, Named, assumed, unassumed
 from maitred.model.narrate import narrate
 from maitred.model.world import ANY, CLASS, Bounds, Fate, Group, Link, Program, System, World
 
@@ -333,7 +333,9 @@ class Lasso:
     """A run that refutes a property: a way to a round that goes on for ever."""
 
     path: Path
-    """The way and, once, the round."""
+    """The way and, once, the round; in normal forms, so that it comes round to the same world."""
+    shown: Path
+    """The same steps as people read them: every server keeps its name."""
     cycle_start: int
     """After so many steps the round begins; it ends with the path.  Where nothing is left, the system stays there."""
     property: LeadsTo
@@ -345,26 +347,61 @@ class Lasso:
     """Every fair action that is possible somewhere on the round, and how the round is fair to it all the same."""
     unasked: tuple[Named, ...]
     """What the machines' guards allow where the round begins, but nobody has asked for: so it does not come."""
+    free: tuple[tuple[Named, str], ...]
+    """What is possible on the round and nothing is assumed of, and why; what was left out of the assumptions first."""
+
+    def servers(self) -> list[ServerId]:
+        """Where it is about a place: the servers that fill it from when it arises, or did last, one after the other."""
+        if self.property.subject != "place":
+            return []
+        worlds = [self.shown.start, *(step.world for step in self.shown.steps)][self.arises :]
+        places = [place for world in worlds if (place := _place(world, self.subject)) is not None]
+        return [*dict.fromkeys(place.server for place in places if place.server)]
 
     def about(self) -> str:
-        """What it is about, in words."""
-        return f"{self.property.subject} {self.subject}" if self.property.subject else "the system"
+        """What it is about, in words: a client, a place and its servers, or the whole."""
+        if not self.property.subject:
+            return "the system"
+        servers = ", then ".join(f"server {number}" for number in self.servers())
+        return f"{self.property.subject} {self.subject}" + (f" ({servers})" if servers else "")
 
     def tell(self) -> Iterator[str]:
         """The lines of the tale."""
-        steps = self.path.steps
-        way = Path(self.path.bounds, self.path.start, steps[: self.cycle_start])
+        steps = self.shown.steps
+        way = Path(self.shown.bounds, self.shown.start, steps[: self.cycle_start])
         yield f"{self.property.name}, refuted for {self.about()}: {self.property.text}"
-        yield f"It arises after step {self.arises}, and from then on never comes to an end."
+        yield self._since()
         yield from narrate(way)
         if self.cycle_start == len(steps):
             yield "Here it stays for ever: nothing that must happen can."
         else:
-            here = steps[self.cycle_start - 1].world if self.cycle_start else self.path.start
+            here = steps[self.cycle_start - 1].world if self.cycle_start else self.shown.start
             yield f"From here on for ever, round and round, {len(steps) - self.cycle_start} steps:"
-            yield from list(narrate(Path(self.path.bounds, here, steps[self.cycle_start :])))[1:]
+            yield from list(narrate(Path(self.shown.bounds, here, steps[self.cycle_start :])))[1:]
+        yield from self._because()
+
+    def why(self) -> list[str]:
+        """For whom the property is broken, what goes on for ever, and why nothing must put an end to it."""
+        last = len(self.shown.steps)
+        if self.cycle_start == last:
+            goes_on = f"As it is after step {last} it stays for ever: nothing that must happen can."
+        elif self.cycle_start == last - 1:
+            goes_on = f"Step {last} is repeated for ever."
+        else:
+            goes_on = f"Steps {self.cycle_start + 1} to {last} are repeated for ever."
+        return [f"It is broken for {self.about()}. {self._since()}", goes_on, *self._because()]
+
+    def _since(self) -> str:
+        begins = f"after step {self.arises}" if self.arises else "at the very beginning"
+        return f"It arises {begins}, and from then on never comes to an end."
+
+    def _because(self) -> Iterator[str]:
+        """Why no assumption says that the round ends."""
         if self.unasked:
             yield f"Nobody has asked for these, so they do not come: {', '.join(map(str, self.unasked))}."
+        if self.free:
+            yield "Of these nothing is assumed:"
+            yield from (f"  {name}: {reason}" for name, reason in self.free)
         if self.fair:
             yield "This is fair to whatever is possible on the way:"
             yield from (f"  {name}: {how}" for name, how in self.fair)
@@ -496,7 +533,7 @@ class Explored:
         began = time.monotonic()
         fairness = assumed(self.bounds, without)
         search = self.search(self.graph, [fairness[name.rule] for name in self.graph.names])
-        verdicts = tuple(self._verdict(prop, search) for prop in self.wanted)
+        verdicts = tuple(self._verdict(prop, search, without) for prop in self.wanted)
         return LivenessResult(
             self.bounds,
             tuple(without),
@@ -511,7 +548,7 @@ class Explored:
     def _complete(self) -> bool:
         return self.graph.expanded == self.graph.states
 
-    def _verdict(self, prop: LeadsTo, search: Search) -> VerdictOnLiveness:
+    def _verdict(self, prop: LeadsTo, search: Search, without: Collection[str]) -> VerdictOnLiveness:
         if not prop.applies(self.bounds):
             return VerdictOnLiveness(prop, Verdict.NOT_APPLICABLE)
         marks = self.worlds.marks()
@@ -522,7 +559,7 @@ class Explored:
                 occasions += int(arises.sum())
                 found = search.refute(arises, marks[:, column] != _SETTLED)
                 if found is not None:
-                    lassos.append(self._lasso(prop, subject, found, search))
+                    lassos.append(self._lasso(prop, subject, found, search, without))
         if lassos:
             shortest = min(lassos, key=lambda lasso: len(lasso.path.steps))
             return VerdictOnLiveness(prop, Verdict.VIOLATED, occasions, shortest)
@@ -530,7 +567,22 @@ class Explored:
             return VerdictOnLiveness(prop, Verdict.INCOMPLETE, occasions)
         return VerdictOnLiveness(prop, Verdict.HOLDS if occasions else Verdict.NOT_REACHED, occasions)
 
-    def _lasso(self, prop: LeadsTo, subject: int, found: Round, search: Search) -> Lasso:
+    def _lasso(self, prop: LeadsTo, subject: int, found: Round, search: Search, without: Collection[str]) -> Lasso:
         path = self.worlds.retrace([*found.prefix, *found.cycle])
-        unasked = tuple(sorted(self.worlds.lacks.get(found.start, ())))
-        return Lasso(path, len(found.prefix), prop, subject, found.arises, search.account(found), unasked)
+        return Lasso(
+            path,
+            self.worlds.steadily(path),
+            len(found.prefix),
+            prop,
+            subject,
+            found.arises,
+            search.account(found),
+            tuple(sorted(self.worlds.lacks.get(found.start, ()))),
+            tuple(self._free(search.free(found), without)),
+        )
+
+    def _free(self, possible: Iterable[tuple[Named, bool]], without: Collection[str]) -> Iterator[tuple[Named, str]]:
+        """Each with the reason: a fault only if the round takes it, as none need come."""
+        for name, taken in sorted(possible, key=lambda each: each[0].rule not in without):
+            if taken or RULES[name.rule].fairness is not Fairness.CEASING:
+                yield name, unassumed(self.bounds, name.rule, without)

@@ -62,7 +62,8 @@ def headline(action: Action, say: Callable[[object], str] = tell) -> str:
     who = action.who if action.who.startswith(("server", "client")) else f"the {action.who.capitalize()}"
     what = action.what
     if isinstance(what, Deed):
-        return f"{who} {what.value}{_object(action)}"
+        parted = ":" if what in (Deed.LEAVES_A_CHILD, Deed.LOSES_A_READER, Deed.LOSES_A_SENDER) else ""
+        return f"{who}{parted} {what.value}{_object(action)}"
     text = f"{who} {_verb(what, say)}"
     if action.late:
         text += ", which has overtaken the message before it"

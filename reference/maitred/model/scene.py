@@ -11,8 +11,8 @@ noticed) is an arrow whose two ends are in one row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from maitred.core import distributor, monitor, server
@@ -46,6 +46,12 @@ OWN: Final = (
     distributor.Audited,
 )
 """What the kernel tells a Distributor that asked it for something."""
+ONE_OF_SEVERAL: Final[Mapping[object, str]] = {
+    Deed.LEAVES_A_CHILD: "main process",
+    Deed.LOSES_A_READER: "one process",
+    Deed.LOSES_A_SENDER: "one process",
+}
+"""The deeds by which a process dies while others of its server live on: which process."""
 
 
 @dataclass(slots=True)
@@ -82,6 +88,8 @@ class Row:
     """Of each client, who holds its connection."""
     fates: tuple[Fate, ...]
     """Of each client."""
+    died: tuple[tuple[str, str], ...] = ()
+    """On which lifelines something has died in the step, and what: all of it, or a process while others live on."""
 
 
 @dataclass(slots=True)
@@ -109,7 +117,8 @@ def scene(path: Path) -> Scene:
         _send(made, under_way, step.world, number, effects)
         altered = changes(before, step.world)
         remarks = (*_declined(system, before, step), *_phases(altered))
-        made.rows.append(_row(number, step.action.who, headline(step.action, label), remarks, step.world))
+        row = _row(number, step.action.who, headline(step.action, label), remarks, step.world)
+        made.rows.append(replace(row, died=tuple(_died(made.rows[-1], row, step.action))))
         made.last = altered
         before = step.world
     return made
@@ -123,7 +132,9 @@ def _lifelines(path: Path) -> list[str]:
 
 
 def _row(number: int, actor: str, text: str, remarks: tuple[str, ...], world: World) -> Row:
-    alive = {KERNEL: "kernel", MONITOR: "Monitor"}
+    alive = {KERNEL: "kernel"}
+    if world.monitor.phase is not monitor.Phase.ENDED:
+        alive[MONITOR] = "Monitor"
     if world.distributor is not None:
         alive[DISTRIBUTOR] = f"Distributor {world.distributor.incarnation}"
     for group in world.groups:
@@ -131,6 +142,15 @@ def _row(number: int, actor: str, text: str, remarks: tuple[str, ...], world: Wo
             alive[f"server {group.server}"] = f"server {group.server}"
     held = tuple(tuple(holders(world, cookie)) for cookie in range(len(world.guests)))
     return Row(number, actor, text, remarks, alive, held, tuple(guest.fate for guest in world.guests))
+
+
+def _died(old: Row, row: Row, action: Action) -> Iterator[tuple[str, str]]:
+    """Who was alive and is so no longer; and one process of a server of which others live on."""
+    for name, called in old.alive.items():
+        if row.alive.get(name) != called:
+            yield name, called
+    if action.what in ONE_OF_SEVERAL and action.who in row.alive:
+        yield action.who, ONE_OF_SEVERAL[action.what]
 
 
 def _phases(altered: list[Change]) -> Iterator[str]:
