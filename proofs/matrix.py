@@ -27,9 +27,10 @@ from proofs import bridge_column
 from proofs.crosshair import column as crosshair_column
 from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import Mutant
-from proofs.mutants.checks import refuted, refuted_in_the_end
+from proofs.mutants.checks import RAISED, RAISES, refuted, refuted_in_the_end
 from proofs.mutants.cores import on_all_cores
 from proofs.mutants.unit import outcomes
+from proofs.mutants.unseen import UNSEEN, Unseen
 from proofs.shell_mutants import result as shell
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -45,8 +46,6 @@ TITLES: Final = {
 }
 LIMIT: Final = 2_000
 """Known states after which an exploration ends: some need more, and are asked for by name."""
-RAISES: Final = "a step raises"
-"""The bent machine itself breaks down in an exploration, which ends it."""
 
 INTRODUCTION: Final = """\
 Written by `python -m proofs.matrix --write`. A check that cannot fail shows nothing. So the core is bent, in one place
@@ -60,6 +59,13 @@ part, in the first {worlds} worlds within the bounds of the entry. *CrossHair*: 
 [contract](../../proofs/crosshair/__init__.py) that is refuted of the bent step, on its quick cases. Neither can see
 every mutant: the relation does not tell of the stop, of failing sockets, of death counts or of audits, and a step that
 keeps the invariants may still be the wrong one.
+"""
+
+UNSEEN_INTRODUCTION: Final = """\
+Some mutants are killed by tests of the core alone, or by nothing but their being told apart from the core. Of each of
+these a [closed list](../../proofs/mutants/unseen.py) says why no property of model or relation can see it; its row has
+the mark. An entry that has neither a killer among properties and proofs nor a reason fails `pytest tests/proofs`, and
+so does a reason whose mutant some property refutes, or which is not so of the very steps that were explored.
 """
 
 Column: TypeAlias = Callable[[Sequence[Mutant], Callable[[], None]], Mapping[str, tuple[str, ...]]]
@@ -78,15 +84,15 @@ def _refuted(name: str) -> tuple[str, ...]:
     mutant = CATALOGUE[name]
     assert mutant.within is not None, "only those are asked"
     with mutant.bent():
-        return _properties(mutant.within, mutant.without)
+        return _properties(mutant.within, mutant.without, mutant.first)
 
 
-def _properties(bounds: Bounds, without: Sequence[str]) -> tuple[str, ...]:
+def _properties(bounds: Bounds, without: Sequence[str], first: int | None = None) -> tuple[str, ...]:
     asked = [p.name for p in PROPERTIES.values() if p.kind == "always" or p.applies(bounds)]
     asked_in_the_end = [p.name for p in LIVENESS.values() if p.applies(bounds)]
     try:
-        found = refuted(bounds, asked, LIMIT) | refuted_in_the_end(bounds, asked_in_the_end, without, LIMIT)
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError):
+        found = refuted(bounds, asked, LIMIT, first) | refuted_in_the_end(bounds, asked_in_the_end, without, LIMIT)
+    except RAISED:
         return (RAISES,)
     return tuple(name for name in (*PROPERTIES, *LIVENESS) if name in found)
 
@@ -141,6 +147,15 @@ def _lines(mutants: Sequence[Mutant], found: Matrix) -> Iterator[str]:
             yield f"| mutant | kind | what users would suffer | killed by | {' | '.join(BESIDE)} |"
             yield f"|---|---|---|---|{'---|' * len(BESIDE)}"
             yield from (_row(mutant, found) for mutant in of_module)
+    yield "\n## What no property sees\n"
+    yield from UNSEEN_INTRODUCTION.splitlines()
+    yield ""
+    yield "| mark | reason | mutants |"
+    yield "|---|---|---:|"
+    for reason in Unseen:
+        of_reason = [mutant for mutant in mutants if UNSEEN.get(mutant.name) is reason]
+        if of_reason:
+            yield f"| *{reason.name.lower().replace('_', ' ')}* | {reason.value} | {len(of_reason)} |"
     yield "\n## How often each property kills\n"
     yield "| property | mutants | of these it is named for |"
     yield "|---|---:|---:|"
@@ -161,8 +176,13 @@ def _row(mutant: Mutant, found: Matrix) -> str:
     named = (*mutant.refutes, *mutant.eventually, *mutant.tests)
     others = [name for title, by_name in found.items() if title not in BESIDE for name in by_name.get(mutant.name, ())]
     cells = [f"**{_shown(name)}**" for name in named]
+    others = [name for name in others if name not in named and not (mutant.breaks and name == RAISES)]
     cells += [_shown(name) for name in dict.fromkeys(name.partition("[")[0] for name in others) if name not in named]
-    within = f" ({told(mutant.within)})" if mutant.within is not None else ""
+    if mutant.breaks:
+        cells.insert(0, f"**{RAISES}**")
+    if mutant.name in UNSEEN:
+        cells.append(f"*{UNSEEN[mutant.name].name.lower().replace('_', ' ')}*")
+    within = f" ({_room(mutant)})" if mutant.within is not None else ""
     what = mutant.name.replace("_", " ")
     beside = [", ".join(found.get(title, {}).get(mutant.name, ())) for title in BESIDE]
     return f"| {' | '.join((what, mutant.kind.value, mutant.suffers, ', '.join(cells) + within, *beside))} |"
@@ -171,6 +191,13 @@ def _row(mutant: Mutant, found: Matrix) -> str:
 def _shown(name: str) -> str:
     """A property as it is called; of a test its own name without file and class."""
     return f"`{name.rpartition('::')[2]}`"
+
+
+def _room(mutant: Mutant) -> str:
+    """The bounds of the entry in words, and where its numbers begin."""
+    assert mutant.within is not None, "only those are told of"
+    high = [f"all numbers from {mutant.first}"] if mutant.first is not None else []
+    return ", ".join([told(mutant.within), *high])
 
 
 def told(bounds: Bounds) -> str:

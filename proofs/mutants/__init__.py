@@ -7,10 +7,18 @@ which they are refuted, and tests of the core, which see what no property of the
 
 from typing import Final
 
-from proofs.mutants import _distributor, _monitor, _server, _values
+from proofs.mutants import _distributor, _monitor, _numbers, _server, _values
 from proofs.mutants.bend import Mutant
 
 CATALOGUE: Final[dict[str, Mutant]] = {
-    mutant.name: mutant for mutant in (*_distributor.MUTANTS, *_server.MUTANTS, *_monitor.MUTANTS, *_values.MUTANTS)
+    mutant.name: mutant
+    for mutants in (
+        _distributor.MUTANTS,
+        _server.MUTANTS,
+        _monitor.MUTANTS,
+        _values.MUTANTS,
+        _numbers.MUTANTS,
+    )
+    for mutant in mutants
 }
 """All mutants, by name."""

@@ -42,6 +42,7 @@ MUTANTS: Final = (
         "distributor.guard",
         "return Reason.DUPLICATE_SERVER if event.server in state.servers else None",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -51,6 +52,7 @@ MUTANTS: Final = (
         "distributor._guard_restore",
         "return Reason.ALREADY_BEGUN",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -60,6 +62,7 @@ MUTANTS: Final = (
         "distributor._guard_restore",
         "return Reason.DUPLICATE_CLIENT if _waits(state, client) else None",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -105,6 +108,7 @@ MUTANTS: Final = (
         "distributor.guard",
         ("return None if info and info.listeners.get(event.address, None) is False else Reason.UNKNOWN_ADDRESS"),
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -117,6 +121,7 @@ MUTANTS: Final = (
             "            return None if event.server in state.servers else Reason.UNKNOWN_SERVER"
         ),
         ("case BindRequested() | ControlEnded():\n            return None"),
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -126,6 +131,7 @@ MUTANTS: Final = (
         "distributor._guard_accept",
         "return Reason.UNKNOWN_PORT",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -135,6 +141,7 @@ MUTANTS: Final = (
         "distributor._guard_accept",
         "return Reason.NOT_ACCEPTING",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -153,6 +160,7 @@ MUTANTS: Final = (
         "distributor.guard",
         "return Reason.NOT_WAITING",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -183,6 +191,7 @@ MUTANTS: Final = (
             "            if status is None:\n"
             "                return None"
         ),
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -211,6 +220,8 @@ MUTANTS: Final = (
             "            if status is None:\n"
             "                return None"
         ),
+        within=Bounds(servers=1, clients=1, server_crashes=1, unsent=1, warm=True),
+        breaks=True,
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -220,6 +231,8 @@ MUTANTS: Final = (
         "distributor.guard",
         "return None if status.request == event.client else Reason.NOT_OUTSTANDING",
         "return None",
+        within=Bounds(servers=1, clients=1, server_crashes=1, unsent=1, warm=True),
+        breaks=True,
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -239,6 +252,7 @@ MUTANTS: Final = (
             "            if status is None:\n"
             "                return None"
         ),
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -248,6 +262,7 @@ MUTANTS: Final = (
         "distributor.guard",
         "return None if _open_port(status) is not None else Reason.NO_DIALOG",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -257,6 +272,7 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return None if _waits(state, timer.client) else Reason.NOT_WAITING",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -297,6 +313,7 @@ MUTANTS: Final = (
         "distributor._guard_timer",
         "return Reason.UNKNOWN_SERVER",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -619,6 +636,8 @@ MUTANTS: Final = (
         "distributor._received",
         "work.take_back(status, resting=True)",
         "work.take_back(status, resting=False)",
+        refutes=("first_come_first_served",),
+        within=Bounds(servers=2, clients=2, descriptor_losses=1, unsent=1, reorders=1, warm=True),
         tests=(f"{RULE1_A_CLIENT_IS_HANDED}::test_not_one_that_is_resting",),
     ),
     Mutant(
@@ -628,6 +647,8 @@ MUTANTS: Final = (
         "distributor._received",
         "if status.resting:",
         "if False:",
+        proofs=("bridge",),
+        within=Bounds(servers=1, clients=2, max_clients=2, descriptor_losses=1, warm=True),
         tests=(f"{RULE4_A_REQUEST_COMES_BACK}::test_a_refusal_frees_the_server_when_it_sends_something_new",),
     ),
     # ---------------------------------------------------------------- counts of clients
@@ -681,6 +702,8 @@ MUTANTS: Final = (
         "distributor._answered",
         "newer = message.count.sequence > dialog.sequence",
         "newer = True",
+        eventually=("the_table_is_exact_again", "who_waits_is_seated_or_ends"),
+        within=Bounds(servers=1, clients=1, listener_closes=1, reorders=1, warm=True),
         tests=(f"{RULE5_COUNTS_ARE_THE_SERVERS}::test_not_ready_that_was_overtaken_by_a_newer_reply_changes_nothing",),
     ),
     # ---------------------------------------------------------------- waiting list
@@ -941,6 +964,7 @@ MUTANTS: Final = (
         "distributor.ServerStatus.idle",
         "self.known and ",
         "",
+        proofs=("CrossHair",),
         tests=(
             f"{THE_OPERATION_PHASE_IS_CLOSED}::test_one_that_is_adopted_with_a_dialog_must_first_say_how_many_it_serves",
         ),
@@ -955,6 +979,7 @@ MUTANTS: Final = (
         "distributor._adopt",
         "known=not event.dialogs",
         "known=True",
+        proofs=("bridge",),
         tests=(
             f"{THE_OPERATION_PHASE_IS_CLOSED}::test_one_that_is_adopted_with_a_dialog_must_first_say_how_many_it_serves",
         ),
@@ -966,6 +991,7 @@ MUTANTS: Final = (
         "distributor._answered",
         ", known=True",
         "",
+        proofs=("bridge",),
         tests=(f"{DYNAMIC_SERVERS_COME_UNDER_LOAD}::test_it_is_drained_when_it_has_been_idle_for_the_delete_delay",),
     ),
     Mutant(
@@ -975,6 +1001,8 @@ MUTANTS: Final = (
         "distributor._restore",
         "max(work.next_arrival, event.client.arrival + 1)",
         "max(work.next_arrival, event.client.arrival)",
+        refutes=("arrivals_lie_in_the_past",),
+        within=Bounds(servers=1, clients=3, waiting_limit=3, distributor_crashes=1, warm=True),
         tests=(
             f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",
         ),
@@ -986,6 +1014,8 @@ MUTANTS: Final = (
         "distributor._restore",
         "work.next_arrival = max(work.next_arrival, event.client.arrival + 1)",
         "pass",
+        refutes=("arrivals_lie_in_the_past",),
+        within=Bounds(servers=1, clients=3, waiting_limit=3, distributor_crashes=1, warm=True),
         tests=(
             f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",
         ),
@@ -1008,6 +1038,7 @@ MUTANTS: Final = (
         "distributor._restore",
         "if event.client.port not in work.ports:",
         "if False:",
+        proofs=("CrossHair",),
         tests=(
             f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_on_a_port_that_has_been_closed_for_a_stop_still_waits",
         ),
@@ -1019,6 +1050,7 @@ MUTANTS: Final = (
         "distributor._Work.settle",
         "if self.phase in (Phase.OPERATING, Phase.CLOSING):",
         "if self.phase is not Phase.CLOSED:",
+        proofs=("CrossHair",),
         tests=(f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_it_neither_listens_nor_seats_before_it_is_told_to_begin",),
     ),
     Mutant(
@@ -1383,6 +1415,7 @@ MUTANTS: Final = (
         "distributor._answered",
         "work.tell(ServerNotReady(status.server, port))",
         "pass",
+        proofs=("bridge",),
         tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_server_that_does_not_listen_is_told_to_the_monitor_and_asked_again",),
     ),
     Mutant(
@@ -1667,6 +1700,8 @@ MUTANTS: Final = (
         "distributor._fired",
         "wanted = work.waiting > work.promised",
         "wanted = True",
+        proofs=("bridge",),
+        within=Bounds(servers=1, dynamic=1, clients=2, creations=1, warm=True),
         tests=(f"{DYNAMIC_SERVERS_COME_UNDER_LOAD}::test_none_where_whoever_waited_has_been_seated",),
     ),
     Mutant(
@@ -1676,6 +1711,10 @@ MUTANTS: Final = (
         "distributor._creation_failed",
         "work.creation = Creation.NONE",
         "pass",
+        eventually=("a_server_that_is_asked_for_comes_or_is_declined",),
+        within=Bounds(
+            servers=1, dynamic=1, clients=2, creations=2, begins="a dynamic server has died before it was ready"
+        ),
         tests=(f"{DYNAMIC_SERVERS_COME_UNDER_LOAD}::test_asked_for_again_when_none_could_be_started",),
     ),
     Mutant(
@@ -1685,6 +1724,8 @@ MUTANTS: Final = (
         "distributor._adopt",
         "work.creation = Creation.NONE",
         "pass",
+        eventually=("a_server_that_is_asked_for_comes_or_is_declined",),
+        within=Bounds(servers=1, dynamic=1, clients=2, creations=1, warm=True),
         tests=(f"{DYNAMIC_SERVERS_COME_UNDER_LOAD}::test_one_at_a_time",),
     ),
     Mutant(
@@ -1703,6 +1744,8 @@ MUTANTS: Final = (
         "distributor.ServerStatus.spare",
         "self.dynamic and self.heard and self.drainable",
         "self.dynamic and self.drainable",
+        proofs=("bridge",),
+        within=Bounds(servers=1, dynamic=1, clients=2, creations=1, deletions=1, warm=True),
         tests=(f"{DYNAMIC_SERVERS_COME_UNDER_LOAD}::test_its_delay_begins_when_it_has_come_up_however_long_that_took",),
     ),
     Mutant(
@@ -1712,6 +1755,8 @@ MUTANTS: Final = (
         "distributor.ServerStatus.spare",
         "self.dynamic and ",
         "",
+        proofs=("bridge",),
+        within=Bounds(servers=1, dynamic=1, clients=2, creations=1, deletions=1, warm=True),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -1908,6 +1953,8 @@ MUTANTS: Final = (
         "distributor._restore",
         "work.next_arrival = max(work.next_arrival, event.client.arrival + 1)",
         "pass",
+        refutes=("arrivals_lie_in_the_past",),
+        within=Bounds(servers=1, clients=3, waiting_limit=3, distributor_crashes=1, warm=True),
         tests=(
             f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",
         ),
@@ -1919,6 +1966,8 @@ MUTANTS: Final = (
         "distributor._restore",
         "max(work.next_arrival, event.client.arrival + 1)",
         "min(work.next_arrival, event.client.arrival) + 1",
+        refutes=("arrivals_lie_in_the_past",),
+        within=Bounds(servers=1, clients=3, waiting_limit=3, begins="two wait for a second Distributor"),
         tests=(
             f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",
         ),

@@ -27,6 +27,7 @@ MUTANTS: Final = (
         "monitor.guard",
         "return None if state.phase is Phase.NEW else Reason.ALREADY_BEGUN",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -45,6 +46,7 @@ MUTANTS: Final = (
         "monitor.guard",
         "return Reason.UNKNOWN_ELEMENT",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -99,6 +101,8 @@ MUTANTS: Final = (
         "monitor._guard_told",
         "return None if known else Reason.UNKNOWN_SERVER",
         "return None",
+        within=Bounds(servers=1, clients=1, stops=1, warm=True),
+        breaks=True,
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -108,6 +112,7 @@ MUTANTS: Final = (
         "monitor.guard",
         ("return None if _place_of(state, event.class_id, event.server) else Reason.NO_SUCH_PROCESS"),
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -117,6 +122,7 @@ MUTANTS: Final = (
         "monitor.guard",
         "return Reason.UNKNOWN_CLASS",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -126,6 +132,7 @@ MUTANTS: Final = (
         "monitor.guard",
         "return None if cls.distributor.alive else Reason.NO_SUCH_PROCESS",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -164,6 +171,7 @@ MUTANTS: Final = (
         "monitor._guard_timer",
         "return None if cls.dynamic_resting else Reason.TIMER_IS_STALE",
         "return None",
+        proofs=("bridge",),
         tests=(f"{RULE2_A_DYNAMIC_SERVER_IS}::test_one_that_became_ready_forgives_the_others",),
     ),
     Mutant(
@@ -193,6 +201,7 @@ MUTANTS: Final = (
         "monitor._guard_timer",
         "return Reason.NO_SUCH_PROCESS",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -211,6 +220,7 @@ MUTANTS: Final = (
         "monitor._guard_timer",
         "return None if place.phase is wanted else Reason.TIMER_IS_STALE",
         "return None",
+        proofs=("bridge",),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     # ---------------------------------------------------------------- what a Distributor says, and timers
@@ -254,6 +264,7 @@ MUTANTS: Final = (
         "monitor._told",
         "cls.listeners.set((message.port, message.address), True)",
         "cls.listeners",
+        proofs=("bridge",),
         tests=(
             f"{RULE6_THE_STORE_HAS_EXACTLY}::test_listening_sockets_outlive_the_distributor_until_the_port_is_closed",
         ),
@@ -334,6 +345,7 @@ MUTANTS: Final = (
         "monitor._told_of_server",
         "place.dialogs.set(message.port, True)",
         "place.dialogs.set(message.port, False)",
+        proofs=("bridge",),
         tests=(
             f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_told_who_lives_then_who_waits_then_to_begin",
         ),
@@ -345,6 +357,8 @@ MUTANTS: Final = (
         "monitor._told_of_server",
         ("work.put_place(class_id, replace(place, dialogs=place.dialogs.set(message.port, False)))"),
         "pass",
+        proofs=("bridge",),
+        within=Bounds(servers=1, clients=1, listener_closes=1, warm=True),
         tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_dialog_owes_an_answer_from_when_it_is_ready_until_it_is_not",),
     ),
     Mutant(
@@ -354,6 +368,8 @@ MUTANTS: Final = (
         "monitor._told_of_server",
         "place = replace(place, phase=PlacePhase.READY, unready_deaths=0)",
         "pass",
+        eventually=("a_static_server_is_up_again",),
+        within=Bounds(servers=1, clients=0),
         tests=(f"{RULE1_WHAT_SHOULD_RUN_IS}::test_deaths_are_forgotten_once_the_server_has_lived_for_a_while",),
     ),
     Mutant(
@@ -372,6 +388,10 @@ MUTANTS: Final = (
         "monitor._told_of_server",
         "replace(cls, dynamic_deaths=0) if place.dynamic else cls",
         "cls",
+        refutes=("deaths_are_counted",),
+        within=Bounds(
+            servers=1, dynamic=1, clients=2, creations=1, begins="a dynamic server has died before it was ready"
+        ),
         tests=(f"{RULE2_A_DYNAMIC_SERVER_IS}::test_one_that_became_ready_forgives_the_others",),
     ),
     Mutant(
@@ -403,6 +423,16 @@ MUTANTS: Final = (
         "monitor._told_of_server",
         "if place.phase in (PlacePhase.STARTING, PlacePhase.READY):",
         "if True:",
+        proofs=("bridge",),
+        within=Bounds(
+            servers=1,
+            dynamic=1,
+            clients=2,
+            server_crashes=1,
+            creations=1,
+            deletions=1,
+            begins="a dynamic server serves",
+        ),
         tests=(f"{RULE5_A_SERVER_IS_ASKED}::test_when_it_is_drained",),
     ),
     Mutant(
@@ -422,6 +452,8 @@ MUTANTS: Final = (
         "monitor._told_of_server",
         "work.kill(class_id, replace(place, deaths=place.deaths + 1))",
         "pass",
+        refutes=("deaths_are_counted",),
+        within=Bounds(servers=1, clients=1, hand_off_timeouts=1, warm=True),
         tests=(f"{RULE4_WHEN_A_SERVER_DIES}::test_when_it_does_not_answer",),
     ),
     Mutant(
@@ -431,6 +463,10 @@ MUTANTS: Final = (
         "monitor._create",
         " and not cls.dynamic_resting",
         "",
+        proofs=("bridge",),
+        within=Bounds(
+            servers=1, dynamic=1, clients=2, creations=1, begins="a dynamic server has died before it was ready"
+        ),
         tests=(f"{RULE2_A_DYNAMIC_SERVER_IS}::test_after_one_that_died_before_it_was_ready_the_next_must_wait",),
     ),
     Mutant(
@@ -440,6 +476,10 @@ MUTANTS: Final = (
         "monitor._create",
         "work.tell(class_id, CreationFailed())",
         "pass",
+        eventually=("a_server_that_is_asked_for_comes_or_is_declined",),
+        within=Bounds(
+            servers=1, dynamic=1, clients=2, creations=2, begins="a dynamic server has died before it was ready"
+        ),
         tests=(f"{RULE2_A_DYNAMIC_SERVER_IS}::test_while_the_class_has_one_left",),
     ),
     Mutant(
@@ -818,6 +858,7 @@ MUTANTS: Final = (
         "monitor._Work.start_distributor",
         "if server.alive:",
         "if True:",
+        proofs=("bridge",),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -953,6 +994,8 @@ MUTANTS: Final = (
         "monitor._Work.end",
         "self.effects.append(KillDistributor(class_id))",
         "pass",
+        eventually=("a_stop_ends",),
+        within=Bounds(servers=1, clients=1, stops=1, warm=True),
         tests=(f"{RULE5_A_SERVER_IS_ASKED}::test_when_the_grace_has_ended",),
     ),
     Mutant(
@@ -1057,6 +1100,8 @@ MUTANTS: Final = (
         "monitor._Work.settle",
         "self.effects.append(Exit(state.failure))",
         "pass",
+        eventually=("who_is_in_the_backlog_is_seated_or_ends",),
+        within=Bounds(servers=1, clients=1, stops=1, warm=True),
         tests=(f"{RULE7_SERVERS_THAT_DIE_BEFORE}::test_a_class_of_which_none_has_ever_been_ready_is_given_up",),
     ),
     # ---------------------------------------------------------------- what dies, and what fails
@@ -1089,6 +1134,8 @@ MUTANTS: Final = (
         "monitor._server_exited",
         "place = replace(place, deaths=place.deaths + 1)",
         "pass",
+        refutes=("deaths_are_counted",),
+        within=Bounds(servers=1, clients=0, server_crashes=1, warm=True),
         tests=(f"{RULE1_WHAT_SHOULD_RUN_IS}::test_each_death_makes_the_delay_longer",),
     ),
     Mutant(
@@ -1098,6 +1145,8 @@ MUTANTS: Final = (
         "monitor._server_exited",
         "place = replace(place, unready_deaths=place.unready_deaths + 1)",
         "pass",
+        refutes=("deaths_are_counted",),
+        within=Bounds(servers=1, clients=0, server_crashes=1),
         tests=(f"{RULE2_A_DYNAMIC_SERVER_IS}::test_after_one_that_died_before_it_was_ready_the_next_must_wait",),
     ),
     Mutant(
@@ -1107,6 +1156,8 @@ MUTANTS: Final = (
         "monitor._server_exited",
         "if not asked:",
         "if True:",
+        refutes=("deaths_are_counted",),
+        within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(f"{RULE5_A_SERVER_IS_ASKED}::test_one_that_ended_as_it_was_asked_has_not_died",),
     ),
     Mutant(
@@ -1174,6 +1225,8 @@ MUTANTS: Final = (
         "monitor._server_gone",
         "max(place.deaths - 1, 0)",
         "0",
+        refutes=("deaths_are_counted",),
+        within=Bounds(servers=1, clients=0, server_crashes=2, warm=True),
         tests=(f"{RULE1_WHAT_SHOULD_RUN_IS}::test_each_death_makes_the_delay_longer",),
     ),
     Mutant(
@@ -1269,6 +1322,8 @@ MUTANTS: Final = (
         "monitor._distributor_exited",
         "deaths=place.deaths + 1",
         "deaths=place.deaths",
+        refutes=("deaths_are_counted",),
+        within=Bounds(servers=1, clients=0, distributor_crashes=1, warm=True),
         tests=(f"{RULE1_WHAT_SHOULD_RUN_IS}::test_a_distributor_that_dies_is_started_again_after_a_delay",),
     ),
     Mutant(
@@ -1348,6 +1403,8 @@ MUTANTS: Final = (
         "monitor._element_restored",
         "replace(state, up=True)",
         "state",
+        proofs=("bridge",),
+        within=Bounds(servers=1, clients=0, element_failures=1, element_returns=1, warm=True),
         tests=(
             f"{RULE3_A_PROCESS_RUNS_ON}::test_without_any_element_it_is_reported_and_what_is_missing_starts_when_one_is_back",
         ),

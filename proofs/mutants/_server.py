@@ -31,6 +31,7 @@ MUTANTS: Final = (
             "            return Reason.UNKNOWN_PORT"
         ),
         ("case MessageRead(message=HandOff(client)) if client.port != event.port:\n            return None"),
+        proofs=("CrossHair",),
         tests=(f"{SERVER}::test_a_client_does_not_come_by_another_port",),
     ),
     Mutant(
@@ -43,6 +44,7 @@ MUTANTS: Final = (
             "            return None if event.port in state.listeners else Reason.UNKNOWN_PORT"
         ),
         "case Listened() | MessageRead() | ListenerClosed():\n            return None",
+        proofs=("CrossHair",),
         tests=(f"{SERVER}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -274,6 +276,8 @@ MUTANTS: Final = (
         "server._listener_closed",
         "return Transition(_issue(closed, event.port, lambda count: NotReady(0, count)), ())",
         "return Transition(closed, ())",
+        refutes=("the_table_is_exact_again_after_a_restart",),
+        within=Bounds(servers=1, clients=1, listener_closes=1, distributor_crashes=1, warm=True),
         tests=(f"{RULE5_A_LISTENER_THAT_CLOSES}::test_unasked_and_then_refuses_what_is_still_read",),
     ),
     Mutant(
@@ -305,6 +309,7 @@ MUTANTS: Final = (
         "server._asked",
         "if state.listeners[port].listening:",
         "if True:",
+        proofs=("bridge",),
         tests=(f"{RULE4_INITIAL_MSG_IS_ANSWERED}::test_else_not_ready_and_ready_once_it_listens",),
     ),
     Mutant(
@@ -380,6 +385,8 @@ MUTANTS: Final = (
         "server._bound",
         "known = state.listeners.get(event.port, None) or VirtualListener()",
         "known = VirtualListener()",
+        eventually=("the_table_is_exact_again",),
+        within=Bounds(servers=1, clients=0, listener_closes=1, warm=True),
         tests=(f"{RULE4_INITIAL_MSG_IS_ANSWERED}::test_a_second_bind_leaves_the_listener_as_it_is",),
     ),
     Mutant(

@@ -38,6 +38,7 @@ MUTANTS: Final = (
         "tree._remove",
         "return _join(node.left, node.right)",
         "return node.left",
+        proofs=("CrossHair",),
         tests=(f"{TREE}::test_it_is_a_dict_in_the_order_of_its_keys",),
     ),
     Mutant(
@@ -47,6 +48,7 @@ MUTANTS: Final = (
         "tree.Tree.first",
         "while node.left is not None:",
         "while False:",
+        proofs=("CrossHair",),
         tests=(f"{TREE}::test_it_is_a_dict_in_the_order_of_its_keys",),
     ),
     Mutant(

@@ -41,6 +41,8 @@ class Kind(Enum):
     CONDITION_DROPPED = "condition dropped"
     BOUND_IGNORED = "bound ignored"
     INDEX_NOT_KEPT = "index not kept"
+    FROZEN = "number frozen"
+    CUT = "number cut short"
 
 
 class CannotBend(ValueError):
@@ -65,10 +67,17 @@ class Mutant:
     """The properties that are refuted: each *always* one is violated, each *sometimes* one is not reached."""
     within: Bounds | None = None
     """The bounds in which they are."""
+    first: int | None = None
+    """All numbers begin so far above where they begin in life, and none is renumbered; None: as in life."""
+    breaks: bool = False
+    """Within the bounds a step raises: the bent machine breaks down."""
     eventually: tuple[str, ...] = ()
     """The *eventually* properties that are refuted within the same bounds."""
     without: tuple[str, ...] = ()
     """The assumptions of fairness that are left out for that, by their names in `maitred.model.fairness.RULES`."""
+    proofs: tuple[str, ...] = ()
+    """The checks against relation and contracts that refute it, by their columns in `proofs.matrix`; said where no
+    property of the model does."""
     tests: tuple[str, ...] = ()
     """Tests that fail, as pytest node ids."""
 

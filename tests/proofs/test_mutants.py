@@ -14,8 +14,10 @@ pytest.importorskip("scipy", reason="liveness needs scipy: the extra `verify` br
 
 from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import CannotBend, Kind, Mutant, source
-from proofs.mutants.checks import refuted, refuted_in_the_end, survived
+from proofs.mutants.checks import RAISES, refuted, refuted_in_the_end, survived
+from proofs.mutants.steps import differing, explored
 from proofs.mutants.unit import UNBENT, outcomes
+from proofs.mutants.unseen import NOWHERE, UNSEEN, Unseen, is_minded
 from tests.core.driving import parts
 
 from maitred.core import distributor, monitor, server, wire
@@ -25,7 +27,10 @@ from maitred.model.world import Bounds
 
 MACHINES = {"distributor": distributor, "server": server, "monitor": monitor}
 EXPLORED = [mutant for mutant in CATALOGUE.values() if mutant.within is not None]
-ROOMS = {mutant.within: [m for m in EXPLORED if m.within == mutant.within] for mutant in EXPLORED}
+ROOMS = {
+    (mutant.within, mutant.first): [m for m in EXPLORED if (m.within, m.first) == (mutant.within, mutant.first)]
+    for mutant in EXPLORED
+}
 HARMLESS = Mutant(
     "nothing_is_different",
     Kind.WRONG_CHOICE,
@@ -41,6 +46,8 @@ HARMLESS = Mutant(
 
 def room(bounds):
     """The bounds in short: what is not as by default."""
+    if not isinstance(bounds, Bounds):
+        return None if bounds is None else f"first={bounds}"
     plain = Bounds()
     given = {name: getattr(bounds, name) for name in Bounds.__dataclass_fields__}
     return ",".join(f"{name}={value}" for name, value in given.items() if value != getattr(plain, name))
@@ -57,12 +64,13 @@ def test_it_is_killed_by_each_property_that_it_names(mutant):
 
 
 @pytest.mark.properties
-@pytest.mark.parametrize("bounds", ROOMS, ids=room)
-def test_the_unbent_core_passes_the_same_checks(bounds):
-    always = {name for mutant in ROOMS[bounds] for name in mutant.refutes}
-    assert refuted(bounds, always) == frozenset()
-    for without in {mutant.without for mutant in ROOMS[bounds] if mutant.eventually}:
-        eventually = {name for m in ROOMS[bounds] for name in m.eventually if m.without == without}
+@pytest.mark.parametrize(("bounds", "first"), ROOMS, ids=room)
+def test_the_unbent_core_passes_the_same_checks(bounds, first):
+    mutants = ROOMS[bounds, first]
+    always = {name for mutant in mutants for name in mutant.refutes}
+    assert refuted(bounds, always, first=first) == frozenset()
+    for without in {mutant.without for mutant in mutants if mutant.eventually}:
+        eventually = {name for m in mutants for name in m.eventually if m.without == without}
         assert refuted_in_the_end(bounds, eventually, without) == frozenset()
 
 
@@ -94,14 +102,77 @@ def test_one_that_changes_nothing_is_killed_by_nothing():
         assert survived(HARMLESS) == {"store_has_exactly_those_who_wait", "who_waits_is_seated_or_ends"}
 
 
+@pytest.mark.properties
+def test_a_machine_that_does_not_break_down_is_not_said_to():
+    with HARMLESS.bent():
+        assert RAISES in survived(replace(HARMLESS, breaks=True))
+
+
+@pytest.mark.properties
+def test_large_numbers_are_seen_only_where_they_begin_large():
+    cut = CATALOGUE["who_is_released_has_an_arrival_cut_to_6_bits"]
+    assert cut.first is not None
+    with cut.bent():
+        assert refuted(cut.within, cut.refutes) == refuted(cut.within, cut.refutes, first=0) == frozenset()
+        assert refuted(cut.within, cut.refutes, first=cut.first) == frozenset(cut.refutes)
+
+
+# ================================================================ what no property sees
+
+
+def is_seen(mutant):
+    """Whether its entry names a killer among the properties of the model, or among the proofs."""
+    return bool(mutant.refutes or mutant.eventually or mutant.breaks or mutant.proofs)
+
+
+def test_the_closed_list_has_those_without_a_killer_among_properties_and_proofs_and_nobody_else():
+    unseen = {mutant.name for mutant in CATALOGUE.values() if not is_seen(mutant)}
+    assert unseen - UNSEEN.keys() == set(), "name a property and where it is refuted, or a reason in unseen.py"
+    assert UNSEEN.keys() - unseen == set(), "strike it off unseen.py: its entry names a killer, or there is none such"
+
+
+@pytest.mark.parametrize("reason", Unseen)
+def test_every_reason_is_a_sentence_and_is_given_for_somebody(reason):
+    assert reason.value.endswith(".")
+    assert reason in UNSEEN.values()
+
+
+@pytest.fixture(scope="module")
+def steps():
+    return explored()
+
+
+@pytest.mark.minutes
+@pytest.mark.timeout(600)
+def test_a_reason_is_so_of_every_step_that_is_explored(steps):
+    wrong = {
+        name: next((asked for asked, *both in differing(CATALOGUE[name], steps) if is_minded(reason, *both)), None)
+        for name, reason in UNSEEN.items()
+    }
+    assert {name: asked for name, asked in wrong.items() if asked is not None} == {}
+
+
+@pytest.mark.properties
+def test_a_reason_that_is_not_so_is_found_out():
+    steps = explored([Bounds(servers=1, clients=1, warm=True)])
+    differences = [both for _, *both in differing(CATALOGUE["who_is_taken_is_not_counted"], steps)]
+    assert differences
+    for reason in {*NOWHERE, Unseen.REPORTED, Unseen.TIME}:
+        assert any(is_minded(reason, *both) for both in differences)
+
+
 # ================================================================ each check has its mutant
 
 
 def test_each_says_what_users_would_suffer_and_what_kills_it():
     for mutant in CATALOGUE.values():
         assert mutant.suffers.endswith("."), mutant.name
-        assert mutant.refutes or mutant.eventually or mutant.tests, f"{mutant.name} is killed by nothing"
-        assert (mutant.within is not None) is bool(mutant.refutes or mutant.eventually), mutant.name
+        killed = is_seen(mutant) or mutant.tests or UNSEEN.get(mutant.name) is Unseen.ONLY_ORDER
+        assert killed, f"{mutant.name} is killed by nothing"
+        explored = mutant.refutes or mutant.eventually or mutant.breaks
+        assert mutant.within is not None or not explored, mutant.name
+        assert mutant.within is None or explored or "bridge" in mutant.proofs, mutant.name
+        assert mutant.within is not None or mutant.first is None, mutant.name
 
 
 def test_every_property_kills_one():

@@ -606,7 +606,10 @@ def miscounted(before: MonitorState, event: object, stride: Stride) -> Iterator[
     """What the Monitor counts otherwise than it should, a sentence each."""
     for class_id, old in before.classes.items():
         new = stride.state.classes[class_id]
-        counts = [("the Distributor", new.distributor.deaths, _distributor_deaths(class_id, old, event))]
+        counts = [
+            ("the Distributor", new.distributor.deaths, _distributor_deaths(class_id, old, event)),
+            ("the line of dynamic servers", new.dynamic_deaths, _dynamic_deaths(class_id, old, event)),
+        ]
         for number, place in old.places.items():
             now = new.places.get(number, None)
             if now is not None:
@@ -629,6 +632,19 @@ def _distributor_deaths(class_id: int, old: monitor.ClassState, event: object) -
             return 0
         case _:
             return old.distributor.deaths
+
+
+def _dynamic_deaths(class_id: int, old: monitor.ClassState, event: object) -> int:
+    """How many dynamic servers in a row should have died before they were ready."""
+    match event:
+        case monitor.ServerGone(class_id=other, server=number) if other == class_id and number in old.living:
+            place = old.places[old.living[number]]
+            return old.dynamic_deaths + bool(place.dynamic and place.unready_deaths)
+        case monitor.Told(class_id=other, message=ServerReady(server=number)) if other == class_id:
+            place = old.places[old.living[number]] if number in old.living else monitor.Place(0, dynamic=False)
+            return 0 if place.dynamic and place.phase is monitor.PlacePhase.STARTING else old.dynamic_deaths
+        case _:
+            return old.dynamic_deaths
 
 
 def _server_deaths(class_id: int, place: monitor.Place, event: object) -> tuple[int, int]:
