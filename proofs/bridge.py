@@ -170,6 +170,12 @@ DEEP: Final = {
     "stale answers": Bounds(
         servers=1, clients=2, distributor_crashes=2, descriptor_losses=2, listener_closes=2, warm=True
     ),
+    "many servers": Bounds(
+        servers=4, clients=5, ports=3, elements=3, server_crashes=2, forked_children=1, distributor_crashes=1, warm=True
+    ),
+    "many clients": Bounds(
+        servers=1, clients=12, max_clients=5, waiting_limit=6, distributor_crashes=1, hang_ups=1, warm=True
+    ),
 }
 """Bounds too wide to be explored: walks go there."""
 MIDST: Final = Bounds(servers=1, clients=1, interruptions=1, warm=True)
