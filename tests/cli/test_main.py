@@ -63,7 +63,7 @@ def test_what_a_command_raises_is_an_exit_code(monkeypatch, maitred, error, code
 
 def test_as_a_module():
     outcome = subprocess.run([sys.executable, "-m", "maitred", "nonsense"], capture_output=True, text=True, timeout=20)
-    assert outcome.returncode == 2
+    assert outcome.returncode == 2, outcome.stdout + outcome.stderr
     assert outcome.stderr.startswith("maitred: no command 'nonsense'")
 
 

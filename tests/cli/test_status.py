@@ -302,7 +302,7 @@ def test_a_reader_that_leaves_early_is_no_traceback(instance, own_directory, com
         f"sys.exit(main({arguments!r}))"
     )
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
-    assert outcome.returncode == 1
+    assert outcome.returncode == 1, outcome.stdout + outcome.stderr
     assert outcome.stderr == ""
 
 

@@ -4,8 +4,8 @@ Where a count has changed, look why before it is written down anew: `maitred che
 """
 
 import pytest
+from tests.model.outcome import shown
 
-from maitred.cli.verdicts import failures
 from maitred.model.checker import Bounds, Verdict, check
 from maitred.model.liveness import MissingLibraryError
 from maitred.model.manifest import load, run_one
@@ -28,23 +28,23 @@ def test_exhausted(configuration):
         outcome = run_one(configuration, workers=1 if configuration.tier == "seconds" else None)
     except MissingLibraryError as missing:
         pytest.skip(str(missing))
-    assert outcome.problems == ()
+    assert outcome.problems == (), shown(outcome)
 
 
 def test_what_the_bounds_leave_no_occasion_for_is_not_claimed():
     result = check(Bounds(servers=1, clients=1))
-    assert result["a_dynamic_server_starts"].verdict is Verdict.NOT_APPLICABLE
-    assert result["the_table_is_exact_again_after_a_restart"].verdict is Verdict.NOT_APPLICABLE
-    assert result["a_client_is_served_and_leaves"].verdict is Verdict.WITNESSED
-    assert result["no_client_lost"].verdict is Verdict.HOLDS
+    assert result["a_dynamic_server_starts"].verdict is Verdict.NOT_APPLICABLE, shown(result)
+    assert result["the_table_is_exact_again_after_a_restart"].verdict is Verdict.NOT_APPLICABLE, shown(result)
+    assert result["a_client_is_served_and_leaves"].verdict is Verdict.WITNESSED, shown(result)
+    assert result["no_client_lost"].verdict is Verdict.HOLDS, shown(result)
 
 
 def test_an_exploration_cut_short_claims_nothing():
     result = check(Bounds(servers=2, clients=2), max_states=50)
     assert not result.complete
-    assert result.ok, failures(result)
-    assert result["no_client_lost"].verdict is Verdict.INCOMPLETE
-    assert result["a_client_is_served_and_leaves"].verdict is Verdict.INCOMPLETE
+    assert result.ok, shown(result)
+    assert result["no_client_lost"].verdict is Verdict.INCOMPLETE, shown(result)
+    assert result["a_client_is_served_and_leaves"].verdict is Verdict.INCOMPLETE, shown(result)
 
 
 def test_a_witness_is_a_shortest_way():

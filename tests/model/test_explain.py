@@ -5,6 +5,7 @@ property is seen to break, and the explanation to name who and what breaks it.
 from dataclasses import replace
 
 import pytest
+from tests.model.outcome import shown
 
 from maitred.core import distributor, monitor, server
 from maitred.core.distributor import Dialog, DialogPhase, Listening, Phase, Received
@@ -435,7 +436,7 @@ def test_what_is_bent_is_named(name, monkeypatch):
     bend, broken, phrases, bounds = BENT[name]
     bend(monkeypatch)
     found = check(bounds, max_states=3_000, stop_at_violation=False)[broken]
-    assert found.verdict is Verdict.VIOLATED and found.path is not None
+    assert found.verdict is Verdict.VIOLATED and found.path is not None, shown(found)
     said = " ".join(why(broken, found.path))
     assert [phrase for phrase in phrases if phrase not in said] == [], said
 
@@ -819,7 +820,7 @@ def test_what_is_wrong_before_the_first_world_is_found_and_explained(monkeypatch
 
     act(monkeypatch, monitor, monitor.Started, started)
     found = check(Bounds(servers=1, clients=0, warm=warm))["what_may_fire_was_set"]
-    assert found.verdict is Verdict.VIOLATED and found.path is not None and not found.path.steps
+    assert found.verdict is Verdict.VIOLATED and found.path is not None and not found.path.steps, shown(found)
     (said,) = why("what_may_fire_was_set", found.path)
     assert said.startswith("A step that leads to the first world breaks it: the Monitor's start")
     assert ("does not begin warm" in said) is comes_up

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.model.outcome import shown
 
 from maitred.model import explorer as exploring
 from maitred.model.checker import Verdict, check, enquire
@@ -135,8 +136,8 @@ def test_several_workers_come_to_the_same(bounds, symmetric):
 
 def test_three_workers_find_the_same_counterexample():
     alone = check(LOSING)
-    assert alone["no_client_lost"].verdict is Verdict.VIOLATED
-    assert len(alone.counterexample.path.steps) == 5
+    assert alone["no_client_lost"].verdict is Verdict.VIOLATED, shown(alone)
+    assert len(alone.counterexample.path.steps) == 5, shown(alone)
     assert told(check(LOSING, workers=3)) == told(alone)
 
 

@@ -3,6 +3,7 @@
 from errno import ESHUTDOWN
 
 import pytest
+from tests.model.outcome import shown
 
 from maitred.core import distributor, monitor, server
 from maitred.core.distributor import (
@@ -169,8 +170,8 @@ def test_the_model_alone_finds_the_server_that_is_cut_off(monkeypatch):
     bounds = Bounds(servers=1, clients=1, listener_closes=1, distributor_crashes=1, stops=1, warm=True)
     result = check(bounds, max_states=400_000)
     found = result["no_one_is_cut_off_by_draining"]
-    assert found.verdict is Verdict.VIOLATED and found.path is not None
-    assert len(found.path.steps) == 19
+    assert found.verdict is Verdict.VIOLATED and found.path is not None, shown(found)
+    assert len(found.path.steps) == 19, shown(found)
 
 
 # ---------------------------------------------------------------- deeper than an exploration reaches

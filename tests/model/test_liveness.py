@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tests.model.outcome import shown
 
 pytest.importorskip("scipy", reason="liveness needs scipy: the extra `verify` brings it")
 
@@ -64,8 +65,7 @@ def verdicts(result):
 def test_holds(name):
     result = explored(name).decide()
     assert result.complete and result.states < 20_000
-    assert {n for n, verdict in verdicts(result).items() if verdict in (Verdict.VIOLATED, Verdict.NOT_REACHED)} == set()
-    assert result.ok and result.counterexample is None
+    assert result.ok and result.counterexample is None, shown(result)
     assert explored(name).worlds.lacks == {}, "whatever the guards allow was asked for"
 
 
@@ -82,19 +82,22 @@ def test_each_is_a_sentence():
 
 def test_a_waiter_need_not_count_on_others_leaving_where_it_is_timed_out():
     name = "hang-ups and time-outs"
-    assert explored(name).decide(without=[LEAVING]).ok
+    timed = explored(name).decide(without=[LEAVING])
+    assert timed.ok, shown(timed)
     untimed = explored(name).decide(without=[LEAVING, "the queue's time-out ends"])
-    assert untimed["who_waits_is_seated_or_ends"].verdict is Verdict.VIOLATED
+    assert untimed["who_waits_is_seated_or_ends"].verdict is Verdict.VIOLATED, shown(untimed)
 
 
 def test_a_stop_ends_though_nobody_leaves_and_no_program_heeds_it():
-    assert explored("stopped, gracefully or at once").decide(without=[LEAVING])["a_stop_ends"].verdict is Verdict.HOLDS
+    found = explored("stopped, gracefully or at once").decide(without=[LEAVING])["a_stop_ends"]
+    assert found.verdict is Verdict.HOLDS, shown(found)
 
 
 def test_who_hangs_up_is_let_go_though_nobody_leaves():
     result = explored("hang-ups").decide(without=[LEAVING])
-    assert result["who_hangs_up_while_waiting_is_let_go"].verdict is Verdict.HOLDS
-    assert result["who_waits_is_seated_or_ends"].verdict is Verdict.VIOLATED
+    let_go = result["who_hangs_up_while_waiting_is_let_go"]
+    assert let_go.verdict is Verdict.HOLDS, shown(let_go)
+    assert result["who_waits_is_seated_or_ends"].verdict is Verdict.VIOLATED, shown(result)
 
 
 def test_a_lost_connection_is_found(monkeypatch):
@@ -102,9 +105,10 @@ def test_a_lost_connection_is_found(monkeypatch):
     far_apart(monkeypatch)
     bounds = Bounds(servers=1, clients=2, leaks=1, audits=ANY, returns=True, warm=True)
     found = explore(bounds, ["a_lost_connection_is_forgotten", "who_waits_is_seated_or_ends"])
-    assert found.decide().ok
+    result = found.decide()
+    assert result.ok, shown(result)
     without = found.decide(without=["audits come due"])
-    assert set(verdicts(without).values()) == {Verdict.VIOLATED}
+    assert set(verdicts(without).values()) == {Verdict.VIOLATED}, shown(without)
 
 
 def far_apart(monkeypatch):
@@ -161,10 +165,10 @@ NEEDED = {
 def test_is_needed(rule):
     """Without the assumption something is refuted that holds with it; so it is neither idle nor free."""
     name, others, prop = NEEDED[rule]
-    assert explored(name).decide(without=others)[prop].verdict is Verdict.HOLDS
+    held = explored(name).decide(without=others)[prop]
+    assert held.verdict is Verdict.HOLDS, shown(held)
     refuted = explored(name).decide(without=(*others, rule))[prop]
-    assert refuted.verdict is Verdict.VIOLATED
-    assert refuted.lasso is not None
+    assert refuted.verdict is Verdict.VIOLATED and refuted.lasso is not None, shown(refuted)
     check_lasso(refuted.lasso, RULES.keys() - {rule, *others})
 
 
@@ -224,15 +228,15 @@ def test_without_scipy_it_says_what_to_install(monkeypatch):
 
 def test_what_is_cut_short_claims_nothing():
     result = check_liveness(Bounds(servers=2, clients=2), max_states=100)
-    assert not result.complete and result.ok
+    assert not result.complete and result.ok, shown(result)
     assert {*verdicts(result).values()} == {Verdict.INCOMPLETE, Verdict.NOT_APPLICABLE}
 
 
 def test_what_never_arises_is_not_claimed():
     result = check_liveness(Bounds(servers=1, clients=1, dynamic=1, creations=1, warm=True))
-    assert result["a_static_server_is_up_again"].verdict is Verdict.NOT_APPLICABLE
+    assert result["a_static_server_is_up_again"].verdict is Verdict.NOT_APPLICABLE, shown(result)
     idle = result["a_server_that_is_asked_for_comes_or_is_declined"]  # the only client never waits
-    assert idle.verdict is Verdict.NOT_REACHED and idle.occasions == 0 and not result.ok
+    assert idle.verdict is Verdict.NOT_REACHED and idle.occasions == 0 and not result.ok, shown(result)
 
 
 def test_progress_is_told():
@@ -438,8 +442,8 @@ def test_killed(name, monkeypatch):
     bend, prop, without, bounds = MUTANTS[name]
     bend(monkeypatch)
     result = check_liveness(bounds, [prop], max_states=20_000, without=without)
-    assert result[prop].verdict is Verdict.VIOLATED and not result.ok
-    assert result.counterexample is result[prop].lasso
+    assert result[prop].verdict is Verdict.VIOLATED and not result.ok, shown(result)
+    assert result.counterexample is result[prop].lasso, shown(result)
     check_lasso(result[prop].lasso, RULES.keys() - {*without})
 
 
@@ -447,4 +451,5 @@ def test_killed(name, monkeypatch):
 def test_the_unbent_core_passes(name):
     """The mutants are killed by what was bent, not by the bounds."""
     _, prop, without, bounds = MUTANTS[name]
-    assert explored_within(bounds).decide(without)[prop].verdict is Verdict.HOLDS
+    found = explored_within(bounds).decide(without)[prop]
+    assert found.verdict is Verdict.HOLDS, shown(found)

@@ -8,6 +8,7 @@ needs a large number, explorations that renumber nothing begin there.
 import pytest
 from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import Kind, Mutant
+from tests.model.outcome import shown
 from tests.model.reduction import disagreements, levels, missteps
 
 from maitred.core import distributor
@@ -96,7 +97,7 @@ def test_who_overtakes_is_seen():
     with SLIPS["who is restored is not counted"].bent():
         result = check(SYSTEMS["the Distributor dies"], stop_at_violation=False)
     for name in ("first_come_first_served", "arrivals_lie_in_the_past"):
-        assert result[name].verdict is Verdict.VIOLATED
+        assert result[name].verdict is Verdict.VIOLATED, shown(result)
     explained = why("first_come_first_served", result["first_come_first_served"].path)
     assert explained == [
         "The Distributor has client 2 before client 1, by their arrivals, and accepted client 1 before client 2."

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.model.outcome import shown
 
 from maitred.core import distributor, server
 from maitred.core.messages import Accepted, Adopt, Begin, Client, Count, HandOff, InitialMsg, RestartReply
@@ -92,7 +93,7 @@ def test_interleaved_streams_of_sound_machines(play, distributed, served):
     for i in range(1, max(len(distributed), len(served))):
         mixed += [*distributed[i : i + 1], *served[i : i + 1]]
     report = play(mixed)
-    assert report.ok, report.divergence
+    assert report.ok, shown(report)
     assert (report.lines, report.machines, report.steps) == (len(mixed), 2, 12)
     assert report.rejections == {"NOT_OUTSTANDING": 1}
     assert report.effects == sum('"effect"' in one for one in mixed)
@@ -105,7 +106,7 @@ def test_a_killed_process_leaves_any_prefix_of_its_last_effects(play, distribute
         if '"event"' in distributed[cut]:
             break
         report = play(distributed[:cut])
-        assert report.ok, report.divergence
+        assert report.ok, shown(report)
         assert report.unperformed > 0
 
 
@@ -138,7 +139,7 @@ def shared():
 def test_a_process_of_a_server_is_killed_before_or_after_it_saved_its_step(play, shared, which):
     first, attack, *others = shared
     report = play([*first, attack[0], *others[which == "unsaved"]])
-    assert report.ok, report.divergence
+    assert report.ok, shown(report)
     assert report.unperformed == 1, "the delivery"
 
 
@@ -150,7 +151,8 @@ def test_so_it_may_be_where_the_step_had_no_effects(play):
     lost = server.MessageRead(PORT, HandOff(FIRST), intact=False)
     refusal = STEPS["server"](state, lost).state.outbox[0]
     found = by(8, run("server 0 1", state, lost, server.Sent(refusal), server.Listened(PORT)))
-    assert play([*by(7, served), *attack, *found]).ok
+    report = play([*by(7, served), *attack, *found])
+    assert report.ok, shown(report)
     assert "goes on" in str(play([*by(7, served), *attack, *found, *attack]).divergence)
     assert not play([*by(8, served), *by(8, attack), *found]).ok, "a process that lives has saved its step"
 
@@ -159,7 +161,8 @@ def test_one_connection_is_not_delivered_by_two_servers(play):
     """So it was seen, on real sockets: each server took its own steps, and the connection was in both."""
     accepted = server.MessageRead(PORT, HandOff(FIRST))
     one, two = (serve(who, *LISTENING, accepted)[0] for who in ("server 0 1", "server 0 2"))
-    assert play(one).ok and play(two).ok
+    for alone in (play(one), play(two)):
+        assert alone.ok, shown(alone)
     report = play([*one, *two])
     assert report.divergence.line == len(one) + len(two)
     assert f"server 0 1 has delivered it on line {len(one)}" in str(report.divergence)
@@ -170,13 +173,15 @@ def test_who_was_refused_by_one_server_is_delivered_by_another(play):
     refused = server.MessageRead(PORT, HandOff(FIRST), intact=False)
     accepted = server.MessageRead(PORT, HandOff(FIRST))
     one = serve("server 0 1", *LISTENING, refused, accepted)[0]
-    assert play(one).ok
-    assert play([*serve("server 0 1", *LISTENING, refused)[0], *serve("server 0 2", *LISTENING, accepted)[0]]).ok
+    both = [*serve("server 0 1", *LISTENING, refused)[0], *serve("server 0 2", *LISTENING, accepted)[0]]
+    for report in (play(one), play(both)):
+        assert report.ok, shown(report)
 
 
 def test_once_an_effect_is_written_the_step_was_saved(play, shared):
     first, attack, saved, unsaved = shared
-    assert play([*first, *attack[:2], *saved]).ok
+    report = play([*first, *attack[:2], *saved])
+    assert report.ok, shown(report)
     assert play([*first, *attack[:2], *unsaved]).divergence.line == len(first) + 4
 
 
@@ -195,7 +200,7 @@ def test_a_living_process_leaves_no_step_unfinished(play, shared):
 def test_an_effect_that_is_missing_in_the_midst(play, distributed):
     gone = next(i for i, one in enumerate(distributed) if '"KeepListener"' in one)
     report = play(distributed[:gone] + distributed[gone + 1 :])
-    assert not report.ok
+    assert not report.ok, shown(report)
     assert report.divergence.line == gone + 1
     assert "owes its effect" in str(report.divergence) and "KeepListener" in str(report.divergence)
 
@@ -243,7 +248,7 @@ def test_a_state_that_breaks_an_invariant(play, distributed, monkeypatch):
 @pytest.mark.parametrize("lines", [[], ["{}"], ["[]"], ["nonsense"], ["\x00"], ['{"who": "monitor"}']])
 def test_what_is_no_trace(play, lines):
     report = play(lines)
-    assert not report.ok
+    assert not report.ok, shown(report)
     assert report.divergence.line == len(lines)
 
 

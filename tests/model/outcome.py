@@ -1,0 +1,43 @@
+"""What a check or a replay found, as text: every assertion on a verdict says it, so that who reads a failure sees why.
+
+assert result.ok, shown(result)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from maitred.model.checker import Result, VerdictOn
+from maitred.model.liveness import Lasso, LivenessResult, VerdictOnLiveness
+from maitred.model.manifest import Outcome
+from maitred.model.narrate import narrate
+from maitred.model.replay import Report
+
+
+def shown(found: object) -> str:
+    """The verdicts, and the counterexample step by step, or the first divergence; anything else as it is."""
+    return "\n" + "\n".join(_lines(found))
+
+
+def _lines(found: object) -> Iterator[str]:
+    match found:
+        case Report():
+            yield f"{found.lines} lines of {found.machines} machines, {found.steps} steps"
+            yield str(found.divergence or "every step is one of the machines")
+        case Lasso():
+            yield from found.tell()
+        case VerdictOn(path=path):
+            yield f"{found.property.name}: {found.verdict.value}"
+            yield from narrate(path, found.property.name) if path is not None else ()
+        case VerdictOnLiveness(lasso=lasso):
+            yield f"{found.property.name}: {found.verdict.value}, of {found.occasions} occasions"
+            yield from lasso.tell() if lasso is not None else ()
+        case Result() | LivenessResult():
+            yield f"{found.states} states, {'all' if found.complete else 'not all'}, within {found.bounds}"
+            yield from (f"  {on.verdict.value:12} {on.property.name}" for on in found.verdicts)
+            yield from _lines(found.counterexample) if found.counterexample is not None else ()
+        case Outcome():
+            yield from found.problems
+            yield from (line for each in (found.safety, found.liveness) if each is not None for line in _lines(each))
+        case _:
+            yield repr(found)
