@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from proofs.bends import bends
+from proofs.bridge import is_compared
 from proofs.clauses import CLAUSES, IN_THE_END, Answer, Basis
 from proofs.mutants import CATALOGUE
 from proofs.pinned import TIERS as BRIDGED
@@ -215,7 +216,7 @@ def _in_the_end() -> Iterator[str]:
 
 def _one_way(theorem: LeadsTo) -> str:
     """What helps in the relation without the bridge's asking whether it can happen in the code."""
-    helps = sorted({name for case in theorem.cases for name in case.helpful if not ACTIONS.by_name[name].exact})
+    helps = sorted({name for case in theorem.cases for name in case.helpful if not is_compared(name)})
     if not helps:
         return ""
     return f" That the code comes to {_names(helps)} where the relation does is explored, and not compared."

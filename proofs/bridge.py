@@ -794,6 +794,11 @@ def _something_helps(state: State, firsts: set[tuple[str, tuple[tuple[str, Any],
                 raise Divergence(told, f"{name} does not happen")
 
 
+def is_compared(name: str) -> bool:
+    """Whether the code is asked for the transition wherever the relation enables it."""
+    return TRANSITIONS[name].exact or name in HELPFUL
+
+
 def _told_action(action: Action) -> str:
     what = action.what.value if isinstance(action.what, Deed) else tell(action.what)
     return f"{action.who}: {what}" + (f" (dies after {action.performed})" if action.performed is not None else "")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from docs import verdicts
 from proofs import fields
+from proofs.bridge import is_compared
 from proofs.mutants import CATALOGUE
 from proofs.pinned import TIERS, bridge_report
 from spec.relation.progress import PROGRESS
@@ -117,7 +118,7 @@ def test_what_helps_progress_and_is_not_compared_is_named(page):
     for theorem in PROGRESS.values():
         helps = {name for case in theorem.cases for name in case.helpful}
         told = lines[theorem.name].partition(" Spared meanwhile: ")[0]
-        assert {name for name in helps if f"`{name}`" in told} == {n for n in helps if not ACTIONS.by_name[n].exact}
+        assert {name for name in helps if f"`{name}`" in told} == {n for n in helps if not is_compared(n)}
 
 
 # ---------------------------------------------------------------- the tutorial
