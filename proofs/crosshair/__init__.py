@@ -7,7 +7,11 @@ follows every branch that some numbers would take, and asks on each path:
 
 1.  *inductive*: if the machine's invariants held before, they hold after;
 2.  *total*: the step gives a `Transition` or a `Rejected`, and raises nothing;
-3.  *pure*: neither the state nor the event has changed.
+3.  *pure*: neither the state nor the event has changed;
+4.  *lawful*: what the step sends, and in which order, obeys the machine's laws (`effects`).
 
-`engine` runs one case, `report` all of them; `distributor`, `server`, `monitor` and `tables` have the contracts.
+A case in which no path takes the step is told apart: it shows only that the event is declined.
+
+`engine` runs one case, `report` all of them; `distributor`, `server`, `monitor` and `tables` have the contracts, and
+`effects` the laws.
 """

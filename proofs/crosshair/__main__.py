@@ -60,12 +60,12 @@ def _run(names: Sequence[str], patience: float, console: Console, *, remember: b
 
 def _tell(outcomes: Sequence[Outcome], console: Console) -> None:
     table = Table(title="CrossHair")
-    for heading in ("contract", "verdict", "cases", "paths", "taken", "seconds"):
+    for heading in ("contract", "verdict", "cases", "declined", "paths", "taken", "seconds"):
         table.add_column(heading, justify="left" if heading in ("contract", "verdict") else "right")
     for outcome in outcomes:
         style = STYLES[outcome.verdict]
         cases = f"{outcome.confirmed}/{len(outcome.contract.cases)}"
-        numbers = (cases, str(outcome.paths), str(outcome.taken), f"{outcome.seconds:.1f}")
+        numbers = (cases, str(outcome.declined), str(outcome.paths), str(outcome.taken), f"{outcome.seconds:.1f}")
         table.add_row(outcome.contract.name, f"[{style}]{outcome.verdict.value}[/]", *numbers)
     console.print(table)
     for outcome in outcomes:

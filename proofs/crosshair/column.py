@@ -2,8 +2,8 @@
 
 A contract can only be refuted by a function that its step comes to.  So a mutant is shown to those contracts from whose
 action, guard or settling the text of the core leads to the function that is bent: to those whose event is named by the
-`case` that is bent, else to the `NEAREST`; of each, to the quick cases.  Most mutants leave no mark on a state that an
-invariant could find, and are shown to all of them in vain.
+`case` that is bent, else to the `NEAREST`; of each, to the quick cases.  What leaves no mark on a state that an
+invariant could find, and breaks no law of the effects, is shown to all of them in vain.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ from maitred.core.messages import (
     Restore,
 )
 from maitred.core.tree import Tree
+from proofs.crosshair import effects
 from proofs.crosshair.engine import Case, Contract, assume, choice, decide, flag, integer, number, term, truth
 
 PORT, OTHER = 80, 81
@@ -304,6 +305,22 @@ BEGINNING = (
     ),
     Scene(Phase.INITIALISING, (), ()),
 )
+DRAINING = (
+    Scene(Phase.CLOSING, QUIET, (ASKED, DRAINED, BUSY)),
+    Scene(Phase.CLOSING, CROWD, (FULL, ASKED, COMING)),
+    Scene(Phase.CLOSING, (Place(), Place(OTHER, ARRIVALS)), (IDLE, replace(FULL, dialogs=BOTH), LEAVING)),
+    Scene(Phase.CLOSING, (Place(), Place(OTHER)), (SPARE, replace(BUSY, dialogs=BOTH), RESTING)),
+)
+"""The ports are listened on still: for those who are in the kernel's backlog."""
+STARTING = (
+    Scene(Phase.INITIALISING, (Place(up=False),), (SPARE, FULL, OWING)),
+    Scene(Phase.INITIALISING, (Place(up=False), Place(OTHER, ARRIVALS[:1], False)), (IDLE, BINDER, HEADLESS)),
+)
+SPARES = (
+    Scene(Phase.OPERATING, QUIET, (SPARE, IDLE, replace(COMING, label="another coming"))),
+    Scene(Phase.OPERATING, (Place(), Place(OTHER, ARRIVALS)), (SPARE, replace(ASKED, dialogs=BOTH))),
+    Scene(Phase.OPERATING, QUIET, (SPARE,), plain=False),
+)
 ENDED = (Scene(Phase.CLOSED, (Place(up=None),), (DRAINED, LEAVING, DRAINED)),)
 LIMITS = (
     Scene(Phase.OPERATING, CROWD, (COMING,), plain=False),
@@ -359,7 +376,9 @@ def _contract(
     about: tuple[type, ...],
     scenes: Iterable[Scene],
     event: Callable[[DistributorState], object],
+    quick: Iterable[Scene] = (),
 ) -> Contract:
+    """The contract, with the quick cases that all have and those of its own, on which the step is taken."""
     by_label = {scene.label: scene for scene in scenes}  # a scene may be in several lists
     cases = tuple(Case(label, partial(_situation, scene, event)) for label, scene in by_label.items())
     servers = max(len(scene.rows) for scene in by_label.values())
@@ -367,8 +386,8 @@ def _contract(
     ports = max(len(scene.places) for scene in by_label.values())
     sizes = f"up to {servers} servers, {waiting} waiting, {ports} ports"
     step: Callable[..., object] = core.step
-    quick = tuple(label for label in QUICK if label in by_label)
-    return Contract(name, "distributor", about, sizes, step, cases, quick, LEMMAS)
+    labels = tuple(label for label in (*QUICK, *(scene.label for scene in quick)) if label in by_label)
+    return Contract(name, "distributor", about, sizes, step, cases, labels, LEMMAS, effects.DISTRIBUTOR)
 
 
 def _situation(scene: Scene, event: Callable[[DistributorState], object]) -> tuple[object, object]:
@@ -438,16 +457,18 @@ def _gone(state: DistributorState) -> object:
     return core.Audited(number("server"), choice("gone", ((), (Client(0, 0, PORT),))))
 
 
-def _timer(name: str, kind: type, timer: Callable[[], core.Timer], scenes: Iterable[Scene]) -> Contract:
-    return _contract(name, (core.Fired, kind), scenes, lambda state: core.Fired(timer()))
+def _timer(
+    name: str, kind: type, timer: Callable[[], core.Timer], scenes: Iterable[Scene], quick: Iterable[Scene] = ()
+) -> Contract:
+    return _contract(name, (core.Fired, kind), scenes, lambda state: core.Fired(timer()), quick)
 
 
 CONTRACTS = (
     *MESSAGES,
     _contract("adopt", (Adopt,), MOST, _adopt),
-    _contract("restore", (Restore,), MOST, _restore),
-    _contract("begin", (Begin,), ALL, lambda state: Begin()),
-    _contract("creation_failed", (CreationFailed,), ALL, lambda state: CreationFailed()),
+    _contract("restore", (Restore,), (*MOST, *STARTING), _restore),
+    _contract("begin", (Begin,), (*ALL, *STARTING), lambda state: Begin()),
+    _contract("creation_failed", (CreationFailed,), (*ALL, SPARES[2]), lambda state: CreationFailed(), LIMITS[:1]),
     _contract("close", (Close,), ALL, lambda state: Close()),
     _contract("listening", (core.Listening,), MOST, lambda state: core.Listening(number("port"), _address())),
     _contract(
@@ -465,11 +486,19 @@ CONTRACTS = (
     _contract(
         "connection_request",
         (core.ConnectionRequest,),
-        ALL,
+        (*ALL, *DRAINING),
         lambda state: core.ConnectionRequest(number("port"), number("cookie")),
     ),
-    _contract("accept_failed", (core.AcceptFailed,), ALL, lambda state: core.AcceptFailed(number("port"))),
-    _contract("backlog_empty", (core.BacklogEmpty,), ALL, lambda state: core.BacklogEmpty(number("port"))),
+    _contract(
+        "accept_failed", (core.AcceptFailed,), (*ALL, *DRAINING), lambda state: core.AcceptFailed(number("port"))
+    ),
+    _contract(
+        "backlog_empty",
+        (core.BacklogEmpty,),
+        (*ALL, *DRAINING),
+        lambda state: core.BacklogEmpty(number("port")),
+        (DRAINING[0], DRAINING[2]),
+    ),
     _contract(
         "peer_closed",
         (core.PeerClosed,),
@@ -489,7 +518,7 @@ CONTRACTS = (
     _timer("hand_off_timeout", core.HandOffTimeout, lambda: core.HandOffTimeout(number("server")), ALL),
     _timer("rest_over", core.RestOver, lambda: core.RestOver(number("server")), (*ALL, *ANY)),
     _timer("create_delay", core.CreateDelay, core.CreateDelay, ALL),
-    _timer("delete_delay", core.DeleteDelay, lambda: core.DeleteDelay(number("server")), ALL),
-    _timer("accept_retry", core.AcceptRetry, lambda: core.AcceptRetry(number("port")), ALL),
+    _timer("delete_delay", core.DeleteDelay, lambda: core.DeleteDelay(number("server")), (*ALL, *SPARES, DRAINING[3])),
+    _timer("accept_retry", core.AcceptRetry, lambda: core.AcceptRetry(number("port")), (*ALL, SPARES[2]), LIMITS[1:2]),
     _timer("audit_due", core.AuditDue, core.AuditDue, ALL),
 )

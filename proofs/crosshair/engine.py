@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from unittest import mock
 
 import z3
@@ -72,6 +72,8 @@ class Contract:
     """The labels of the cases that are asked in every run of the tests, and of a mutant."""
     lemmas: tuple[Callable[[object], bool], ...] = ()
     """What else is assumed before and must hold after: invariants that the core does not list."""
+    laws: tuple[Callable[[Any, Any, Any], bool], ...] = ()  # Any: each is of its machine
+    """What must be so of the state before, the event and the transition."""
 
 
 class Verdict(enum.Enum):
@@ -99,6 +101,11 @@ class Finding:
     """Of a refutation: the invariants that do not hold, or what else is wrong."""
     example: str = ""
     """Of a refutation: numbers that show it."""
+
+    @property
+    def steps(self) -> bool:
+        """The step is taken on some path: otherwise all that is shown is that it is declined, with a reason."""
+        return self.taken > 0
 
 
 # ================================================================ what cases are built of
@@ -206,9 +213,19 @@ def _wrong(contract: Contract, case: Case, tally: _Tally) -> tuple[str, ...]:
         return (*wrong, UNTYPED)
     wrong += invariants.broken(outcome.state)
     wrong += [lemma.__name__ for lemma in contract.lemmas if not lemma(outcome.state)]
+    if not wrong:  # of a state that is broken, a law need not make sense
+        wrong += [law.__name__ for law in contract.laws if not _obeyed(law, state, event, outcome)]
     with NoTracing():
         tally.taken += 1
     return tuple(wrong)
+
+
+def _obeyed(law: Callable[[Any, Any, Any], bool], state: object, event: object, outcome: object) -> bool:
+    """Not, where what the law speaks of is not there."""
+    try:
+        return law(state, event, outcome)
+    except KeyError:
+        return False
 
 
 def _image(*values: object) -> list[object]:

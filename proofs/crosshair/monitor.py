@@ -42,6 +42,7 @@ from maitred.core.monitor import (
     PlacePhase,
 )
 from maitred.core.tree import Tree
+from proofs.crosshair import effects
 from proofs.crosshair.engine import Case, Contract, choice, flag, number
 
 PORT, HOST = 80, "127.0.0.1"
@@ -176,6 +177,17 @@ OTHERWISE = (
     Scene(Phase.ENDED, (Class(IS_DONE, (DOWN, DOWN), None, 0),)),
 )
 """Each other phase of the Monitor."""
+NEW = (
+    Scene(Phase.NEW, (Class(IS_DOWN, (DOWN,), None, 0),)),
+    Scene(Phase.NEW, (Class(IS_DOWN, (DOWN, DOWN), None, 0), Class(IS_DOWN, (DOWN, DOWN), None, 0))),
+)
+"""Before the start, of other sizes."""
+DEAD = (
+    Scene(Phase.RUNNING, (Class(IS_DOWN, (DOWN, DOWN), None),)),
+    Scene(Phase.RUNNING, (Class(IS_DOWN, (UP, DOWN), STOPPING, 0), Class(RUNS, (DOWN,), None))),
+    Scene(Phase.CLOSING, (Class(IS_DOWN, (STOPPING, UP), STARTING),)),
+)
+"""Where Distributors or servers are to be started again."""
 ALL = (*RUNNING, *OTHERWISE)
 QUICK = (RUNNING[0], RUNNING[1], RUNNING[4], OTHERWISE[0], OTHERWISE[4], OTHERWISE[7])
 """Those that are asked in every run of the tests."""
@@ -211,7 +223,7 @@ def _contract(
     quick = tuple(scene.label for scene in scenes if scene in QUICK)
     sizes = "up to 3 servers, 3 stored, 2 classes, 2 processing elements"
     step: Callable[..., object] = core.step
-    return Contract(name, "monitor", about, sizes, step, cases, quick, LEMMAS)
+    return Contract(name, "monitor", about, sizes, step, cases, quick, LEMMAS, effects.MONITOR)
 
 
 def _situation(scene: Scene, event: Callable[[MonitorState], core.Event]) -> tuple[object, object]:
@@ -236,12 +248,12 @@ def _told(name: str, kind: type, message: Callable[[], ToMonitor], scenes: Itera
     return _contract(name, (core.Told, kind), lambda state: core.Told(_class_id(), message()), scenes)
 
 
-def _timer(name: str, kind: type, timer: Callable[[], core.Timer]) -> Contract:
-    return _contract(name, (core.Fired, kind), lambda state: core.Fired(timer()))
+def _timer(name: str, kind: type, timer: Callable[[], core.Timer], scenes: Iterable[Scene] = ALL) -> Contract:
+    return _contract(name, (core.Fired, kind), lambda state: core.Fired(timer()), scenes)
 
 
 CONTRACTS = (
-    _contract("started", (core.Started,), lambda state: core.Started()),
+    _contract("started", (core.Started,), lambda state: core.Started(), (*ALL, *NEW)),
     _contract("server_exited", (core.ServerExited,), lambda state: core.ServerExited(_class_id(), _server())),
     _contract("server_gone", (core.ServerGone,), lambda state: core.ServerGone(_class_id(), _server())),
     _contract("distributor_exited", (core.DistributorExited,), lambda state: core.DistributorExited(_class_id())),
@@ -264,10 +276,14 @@ CONTRACTS = (
         "restart_server",
         core.RestartServer,
         lambda: core.RestartServer(_class_id(), number("place"), number("attempt")),
+        (*ALL, *DEAD),
     ),
     _timer("dynamic_rest", core.DynamicRest, lambda: core.DynamicRest(_class_id(), number("attempt"))),
     _timer(
-        "restart_distributor", core.RestartDistributor, lambda: core.RestartDistributor(_class_id(), number("attempt"))
+        "restart_distributor",
+        core.RestartDistributor,
+        lambda: core.RestartDistributor(_class_id(), number("attempt")),
+        (*ALL, *DEAD),
     ),
     _timer("server_stable", core.ServerStable, lambda: core.ServerStable(_class_id(), _server())),
     _timer(
@@ -275,5 +291,5 @@ CONTRACTS = (
     ),
     _timer("start_warning", core.StartWarning, lambda: core.StartWarning(_class_id(), _server())),
     _timer("kill_delay", core.KillDelay, lambda: core.KillDelay(_class_id(), _server())),
-    _timer("grace_over", core.GraceOver, core.GraceOver),
+    _timer("grace_over", core.GraceOver, core.GraceOver, (*ALL, *DEAD)),
 )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from maitred.core import invariants
-from proofs.crosshair import distributor, engine, monitor, server, tables
+from proofs.crosshair import distributor, effects, engine, monitor, server, tables
 from proofs.crosshair.engine import PATIENCE, Contract, Finding, Verdict
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -78,8 +78,13 @@ class Outcome:
 
     @property
     def confirmed(self) -> int:
-        """Cases that were confirmed."""
-        return sum(finding.verdict is Verdict.CONFIRMED for finding in self.findings)
+        """Cases that were confirmed, and in which the step is taken."""
+        return sum(finding.verdict is Verdict.CONFIRMED and finding.steps for finding in self.findings)
+
+    @property
+    def declined(self) -> int:
+        """Cases that were confirmed, but of nothing: the step is never taken."""
+        return sum(finding.verdict is Verdict.CONFIRMED and not finding.steps for finding in self.findings)
 
     @property
     def open(self) -> list[Finding]:
@@ -147,7 +152,7 @@ def _text(machine: str) -> str:
     """Everything that a verdict on the machine depends on."""
     common = ("invariants", "messages", "transition", "tree")
     core = [CORE / f"{name}.py" for name in common + ((machine,) if machine != "tables" else ())]
-    sources = [*core, Path(engine.__file__), Path(__file__).parent / f"{machine}.py"]
+    sources = [*core, Path(engine.__file__), Path(effects.__file__), Path(__file__).parent / f"{machine}.py"]
     versions = [platform.python_version(), version("crosshair-tool"), version("z3-solver")]
     return "\n".join([*versions, *(path.read_text() for path in sources)])
 
@@ -188,12 +193,16 @@ INTRODUCTION: Final = """\
 Written by `python -m proofs.crosshair --write`. [CrossHair](https://crosshair.readthedocs.io) runs the very `step` of
 each machine on symbolic numbers, follows every branch that some numbers would take, and asks on each path: do the
 [invariants](../../reference/maitred/core/invariants.py) that held before hold after; did the step give a transition or
-a typed rejection and raise nothing; are the state and the event unchanged?
+a typed rejection and raise nothing; are the state and the event unchanged; does what the step sends, and in which
+order, obey the machine's [laws](#what-is-asked-of-the-effects)?
 
 *Confirmed over all paths* is CrossHair's word for: every path was followed to its end, and the solver left nothing
-open. It is said of a contract if it is said of each of its cases. A case is a skeleton: which servers, ports, dialogs
-and waiting clients there are, of what kind. Within it the numbers are any integers: counts, maxima, ranks, sequence
-numbers, limits, arrivals, and the ids in the event, so that it speaks of what is known and of what is not.
+open. It is said of a contract if it is said of each of its cases, and the step is taken in some. A case that *only
+declines* has no path that takes the step: it shows that the event is rejected with a reason, and is counted apart.
+
+A case is a skeleton: which servers, ports, dialogs and waiting clients there are, of what kind. Within it the numbers
+are any integers: counts, maxima, ranks, sequence numbers, limits, arrivals, and the ids in the event, so that it speaks
+of what is known and of what is not.
 """
 
 LIMITS: Final = """\
@@ -213,8 +222,8 @@ LIMITS: Final = """\
   to fix it. Which of them the event carries is symbolic.
 - **Most cases are plain**: an accept is outstanding, two dynamic servers are configured, one is being asked for. Where
   a skeleton says *limits symbolic*, these are symbolic too, with one server: branches add up and do not multiply.
-- **Effects are not asked about**: what a step tells others leaves no mark on the state. The
-  [model](../../spec/properties.md) and the [bridge](../../proofs/README.md) see it.
+- **Of the effects only the laws are asked**: a step that obeys them all may still send the wrong thing. The
+  [model](../../spec/properties.md) and the [bridge](../../proofs/README.md) see more of it.
 """
 
 
@@ -232,13 +241,14 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield ""
     yield (
         f"**{confirmed} of {len(outcomes)} contracts are confirmed over all paths**; {cases} cases, of which "
-        f"{sum(o.confirmed for o in outcomes)} are confirmed; {paths} paths, of which {sum(o.taken for o in outcomes)} "
+        f"{sum(o.confirmed for o in outcomes)} are confirmed and {sum(o.declined for o in outcomes)} only decline; "
+        f"{paths} paths, of which {sum(o.taken for o in outcomes)} "
         "take the step and the others are rejected or outside of what is assumed."
     )
     for machine, title in MACHINES.items():
         yield f"\n## {title}\n"
-        yield "| contract | verdict | cases confirmed | paths | steps taken | sizes |"
-        yield "|---|---|---:|---:|---:|---|"
+        yield "| contract | verdict | cases confirmed | only decline | paths | steps taken | sizes |"
+        yield "|---|---|---:|---:|---:|---:|---|"
         for outcome in outcomes:
             if outcome.contract.machine == machine:
                 yield _row(outcome)
@@ -250,7 +260,7 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     idle = [outcome for outcome in outcomes if not outcome.taken and not outcome.unasked]
     yield from (f"- `{o.contract.name}`: the step is never taken, so nothing is shown" for o in idle)
     if not (less or unasked or idle):
-        yield "Nothing: every case of every contract is confirmed."
+        yield "Nothing: every case of every contract is confirmed, or only declines."
     yield "\n## What it rests on, and what it does not say\n"
     yield from LIMITS.splitlines()
     yield "\n## What is assumed beside the invariants\n"
@@ -258,6 +268,10 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield ""
     for name, says in _lemmas(outcomes).items():
         yield f"- `{name}`: {says}"
+    yield "\n## What is asked of the effects\n"
+    yield "Of the state before, the event and the transition, on each path that takes the step.\n"
+    laws = {law.__name__: _first(law) for outcome in outcomes for law in outcome.contract.laws}
+    yield from (f"- `{name}`: {says}" for name, says in laws.items())
     yield "\n## The skeletons\n"
     for machine, title in MACHINES.items():
         labels = {case.label: None for o in outcomes if o.contract.machine == machine for case in o.contract.cases}
@@ -271,7 +285,8 @@ def _row(outcome: Outcome) -> str:
     contract = outcome.contract
     share = f"{outcome.confirmed} of {len(contract.cases)}"
     verdict = outcome.verdict.value
-    return f"| `{contract.name}` | {verdict} | {share} | {outcome.paths} | {outcome.taken} | {contract.sizes} |"
+    numbers = f"{share} | {outcome.declined} | {outcome.paths} | {outcome.taken}"
+    return f"| `{contract.name}` | {verdict} | {numbers} | {contract.sizes} |"
 
 
 def _less(finding: Finding) -> str:
@@ -284,8 +299,9 @@ def _less(finding: Finding) -> str:
 
 
 def _lemmas(outcomes: Sequence[Outcome]) -> Mapping[str, str]:
-    return {
-        lemma.__name__: (lemma.__doc__ or "").partition("\n")[0]
-        for outcome in outcomes
-        for lemma in outcome.contract.lemmas
-    }
+    return {lemma.__name__: _first(lemma) for outcome in outcomes for lemma in outcome.contract.lemmas}
+
+
+def _first(function: Callable[..., object]) -> str:
+    """The first paragraph of what it says of itself, on one line."""
+    return " ".join((function.__doc__ or "").partition("\n\n")[0].split())

@@ -45,6 +45,7 @@ from maitred.core.server import (
     step,
 )
 from maitred.core.tree import Tree
+from proofs.crosshair import effects
 from proofs.crosshair.engine import Case, Contract, assume, choice, flag, number, term, truth
 
 PORTS = (80, 81)
@@ -140,7 +141,8 @@ QUICK = (
 def _about(name: str, about: tuple[type, ...], event: Callable[[EndpointState], Event]) -> Contract:
     cases = tuple(Case(scene.label, partial(_situation, scene, event)) for scene in ALL)
     run: Callable[..., object] = step
-    return Contract(name, "server", about, SIZES, run, cases, tuple(scene.label for scene in QUICK))
+    quick = tuple(scene.label for scene in QUICK)
+    return Contract(name, "server", about, SIZES, run, cases, quick, laws=effects.SERVER)
 
 
 def _situation(scene: Scene, event: Callable[[EndpointState], Event]) -> tuple[object, object]:
