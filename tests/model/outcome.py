@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from maitred.model.checker import Result, VerdictOn
+from maitred.model.checker import Result, Verdict, VerdictOn
+from maitred.model.diagram import bounds_in_words
 from maitred.model.liveness import Lasso, LivenessResult, VerdictOnLiveness
 from maitred.model.manifest import Outcome
 from maitred.model.narrate import narrate
@@ -33,8 +34,10 @@ def _lines(found: object) -> Iterator[str]:
             yield f"{found.property.name}: {found.verdict.value}, of {found.occasions} occasions"
             yield from lasso.tell() if lasso is not None else ()
         case Result() | LivenessResult():
-            yield f"{found.states} states, {'all' if found.complete else 'not all'}, within {found.bounds}"
-            yield from (f"  {on.verdict.value:12} {on.property.name}" for on in found.verdicts)
+            within = bounds_in_words(found.bounds)
+            yield f"{'all' if found.complete else 'the first'} {found.states} states, within {within}"
+            asked = (on for on in found.verdicts if on.verdict is not Verdict.NOT_APPLICABLE)
+            yield from (f"  {on.verdict.value:12} {on.property.name}" for on in asked)
             yield from _lines(found.counterexample) if found.counterexample is not None else ()
         case Outcome():
             yield from found.problems
