@@ -44,6 +44,15 @@ TITLES: Final = {
     "record": "The trace format",
     "timing": "The durations",
 }
+TRIED: Final = (
+    Bounds(servers=1, clients=2, distributor_crashes=1),
+    Bounds(servers=1, clients=1, server_crashes=1, stops=2),
+    Bounds(servers=1, dynamic=1, clients=2, deletions=1, distributor_crashes=1, begins="a dynamic server serves"),
+)
+"""Where mutants are tried whose entries have no bounds."""
+ALWAYS: Final = frozenset(p.name for p in PROPERTIES.values() if p.kind == "always")
+FEW: Final = 500
+"""Known states after which such a trial ends."""
 LIMIT: Final = 2_000
 """Known states after which an exploration ends: some need more, and are asked for by name."""
 
@@ -73,18 +82,24 @@ Column: TypeAlias = Callable[[Sequence[Mutant], Callable[[], None]], Mapping[str
 
 
 def properties(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str, tuple[str, ...]]:
-    """Every property that is refuted within the mutant's bounds; on all cores."""
-    within = [mutant for mutant in mutants if mutant.within is not None]
-    for _ in range(len(mutants) - len(within)):
-        done()
-    return on_all_cores(_refuted, within, done)
+    """Every property that is refuted within the mutant's bounds; on all cores.  One without bounds is tried in some."""
+    return on_all_cores(_refuted, mutants, done)
 
 
 def _refuted(name: str) -> tuple[str, ...]:
     mutant = CATALOGUE[name]
-    assert mutant.within is not None, "only those are asked"
     with mutant.bent():
-        return _properties(mutant.within, mutant.without, mutant.first)
+        if mutant.within is not None:
+            return _properties(mutant.within, mutant.without, mutant.first)
+        found = {name for bounds in TRIED for name in _always(bounds)}
+    return tuple(name for name in (*PROPERTIES, RAISES) if name in found)
+
+
+def _always(bounds: Bounds) -> frozenset[str]:
+    try:
+        return refuted(bounds, ALWAYS, FEW)
+    except RAISED:
+        return frozenset({RAISES})
 
 
 def _properties(bounds: Bounds, without: Sequence[str], first: int | None = None) -> tuple[str, ...]:
@@ -168,8 +183,14 @@ def _lines(mutants: Sequence[Mutant], found: Matrix) -> Iterator[str]:
 
 
 def _survivors(mutants: Sequence[Mutant], found: Matrix) -> str:
-    left = [mutant.name for mutant in mutants if not any(by_name.get(mutant.name) for by_name in found.values())]
+    left = [mutant.name for mutant in mutants if _survives(mutant, found)]
     return f"survived: {', '.join(left)}" if left else "none survived"
+
+
+def _survives(mutant: Mutant, found: Matrix) -> bool:
+    """Whether nothing kills it, and something should."""
+    killed = any(by_name.get(mutant.name) for by_name in found.values())
+    return not killed and UNSEEN.get(mutant.name) is not Unseen.ONLY_ORDER
 
 
 def _row(mutant: Mutant, found: Matrix) -> str:
@@ -234,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for mutant in mutants:
         killers = [name for by_name in found.values() for name in by_name.get(mutant.name, ())]
         print(f"{mutant.name}: {', '.join(killers) or 'SURVIVED'}")
-    return int(any(not any(by_name.get(mutant.name) for by_name in found.values()) for mutant in mutants))
+    return int(any(_survives(mutant, found) for mutant in mutants))
 
 
 if __name__ == "__main__":

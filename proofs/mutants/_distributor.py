@@ -1304,6 +1304,8 @@ MUTANTS: Final = (
         "distributor._decline",
         "SendControl(server, BindReply(port, errno)), ",
         "",
+        refutes=("what_is_opened_is_kept",),
+        within=Bounds(servers=1, clients=0, fixed=False, listen_failures=1),
         tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_port_of_no_class_is_left_to_the_program",),
     ),
     Mutant(
@@ -1313,6 +1315,8 @@ MUTANTS: Final = (
         "distributor._decline",
         ", CloseDialog(server, port)",
         "",
+        refutes=("a_dialog_in_use_stays_open",),
+        within=Bounds(servers=1, clients=0, fixed=False, listen_failures=1),
         tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_port_of_no_class_is_left_to_the_program",),
     ),
     Mutant(
@@ -1332,6 +1336,8 @@ MUTANTS: Final = (
         "distributor._open_dialog",
         "        SendControl(status.server, BindReply(port, 0)),\n",
         "",
+        refutes=("what_is_opened_is_kept",),
+        within=Bounds(servers=1, clients=0),
         tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_configured_one_is_its_when_it_listens",),
     ),
     Mutant(
@@ -1490,6 +1496,8 @@ MUTANTS: Final = (
         "distributor._dialog_ended",
         "work.effects.append(CloseDialog(event.server, event.port))",
         "pass",
+        refutes=("a_dialog_in_use_stays_open",),
+        within=Bounds(servers=1, clients=0, server_crashes=1, warm=True),
         tests=(f"{RULE4_A_REQUEST_COMES_BACK}::test_on_the_end_of_its_dialog",),
     ),
     Mutant(
@@ -1499,6 +1507,8 @@ MUTANTS: Final = (
         "distributor._control_ended",
         "work.effects.append(CloseDialog(event.server, CONTROL))",
         "pass",
+        refutes=("a_dialog_in_use_stays_open",),
+        within=Bounds(servers=1, clients=0, server_crashes=1, warm=True),
         tests=(f"{RULE4_A_REQUEST_COMES_BACK}::test_never_on_the_end_of_the_control_socket",),
     ),
     # ---------------------------------------------------------------- timers
@@ -1903,6 +1913,8 @@ MUTANTS: Final = (
         "distributor._close_listeners",
         "work.effects.append(CloseListeners(port))",
         "pass",
+        refutes=("an_address_is_listened_on_once",),
+        within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(f"{THE_OPERATION_PHASE_IS_CLOSED}::test_what_the_backlog_holds_is_taken_then_the_listeners_are_closed",),
     ),
     Mutant(
@@ -1912,6 +1924,8 @@ MUTANTS: Final = (
         "distributor._close_listeners",
         "work.tell(DropListeners(port))",
         "pass",
+        refutes=("an_address_is_listened_on_once",),
+        within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(f"{THE_OPERATION_PHASE_IS_CLOSED}::test_what_the_backlog_holds_is_taken_then_the_listeners_are_closed",),
     ),
     Mutant(

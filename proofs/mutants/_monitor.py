@@ -289,6 +289,8 @@ MUTANTS: Final = (
         "monitor._told",
         "if key[0] != message.port",
         "if True",
+        refutes=("what_is_no_longer_kept_is_dropped",),
+        within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(
             f"{RULE6_THE_STORE_HAS_EXACTLY}::test_listening_sockets_outlive_the_distributor_until_the_port_is_closed",
         ),
@@ -511,6 +513,8 @@ MUTANTS: Final = (
         "monitor._fired",
         "work.end(at_once=False)",
         "work.end(at_once=True)",
+        refutes=("processes_are_killed_only_for_a_reason",),
+        within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(f"{RULE5_A_SERVER_IS_ASKED}::test_when_the_grace_has_ended",),
     ),
     Mutant(
@@ -942,6 +946,8 @@ MUTANTS: Final = (
         "monitor._Work.terminate",
         "Terminate(class_id, place.server), ",
         "",
+        refutes=("only_drained_servers_are_asked_to_end",),
+        within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(f"{RULE5_A_SERVER_IS_ASKED}::test_when_it_is_drained",),
     ),
     Mutant(
@@ -985,6 +991,8 @@ MUTANTS: Final = (
         "monitor._Work.kill",
         "if place.phase is not PlacePhase.KILLING:",
         "if True:",
+        refutes=("processes_are_killed_only_for_a_reason",),
+        within=Bounds(servers=1, clients=0, stops=2, warm=True),
         tests=(f"{RULE4_WHEN_A_SERVER_DIES}::test_once",),
     ),
     Mutant(
@@ -1301,6 +1309,8 @@ MUTANTS: Final = (
         "monitor._distributor_exited",
         "if place.phase is DistributorPhase.DONE:",
         "if False:",
+        refutes=("deaths_are_counted",),
+        within=Bounds(servers=1, clients=0, stops=1, warm=True),
         tests=(f"{A_STOP_IS_GRACEFUL_THE}::test_it_ends_when_the_distributor_has_closed_and_the_last_server_is_gone",),
     ),
     Mutant(

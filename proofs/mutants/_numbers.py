@@ -18,6 +18,11 @@ RESTING: Final = Bounds(
     servers=1, dynamic=1, clients=2, creations=1, begins="a dynamic server has died before it was ready"
 )
 
+RULE7: Final = "tests/core/test_monitor.py::TestRule7ServersThatDieBeforeTheyWereReadyAreReported"
+RULE2: Final = "tests/core/test_monitor.py::TestRule2ADynamicServerIsStartedWhenTheDistributorAsks"
+AUDIT: Final = "tests/core/test_distributor.py::TestTheAuditAsksServersToForgetConnectionsThatTheKernelHasForgotten"
+RESTART: Final = "tests/core/test_distributor.py::TestANewDistributorTakesOverFromADeadOne"
+
 MUTANTS: Final = (
     # ---------------------------------------------------------------- the Distributor
     Mutant(
@@ -27,6 +32,7 @@ MUTANTS: Final = (
         "distributor._connection_request",
         "client.arrival + 1",
         "client.arrival + 2",
+        tests=("tests/core/test_distributor.py::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
         "arrivals_stay_at_one",
@@ -76,6 +82,7 @@ MUTANTS: Final = (
         "distributor._restore",
         "event.client.arrival + 1",
         "event.client.arrival + 2",
+        tests=(f"{RESTART}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",),
     ),
     Mutant(
         "who_was_restored_counts_from_zero",
@@ -720,6 +727,7 @@ MUTANTS: Final = (
         "distributor._audited",
         "event.gone[:FORGET_LIMIT]",
         "event.gone[:FORGET_LIMIT - 1]",
+        tests=(f"{AUDIT}::test_one_message_names_so_many_at_most",),
     ),
     # ---------------------------------------------------------------- the endpoint
     Mutant(
@@ -1271,6 +1279,7 @@ MUTANTS: Final = (
         "monitor._server_gone",
         "place.unready_deaths % CRASH_LOOP == 0",
         "place.unready_deaths % (CRASH_LOOP + 1) == 0",
+        tests=(f"{RULE7}::test_a_crash_loop_is_reported_and_takes_no_healthy_server_down",),
     ),
     Mutant(
         "a_class_is_given_up_one_death_late",
@@ -1279,6 +1288,7 @@ MUTANTS: Final = (
         "monitor._server_gone",
         "p.unready_deaths >= CRASH_LOOP",
         "p.unready_deaths > CRASH_LOOP",
+        tests=(f"{RULE7}::test_a_class_of_which_none_has_ever_been_ready_is_given_up",),
     ),
     Mutant(
         "a_class_is_given_up_at_the_fifth_death_exactly",
@@ -1287,6 +1297,7 @@ MUTANTS: Final = (
         "monitor._server_gone",
         "p.unready_deaths >= CRASH_LOOP",
         "p.unready_deaths == CRASH_LOOP",
+        tests=(f"{RULE7}::test_however_much_oftener_one_has_died_than_the_other",),
     ),
     Mutant(
         "a_dynamic_crash_loop_is_reported_one_death_late",
@@ -1295,6 +1306,7 @@ MUTANTS: Final = (
         "monitor._let_dynamic_rest",
         "deaths % CRASH_LOOP == 0",
         "deaths % (CRASH_LOOP + 1) == 0",
+        tests=(f"{RULE2}::test_after_one_that_died_before_it_was_ready_the_next_must_wait",),
     ),
     Mutant(
         "a_distributors_timer_is_told_one_ahead",

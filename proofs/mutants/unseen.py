@@ -12,7 +12,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
-from maitred.core import distributor, monitor
+from maitred.core import monitor
 from maitred.core.transition import Transition
 from proofs.mutants.steps import Outcome
 
@@ -34,20 +34,18 @@ class Unseen(Enum):
         "Such numbers are compared with one another and never counted with, so that one which is left out, or given "
         "again to what is the same, changes nothing that anybody could see."
     )
-    UNHELD = (
-        "What is left open, or kept, is a descriptor of which the world has no account: it knows who holds connections "
-        "of clients, not who holds dialogs, control sockets and listening sockets that nobody uses any more."
-    )
     DEEP = "It takes a longer run than an exploration of some thousand worlds has, and no recorded run leads near it."
     LATER = "What it leaves wrong is looked at only after five deaths in a row: the reason above, a step earlier."
-    UNHEARD = "It is said to a process that has ended or is ending, and to the kernel once more: nothing comes of it."
+    UNHEARD = "It is said to a process that has ended: nothing comes of it."
     STOPPED = (
         "The stop ends all the same, by a later step or by the end of the grace, which may let everybody go; no "
         "property says by which."
     )
-    BINDS = (
-        "The model's programs do nothing more once a bind is declined, so no property asks how it is, or of which port."
+    GIVEN_UP = (
+        "A class that cannot listen is to be given up; one that goes on all the same breaks nothing that is asked of "
+        "clients and servers."
     )
+    BINDS = "Which ports a class takes after the first is not asked: the model's programs are content with any answer."
     TABLES = (
         "Worlds are made of these tables and told apart by them: where they are wrong, explorations are, and the tests "
         "of the tables come before."
@@ -128,14 +126,7 @@ _NAMES: Final[Mapping[Unseen, str]] = {
         an_incarnation_is_left_out
         dynamic_places_begin_one_late
     """,
-    Unseen.UNHELD: """
-        an_ended_dialog_is_not_closed
-        an_ended_control_socket_is_not_closed
-        a_declined_dialog_is_not_closed
-        listeners_are_not_closed
-    """,
     Unseen.TIME: """
-        a_bind_is_not_answered
         the_audit_names_one
         the_backoff_has_no_cap
         the_backoff_does_not_grow
@@ -171,28 +162,23 @@ _NAMES: Final[Mapping[Unseen, str]] = {
     Unseen.STOPPED: """
         a_closed_class_takes_binds
         a_closed_distributor_is_restarted
-        a_closed_distributor_is_taken_for_dead
-        a_closed_port_is_opened_again
         a_second_stop_is_graceful_too
-        a_server_is_not_asked_to_end
         a_server_that_is_being_stopped_is_adopted_for_use
         a_stop_forgets_requests_on_their_way
         a_successor_is_not_told_to_close
         it_ends_while_a_distributor_is_to_be_restarted
         nobody_is_told_that_it_is_closed
-        the_grace_ends_with_a_kill
-        the_monitor_keeps_closed_listeners
         what_is_owed_is_not_work
     """,
     Unseen.UNHEARD: """
         a_dead_distributor_is_told
-        a_server_is_killed_again_and_again
     """,
     Unseen.BINDS: """
+        every_bind_makes_a_port_of_the_class
+    """,
+    Unseen.GIVEN_UP: """
         a_listening_failure_is_not_told
         a_failed_address_is_ignored
-        binders_are_not_told_why_it_failed
-        every_bind_makes_a_port_of_the_class
     """,
     Unseen.DEEP: """
         a_dead_dynamic_servers_seats_stay_promised
@@ -240,12 +226,7 @@ def _but_for_the_exits_reason(effect: Any) -> Any:  # Any: as above
     return monitor.Exit(None) if isinstance(effect, monitor.Exit) else effect
 
 
-def _but_for_closing(effect: Any) -> Any:  # Any: as above
-    return None if isinstance(effect, (distributor.CloseDialog, distributor.CloseListeners)) else effect
-
-
 _UNMINDED: Final[Mapping[Unseen, Callable[[Any], Any]]] = {  # Any: as above
     Unseen.REPORTED: _but_for_reports,
-    Unseen.UNHELD: _but_for_closing,
 }
 """What is left of an effect where what the reason names is taken away; None: nothing."""

@@ -508,6 +508,13 @@ class TestRule7ServersThatDieBeforeTheyWereReadyAreReported:
         self.crash(run, 0, 3 * CRASH_LOOP)
         assert run.state.phase is Phase.RUNNING
 
+    def test_however_much_oftener_one_has_died_than_the_other(self):
+        run = running(config(static=2))
+        self.crash(run, 0, CRASH_LOOP + 1)
+        self.crash(run, 1, CRASH_LOOP - 1)
+        assert run.state.phase is Phase.RUNNING
+        assert (Complaint.GIVEN_UP, 0) in self.crash(run, 1, 1)
+
     def test_an_address_that_cannot_be_listened_on_ends_it_too(self):
         run = running()
         run.tell(ListenFailed(PORT, ADDRESS, 98))

@@ -8,9 +8,13 @@ pytest.importorskip("scipy", reason="liveness needs scipy: the extra `verify` br
 
 from proofs import matrix
 from proofs.mutants import CATALOGUE
+from proofs.mutants.checks import RAISES
 from proofs.mutants.unit import main as unit
+from proofs.mutants.unseen import UNSEEN, Unseen
 from rich.console import Console
 
+from maitred.model.liveness import LIVENESS
+from maitred.model.properties import PROPERTIES
 from maitred.model.world import Bounds
 
 NAMES = ("who_waits_is_not_stored", "a_stranger_disconnects", "a_tuple_of_any_length_is_read")
@@ -27,7 +31,7 @@ def test_every_column_is_asked_of_every_mutant():
     found = matrix.matrix(mutants, silent())
     assert found.keys() == matrix.COLUMNS.keys()
     assert "store_has_exactly_those_who_wait" in found["properties"][NAMES[0]]
-    assert NAMES[1] not in found["properties"], "its entry has no bounds"
+    assert found["properties"][NAMES[1]] == (), "tried, though its entry has no bounds"
     assert found["tests of the core"][NAMES[1]] == (
         "tests/core/test_server.py::TestRule3AClientIsCountedUntilItsConnectionIsGone"
         "::test_or_until_the_audit_says_that_the_kernel_has_forgotten_it",
@@ -57,6 +61,59 @@ def test_a_survivor_is_told_of():
     mutants = [CATALOGUE[name] for name in NAMES]
     page = matrix.page(mutants, {"properties": {NAMES[0]: ("no_client_lost",)}, "tests of the core": {NAMES[1]: ()}})
     assert f"3 mutants; survived: {NAMES[1]}, {NAMES[2]}." in page
+
+
+def test_the_page_says_why_no_property_sees_one():
+    page = matrix.page([CATALOGUE[name] for name in NAMES], {})
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| {NAMES[1].replace('_', ' ')} |")]
+    assert " *never offered* |" in row
+    assert f"| *never offered* | {Unseen.NEVER_OFFERED.value} | 1 |" in page
+    assert f"| *values* | {Unseen.VALUES.value} | 1 |" in page
+    assert Unseen.STOPPED.value not in page, "none of these has that reason"
+
+
+def test_what_no_property_sees_survives_only_by_its_reason():
+    left_out = CATALOGUE["an_arrival_is_left_out"]
+    assert UNSEEN[left_out.name] is Unseen.ONLY_ORDER
+    assert "1 mutants; none survived." in matrix.page([left_out], {})
+
+
+def test_large_numbers_and_a_break_down_are_told_of():
+    mutants = [CATALOGUE[name] for name in ("arrivals_end_at_64", "a_stranger_is_told_of")]
+    page = matrix.page(mutants, {"properties": {"a_stranger_is_told_of": (RAISES,)}})
+    assert "all numbers from 62)" in page
+    assert page.count(RAISES) == 1, "named and found is one"
+
+
+UNPUBLISHED = [""] * 6
+"""Of this another test tells."""
+
+
+def rows():
+    """The published rows, by mutant: their cells."""
+    lines = [line.split(" | ") for line in matrix.PAGE.read_text().splitlines() if line.count(" | ") == 5]
+    return {cells[0].removeprefix("| "): [cell.strip(" |") for cell in cells] for cells in lines}
+
+
+def test_no_published_row_has_a_reason_and_a_property_that_kills():
+    published = rows()
+    killed = {}
+    for name in UNSEEN:
+        killers, *beside = published.get(name.replace("_", " "), UNPUBLISHED)[3:]
+        named = [prop for prop in (*PROPERTIES, *LIVENESS, RAISES) if f"`{prop}`" in killers]
+        killed[name] = [*named, *filter(None, beside)]
+    assert {name: by for name, by in killed.items() if by} == {}, "strike them off proofs/mutants/unseen.py"
+
+
+def test_a_proof_that_an_entry_names_is_in_its_published_row():
+    published = rows()
+    missing = [
+        (mutant.name, proof)
+        for mutant in CATALOGUE.values()
+        for proof in mutant.proofs
+        if not published.get(mutant.name.replace("_", " "), "......")[4 + [*matrix.BESIDE].index(proof)]
+    ]
+    assert missing == []
 
 
 def test_bounds_are_told_by_what_is_not_as_usual():

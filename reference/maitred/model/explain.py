@@ -16,7 +16,18 @@ from typing import Any, TypeAlias
 
 from maitred.core import distributor, invariants, monitor, server
 from maitred.core.distributor import DialogPhase, DistributorState, Phase, Seat, ServerStatus
-from maitred.core.messages import Accepted, Acknowledge, Begin, Client, HandOff, KeepListener, Refused, Release, Store
+from maitred.core.messages import (
+    Accepted,
+    Acknowledge,
+    Begin,
+    Client,
+    DropListeners,
+    HandOff,
+    KeepListener,
+    Refused,
+    Release,
+    Store,
+)
 from maitred.core.monitor import ClassState, DistributorPhase, MonitorState, PlacePhase
 from maitred.core.server import EndpointState
 from maitred.core.transition import Rejected
@@ -34,10 +45,13 @@ from maitred.model.properties import (
     in_line,
     judge,
     killings_without_reason,
+    left_open,
     miscounted,
     never_set,
     prefers,
     quiet,
+    stopping,
+    unanswered_binds,
     unkept_dialogs,
 )
 from maitred.model.words import NOBODY, NOTHING, clients_listed, counted, holders, listed, tell
@@ -553,10 +567,19 @@ def _a_dialog_in_use_stays_open(moment: Moment) -> Iterator[str]:
                     f"the Distributor closes its end of the dialog with server {effect.server} on port {effect.port},"
                     f" which its table still has {dialog.phase.value}{awaited}"
                 )
+    if moment.stride is not None:
+        for number, port in sorted(left_open(moment.state, moment.event, moment.stride)):
+            which = f"the dialog with server {number} on port {port}" if port else f"server {number}'s control socket"
+            yield f"the Distributor keeps its end of {which} open, which is of no more use"
 
 
 @_explains
 def _an_address_is_listened_on_once(moment: Moment) -> Iterator[str]:
+    if isinstance(moment.event, distributor.BacklogEmpty):
+        if distributor.CloseListeners(moment.event.port) not in moment.effects:
+            yield f"the sockets of port {moment.event.port} are struck off, and stay open: clients connect to nobody"
+        if distributor.Tell(DropListeners(moment.event.port)) not in moment.effects:
+            yield f"the sockets of port {moment.event.port} are struck off, and the Monitor keeps its duplicates"
     asked = [(e.port, e.address) for e in moment.effects if isinstance(e, distributor.Listen)]
     begins = isinstance(moment.event, Begin)
     if moment.state.phase is Phase.INITIALISING and not begins:
@@ -587,6 +610,9 @@ def _only_drained_servers_are_asked_to_end(moment: Moment) -> Iterator[str]:
                 f"server {effect.server} is asked to end on {tell(moment.event)}, which is neither its Distributor's"
                 " word that it is drained nor the end of the grace"
             )
+    asked = {(effect.class_id, effect.server) for effect in moment.effects if isinstance(effect, monitor.Terminate)}
+    for _, number in sorted(stopping(moment.outcome) - stopping(moment.state) - asked):
+        yield f"server {number} is taken to be stopping, and nobody has asked it to"
 
 
 @_explains
@@ -708,10 +734,16 @@ def _what_is_opened_is_kept(moment: Moment) -> Iterator[str]:
                 f"server {number}'s program is told to listen on port {port} before the Monitor has been given a"
                 " duplicate of the dialog: it would die with the Distributor"
             )
+        for number, port in sorted(unanswered_binds(moment.state, moment.event, moment.stride)):
+            yield f"server {number}'s bind of port {port} is decided, and its program is not told"
 
 
 @_explains
 def _what_is_no_longer_kept_is_dropped(moment: Moment) -> Iterator[str]:
+    if isinstance(moment.event, monitor.Told) and isinstance(moment.event.message, DropListeners):
+        port = moment.event.message.port
+        if any(port == other for other, _ in moment.outcome.classes[moment.event.class_id].listeners):
+            yield f"the Monitor is told to let the sockets of port {port} go, and still has the port"
     old, new = moment.state.classes[CLASS], moment.outcome.classes[CLASS]
     drops = [_dropped(effect) for effect in moment.effects]
     struck = [tell(client) for client in sorted({*old.store} - {*new.store})]

@@ -24,6 +24,7 @@ from maitred.core.messages import (
     CreationFailed,
     Disconnect,
     Drained,
+    DropListeners,
     HandOff,
     InitialMsg,
     KeepDialog,
@@ -513,7 +514,9 @@ def shut_down_before_released(who: str, before: Any, event: Any, stride: Stride)
 
 @_always_step
 def a_dialog_in_use_stays_open(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
-    """The Distributor closes its end of a dialog only when it has struck the dialog off its table."""
+    """The Distributor closes its end of a dialog only when it has struck the dialog off its table, and does so then, or
+    when it declines the bind; and its end of a control socket when that has ended.
+    """
     if who != "distributor":
         return True
     for effect in stride.effects:
@@ -521,14 +524,34 @@ def a_dialog_in_use_stays_open(who: str, before: Any, event: Any, stride: Stride
             status = stride.state.servers.get(effect.server, None)
             if status is not None and effect.port in status.dialogs:
                 return False
-    return True
+    return not left_open(before, event, stride)
+
+
+def left_open(before: DistributorState, event: object, stride: Stride) -> set[tuple[ServerId, Port]]:
+    """The ends of dialogs and control sockets that are of no more use after the step, and that it does not close."""
+    if stride.rejected is not None:
+        return set()
+    due = {(server, port) for server, status in before.servers.items() for port in status.dialogs}
+    due -= {(server, port) for server, status in stride.state.servers.items() for port in status.dialogs}
+    for effect in stride.effects:
+        if isinstance(effect, distributor.SendControl) and isinstance(effect.message, BindReply):
+            due |= {(effect.server, effect.message.port)} if effect.message.errno else set()
+    if isinstance(event, distributor.ControlEnded):
+        due.add((event.server, distributor.CONTROL))
+    return due - {(e.server, e.port) for e in stride.effects if isinstance(e, distributor.CloseDialog)}
 
 
 @_always_step
 def an_address_is_listened_on_once(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
-    """The Distributor does not ask for a socket that it listens on, or has asked for already."""
+    """The Distributor does not ask for a socket that it listens on, or has asked for already; and those of a port that
+    it strikes off it closes, and tells the Monitor to.
+    """
     if who != "distributor":
         return True
+    if isinstance(event, distributor.BacklogEmpty) and stride.rejected is None:
+        ends = {distributor.CloseListeners(event.port), distributor.Tell(DropListeners(event.port))}
+        if not ends <= {*stride.effects}:
+            return False
     if before.phase is distributor.Phase.INITIALISING and not isinstance(event, Begin):
         return not any(isinstance(effect, distributor.Listen) for effect in stride.effects)
     asked = [(e.port, e.address) for e in stride.effects if isinstance(e, distributor.Listen)]
@@ -549,31 +572,52 @@ def accepts_only_below_the_limit(who: str, before: Any, event: Any, stride: Stri
 
 @_always_step
 def only_drained_servers_are_asked_to_end(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
-    """A server is asked to end only when its Distributor has said that it is drained, or when the grace has ended."""
-    if who != "monitor" or not any(isinstance(effect, monitor.Terminate) for effect in stride.effects):
+    """A server is asked to end only when its Distributor has said that it is drained, or when the grace has ended; and
+    whoever is stopping from then on has been asked.
+    """
+    if who != "monitor":
+        return True
+    asked = [(effect.class_id, effect.server) for effect in stride.effects if isinstance(effect, monitor.Terminate)]
+    if sorted(asked) != sorted(stopping(stride.state) - stopping(before)):
+        return False
+    if not asked:
         return True
     if isinstance(event, monitor.Fired):
         return isinstance(event.timer, monitor.GraceOver)
     return isinstance(event, monitor.Told) and isinstance(event.message, Drained)
 
 
+def stopping(state: MonitorState) -> set[tuple[int, ServerId]]:
+    """The servers that are to end by themselves, each with its class."""
+    phase = monitor.PlacePhase.STOPPING
+    return {(i, p.server) for i, cls in state.classes.items() for p in cls.places.values() if p.phase is phase}
+
+
 @_always_step
 def processes_are_killed_only_for_a_reason(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
     """The Monitor kills a server whose main process has died, which does not answer, which does not end as it was asked
-    to or whose processing element has failed, a Distributor only in the last case, and all once everything is to end.
+    to or whose processing element has failed, a Distributor only in the last case, and all once everything is to end;
+    but the end of the grace kills Distributors only, and nobody is killed who is being killed.
     """
     return who != "monitor" or not killings_without_reason(before, event, stride)
 
 
 def killings_without_reason(before: MonitorState, event: object, stride: Stride) -> list[Any]:  # Any: its effects
     """The Monitor's killings that nothing gives it a reason for: servers by their id, Distributors by None."""
-    if stride.rejected is not None or stride.state.phase is monitor.Phase.ENDING:
+    if stride.rejected is not None:
         return []
-    return [
-        effect
-        for effect in stride.effects
-        if isinstance(effect, (monitor.Kill, monitor.KillDistributor)) and not _has_reason(before, event, effect)
-    ]
+    killings = [effect for effect in stride.effects if isinstance(effect, (monitor.Kill, monitor.KillDistributor))]
+    again = [effect for effect in killings if isinstance(effect, monitor.Kill) and _is_being_killed(before, effect)]
+    if stride.state.phase is monitor.Phase.ENDING:
+        graceful = isinstance(event, monitor.Fired) and isinstance(event.timer, monitor.GraceOver)
+        return [effect for effect in killings if graceful and isinstance(effect, monitor.Kill)] or again
+    return again + [effect for effect in killings if effect not in again and not _has_reason(before, event, effect)]
+
+
+def _is_being_killed(before: MonitorState, effect: monitor.Kill) -> bool:
+    cls = before.classes[effect.class_id]
+    place = cls.living.get(effect.server, None)
+    return place is not None and cls.places[place].phase is monitor.PlacePhase.KILLING
 
 
 def _has_reason(before: MonitorState, event: object, effect: monitor.Kill | monitor.KillDistributor) -> bool:
@@ -810,14 +854,31 @@ def dealings(before: server.EndpointState, stride: Stride) -> list[tuple[type, C
 
 @_always_step
 def what_is_opened_is_kept(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
-    """A listening socket is kept with the Monitor as soon as it listens, and a dialog before its bind succeeds."""
+    """A listening socket is kept with the Monitor as soon as it listens, and a dialog before its bind succeeds; and a
+    bind is answered in the step that decides it.
+    """
     if who != "distributor" or stride.rejected is not None:
         return True
     if isinstance(event, distributor.Listening):
         kept = distributor.Tell(KeepListener(event.port, event.address))
         if kept not in stride.effects:
             return False
-    return not any(unkept_dialogs(before, stride))
+    return not any(unkept_dialogs(before, stride)) and not unanswered_binds(before, event, stride)
+
+
+def unanswered_binds(before: DistributorState, event: object, stride: Stride) -> set[tuple[ServerId, Port]]:
+    """The binds that the step decides, by opening the dialog or because its port has failed, and does not answer."""
+    if not isinstance(event, (distributor.BindRequested, distributor.Listening, distributor.ListeningFailed)):
+        return set()
+    binding = distributor.DialogPhase.BINDING
+    awaited = {(s, port) for s, row in before.servers.items() for port, d in row.dialogs.items() if d.phase is binding}
+    awaited |= {(event.server, event.port)} if isinstance(event, distributor.BindRequested) else set()
+    after = stride.state.servers
+    awaited -= {(s, port) for s, row in after.items() for port, d in row.dialogs.items() if d.phase is binding}
+    for effect in stride.effects:
+        if isinstance(effect, distributor.SendControl) and isinstance(effect.message, BindReply):
+            awaited.discard((effect.server, effect.message.port))
+    return awaited
 
 
 def unkept_dialogs(before: DistributorState, stride: Stride) -> Iterator[tuple[ServerId, Port]]:
@@ -836,9 +897,12 @@ def unkept_dialogs(before: DistributorState, stride: Stride) -> Iterator[tuple[S
 
 @_always_step
 def what_is_no_longer_kept_is_dropped(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
-    """The Monitor closes the duplicates that it keeps for a client, server or port when it strikes it off, once."""
+    """The Monitor closes the duplicates that it keeps for a client, server or port when it strikes it off, once; a port
+    when it is told to.
+    """
     if who != "monitor":
         return True
+    told = event.message if isinstance(event, monitor.Told) and stride.rejected is None else None
     for class_id, old in before.classes.items():
         new = stride.state.classes[class_id]
         drops = [effect for effect in stride.effects if isinstance(effect, _DROPS) and effect.class_id == class_id]
@@ -848,6 +912,8 @@ def what_is_no_longer_kept_is_dropped(who: str, before: Any, event: Any, stride:
         if sorted(clients) != sorted({*old.store} - {*new.store}) or servers != sorted({*old.living} - {*new.living}):
             return False
         if not {port for port, _ in old.listeners} - {port for port, _ in new.listeners} <= ports:
+            return False
+        if isinstance(told, DropListeners) and event.class_id == class_id and told.port in dict(new.listeners):
             return False
     return True
 
