@@ -63,6 +63,7 @@ MUTANTS: Final = (
         "server.guard",
         "if any(_answers(reply, event.client) for reply in state.outbox):\n                return Reason.NOT_DELIVERED",
         "pass",
+        proofs=("CrossHair",),
         tests=(f"{SERVER}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -72,6 +73,7 @@ MUTANTS: Final = (
         "server.guard",
         "return None if event.reply == _next_on(state, event.reply.port) else Reason.NOT_NEXT",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{SERVER}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -84,6 +86,7 @@ MUTANTS: Final = (
             "            return None if event.port in state.listeners else Reason.UNKNOWN_PORT"
         ),
         "case Interrupted(reply=None):\n            return None",
+        proofs=("CrossHair",),
         tests=(f"{SERVER}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
@@ -93,6 +96,7 @@ MUTANTS: Final = (
         "server.guard",
         "return None if event.reply == _next_on(state, event.port) else Reason.NOT_NEXT",
         "return None",
+        proofs=("CrossHair",),
         tests=(f"{SERVER}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     # ---------------------------------------------------------------- clients

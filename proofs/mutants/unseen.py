@@ -71,10 +71,6 @@ _NAMES: Final[Mapping[Unseen, str]] = {
         any_accepted_ends_the_request
         any_refusal_takes_the_request_back
         a_stranger_disconnects
-        who_was_not_delivered_leaves
-        what_was_not_issued_is_sent
-        an_unknown_dialog_is_interrupted
-        what_was_not_in_flight_is_interrupted
         it_stops_though_it_has_ended
         an_element_fails_twice
         an_unknown_class_speaks

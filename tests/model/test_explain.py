@@ -17,6 +17,7 @@ from maitred.core.messages import (
     Close,
     Count,
     Disconnect,
+    Drained,
     DropListeners,
     HandOff,
     Release,
@@ -759,6 +760,22 @@ ALTERED = (
     (
         *("what_is_opened_is_kept", "distributor", binding(), Listening(1, ADDRESS)),
         *(lambda effects: (effects[0], *effects[:0:-1]), "server 1's program is told to listen on port 1 before"),
+    ),
+    (
+        *("what_is_opened_is_kept", "distributor", binding(), Listening(1, ADDRESS), without(distributor.SendControl)),
+        "server 1's bind of port 1 is decided, and its program is not told",
+    ),
+    (
+        *("a_dialog_in_use_stays_open", "distributor", operating(), distributor.DialogEnded(1, 1)),
+        *(without(distributor.CloseDialog), "keeps its end of the dialog with server 1 on port 1 open"),
+    ),
+    (
+        *("a_dialog_in_use_stays_open", "distributor", operating(), distributor.ControlEnded(1)),
+        *(without(distributor.CloseDialog), "keeps its end of server 1's control socket open"),
+    ),
+    (
+        *("only_drained_servers_are_asked_to_end", "monitor", watching(), monitor.Told(0, Drained(1))),
+        *(without(monitor.Terminate), "server 1 is taken to be stopping, and nobody has asked it to"),
     ),
     (
         *("what_is_no_longer_kept_is_dropped", "monitor", storing(), monitor.Told(0, Release(GUEST))),
