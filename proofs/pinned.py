@@ -28,7 +28,7 @@ from proofs.bridge import DEEP, MIDST, TRANSITIONS, Divergence, Tally, compare, 
 KEPT: Final = Path(__file__).with_name("pinned.json")
 TIER: Final = "seconds"
 TIERS: Final = (TIER, "minutes")
-LARGEST: Final = 120_000
+LARGEST: Final = 50_000
 """Configurations with more states are left out: some hundred worlds are compared in a second."""
 LENGTH: Final = 150
 """Steps of a walk."""
