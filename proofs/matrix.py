@@ -106,7 +106,9 @@ def _properties(bounds: Bounds, without: Sequence[str], first: int | None = None
     asked = [p.name for p in PROPERTIES.values() if p.kind == "always" or p.applies(bounds)]
     asked_in_the_end = [p.name for p in LIVENESS.values() if p.applies(bounds)]
     try:
-        found = refuted(bounds, asked, LIMIT, first) | refuted_in_the_end(bounds, asked_in_the_end, without, LIMIT)
+        found = refuted(bounds, asked, LIMIT, first)
+        if first is None:  # where numbers keep their size there is no end
+            found |= refuted_in_the_end(bounds, asked_in_the_end, without, LIMIT)
     except RAISED:
         return (RAISES,)
     return tuple(name for name in (*PROPERTIES, *LIVENESS) if name in found)

@@ -616,6 +616,7 @@ MUTANTS: Final = (
         "distributor._received",
         "message.count.sequence > status.count.sequence",
         "message.count.sequence >= status.count.sequence",
+        tests=("tests/core/test_survivors.py::test_a_message_with_a_number_that_was_heard_already_changes_nothing",),
     ),
     Mutant(
         "the_next_count_is_not_heeded",
@@ -634,6 +635,7 @@ MUTANTS: Final = (
         "distributor._answered",
         "message.count.sequence > dialog.sequence",
         "message.count.sequence >= dialog.sequence",
+        tests=("tests/core/test_survivors.py::test_a_message_with_a_number_that_was_heard_already_changes_nothing",),
     ),
     Mutant(
         "the_next_answer_is_not_heeded",
@@ -719,6 +721,7 @@ MUTANTS: Final = (
         "distributor._audited",
         "event.gone[:FORGET_LIMIT]",
         "event.gone[:1]",
+        tests=(f"{AUDIT}::test_one_message_names_so_many_at_most",),
     ),
     Mutant(
         "the_audit_names_one_fewer",
@@ -759,6 +762,9 @@ MUTANTS: Final = (
         "server._issue",
         "sequence = state.sequence + 1",
         "sequence = state.sequence + 2",
+        tests=(
+            "tests/core/test_server.py::TestRule1AHandOffIsTakenWhereTheProgramListensAndTheDescriptorCame::test_it_is_answered_before_the_program_sees_the_connection",
+        ),
     ),
     Mutant(
         "sequence_numbers_are_not_counted",
@@ -876,6 +882,9 @@ MUTANTS: Final = (
         "monitor._Work.start_server",
         "next_server=server + 1",
         "next_server=server + 2",
+        tests=(
+            "tests/core/test_monitor.py::TestRule1WhatShouldRunIsStartedAndStartedAgain::test_first_the_distributor_then_the_static_servers",
+        ),
     ),
     Mutant(
         "server_ids_end_at_two",
@@ -905,6 +914,9 @@ MUTANTS: Final = (
         "monitor.initial",
         "next_server=1",
         "next_server=0",
+        tests=(
+            "tests/core/test_monitor.py::TestRule1WhatShouldRunIsStartedAndStartedAgain::test_first_the_distributor_then_the_static_servers",
+        ),
     ),
     Mutant(
         "incarnations_are_not_counted",
@@ -923,6 +935,9 @@ MUTANTS: Final = (
         "monitor._Work.start_distributor",
         "cls.distributor.incarnation + 1",
         "cls.distributor.incarnation + 2",
+        tests=(
+            "tests/core/test_monitor.py::TestRule1WhatShouldRunIsStartedAndStartedAgain::test_first_the_distributor_then_the_static_servers",
+        ),
     ),
     Mutant(
         "incarnations_end_at_two",
@@ -991,6 +1006,9 @@ MUTANTS: Final = (
         "monitor._Work.element_for",
         "min(up, key=lambda e: (self.state.elements[e].processes, e), default=None)",
         "next(iter(up), None)",
+        tests=(
+            "tests/core/test_monitor.py::TestRule3AProcessRunsOnItsOwnElementOrOnTheEmptiest::test_they_are_spread",
+        ),
     ),
     Mutant(
         "dynamic_places_begin_one_late",
@@ -999,6 +1017,7 @@ MUTANTS: Final = (
         "monitor._new_class",
         "config.static + i",
         "config.static + i + 1",
+        tests=(f"{RULE2}::test_while_the_class_has_one_left",),
     ),
     Mutant(
         "dynamic_places_begin_one_early",
@@ -1127,6 +1146,7 @@ MUTANTS: Final = (
         "monitor._told_of_server",
         "deaths=place.deaths + 1",
         "deaths=1",
+        tests=("tests/core/test_survivors.py::test_a_server_that_hangs_again_is_restarted_later",),
     ),
     Mutant(
         "a_distributors_death_is_counted_twice",
@@ -1315,6 +1335,7 @@ MUTANTS: Final = (
         "monitor.enabled",
         "max(cls.distributor.deaths - 1, 0)",
         "cls.distributor.deaths",
+        tests=("tests/core/test_survivors.py::test_every_restart_is_due_after_the_delay_that_was_told",),
     ),
     Mutant(
         "a_dynamic_rests_timer_is_told_one_ahead",
@@ -1323,6 +1344,7 @@ MUTANTS: Final = (
         "monitor.enabled",
         "max(cls.dynamic_deaths - 1, 0)",
         "cls.dynamic_deaths",
+        tests=("tests/core/test_survivors.py::test_every_restart_is_due_after_the_delay_that_was_told",),
     ),
     Mutant(
         "a_servers_timer_is_told_one_ahead",
@@ -1331,6 +1353,7 @@ MUTANTS: Final = (
         "monitor.enabled",
         "max(place.deaths - 1, 0)",
         "place.deaths",
+        tests=("tests/core/test_survivors.py::test_every_restart_is_due_after_the_delay_that_was_told",),
     ),
     Mutant(
         "who_is_restored_is_always_the_first",

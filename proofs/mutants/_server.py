@@ -372,6 +372,16 @@ MUTANTS: Final = (
         tests=(f"{RULE3_A_CLIENT_IS_COUNTED}::test_or_until_the_audit_says_that_the_kernel_has_forgotten_it",),
     ),
     Mutant(
+        "the_audits_word_is_heeded_of_one",
+        Kind.FORGOTTEN,
+        "Of several counts that go wrong at once, all but one stay wrong until further audits.",
+        "server._asked",
+        "for client in message.forget:",
+        "for client in message.forget[:1]:",
+        refutes=("each_process_knows_whom_it_has",),
+        within=Bounds(servers=1, clients=2, max_clients=2, audits=1, leaks=2, warm=True),
+    ),
+    Mutant(
         "the_audit_forgets_everybody",
         Kind.FORGOTTEN,
         "An audit of one connection drives the server above its maximum.",
