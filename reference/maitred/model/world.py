@@ -1588,6 +1588,9 @@ class _Draft:
                 pass
         if isinstance(event, server.MessageRead) and isinstance(event.message, HandOff) and event.intact:
             group = group._replace(held=tuple(sorted((*group.held, event.message.client))))
+        elif isinstance(event, server.MessageRead) and isinstance(event.message, InitialMsg):
+            named = event.message.forget  # it has no excuse any more to count these
+            group = group._replace(gone=tuple(client for client in group.gone if client not in named))
         group = self._effects_of(group, stride)
         wrong = stride.wrong
         if self.system.splits:
