@@ -65,7 +65,8 @@ properties within the bounds of its entry, the tests of the core to the first th
 
 Two checks have columns of their own. *Bridge*: where the bent code and the [relation](../../spec/relation/system.py)
 part, in the first {worlds} worlds within the bounds of the entry. *CrossHair*: the first
-[contract](../../proofs/crosshair/__init__.py) that is refuted of the bent step, on its quick cases. Neither can see
+[contract](../../proofs/crosshair/__init__.py) that is refuted of the bent step, on its quick cases; asked of those that
+no property kills. Neither can see
 every mutant: the relation does not tell of the stop, of failing sockets, of death counts or of audits, and a step that
 keeps the invariants may still be the wrong one.
 """
