@@ -106,10 +106,15 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "shut_down_before_released": _guarded(
         "releases_dropped", how="the client has been shut down, and nothing else takes off the list who is not seated"
     ),
-    "a_dialog_in_use_stays_open": _guarded("sees_dialog_end", how="a dialog is struck off when it has ended"),
+    "a_dialog_in_use_stays_open": _guarded(
+        "sees_dialog_end",
+        how="a dialog is struck off when it has ended; that descriptors are closed then is explored",
+    ),
     "an_address_is_listened_on_once": _untold("about requests for sockets, which the relation grants at any time"),
     "accepts_only_below_the_limit": _guarded("issues_accept", how="fewer wait than may"),
-    "only_drained_servers_are_asked_to_end": _proved("only_who_is_finished_is_asked_to_end"),
+    "only_drained_servers_are_asked_to_end": _proved(
+        "only_who_is_finished_is_asked_to_end", but="while the system runs; that who is stopping was asked is explored"
+    ),
     "processes_are_killed_only_for_a_reason": _untold(
         "about why the Monitor kills, which the relation allows at any time"
     ),
@@ -129,8 +134,8 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "who_is_accepted_is_counted": _proved("what_is_not_noted_is_not_delivered", "who_is_not_delivered_is_nowhere_else"),
     "what_is_opened_is_kept": _proved(
         "what_is_open_is_kept",
-        but="of dialogs, once they are open; that the Monitor is told before the bind is answered, and of listening "
-        "sockets, is explored",
+        but="of dialogs, once they are open; that the Monitor is told before the bind is answered, that the bind is "
+        "answered, and of listening sockets, is explored",
     ),
     "what_is_no_longer_kept_is_dropped": _untold(_DESCRIPTORS),
     "every_leave_is_acknowledged": _untold("about acknowledgements, which nothing in the relation waits for"),
