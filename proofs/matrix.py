@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from maitred.model.liveness import LIVENESS
+from maitred.model.prints import Collision
 from maitred.model.properties import PROPERTIES
 from maitred.model.world import Bounds
 from proofs import bridge_column
@@ -101,6 +102,8 @@ def _always(bounds: Bounds) -> frozenset[str]:
         return refuted(bounds, ALWAYS, FEW)
     except RAISED:
         return frozenset({RAISES})
+    except Collision:  # the tables of which worlds are made are bent: they cannot be told apart
+        return frozenset()
 
 
 def _properties(bounds: Bounds, without: Sequence[str], first: int | None = None) -> tuple[str, ...]:
@@ -112,6 +115,8 @@ def _properties(bounds: Bounds, without: Sequence[str], first: int | None = None
             found |= refuted_in_the_end(bounds, asked_in_the_end, without, LIMIT)
     except RAISED:
         return (RAISES,)
+    except Collision:
+        return ()
     return tuple(name for name in (*PROPERTIES, *LIVENESS) if name in found)
 
 
