@@ -169,19 +169,24 @@ class Worlds:
         """The same way, on which every server keeps its name, for people to read.
 
         The worlds of the graph are normal forms, in which servers are numbered anew as others are forgotten; so the
-        way is walked again, and each step is one of the same kind to a world whose normal form is the path's.
+        way is walked again, and each step is one of the same kind to a world whose normal form is the path's.  Where
+        there is none, as a machine heeds numbers that a normal form has moved, it is the way as it was given.
         """
         system = System(path.bounds, steady=True)
         world = start = system.initial()
         steps: list[Step] = []
         for step in path.steps:
             kind = _kind(step.action)
-            action, world = next(
-                (action, after)
+            alike = (
+                Step(action, after)
                 for action, after, _ in system.successors(world)
                 if _kind(action) == kind and self.system.canonical(after) == step.world
             )
-            steps.append(Step(action, world))
+            found = next(alike, None)
+            if found is None:
+                return path
+            steps.append(found)
+            world = found.world
         return Path(path.bounds, start, tuple(steps))
 
 
