@@ -25,7 +25,7 @@ def compared(worlds, walks):
 
 @pytest.mark.timeout(600)
 def test_every_step_of_the_code_is_a_step_of_the_relation_and_the_other_way_round():
-    tally = compared(worlds=100, walks=6)
+    tally = compared(worlds=60, walks=3)
     assert tally.worlds > 4_000
     assert tally.steps > 20_000
     assert uncovered(tally) == [], "each transition was taken"

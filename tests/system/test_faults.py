@@ -18,7 +18,7 @@ pytestmark = pytest.mark.system
 SHARE = float(os.environ.get("MAITRED_FAULT_SECONDS", "60")) / 60
 """Of a minute, which all cuts take together."""
 LONG = float(os.environ.get("MAITRED_CAMPAIGN_SECONDS", "600"))
-FOLLOWED = 10_000
+FOLLOWED = 6_000
 """So many lines of a trace are followed through the bridge; all are replayed."""
 SEED = int(os.environ.get("MAITRED_FAULT_SEED", "1"))
 CUTS = {
