@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from maitred.model.runs import RunError
 from maitred.model.world import Bounds
 from proofs.abstraction import Outside, Unlike
 from proofs.bridge import Divergence, compare
@@ -40,7 +41,7 @@ def answer(bounds: Bounds, worlds: int = WORLDS) -> tuple[str, ...]:
         compare(bounds, worlds)
     except Divergence as divergence:
         return (divergence.about,)
-    except Outside:  # from the first world on
+    except (Outside, RunError):  # from the first world on
         return ()
     except Unlike:
         return ("copies of a client differ",)

@@ -23,6 +23,7 @@ from rich.progress import Progress
 from maitred.model.liveness import LIVENESS
 from maitred.model.prints import Collision
 from maitred.model.properties import PROPERTIES
+from maitred.model.runs import RunError
 from maitred.model.world import Bounds
 from proofs import bridge_column
 from proofs.crosshair import column as crosshair_column
@@ -52,6 +53,8 @@ TRIED: Final = (
 )
 """Where mutants are tried whose entries have no bounds."""
 ALWAYS: Final = frozenset(p.name for p in PROPERTIES.values() if p.kind == "always")
+UNTRIED: Final = (Collision, RunError)
+"""Worlds cannot be told apart, as the tables that they are made of are bent; or a recorded run does not lead there."""
 FEW: Final = 500
 """Known states after which such a trial ends."""
 LIMIT: Final = 2_000
@@ -102,7 +105,7 @@ def _always(bounds: Bounds) -> frozenset[str]:
         return refuted(bounds, ALWAYS, FEW)
     except RAISED:
         return frozenset({RAISES})
-    except Collision:  # the tables of which worlds are made are bent: they cannot be told apart
+    except UNTRIED:
         return frozenset()
 
 
@@ -115,7 +118,7 @@ def _properties(bounds: Bounds, without: Sequence[str], first: int | None = None
             found |= refuted_in_the_end(bounds, asked_in_the_end, without, LIMIT)
     except RAISED:
         return (RAISES,)
-    except Collision:
+    except UNTRIED:
         return ()
     return tuple(name for name in (*PROPERTIES, *LIVENESS) if name in found)
 
