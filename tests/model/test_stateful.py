@@ -212,7 +212,7 @@ def a_place_is_free_when_the_main_process_is_dead(monkeypatch):
 BENT = [
     (a_timer_takes_the_request_back, {"no_client_has_two_servers", "a_request_comes_back_only_from_the_server"}),
     (a_client_that_leaves_is_not_reported, {"the_count_is_exact_when_dialogs_are_quiet"}),
-    (a_place_is_free_when_the_main_process_is_dead, {"never_more_servers_than_configured"}),
+    (a_place_is_free_when_the_main_process_is_dead, {"never_more_servers_than_configured", "deaths_are_counted"}),
 ]
 
 
