@@ -39,7 +39,7 @@ def crosshair(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[st
     Those that die by a property of the model are not asked about: it is the others that need another check, and each
     takes some ten seconds.
     """
-    left = [mutant for mutant in mutants if not (mutant.refutes or mutant.eventually or mutant.breaks)]
+    left = [mutant for mutant in mutants if not mutant.dies_in_the_model]
     for _ in range(len(mutants) - len(left)):
         done()
     return on_all_cores(_killer, left, done)

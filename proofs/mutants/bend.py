@@ -86,6 +86,11 @@ class Mutant:
         """The module of the core that is bent, without its package."""
         return self.where.partition(".")[0]
 
+    @property
+    def dies_in_the_model(self) -> bool:
+        """A property of the model kills it, or a step breaks down there."""
+        return bool(self.refutes or self.eventually or self.breaks)
+
     @contextmanager
     def bent(self) -> Iterator[None]:
         """Bend the core for as long as the context lasts.
