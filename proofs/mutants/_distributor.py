@@ -82,6 +82,7 @@ MUTANTS: Final = (
         "return None if state.creation is Creation.REQUESTED else Reason.TIMER_IS_STALE",
         "return None",
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
+        proofs=("CrossHair",),
     ),
     Mutant(
         "it_closes_before_it_has_begun",
@@ -609,6 +610,7 @@ MUTANTS: Final = (
         ("case Accepted():\n            if status.request == message.client:"),
         ("case Accepted():\n            if status.request is not None:"),
         tests=(f"{RULE3_A_SERVER_HAS_AT}::test_a_reply_that_names_another_client_is_no_reply",),
+        proofs=("CrossHair",),
     ),
     Mutant(
         "any_refusal_takes_the_request_back",
@@ -1348,6 +1350,7 @@ MUTANTS: Final = (
         "work.tell(ListenFailed(event.port, event.address, event.errno))",
         "pass",
         tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_configured_address_that_fails_is_told_to_the_monitor",),
+        proofs=("CrossHair",),
     ),
     Mutant(
         "a_listener_is_not_kept",

@@ -93,6 +93,7 @@ MUTANTS: Final = (
         "return None if event.message.client in cls.store else Reason.UNKNOWN_CLIENT",
         "return None",
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
+        proofs=("CrossHair",),
     ),
     Mutant(
         "a_stranger_is_told_of",
@@ -143,6 +144,8 @@ MUTANTS: Final = (
         "return None if state.phase is Phase.CLOSING else Reason.NOT_CLOSING",
         "return None",
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1),
     ),
     Mutant(
         "a_timer_of_an_unknown_class_fires",
@@ -212,6 +215,8 @@ MUTANTS: Final = (
         "return None if fresh else Reason.TIMER_IS_STALE",
         "return None",
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
+        refutes=("what_may_fire_was_set",),
+        within=Bounds(servers=1, clients=2, distributor_crashes=1),
     ),
     Mutant(
         "a_server_that_was_not_asked_to_end_is_killed",
@@ -927,6 +932,7 @@ MUTANTS: Final = (
         "if self.state.classes[class_id].distributor.phase is DistributorPhase.RUNNING:",
         "if True:",
         tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_without_a_distributor_nobody_is_told",),
+        proofs=("CrossHair",),
     ),
     Mutant(
         "the_distributor_is_told_nothing",

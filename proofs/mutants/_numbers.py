@@ -765,6 +765,7 @@ MUTANTS: Final = (
         tests=(
             "tests/core/test_server.py::TestRule1AHandOffIsTakenWhereTheProgramListensAndTheDescriptorCame::test_it_is_answered_before_the_program_sees_the_connection",
         ),
+        proofs=("bridge",),
     ),
     Mutant(
         "sequence_numbers_are_not_counted",
@@ -885,6 +886,7 @@ MUTANTS: Final = (
         tests=(
             "tests/core/test_monitor.py::TestRule1WhatShouldRunIsStartedAndStartedAgain::test_first_the_distributor_then_the_static_servers",
         ),
+        proofs=("CrossHair",),
     ),
     Mutant(
         "server_ids_end_at_two",
@@ -938,6 +940,7 @@ MUTANTS: Final = (
         tests=(
             "tests/core/test_monitor.py::TestRule1WhatShouldRunIsStartedAndStartedAgain::test_first_the_distributor_then_the_static_servers",
         ),
+        proofs=("bridge",),
     ),
     Mutant(
         "incarnations_end_at_two",

@@ -55,6 +55,7 @@ MUTANTS: Final = (
         "return None if event.client in state.clients else Reason.UNKNOWN_CLIENT",
         "return None",
         tests=(f"{SERVER}::test_what_may_not_happen_is_declined_with_its_reason",),
+        proofs=("CrossHair",),
     ),
     Mutant(
         "who_was_not_delivered_leaves",

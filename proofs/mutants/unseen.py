@@ -62,25 +62,19 @@ _NAMES: Final[Mapping[Unseen, str]] = {
     Unseen.NEVER_OFFERED: """
         a_closed_distributor_adopts
         it_begins_twice
-        a_creation_fails_that_was_not_asked_for
         it_closes_before_it_has_begun
         it_closes_twice
         an_empty_backlog_closes_the_port
         a_message_comes_on_no_dialog
         it_audits_before_it_has_begun
-        any_accepted_ends_the_request
         any_refusal_takes_the_request_back
-        a_stranger_disconnects
         it_stops_though_it_has_ended
         an_element_fails_twice
         an_unknown_class_speaks
         a_dead_distributor_speaks
         a_client_is_stored_twice
-        a_stranger_is_released
-        the_grace_ends_without_a_stop
         a_timer_of_an_unknown_class_fires
         an_old_distributors_life_counts_for_the_new
-        a_server_is_stable_before_it_is_ready
     """,
     Unseen.OTHER_CLASS: """
         every_class_has_the_maximum_of_the_first
@@ -116,10 +110,7 @@ _NAMES: Final[Mapping[Unseen, str]] = {
         a_newcomers_rank_is_left_out
         the_same_sequence_counts_again
         the_same_answer_counts_again
-        a_sequence_number_is_left_out
-        a_server_id_is_left_out
         server_ids_begin_at_zero
-        an_incarnation_is_left_out
         dynamic_places_begin_one_late
     """,
     Unseen.TIME: """
@@ -167,13 +158,11 @@ _NAMES: Final[Mapping[Unseen, str]] = {
         what_is_owed_is_not_work
     """,
     Unseen.UNHEARD: """
-        a_dead_distributor_is_told
     """,
     Unseen.BINDS: """
         every_bind_makes_a_port_of_the_class
     """,
     Unseen.GIVEN_UP: """
-        a_listening_failure_is_not_told
         a_failed_address_is_ignored
     """,
     Unseen.DEEP: """
