@@ -36,7 +36,6 @@ class Unseen(Enum):
     )
     DEEP = "It takes a longer run than an exploration of some thousand worlds has, and no recorded run leads near it."
     LATER = "What it leaves wrong is looked at only after five deaths in a row: the reason above, a step earlier."
-    UNHEARD = "It is said to a process that has ended: nothing comes of it."
     STOPPED = (
         "The stop ends all the same, by a later step or by the end of the grace, which may let everybody go; no "
         "property says by which."
@@ -156,8 +155,6 @@ _NAMES: Final[Mapping[Unseen, str]] = {
         it_ends_while_a_distributor_is_to_be_restarted
         nobody_is_told_that_it_is_closed
         what_is_owed_is_not_work
-    """,
-    Unseen.UNHEARD: """
     """,
     Unseen.BINDS: """
         every_bind_makes_a_port_of_the_class
