@@ -126,8 +126,7 @@ def abstract(
     put("next_came", len(world.guests))
     for cookie, guest in enumerate(world.guests):
         if cookie in seen:
-            put("port_of", cookie, seen[cookie].port)
-            put("arrival", cookie, seen[cookie].arrival)
+            tell_client(seen[cookie], put)
         elif cookie in ports_of:
             put("port_of", cookie, ports_of[cookie])
         put("absent", cookie, guest.fate is Fate.ABSENT)
@@ -512,12 +511,13 @@ def _is_known(state: State, c: int) -> bool:
     if get("waiting", c) or get("store", c) or get("to_restore", c):
         return True
     return any(
-        (get("requested", s) and get("request", s) == c) or (_is_alive(state, s) and get("serving", s, c))
+        (get("requested", s) and get("request", s) == c) or (is_alive(state, s) and get("serving", s, c))
         for s in state.domains["Server"]
     )
 
 
-def _is_alive(state: State, s: int) -> bool:
+def is_alive(state: State, s: int) -> bool:
+    """Some process of the server is left."""
     return bool(state.value("main", s) or state.value("child", s))
 
 
@@ -539,10 +539,11 @@ def _matters(state: State, s: int) -> bool:
 
 def _server(state: State, s: int) -> dict[str, Any]:
     get, ports = state.value, state.domains["Port"]
-    alive, row, living = _is_alive(state, s), get("row", s), get("living", s)
+    alive, row, living = is_alive(state, s), get("row", s), get("living", s)
     out: dict[str, Any] = {"alive": alive, "row": row, "living": living, "to_adopt": get("to_adopt", s)}
     said = state.tables.get("up_kind", {})  # of the other numbers nothing is kept
-    unheard = [q for q in state.domains["Int"] if (s, q) in said and _is_pending(state, s, q)]
+    known = [q for q in state.domains["Int"] if (s, q) in said and 1 <= q <= get("sequence", s)]
+    unheard = [q for q in known if not get("up_read", s, q)]
     unread = [q for q in unheard if get("up_sent", s, q)]
     at_hand = {get("unnoted", s), get("broken_at", s) if get("broken", s) else 0} - {0}
     outbox = sorted({q for q in unheard if not get("up_sent", s, q)} | at_hand)
@@ -587,11 +588,6 @@ def _server(state: State, s: int) -> dict[str, Any]:
     if row:
         out["heeded"] = [order[get("count_sequence", s)]] + [order[get("dialog_sequence", s, p)] for p in dialogs]
     return out
-
-
-def _is_pending(state: State, s: int, q: int) -> bool:
-    """The message has been issued, and nobody has heard it."""
-    return 1 <= q <= state.value("sequence", s) and not state.value("up_read", s, q)
 
 
 def down_of(state: State, s: int, p: int, i: int) -> list[Any]:

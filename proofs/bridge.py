@@ -767,8 +767,7 @@ def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ..
     for transition_ in TRANSITIONS.values():
         if not transition_.exact:
             continue
-        for place in itertools.product(*(state.domains[sort] for sort in transition_.sorts.values())):
-            parameters = dict(zip(transition_.sorts, place, strict=True))
+        for parameters in _parameters(transition_, state):
             line = transition_.refused(state, parameters)
             if line is not None:
                 tally.refused[line] += 1
@@ -779,13 +778,18 @@ def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ..
                 raise Divergence(told, f"{transition_.name} does not happen")
 
 
+def _parameters(transition_: Transition, state: State) -> Iterator[dict[str, Any]]:
+    """All parameters that the transition may have in the state."""
+    for place in itertools.product(*(state.domains[sort] for sort in transition_.sorts.values())):
+        yield dict(zip(transition_.sorts, place, strict=True))
+
+
 def _something_helps(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ...]]]) -> None:
     """Where the relation enables one of `HELPFUL`, an action of the code begins with it, or with what stands for it."""
     done = [(name, dict(parameters)) for name, parameters in firsts]
     for name, helpful in HELPFUL.items():
         transition_ = TRANSITIONS[name]
-        for place in itertools.product(*(state.domains[sort] for sort in transition_.sorts.values())):
-            parameters = dict(zip(transition_.sorts, place, strict=True))
+        for parameters in _parameters(transition_, state):
             if transition_.refused(state, parameters) is not None:
                 continue
             wanted = {key: parameters[key] for key in helpful.about}

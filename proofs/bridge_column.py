@@ -16,6 +16,7 @@ from proofs.abstraction import Outside, Unlike
 from proofs.bridge import Divergence, compare
 from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import Mutant
+from proofs.mutants.checks import RAISED, RAISES
 from proofs.mutants.cores import on_all_cores
 
 WORLDS: Final = 1_000
@@ -45,6 +46,6 @@ def answer(bounds: Bounds, worlds: int = WORLDS) -> tuple[str, ...]:
         return ()
     except Unlike:
         return ("copies of a client differ",)
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError):
-        return ("a step raises",)
+    except RAISED:
+        return (RAISES,)
     return ()

@@ -46,6 +46,7 @@ from proofs.abstraction import (
     Tables,
     down_of,
     essence,
+    is_alive,
     tell_distributor,
     tell_endpoint,
     tell_monitor,
@@ -424,7 +425,7 @@ class _Follower:
                 yield [("client_comes", {"c": step.event.cookie})]
             case distributor.DialogEnded() | distributor.ControlEnded() | monitor.ServerGone():
                 s = step.event.server
-                yield from _deaths(state, s) if _lives(state, s) else [[]]
+                yield from _deaths(state, s) if is_alive(state, s) else [[]]
             case distributor.Received():
                 s, q = step.event.server, step.event.message.count.sequence
                 yield [("server_sends", {"s": s, "q": q})] if q in _unsaid(state, s) else []
@@ -469,7 +470,7 @@ class _Follower:
             tables[name] = {**tables.get(name, {}), **put.tables.get(name, {})}
         for s in state.domains["Server"]:
             who = f"server {self.class_id} {s}"
-            if who in self.machines and _lives(state, s):
+            if who in self.machines and is_alive(state, s):
                 endpoint = Tables()
                 tell_endpoint(s, self.machines[who], endpoint)
                 for name in OF_A_SERVER:
@@ -535,7 +536,7 @@ def _told(step: _Step, performed: Sequence[Any], before: State, after: State) ->
                 yield ["to the Monitor", WORDS[type(message)], *([] if isinstance(message, KeepListener) else of)]
             case distributor.Send(server=s, port=p, message=HandOff(client=client)) if _gets_it(step, i, after, s):
                 yield ["to server", s, p, "HandOff", client.cookie]
-            case distributor.Send(server=s, port=p, message=InitialMsg() as message) if _lives(after, s):
+            case distributor.Send(server=s, port=p, message=InitialMsg() as message) if is_alive(after, s):
                 yield ["to server", s, p, "InitialMsg", message.incarnation]
             case monitor.TellDistributor(message=message) if after.value("life") == "up":
                 of = [message.client.cookie] if hasattr(message, "client") else []
@@ -551,11 +552,7 @@ def _gets_it(step: _Step, place: int, state: State, s: int) -> bool:
     The kernel takes it as long as the other end of the dialog is open, and a process that is being ended closes one
     descriptor after the other: the control socket's end may have been seen before.
     """
-    return place not in step.in_vain and _lives(state, s)
-
-
-def _lives(state: State, s: int) -> bool:
-    return bool(state.value("main", s) or state.value("child", s))
+    return place not in step.in_vain and is_alive(state, s)
 
 
 def _begun(effects: Sequence[Any], class_id: int) -> list[Move]:

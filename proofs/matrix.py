@@ -30,7 +30,7 @@ from proofs.crosshair import column as crosshair_column
 from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import Mutant
 from proofs.mutants.checks import RAISED, RAISES, refuted, refuted_in_the_end
-from proofs.mutants.cores import on_all_cores
+from proofs.mutants.cores import left_by_the_model, on_all_cores
 from proofs.mutants.unit import outcomes
 from proofs.mutants.unseen import UNSEEN, Unseen
 from proofs.shell_mutants import result as shell
@@ -127,9 +127,7 @@ def core_tests(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[s
 
     Those that die by a property of the model are not asked about: where no test fails, all of them run, half a minute.
     """
-    left = [mutant.name for mutant in mutants if not mutant.dies_in_the_model]
-    for _ in range(len(mutants) - len(left)):
-        done()
+    left = [mutant.name for mutant in left_by_the_model(mutants, done)]
     killers = {}
     for outcome in outcomes(left, every_test=True):
         killers[outcome.name] = outcome.failed
@@ -186,7 +184,7 @@ def _lines(mutants: Sequence[Mutant], found: Matrix) -> Iterator[str]:
     for reason in Unseen:
         of_reason = [mutant for mutant in mutants if UNSEEN.get(mutant.name) is reason]
         if of_reason:
-            yield f"| *{reason.name.lower().replace('_', ' ')}* | {reason.value} | {len(of_reason)} |"
+            yield f"| {_mark(reason)} | {reason.value} | {len(of_reason)} |"
     yield "\n## How often each property kills\n"
     yield "| property | mutants | of these it is named for |"
     yield "|---|---:|---:|"
@@ -218,11 +216,16 @@ def _row(mutant: Mutant, found: Matrix) -> str:
     if mutant.breaks:
         cells.insert(0, f"**{RAISES}**")
     if mutant.name in UNSEEN:
-        cells.append(f"*{UNSEEN[mutant.name].name.lower().replace('_', ' ')}*")
+        cells.append(_mark(UNSEEN[mutant.name]))
     within = f" ({_room(mutant)})" if mutant.within is not None else ""
     what = mutant.name.replace("_", " ")
     beside = [", ".join(found.get(title, {}).get(mutant.name, ())) for title in BESIDE]
     return f"| {' | '.join((what, mutant.kind.value, mutant.suffers, ', '.join(cells) + within, *beside))} |"
+
+
+def _mark(reason: Unseen) -> str:
+    """The reason as a row has it."""
+    return f"*{reason.name.lower().replace('_', ' ')}*"
 
 
 def _shown(name: str) -> str:

@@ -21,7 +21,7 @@ from proofs.crosshair.engine import Contract, Finding, Verdict
 from proofs.crosshair.report import CONTRACTS
 from proofs.mutants import CATALOGUE
 from proofs.mutants.bend import Mutant, source
-from proofs.mutants.cores import on_all_cores
+from proofs.mutants.cores import left_by_the_model, on_all_cores
 
 NEAREST: Final = 5
 """To so many contracts a mutant is shown whose place in the text says nothing of the event."""
@@ -39,10 +39,7 @@ def crosshair(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[st
     Those that die by a property of the model are not asked about: it is the others that need another check, and each
     takes some ten seconds.
     """
-    left = [mutant for mutant in mutants if not mutant.dies_in_the_model]
-    for _ in range(len(mutants) - len(left)):
-        done()
-    return on_all_cores(_killer, left, done)
+    return on_all_cores(_killer, left_by_the_model(mutants, done), done)
 
 
 def _killer(name: str) -> tuple[str, ...]:

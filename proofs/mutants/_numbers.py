@@ -17,6 +17,9 @@ from proofs.mutants.bend import Kind, Mutant
 RESTING: Final = Bounds(
     servers=1, dynamic=1, clients=2, creations=1, begins="a dynamic server has died before it was ready"
 )
+SERVING: Final = Bounds(
+    servers=1, dynamic=1, clients=2, distributor_crashes=1, deletions=1, begins="a dynamic server serves"
+)
 
 RULE7: Final = "tests/core/test_monitor.py::TestRule7ServersThatDieBeforeTheyWereReadyAreReported"
 RULE2: Final = "tests/core/test_monitor.py::TestRule2ADynamicServerIsStartedWhenTheDistributorAsks"
@@ -405,9 +408,7 @@ MUTANTS: Final = (
         " - bool(old and old.drained)",
         "",
         refutes=("summaries_are_true",),
-        within=Bounds(
-            servers=1, dynamic=1, clients=2, distributor_crashes=1, deletions=1, begins="a dynamic server serves"
-        ),
+        within=SERVING,
     ),
     Mutant(
         "one_drained_server_stands_for_all",
@@ -447,9 +448,7 @@ MUTANTS: Final = (
         " - (old.promised if old else 0)",
         "",
         refutes=("summaries_are_true",),
-        within=Bounds(
-            servers=1, dynamic=1, clients=2, creations=1, begins="a dynamic server has died before it was ready"
-        ),
+        within=RESTING,
     ),
     Mutant(
         "promised_seats_are_those_of_the_last_row",
@@ -459,9 +458,7 @@ MUTANTS: Final = (
         "self.promised += (new.promised if new else 0) - (old.promised if old else 0)",
         "self.promised = new.promised if new else 0",
         refutes=("summaries_are_true",),
-        within=Bounds(
-            servers=1, dynamic=1, clients=2, distributor_crashes=1, deletions=1, begins="a dynamic server serves"
-        ),
+        within=SERVING,
     ),
     Mutant(
         "one_seat_more_is_promised",
@@ -521,9 +518,7 @@ MUTANTS: Final = (
         "self.count.clients == 0",
         "self.count.clients <= 1",
         refutes=("no_one_is_cut_off_by_draining",),
-        within=Bounds(
-            servers=1, dynamic=1, clients=2, distributor_crashes=1, deletions=1, begins="a dynamic server serves"
-        ),
+        within=SERVING,
     ),
     Mutant(
         "the_load_counts_the_client_twice",
@@ -583,9 +578,7 @@ MUTANTS: Final = (
         "replace(status, count=message.count, heard=True)",
         "replace(status, heard=True)",
         refutes=("never_stale_low", "the_count_is_exact_when_dialogs_are_quiet"),
-        within=Bounds(
-            servers=1, dynamic=1, clients=2, distributor_crashes=1, deletions=1, begins="a dynamic server serves"
-        ),
+        within=SERVING,
     ),
     Mutant(
         "the_sequence_heeded_stands_still",
@@ -605,9 +598,7 @@ MUTANTS: Final = (
         "count=message.count, heard=True",
         "count=replace(message.count, sequence=message.count.sequence + 1), heard=True",
         refutes=("never_stale_low", "the_count_is_exact_when_dialogs_are_quiet"),
-        within=Bounds(
-            servers=1, dynamic=1, clients=2, distributor_crashes=1, deletions=1, begins="a dynamic server serves"
-        ),
+        within=SERVING,
     ),
     Mutant(
         "the_same_sequence_counts_again",

@@ -20,3 +20,11 @@ def on_all_cores(
             killers[name] = found
             done()
     return killers
+
+
+def left_by_the_model(mutants: Sequence[Mutant], done: Callable[[], None]) -> list[Mutant]:
+    """Those that no property of the model kills; of the others, `done` is called at once."""
+    left = [mutant for mutant in mutants if not mutant.dies_in_the_model]
+    for _ in range(len(mutants) - len(left)):
+        done()
+    return left
