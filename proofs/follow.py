@@ -17,8 +17,8 @@ reported when no possibility is left.
 processes did what no channel orders; timers and duplicates, which nobody else notices (``maitred replay`` checks
 these); what the last step of a machine was to do, as its process may have been killed. Where a server's messages on one
 dialog overtook one another, the relation is told that they may. Past the first line that the relation does not tell
-(the stop of the system, an audit that finds something, a socket that cannot be opened) nothing is followed; `Followed`
-says which line that is.
+(the stop of the system, an audit that finds something, a socket that cannot be opened, a forked child that serves on
+after its server's main process has died) nothing is followed; `Followed` says which line that is.
 """
 
 from __future__ import annotations
@@ -430,9 +430,10 @@ class _Follower:
                 s, q = step.event.server, step.event.message.count.sequence
                 yield [("server_sends", {"s": s, "q": q})] if q in _unsaid(state, s) else []
             case server.Interrupted():
-                yield [*_let_go(state, step, step.event.reply is None), _broken(state, step)]
+                s = int(step.who.split()[2])
+                yield [*(_let_go(state, s) if step.event.reply is None else []), _broken(state, step)]
             case _ if step.who.startswith("server") and not isinstance(step.event, server.Sent):
-                yield _let_go(state, step, True)
+                yield _let_go(state, int(step.who.split()[2]))
             case monitor.ServerExited():
                 s = step.event.server
                 if not state.value("main", s):
@@ -440,7 +441,7 @@ class _Follower:
                     return
                 yield from _deaths(state, s)
                 if not state.value("doomed", s):
-                    yield [("server_leaves_a_child", {"s": s})]
+                    yield from _orphans(state, s)
             case monitor.DistributorExited():
                 if state.value("life") != "up":
                     yield []
@@ -571,14 +572,21 @@ def _deaths(state: State, s: int) -> Iterator[list[Move]]:
     death: Move = ("server_is_killed" if state.value("doomed", s) else "server_dies", {"s": s})
     yield [death]
     if not state.value("unnoted", s) and not state.value("broken", s):
-        firsts = {state.value("up_port", s, q): q for q in reversed(_unsaid(state, s))}
-        yield from ([("server_sends", {"s": s, "q": q}), death] for q in firsts.values())
+        yield from ([("server_sends", {"s": s, "q": q}), death] for q in _first_unsaid(state, s))
 
 
-def _let_go(state: State, step: _Step, whole: bool) -> list[Move]:
-    """The lock that a server's step before has left held is free, where the whole of that step is done."""
-    s = int(step.who.split()[2])
-    return [("server_lets_go", {"s": s})] if whole and state.value("sending", s) else []
+def _orphans(state: State, s: int) -> Iterator[list[Move]]:
+    """The server's main process dies, and a child lives on: after its last step, or in the midst of it."""
+    yield [*_let_go(state, s), ("server_leaves_a_child", {"s": s})]
+    if state.value("sending", s):
+        unnoted = state.value("unnoted", s)
+        for q in [unnoted] if unnoted else _first_unsaid(state, s):
+            yield [("server_leaves_a_child_in_the_midst", {"s": s, "q": q})]
+
+
+def _let_go(state: State, s: int) -> list[Move]:
+    """The lock that a server's step before has left held is free: the whole of that step is done."""
+    return [("server_lets_go", {"s": s})] if state.value("sending", s) else []
 
 
 def _broken(state: State, step: _Step) -> Move:
@@ -596,6 +604,8 @@ def _broken(state: State, step: _Step) -> Move:
 def _server_moves(s: int, event: Any, before: server.EndpointState, state: State) -> list[Move]:
     """The transitions that a step of a server's endpoint is; what it says is sent was not, as far as was known."""
     own = server_moves(s, event, before)
+    if isinstance(event, server.Disconnected) and state.value("lapsed", s, event.client.cookie) and is_alive(state, s):
+        raise Outside("a forked child that serves on after its server's main process has died")
     if isinstance(event, server.Sent):
         q = event.reply.message.count.sequence
         return [*([("server_sends", {"s": s, "q": q})] if q in _unsaid(state, s) else []), *own]
@@ -621,6 +631,11 @@ def _unread(state: State) -> Iterator[tuple[int, int]]:
 def _unsaid(state: State, s: int) -> list[int]:
     """What is in the server's outbox, and not in a dialog."""
     return [q for q in _pending(state, s) if not state.value("up_sent", s, q)]
+
+
+def _first_unsaid(state: State, s: int) -> list[int]:
+    """Of that, what comes next on each dialog."""
+    return [*{state.value("up_port", s, q): q for q in reversed(_unsaid(state, s))}.values()]
 
 
 def _pending(state: State, s: int) -> list[int]:

@@ -133,7 +133,7 @@ def test_deaths_of_servers_and_distributors_leave_nothing_behind(maitred, tmp_pa
     ("what", "word"),
     [
         ("hoard.append(os.dup(0))", "descriptors"),
-        ("hoard.append(bytearray(64_000))", "bytes"),
+        ("hoard.append(os.urandom(64_000))", "bytes"),
         ("threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "threads"),
         ("subprocess.Popen(['sleep', '60'])", "processes"),
     ],

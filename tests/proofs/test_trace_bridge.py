@@ -130,35 +130,81 @@ class Written:
         return result.effects
 
 
-def test_the_kernel_may_take_a_hand_off_to_a_server_that_is_being_ended(tmp_path):
-    """It closes one descriptor after the other: the control socket has ended, the dialog has not, and nobody reads."""
-    web, port, address = monitor.ClassConfig(1, 0, 1, 10, (0,), ((80, "*:80"),), True), 80, "*:80"
-    ours, count = "distributor 0 1", messages.Count(0, 1)
+OURS, THEIRS, PORT = "distributor 0 1", "server 0 1", 80
+
+
+def operating():
+    """A written trace up to where the Distributor knows of its one server, which is ready."""
+    address, count = "*:80", messages.Count(0, 1)
+    web = monitor.ClassConfig(1, 0, 2, 10, (0,), ((PORT, address),), True)
     written = Written()
     written.start("monitor", classes=(web,), weights=(1,))
     told = [each.message for each in written.step("monitor", monitor.Started()) if hasattr(each, "message")]
-    written.start(ours, incarnation=1, dynamic=0, waiting_limit=10, listeners=((port, address),), fixed=True)
-    written.start("server 0 1")
+    written.start(OURS, incarnation=1, dynamic=0, waiting_limit=10, listeners=((PORT, address),), fixed=True)
+    written.start(THEIRS)
     for message in told:
-        written.step(ours, message)
-    written.step(ours, distributor.Listening(port, address))
-    written.step("monitor", monitor.Told(0, messages.KeepListener(port, address)))
-    written.step(ours, distributor.BindRequested(1, port, address))
-    written.step("server 0 1", server.Bound(port))
-    written.step("server 0 1", server.Listened(port))
-    written.step("server 0 1", server.MessageRead(port, messages.InitialMsg(1), True))
-    written.step("server 0 1", server.Sent(server.Reply(port, messages.RestartReply(1, count))))
-    written.step(ours, distributor.Received(1, port, messages.RestartReply(1, count)))
-    written.step(ours, distributor.ControlEnded(1))
-    sent = written.step(ours, distributor.ConnectionRequest(port, 7))
+        written.step(OURS, message)
+    written.step(OURS, distributor.Listening(PORT, address))
+    written.step("monitor", monitor.Told(0, messages.KeepListener(PORT, address)))
+    written.step(OURS, distributor.BindRequested(1, PORT, address))
+    written.step(THEIRS, server.Bound(PORT))
+    written.step(THEIRS, server.Listened(PORT))
+    written.step(THEIRS, server.MessageRead(PORT, messages.InitialMsg(1), True))
+    written.step(THEIRS, server.Sent(server.Reply(PORT, messages.RestartReply(1, count))))
+    written.step(OURS, distributor.Received(1, PORT, messages.RestartReply(1, count)))
+    return written
+
+
+def test_the_kernel_may_take_a_hand_off_to_a_server_that_is_being_ended(tmp_path):
+    """It closes one descriptor after the other: the control socket has ended, the dialog has not, and nobody reads."""
+    written = operating()
+    written.step(OURS, distributor.ControlEnded(1))
+    sent = written.step(OURS, distributor.ConnectionRequest(PORT, 7))
     assert any(isinstance(effect, distributor.Send) for effect in sent)
-    written.step(ours, distributor.DialogEnded(1, port))
+    written.step(OURS, distributor.DialogEnded(1, PORT))
 
     report = followed(written.lines, tmp_path)
 
     assert report.taken["sends_hand_in_vain"] == 1
     assert report.taken["sees_dialog_end"] == 1
     assert report.taken["stores_hand"] == 1, "the client waits for the next server"
+
+
+def serving_through_a_child():
+    """A forked child serves one client; the server's main process dies just after its last step, another is under way."""
+    written = operating()
+    client, other = (messages.Client(arrival, cookie, PORT) for arrival, cookie in enumerate((7, 8)))
+    accepted = messages.Accepted(client, messages.Count(1, 2))
+    written.step(OURS, distributor.ConnectionRequest(PORT, client.cookie))
+    written.step(THEIRS, server.MessageRead(PORT, messages.HandOff(client), True))
+    written.step(THEIRS, server.Sent(server.Reply(PORT, accepted)))
+    written.step(OURS, distributor.Received(1, PORT, accepted))
+    written.step(OURS, distributor.ConnectionRequest(PORT, other.cookie))
+    written.step("monitor", monitor.ServerExited(0, 1))
+    return written, client, other
+
+
+def test_a_child_accepts_after_the_main_process_has_died(tmp_path):
+    """The lock that the main process held as it sent is free, since it died after that."""
+    written, _, other = serving_through_a_child()
+    written.step(THEIRS, server.MessageRead(PORT, messages.HandOff(other), True))
+
+    report = followed(written.lines, tmp_path)
+
+    assert report.taken["server_leaves_a_child"] == 1
+    assert report.ends == "at its end"
+
+
+def test_a_child_that_serves_on_is_outside(tmp_path):
+    """The relation takes it that whom the main process had has lost its connection."""
+    written, client, _ = serving_through_a_child()
+    written.step(THEIRS, server.Disconnected(client))
+
+    report = followed(written.lines, tmp_path)
+
+    last = len(written.lines)
+    assert report.ends == f"before line {last}: a forked child that serves on after its server's main process has died"
+    assert report.outside == 1
 
 
 DROPPED = [
