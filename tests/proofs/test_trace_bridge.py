@@ -171,7 +171,7 @@ def test_the_kernel_may_take_a_hand_off_to_a_server_that_is_being_ended(tmp_path
 
 
 def serving_through_a_child():
-    """A forked child serves one client; the server's main process dies just after its last step, another is under way."""
+    """A forked child serves one client and another comes, when the main process dies just after its last step."""
     written = operating()
     client, other = (messages.Client(arrival, cookie, PORT) for arrival, cookie in enumerate((7, 8)))
     accepted = messages.Accepted(client, messages.Count(1, 2))
