@@ -1,5 +1,6 @@
 """Everything that descends from a server is killed, and nothing else is."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -174,6 +175,77 @@ def test_a_daemon_that_holds_nothing_is_known_by_the_group_alone(family):
         os.kill(pids[1], signal.SIGKILL)
 
 
+ESCAPE = """
+import os, sys, time
+dialog, behind = int(sys.argv[1]), sys.argv[2] == "behind another"
+if os.fork():
+    os._exit(0)
+os.setsid()
+if behind and os.fork():
+    os.close(dialog)
+else:
+    os.write(1, b"%d\\n" % os.getpid())
+while True:
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def escaped():
+    """Starts what leaves behind a process with a dialog and nothing else: the family, the kept end, the pid."""
+    with contextlib.ExitStack() as stack:
+
+        def start(kind="alone"):
+            ours, theirs = (
+                stack.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            )
+            command = [sys.executable, "-c", ESCAPE, str(theirs.fileno()), kind]
+            main = subprocess.Popen(command, stdout=-1, start_new_session=True, pass_fds=[theirs.fileno()])
+            stack.enter_context(main.stdout)
+            theirs.close()
+            pid = int(main.stdout.readline())
+            assert main.wait() == 0
+            stack.callback(end_orphans)
+            return Family(main.pid, 0, None), ours, pid
+
+        yield start
+
+
+def end_orphans():
+    """What has escaped from a test, whatever it holds."""
+    while descendants.kill_orphans():
+        time.sleep(0.01)
+    descendants.reap_orphans(frozenset())
+
+
+@pytest.mark.parametrize("kind", ["alone", "behind another"])
+def test_who_holds_a_dialog_and_nothing_else_is_found(escaped, kind):
+    made, dialog, pid = escaped(kind)
+    assert [found.pid for found in made.members([dialog.fileno()])] == [pid]
+
+    while made.kill([dialog.fileno()]):
+        time.sleep(0.01)
+
+    assert not alive(pid) and dialog.recv(1) == b"", "the dialog has ended"
+
+
+def test_who_escaped_from_a_server_that_is_gone_is_found(escaped):
+    _, dialog, pid = escaped()
+
+    while descendants.kill_holders([dialog.fileno()], ()):
+        time.sleep(0.01)
+
+    assert not alive(pid)
+
+
+def test_a_process_of_ours_that_was_sent_the_dialog_is_spared(escaped):
+    """A server can send its own end to its Distributor, as if that were another dialog."""
+    made, dialog, pid = escaped()
+
+    assert made.members([dialog.fileno()], spared=[pid]) == []
+    assert not descendants.kill_holders([dialog.fileno()], [pid]) and alive(pid)
+
+
 def test_others_are_left_alone(family):
     made, _, _ = family("plain", 3)
     other, _, others = family("plain", 3)
@@ -200,7 +272,7 @@ def test_orphans_are_reaped_by_number_and_known_children_are_not():
 
 def test_a_process_that_is_not_there():
     assert descendants.read_process(2**22 + 1) is None
-    assert not descendants.holds(2**22 + 1, 5)
+    assert not descendants.holds(2**22 + 1, {5})
 
 
 def test_a_name_with_brackets_and_spaces():

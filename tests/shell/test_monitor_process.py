@@ -142,9 +142,10 @@ def test_a_servers_place_is_free_only_when_nobody_is_left():
     """Those who are killed may take their time to die."""
     monitor = Monitor.__new__(Monitor)
     monitor.loop, heard, looks = Loop(), [], iter([True, True, False])
-    monitor.handle = heard.append
+    monitor.handle, monitor._distributors = heard.append, {}
+    family = SimpleNamespace(kill=lambda dialogs, spared: next(looks))
     server = SimpleNamespace(
-        class_id=0, server=7, child=object(), ended=True, look_again=0.001, family=SimpleNamespace(kill=looks.__next__)
+        class_id=0, server=7, child=object(), ended=True, look_again=0.001, family=family, dialogs={}
     )
     monitor._kill_all(server)
     assert heard == []

@@ -6,9 +6,10 @@ the Distributor offers the same client elsewhere.  So a server's place is free o
 A process belongs to a server when one of these holds:
 
 - it is in the server's control group, where this machine lets us make one (cgroup v2, writable).  Nothing leaves that;
-- it descends from the server's main process, is in its session, or holds the server's end of its control socket.  The
-  Monitor is the reaper of its orphaned descendants, so none of them gets out of sight; a process that has left the
-  session *and* whose parents have died is known by what it holds, which is just what could do harm.
+- it descends from the server's main process, is in its session, or holds the server's end of its control socket or of
+  one of its dialogs.  The Monitor is the reaper of its orphaned descendants, so none of them gets out of sight; a
+  process that has left the session *and* whose parents have died is known by what it holds, which is just what could do
+  harm.  (The Monitor keeps the other end of each dialog; the kernel says which socket is at the far end of that.)
 
 Killing is repeated until a look finds nobody: a process may have forked between the look and the kill.
 """
@@ -17,11 +18,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from maitred.shell import diag, report
 from maitred.shell.kernel import send_signal
 
 PROC: Final = Path("/proc")
@@ -58,12 +60,12 @@ def all_processes() -> Iterator[ProcessInfo]:
             yield found
 
 
-def holds(pid: int, inode: int) -> bool:
-    """Whether the process has a descriptor of the socket with this inode."""
-    wanted = f"socket:[{inode}]"
+def holds(pid: int, inodes: Collection[int]) -> bool:
+    """Whether the process has a descriptor of a socket with one of these inodes."""
+    wanted = {f"socket:[{inode}]" for inode in inodes}
     try:
         with os.scandir(PROC / str(pid) / "fd") as entries:
-            return any(_link(entry.path) == wanted for entry in entries)
+            return any(_link(entry.path) in wanted for entry in entries)
     except OSError:
         return False  # it is gone, or belongs to somebody else
 
@@ -178,29 +180,27 @@ class Family:
         self.control_inode = control_inode
         self.group = group
 
-    def members(self) -> list[ProcessInfo]:
-        """Who is left, but for the dead that wait to be reaped."""
+    def members(self, dialogs: Iterable[int] = (), spared: Collection[int] = ()) -> list[ProcessInfo]:
+        """Who is left, but for the dead that wait to be reaped.
+
+        Args:
+            dialogs: descriptors of the Distributor's ends of its dialogs.
+            spared: pids of our own that are never a server's, whatever a server may have sent them: our Distributors.
+        """
         processes = {found.pid: found for found in all_processes()}
         mine = {pid for pid, found in processes.items() if found.session == self.main or pid == self.main}
         if self.group is not None:
             mine.update(pid for pid in _group_members(self.group) if pid in processes)
-        mine.update(pid for pid in self._strangers(processes.values()) if pid not in mine)
+        mine.update(_holders(processes, {self.control_inode, *_far_ends(dialogs)}).difference(spared))
         _add_descendants(mine, processes)
         mine.discard(os.getpid())
         return [processes[pid] for pid in sorted(mine) if not processes[pid].dead]
 
-    def _strangers(self, processes: Iterable[ProcessInfo]) -> Iterator[int]:
-        """Orphans that came to us: of those, the ones that hold this server's control socket."""
-        me = os.getpid()
-        for found in processes:
-            if found.parent == me and not found.dead and holds(found.pid, self.control_inode):
-                yield found.pid
-
-    def kill(self) -> bool:
-        """Kill all that is left; whether anybody was."""
+    def kill(self, dialogs: Iterable[int] = (), spared: Collection[int] = ()) -> bool:
+        """Kill all that is left; whether anybody was.  The arguments are those of `members`."""
         if self.group is not None:
             _write(self.group / "cgroup.kill", "1")
-        left = self.members()
+        left = self.members(dialogs, spared)
         for found in left:
             _kill_exactly(found)
         return bool(left)
@@ -210,6 +210,41 @@ class Family:
         if self.group is not None:
             for directory, _, _ in os.walk(self.group, topdown=False):
                 _remove(Path(directory))
+
+
+def kill_holders(dialogs: Iterable[int], spared: Collection[int]) -> bool:
+    """Kill those who hold these dialogs' far ends; whether anybody was.  For a server whose place is free already.
+
+    The arguments are those of `Family.members`.
+    """
+    processes = {found.pid: found for found in all_processes()}
+    holders = _holders(processes, set(_far_ends(dialogs))).difference(spared)
+    for pid in holders:
+        _kill_exactly(processes[pid])
+    return bool(holders)
+
+
+def _holders(processes: dict[int, ProcessInfo], inodes: set[int]) -> set[int]:
+    """Those among our descendants that hold one of these sockets.
+
+    Only they: a socket can be sent to any process that takes one, such as the message bus, which is not ours to kill.
+    """
+    ours = {os.getpid()}
+    _add_descendants(ours, processes)
+    ours.remove(os.getpid())
+    return {pid for pid in ours if inodes and not processes[pid].dead and holds(pid, inodes)}
+
+
+def _far_ends(dialogs: Iterable[int]) -> Iterator[int]:
+    """The inodes of the servers' ends of these dialogs, of those that somebody holds."""
+    for fd in dialogs:
+        try:
+            peer = diag.peer_of(os.fstat(fd).st_ino)
+        except OSError as error:  # no `sock_diag` for these sockets: the control socket alone tells
+            report.debug(f"who holds a dialog is not known: {error}")
+            return
+        if peer:
+            yield peer
 
 
 def _add_descendants(mine: set[int], processes: dict[int, ProcessInfo]) -> None:

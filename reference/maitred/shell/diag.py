@@ -48,6 +48,11 @@ _COOKIE: Final = struct.Struct("=Q")
 _ANSWER: Final = struct.Struct("=BBBB40sQIIIII")  # `struct inet_diag_msg`; the last is the inode
 _PORTS: Final = struct.Struct("!HH")
 _SCOPE: Final = struct.Struct("=I")
+_UNIX_REQUEST: Final = struct.Struct("=BxxxIIIQ")  # family, states, inode, what to show, cookie
+_SHOW_PEER: Final = 0x4
+_UNIX_ANSWER: Final = 16  # bytes of `struct unix_diag_msg`; attributes follow
+_ATTRIBUTE: Final = struct.Struct("=HHI")  # length, type, a number
+_PEER: Final = 2  # UNIX_DIAG_PEER
 
 
 def cookie_of(connection: _socket.socket) -> int:
@@ -64,6 +69,25 @@ def held(family: int, local: SocketAddress, remote: SocketAddress, cookie: int) 
     scope = remote[3] if len(remote) > 3 else 0
     addresses = _PORTS.pack(local[1], remote[1]) + _packed(family, local[0]) + _packed(family, remote[0])
     return any(answer.inode for answer in _ask(family, addresses + _SCOPE.pack(scope), cookie, dump=False))
+
+
+def peer_of(inode: int) -> int:
+    """The inode of the other end of a connected ``AF_UNIX`` socket; 0: nobody has that end any more.
+
+    Source: sock_diag(7), ``UDIAG_SHOW_PEER``.
+
+    Raises:
+        OSError: the kernel does not say.
+    """
+    body = _UNIX_REQUEST.pack(_socket.AF_UNIX, 0xFFFF_FFFF, inode, _SHOW_PEER, _NO_COOKIE)
+    for payload in _exchange(body, dump=False):
+        at = _UNIX_ANSWER
+        while at + _ATTRIBUTE.size <= len(payload):
+            length, kind, number = _ATTRIBUTE.unpack_from(payload, at)
+            if kind == _PEER:
+                return int(number)
+            at += max((length + 3) & ~3, 4)
+    return 0
 
 
 def _packed(family: int, host: str) -> bytes:
@@ -140,6 +164,11 @@ class _Answer:
 def _ask(family: int, addresses: bytes, cookie: int, *, dump: bool) -> Iterator[_Answer]:
     """Ask ``sock_diag`` for one connection, or for all that match."""
     body = _REQUEST.pack(family, _socket.IPPROTO_TCP, 0, _STATES) + addresses + _COOKIE.pack(cookie)
+    return map(_answer, _exchange(body, dump=dump))
+
+
+def _exchange(body: bytes, *, dump: bool) -> Iterator[bytes]:
+    """The payloads of what ``sock_diag`` answers."""
     flags = _NLM_F_REQUEST | (_NLM_F_DUMP if dump else 0)
     head = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 1, 0)
     netlink = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
@@ -153,7 +182,7 @@ def _ask(family: int, addresses: bytes, cookie: int, *, dump: bool) -> Iterator[
                 if kind == _NLMSG_ERROR:
                     _check(struct.unpack_from("=i", payload)[0])
                     return
-                yield _answer(payload)
+                yield payload
             if not dump:
                 return
     finally:

@@ -38,7 +38,7 @@ from maitred.core.timing import duration
 from maitred.core.transition import Rejected
 from maitred.shell import channel, foreign, kernel, report, status, unsupervised
 from maitred.shell.become import ServerSpec
-from maitred.shell.descendants import Family, Groups, kill_orphans, reap_orphans
+from maitred.shell.descendants import Family, Groups, kill_holders, kill_orphans, reap_orphans
 from maitred.shell.distributor import READ, DistributorSpec
 from maitred.shell.launch import Child, start_distributor, start_server
 from maitred.shell.loop import Loop
@@ -273,6 +273,9 @@ class Monitor:
                 _close_all(filter(None, [dialogs.get(message.port)]))
                 dialogs[message.port] = fds[0]
                 _close_all(fds[1:])
+            case messages.KeepDialog() if fds:
+                self._kill_holders(fds[0])
+                _close_all(fds[1:])
             case messages.KeepListener() if fds:
                 key = (class_id, message.port, message.address)
                 _close_all(self._listeners.get(key, ()))
@@ -348,12 +351,23 @@ class Monitor:
 
     def _kill_all(self, server: _Server) -> None:
         """Kill what descends from the server, until nobody is left."""
-        left = server.family is not None and server.family.kill()
+        left = server.family is not None and server.family.kill(server.dialogs.values(), self._spared())
         if left or (server.child is not None and not server.ended):
             self.loop.set_timer(("kill", server.server), server.look_again, partial(self._kill_all, server))
             server.look_again = min(server.look_again * 1.5, KILL_AGAIN[1])
             return
         self.handle(core.ServerGone(server.class_id, server.server))
+
+    def _kill_holders(self, dialog: int) -> None:
+        """Whoever holds a dialog of a server that is gone has escaped: kill until nobody is left."""
+        if kill_holders((dialog,), self._spared()):
+            self.loop.set_timer(("holders", dialog), KILL_AGAIN[0], partial(self._kill_holders, dialog))
+        else:
+            os.close(dialog)
+
+    def _spared(self) -> list[int]:
+        """Never a server's, whatever a server has sent them."""
+        return [each.child.pid for each in self._distributors.values() if each.child is not None]
 
     # ---------------------------------------------------------------- from the machine and the operator
 
