@@ -10,6 +10,7 @@ delete it for everybody.
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,16 @@ PROFILES = {
 
 
 def pytest_configure(config):
-    """Register the profiles and load the one that is asked for, before any test is imported."""
+    """Register the profiles and load the one that is asked for, before any test is imported.
+
+    And take signals for what they are by default: a shell has what it starts in the background ignore SIGINT, and all
+    that the tests start would inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     name, where = chosen(os.environ), os.environ.get("MAITRED_EXAMPLES", "")
     for each, values in PROFILES.items():
         settings.register_profile(each, deadline=None, database=database(each, where), **values)

@@ -16,6 +16,7 @@ EFFECTS: Final = "tests/shell/test_effects.py"
 LISTENING: Final = "tests/shell/test_listening.py"
 M: Final = "tests/shell/test_monitor_process.py"
 SHORTAGE: Final = "tests/shell/test_shortage.py"
+INHERITED: Final = "tests/system/test_inherited.py"
 
 MUTANTS: Final = (
     # ---------------------------------------------------------------- channel
@@ -219,6 +220,52 @@ MUTANTS: Final = (
         "reduction.DupFd(fd)",
         "pass",
         tests=("tests/shell/test_distributor_process.py::test_only_its_own_descriptors_come_along",),
+    ),
+    Mutant(
+        "the_working_directory_is_asked_for_at_each_start",
+        Kind.EFFECT_DROPPED,
+        "Nothing is started any more once the directory of the start has been removed.",
+        "launch._settled",
+        'spawn.get_preparation_data = lambda name: {"name": name, "sys_path": list(_PATH), "sys_argv": sys.argv}',
+        "pass",
+        tests=(f"{INHERITED}::test_the_directory_of_the_start_may_be_removed",),
+    ),
+    # ---------------------------------------------------------------- what is inherited
+    Mutant(
+        "an_ignored_sigchld_stays_ignored",
+        Kind.EFFECT_DROPPED,
+        "Started by a launcher that ignores SIGCHLD, no death is noticed.",
+        "kernel.hear_of_children",
+        "signal.signal(signal.SIGCHLD, signal.SIG_DFL)",
+        "pass",
+        tests=(f"{INHERITED}::test_what_is_ignored_or_kept_back_at_the_start_is_not_so_in_a_program",),
+    ),
+    Mutant(
+        "blocked_signals_stay_blocked",
+        Kind.EFFECT_DROPPED,
+        "Started with SIGTERM blocked, it and its servers are ended by SIGKILL alone.",
+        "kernel.hear_of_children",
+        "signal.pthread_sigmask(signal.SIG_SETMASK, ())",
+        "pass",
+        tests=(f"{INHERITED}::test_what_is_ignored_or_kept_back_at_the_start_is_not_so_in_a_program",),
+    ),
+    Mutant(
+        "programs_ignore_what_the_monitor_was_started_to_ignore",
+        Kind.EFFECT_DROPPED,
+        "In the background of a script, a program whose stop signal is INT never ends.",
+        "kernel.heed_signals_again",
+        "signal.signal(number, signal.SIG_DFL)",
+        "pass",
+        tests=(f"{INHERITED}::test_what_is_ignored_or_kept_back_at_the_start_is_not_so_in_a_program",),
+    ),
+    Mutant(
+        "a_deployment_is_not_followed",
+        Kind.EFFECT_DROPPED,
+        "After a deployment by symbolic link, no copy can be started: its directory has been removed.",
+        "become._enter",
+        "os.chdir(spec.started_in)",
+        "pass",
+        tests=(f"{INHERITED}::test_after_a_deployment_by_symbolic_link_a_copy_starts_in_the_new_version",),
     ),
     # ---------------------------------------------------------------- status
     Mutant(

@@ -169,10 +169,10 @@ def greeter(port, *, name="greeters", log=None, host="127.0.0.1", **keys):
 class Instance:
     """A `maitred run` and what can be learned of it from outside."""
 
-    def __init__(self, directory, arguments, *, environment=None, working=None, traced=True):
+    def __init__(self, directory, arguments, *, environment=None, working=None, traced=True, prefix=()):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.prefix = []
+        self.prefix = list(prefix)
         """A command that runs the rest."""
         self.arguments = [str(argument) for argument in arguments]
         self.control = directory / "run" / "control"

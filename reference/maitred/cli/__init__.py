@@ -57,6 +57,7 @@ examples:
 def main(argv: list[str] | None = None) -> int | None:
     """Run the command line (`sys.argv` where none is given); returns the exit code."""
     arguments = sys.argv[1:] if argv is None else argv
+    _open_standard_streams()
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
@@ -69,6 +70,19 @@ def main(argv: list[str] | None = None) -> int | None:
         # Whoever read our output has gone (`maitred status | head`); keep the interpreter from trying again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _open_standard_streams() -> None:
+    """Open on ``/dev/null`` whichever of stdin, stdout and stderr is closed.
+
+    Else the first file that is opened gets its number, and what is meant for the terminal goes there.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def complain(message: str, code: int) -> int:

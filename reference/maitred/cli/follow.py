@@ -300,7 +300,7 @@ def run(fd: int, handed: object) -> None:
         handed: that descriptor; it is enough that it has come along.
     """
     del handed
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):  # which a terminal sends to the Monitor's whole group
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):
         os.nice(NICE)

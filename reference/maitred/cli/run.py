@@ -247,6 +247,10 @@ def main(argv: list[str]) -> int:
         parser().print_help()
         return 0
     from maitred.config.model import Config, Program  # late: they bring the core
+    from maitred.shell import kernel
+
+    if kernel.working_directory() is None:
+        raise ConfigError("run: the directory that this was started in has been removed: enter another one")
 
     config: Config
     if "config" in line.single:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from maitred.shell import report
+from maitred.shell import kernel, report
 
 ENVIRONMENT: Final = "MAITRED_SERVER"
 """Tells the exec'd program's bootstrap who it is: see `_identity`."""
@@ -49,6 +49,8 @@ class ServerSpec:
     """``-m`` or ``script``, the name, the arguments."""
     path: tuple[str, ...]
     directory: str | None
+    started_in: str | None
+    """Where the Monitor was started, by name; its process is there still, and so is each that it starts."""
     environment: tuple[tuple[str, str], ...]
     log: str | None
     """A file for stdout and stderr; None: those of the Monitor."""
@@ -71,8 +73,7 @@ def run(spec: ServerSpec, handed: object) -> NoReturn:
         _join(spec.group)
         _redirect(spec.log)
         _settle_on(spec.cpus)
-        if spec.directory is not None:
-            os.chdir(spec.directory)
+        _enter(spec)
         control, registry, trace = _keep_only((spec.control, spec.registry, spec.trace))
         environment = _environment(spec, _identity(spec, control, registry, trace))
         resource.setrlimit(resource.RLIMIT_NOFILE, spec.open_files)
@@ -106,6 +107,23 @@ def _redirect(log: str | None) -> None:
         file = os.open(log, _LOG_FLAGS, 0o600)
         os.dup2(file, 1)
         os.dup2(file, 2)
+
+
+def _enter(spec: ServerSpec) -> None:
+    """The directory that is configured; else we are in the right one, unless it has been removed since.
+
+    Then what bears its name now is meant: after a deployment, the next version.
+
+    Raises:
+        OSError: the configured one cannot be entered.
+    """
+    if spec.directory is not None:
+        os.chdir(spec.directory)
+    elif spec.started_in is not None and kernel.working_directory() is None:
+        try:
+            os.chdir(spec.started_in)
+        except OSError:
+            report.say(f"server {spec.server}: {spec.started_in}, where maitred was started, has been removed")
 
 
 def _settle_on(cpus: Iterable[int]) -> None:
@@ -156,6 +174,8 @@ def _identity(spec: ServerSpec, control: int, registry: int, trace: int | None) 
 
 def _environment(spec: ServerSpec, identity: str) -> dict[str, str]:
     environment = {**os.environ, **dict(spec.environment), ENVIRONMENT: identity}
+    if spec.directory is not None and "PWD" in environment:
+        environment["PWD"] = spec.directory  # as a shell does that enters it
     paths = [*spec.path, *filter(None, [environment.get("PYTHONPATH")])]
     if paths:
         environment["PYTHONPATH"] = os.pathsep.join(paths)

@@ -195,14 +195,14 @@ def _forget_the_code() -> None:
 def _run_module(name: str, arguments: list[str]) -> None:
     """As ``python -m``."""
     sys.argv[:] = ["-m", *arguments]
-    _set_first_path(os.getcwd())
+    _set_first_path(_directory())
     runpy._run_module_as_main(name)  # type: ignore[attr-defined]  # what the interpreter itself calls for -m
 
 
 def _run_script(path: str, arguments: list[str]) -> None:
     """As ``python PATH``, PATH a script, or a directory or archive that has a ``__main__.py``."""
     sys.argv[:] = [path, *arguments]
-    absolute = os.path.join(os.getcwd(), path)
+    absolute = os.path.join(_directory(), path)
     if os.path.isdir(path) or _is_archive(path):
         _set_first_path(absolute, asked=True)
         runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]  # as the interpreter itself
@@ -234,8 +234,16 @@ def _set_first_path(entry: str, *, asked: bool = False) -> None:
     """
     if not sys.flags.safe_path and sys.path[:1] == [""]:
         del sys.path[0]
-    if asked or not sys.flags.safe_path:
+    if entry and (asked or not sys.flags.safe_path):
         sys.path.insert(0, entry)
+
+
+def _directory() -> str:
+    """Where the program runs; empty where that has been removed, as the interpreter then does without."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _is_archive(path: str) -> bool:

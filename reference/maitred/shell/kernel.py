@@ -1,4 +1,8 @@
-"""What the kernel does for processes: signals that hit no stranger, orphans that come home, CPUs that are there."""
+"""What the kernel does for processes: signals that hit no stranger, orphans that come home, CPUs that are there.
+
+And what a process inherits from whoever has started it.  Where that would change what we or a program do, it is settled
+here; all the rest (umask, niceness, limits, OOM score, control group) is what the user wants, and comes through.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,43 @@ import signal
 from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_PYTHONS_OWN: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+"""An interpreter ignores them from its start."""
+
+
+def hear_of_children() -> None:
+    """Have the ends of our children be told, and no signal be kept back, whatever whoever started us had settled.
+
+    A SIGCHLD that is ignored is inherited, and then the kernel reaps each child by itself: nobody learns of its end.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def heed_signals_again() -> None:
+    """Have signals do what they do by default, also those that whoever started us ignores.
+
+    A program in the background of a script, where SIGINT is ignored, could not be ended by it otherwise.
+    """
+    for number in signal.valid_signals() - _PYTHONS_OWN:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def working_directory() -> str | None:
+    """Where this process is; None where that has been removed.
+
+    By the name that the shell has for it, which may lead through symbolic links; else by its own.
+    """
+    try:
+        real = os.getcwd()
+    except OSError:
+        return None
+    logical = os.environ.get("PWD", "")
+    try:
+        return logical if os.path.isabs(logical) and os.path.samefile(logical, ".") else real
+    except OSError:
+        return real
 
 
 def send_signal(pidfd: int, number: int) -> bool:

@@ -2,6 +2,12 @@
 
 A Distributor goes on as the spawned interpreter.  A server execs (see `maitred.shell.become`), so that its interpreter
 has the options of its class, not the Monitor's.
+
+What a start needs is settled when this module is imported, once: the interpreter, and where modules are found, both by
+their real paths.  multiprocessing would ask for the working directory and the command's main module each time, and
+enter the one by its name and import the other in each new process.  So an instance goes on after the directory in
+which it was started has been removed, or where its user may not enter it, or after a symbolic link on the way to our
+files has been turned to another version.
 """
 
 from __future__ import annotations
@@ -9,16 +15,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import reduction
+from multiprocessing import reduction, spawn
 from multiprocessing.context import SpawnProcess
 from typing import Any, Final
 
-from maitred.shell import become, distributor
+from maitred.shell import become, distributor, kernel
 
 SAFE_PATH: Final = "PYTHONSAFEPATH"
+_PATH: Final = tuple(map(os.path.realpath, filter(None, sys.path)))
+_INTERPRETER: Final = os.path.join(os.path.realpath(os.path.dirname(sys.executable)), os.path.basename(sys.executable))
+"""Its own last link is not followed: by it an interpreter knows its virtual environment."""
 
 
 class Handed:
@@ -82,15 +90,18 @@ def start(target: Callable[[Any, object], None], spec: object, fds: tuple[int, .
         OSError: no process can be made.
     """
     arguments = (target, spec, Handed(fds), os.environ.get(SAFE_PATH))
-    process = multiprocessing.get_context("spawn").Process(target=_run, args=arguments)
-    with _nothing_to_import(), _safe_path():
+    context = multiprocessing.get_context("spawn")
+    context.set_executable(_INTERPRETER)
+    process = context.Process(target=_run, args=arguments)
+    with _settled(), _safe_path():
         process.start()
     return Child(process)
 
 
 def _run(target: Callable[[Any, object], None], spec: object, handed: Handed, safe_path: str | None) -> None:  # Any: so
-    """The process: with the environment as the user has it."""
+    """The process: with the environment as the user has it, and with signals as if nobody had ignored any."""
     _set_safe_path(safe_path)
+    kernel.heed_signals_again()
     target(spec, handed)
 
 
@@ -113,11 +124,11 @@ def _set_safe_path(value: str | None) -> None:
 
 
 @contextmanager
-def _nothing_to_import() -> Iterator[None]:
-    """Show multiprocessing an empty main module: else every process would import the command's first."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
+def _settled() -> Iterator[None]:
+    """Tell a new process where modules are found, and nothing else that multiprocessing would look up for it."""
+    before = spawn.get_preparation_data
+    spawn.get_preparation_data = lambda name: {"name": name, "sys_path": list(_PATH), "sys_argv": sys.argv}
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
+        spawn.get_preparation_data = before

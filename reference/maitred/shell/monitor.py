@@ -58,6 +58,10 @@ SPARES: Final = 16
 KILL_AGAIN: Final = 0.01, 0.2
 """Seconds until the first and between the last looks whether the killed are gone."""
 
+STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+MEANINGLESS: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN)
+"""Signals that make other supervisors do something (reload, open logs anew, scale); here they do no harm."""
+
 EXIT_CODES: Final[dict[Complaint | None, int]] = {None: 0, Complaint.CANNOT_LISTEN: 1, Complaint.GIVEN_UP: 3}
 Part: TypeAlias = "status.Json | None"
 """What a Distributor says of itself for the status, if it says anything."""
@@ -142,6 +146,7 @@ class Monitor:
         self.config = config
         self.loop = Loop()
         self._cpus = _cpus_of(config)
+        self._started_in = kernel.working_directory()
         self._verification = _open_book(config, follow)
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files[1], self._open_files[1]))
@@ -377,9 +382,11 @@ class Monitor:
         for end in (reader, writer):
             end.setblocking(False)
         signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
+        for number in (*STOPS, *MEANINGLESS):
+            # nohup stays in force, and so does a shell that keeps Ctrl-C from what it has put in the background
+            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
                 signal.signal(number, _ignore)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else each line for a terminal that is not ours raises another
         self.loop.watch(reader.fileno(), READ, self._on_signals)
         return reader
 
@@ -389,7 +396,10 @@ class Monitor:
         except BlockingIOError:
             return
         for number in numbers:
-            self._stop(signal.Signals(number).name)
+            if number in STOPS:
+                self._stop(signal.Signals(number).name)
+            else:
+                report.say(f"{signal.Signals(number).name} means nothing to maitred: nothing is done")
 
     def _stop(self, why: str) -> Rejected | None:
         if self.state.phase is core.Phase.RUNNING:
@@ -470,6 +480,7 @@ class Monitor:
             program=("-m" if cls.program.kind == "module" else "script", cls.program.name, *cls.program.args),
             path=cls.path,
             directory=cls.directory,
+            started_in=self._started_in,
             environment=cls.environment,
             log=None if logs is None else os.fspath(logs / f"{cls.name}-{effect.place}.log"),
             group=None if group is None else os.fspath(group),
@@ -684,7 +695,7 @@ class Monitor:
         while kill_orphans() and time.monotonic() < deadline:
             time.sleep(KILL_AGAIN[0])
         reap_orphans(frozenset())
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (*STOPS, *MEANINGLESS):
             signal.signal(number, signal.SIG_IGN)  # the end, with its exit code, is at hand: nothing is left to stop
         report.say(f"stopped: {self._why}" if self._why else "stopped")
 
@@ -871,6 +882,7 @@ def run(config: Config, follow: Follow | None = None) -> int:
     0: it was asked to stop; 1: an address could not be listened on; 2: the configuration does not fit this machine;
     3: a server class was given up, since none of its servers ever became ready.
     """
+    kernel.hear_of_children()
     try:
         monitor = Monitor(config, follow)
     except UnusableError as error:
