@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint types unit properties bench campaign campaign-faults abuse mutants shell-mutants mutation compat cpython clean
+.PHONY: help run test lint types unit properties bench campaign campaign-faults hostile abuse mutants shell-mutants mutation compat cpython clean
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 PYTEST := $(BIN)/python -m pytest
@@ -110,6 +110,9 @@ campaign: $(VENV)/.test ## Run the long campaigns: faults, explorations of hours
 
 campaign-faults: $(VENV)/.test ## Kill, stop and starve everything for ten minutes, follow what happened, publish what was lost
 	@$(BIN)/python -m tests.faults --write
+
+hostile: $(VENV)/.test ## Have one copy attack from inside, and clients from outside, for ten minutes; publish who noticed
+	@$(BIN)/python -m tests.hostile --write
 
 abuse: $(VENV)/.test ## Run the tests of load and abuse in full, and write their page
 	@$(BIN)/python -m tests.abuse --write

@@ -23,7 +23,7 @@ SHARE = 0.2
 def parser():
     made = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.partition("\n")[0])
     seconds = "of violence (default: %(default)g); then a fifth of it again to an instance with --verify"
-    made.add_argument("--seconds", type=_positive, default=SECONDS, help=seconds)
+    made.add_argument("--seconds", type=positive, default=SECONDS, help=seconds)
     made.add_argument("--clients", type=int, default=CLIENTS, help="at a time (default: %(default)s)")
     made.add_argument("--seed", type=int, default=1, help="of what is done to whom (default: %(default)s)")
     made.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help="of faults")
@@ -31,7 +31,7 @@ def parser():
     return made
 
 
-def _positive(text):
+def positive(text):
     """Seconds; argparse makes a message of what float says of anything else."""
     seconds = float(text)
     if not 0 < seconds < float("inf"):

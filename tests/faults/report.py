@@ -17,7 +17,8 @@ from pathlib import Path
 from benchmarks.report import markdown
 from tests.faults.account import by_kind, quantile
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs" / "benchmarks"
 OUTCOMES = ("served", "left", "lost", "refused", "hanging", "mixed")
 
 
@@ -35,7 +36,7 @@ def results(plan, recorded, verified):
     for visit in account.visits:
         manners.setdefault(visit.manner, Counter())[visit.outcome] += 1
     return {
-        "machine": _machine(),
+        "machine": machine(),
         "settings": {"seconds": plan.seconds, "clients": plan.clients, "seed": plan.seed},
         "requests": sum(visit.requests for visit in account.visits),
         "manners": {name: dict(counts) for name, counts in sorted(manners.items())},
@@ -68,7 +69,7 @@ def _counted(names):
     return dict(sorted(Counter(names).items()))
 
 
-def _machine():
+def machine():
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),

@@ -1,0 +1,19 @@
+"""A campaign of some seconds: honest servers and clients do not notice what a hostile copy and hostile clients do."""
+
+import pytest
+from tests.hostile.attacks import ATTACKS
+from tests.hostile.campaign import HONEST, Plan, run
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+SECONDS = 8
+OPEN = ("descriptors of every kind", "registry of noise", "registry of lies", "registry without end")
+"""What ends a Distributor still: `python -m tests.hostile --attacks ...` shows it.  To be empty."""
+
+
+def test_nobody_else_is_harmed(tmp_path):
+    found = run(tmp_path, Plan(SECONDS, tuple(name for name in ATTACKS if name not in OPEN), peace=0.5, attack=0.3))
+
+    assert found.wrong == [], found.table()
+    assert found.attacks.total() >= 3, "it was at war"
+    assert found.visits[HONEST, "served"] and found.waits[f"{HONEST}, in war"], "clients of good will came"
+    assert set(found.attacks) <= set(ATTACKS)
