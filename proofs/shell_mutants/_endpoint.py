@@ -281,7 +281,7 @@ MUTANTS: Final = (
         "logs_are_readable_by_all",
         Kind.WRONG_CHOICE,
         "Other users read what the program logs.",
-        "become._redirect",
+        "report.open_file",
         "0o600",
         "0o644",
         tests=("tests/shell/test_monitor_process.py::test_logs_go_to_private_files",),

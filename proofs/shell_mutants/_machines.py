@@ -456,8 +456,8 @@ MUTANTS: Final = (
         Kind.EFFECT_DROPPED,
         "A Monitor that has failed hangs on, and its Distributors wait for it.",
         "monitor.run",
-        "            _die()",
-        "            pass",
+        "os._exit(os.EX_SOFTWARE)",
+        "pass",
         tests=(f"{M}::test_an_unforeseen_failure_of_the_monitor_is_a_death_too",),
     ),
     # ---------------------------------------------------------------- what is another class's

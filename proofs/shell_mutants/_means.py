@@ -17,6 +17,7 @@ LISTENING: Final = "tests/shell/test_listening.py"
 M: Final = "tests/shell/test_monitor_process.py"
 SHORTAGE: Final = "tests/shell/test_shortage.py"
 INHERITED: Final = "tests/system/test_inherited.py"
+REPORT: Final = "tests/shell/test_report.py"
 
 MUTANTS: Final = (
     # ---------------------------------------------------------------- channel
@@ -458,5 +459,42 @@ MUTANTS: Final = (
         "if gone and recount is not None:",
         "if False:",
         tests=("tests/shell/test_kernel.py::test_what_left_while_the_kernel_was_asked_is_not_gone",),
+    ),
+    # ---------------------------------------------------------------- log
+    Mutant(
+        "the_log_is_written_by_whoever_says_something",
+        Kind.GUARD_DROPPED,
+        "A pipe that nobody reads, or Ctrl-S, stops the Monitor, and then every Distributor.",
+        "report.say",
+        "_background is not None",
+        "False",
+        tests=(f"{REPORT}::test_what_nobody_reads_is_kept_up_to_a_bound_and_the_rest_is_counted",),
+    ),
+    Mutant(
+        "what_the_log_drops_is_not_counted",
+        Kind.EFFECT_DROPPED,
+        "A gap in the log looks like a quiet hour.",
+        "report._Background._run",
+        "if self._dropped and not self._lines:",
+        "if False:",
+        tests=(f"{REPORT}::test_what_nobody_reads_is_kept_up_to_a_bound_and_the_rest_is_counted",),
+    ),
+    Mutant(
+        "what_is_quoted_in_the_log_may_begin_a_line",
+        Kind.GUARD_DROPPED,
+        "A program's name or address forges the log, or moves the cursor of whoever reads it.",
+        "report.printable",
+        "if text.isprintable()",
+        "if True",
+        tests=(f"{REPORT}::test_what_comes_from_outside_moves_no_cursor_and_begins_no_line",),
+    ),
+    Mutant(
+        "a_trace_follows_a_link",
+        Kind.GUARD_DROPPED,
+        "Another user has maitred empty a file of its user's.",
+        "report.open_file",
+        " | os.O_NOFOLLOW",
+        "",
+        tests=(f"{REPORT}::test_what_is_not_a_file_of_ours_is_refused_and_left_as_it_is",),
     ),
 )

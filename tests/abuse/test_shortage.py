@@ -179,13 +179,11 @@ def full(kind, tmp_path):
     if kind == "disk":
         with small_disk(tmp_path / "disk", "64k") as disk:
             yield {"trace": disk / "trace"}, lambda: fill(disk / "rest")
-    elif kind == "limit":
-        yield {"trace": tmp_path / "trace", "prefix": ["prlimit", "--fsize=98304:98304"]}, lambda: None
     else:
-        yield {"trace": Path("/dev/full")}, lambda: None
+        yield {"trace": tmp_path / "trace", "prefix": ["prlimit", "--fsize=98304:98304"]}, lambda: None
 
 
-@pytest.mark.parametrize("kind", ["disk", "limit", "device"])
+@pytest.mark.parametrize("kind", ["disk", "limit"])
 def test_a_full_disk_ends_the_trace_and_nothing_else(strained, tmp_path, kind):
     port = free_port()
     path = config(tmp_path, sink(port, static=2))
@@ -200,8 +198,7 @@ def test_a_full_disk_ends_the_trace_and_nothing_else(strained, tmp_path, kind):
         says(instance, "full disk")
         assert instance.pids() == pids
         assert instance.log.count("the trace ends here") <= 4, "each process says it once"
-        if kind != "device":
-            replays_up_to_its_end(instance, tmp_path / "readable")
+        replays_up_to_its_end(instance, tmp_path / "readable")
 
 
 def replays_up_to_its_end(instance, readable):
@@ -240,8 +237,8 @@ def test_a_full_disk_under_the_logs_as_well_stops_nothing(strained, tmp_path, ki
             instance = strained("--config", path, trace=disk / "trace", log=disk / "log")
             rest = fill(disk / "rest")
         else:
-            path, device = write_config(tmp_path / "c.toml", [cls]), Path("/dev/full")
-            instance = strained("--config", path, trace=device, log=device, ready=False)
+            path = write_config(tmp_path / "c.toml", [cls])
+            instance = strained("--config", path, log=Path("/dev/full"), ready=False)
             eventually(lambda: is_ready(instance), "ready")
         pids = instance.pids()
         for _ in range(2):

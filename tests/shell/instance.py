@@ -197,11 +197,11 @@ def main():
     if said["limit"]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (said["limit"], said["limit"]))
     if said.get("sabotage"):
-        monitor.Monitor._look_round = sabotage
+        monitor.Monitor._answer_element = sabotage
     sys.exit(monitor.run(configuration(said)))
 
 
-def sabotage(monitor):
+def sabotage(monitor, *request):
     raise RuntimeError("sabotage")
 
 

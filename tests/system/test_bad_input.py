@@ -181,6 +181,29 @@ def test_a_command_line_that_cannot_be_used(maitred, arguments, told):
 # ---------------------------------------------------------------- garbage
 
 
+@pytest.mark.parametrize(
+    ("make", "told"), [(lambda path: path.symlink_to("precious"), "symbolic link"), (os.mkfifo, "no regular file")]
+)
+def test_a_trace_or_a_log_that_is_no_file_of_ours(maitred, tmp_path, make, told):
+    """It is named, nobody waits for it, and what is behind it stays as it is."""
+    port, logs = free_port(), tmp_path / "logs"
+    logs.mkdir()
+    for path in (tmp_path / "trace", logs / "greeters-0.log"):
+        path.with_name("precious").write_text("precious")
+        make(path)
+    bad = Instance(tmp_path, ()).command(
+        "run", "--control", tmp_path / "control", "--trace", tmp_path / "trace", *simple(port)
+    )
+    assert bad.returncode == 2 and f"the trace {tmp_path / 'trace'} cannot be written: it is" in bad.stderr
+    assert told in bad.stderr and bad.stderr.count("\n") == 1
+
+    config = write_config(tmp_path / "c.toml", [greeter(port, static=1)])
+    config.write_text(f'log_directory = "{logs}"\n' + config.read_text())
+    log = doomed(maitred, 3, "--config", config)
+    assert re.search(rf"server 1 cannot be started: .*{told}.*greeters-0.log", log)
+    assert {path.read_text() for path in (tmp_path / "precious", logs / "precious")} == {"precious"}
+
+
 def test_garbage_from_a_server_on_its_dialog(maitred, guests):
     """The server that says it is not believed any more; the others' clients notice nothing."""
     port = free_port()

@@ -87,8 +87,9 @@ def _open_standard_streams() -> None:
 
 def complain(message: str, code: int) -> int:
     """Say what is wrong, in one line on stderr; returns the exit code."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-    print(f"maitred: {line}", file=sys.stderr)
+    from maitred.shell.report import printable  # late: most commands have nothing to complain of
+
+    print(f"maitred: {printable(message)}", file=sys.stderr)
     return code
 
 

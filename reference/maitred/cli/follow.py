@@ -216,7 +216,7 @@ class Machine:
         ]
         if self._divergences == IN_FULL:
             lines.append(f"further divergences of {self.who} are counted only")
-        report.say("\n  ".join(lines))
+        report.say(*lines)
 
 
 def _told(number: int, event: object, follows: list[object]) -> str:
@@ -304,4 +304,5 @@ def run(fd: int, handed: object) -> None:
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):
         os.nice(NICE)
-    Verifier(Book(fd)).run()
+    with report.in_background():
+        Verifier(Book(fd)).run()

@@ -27,7 +27,6 @@ CODE: Final = (
 )
 """While what is ours is imported, the standard library comes first, and the current directory ('') is not searched: a
 json.py that lies there is not the json that we mean.  The program gets the path as it was."""
-_LOG_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def _redirect(log: str | None) -> None:
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(null, 0)
     if log is not None:
-        file = os.open(log, _LOG_FLAGS, 0o600)
+        file = report.open_file(log, empty=False)
         os.dup2(file, 1)
         os.dup2(file, 2)
 

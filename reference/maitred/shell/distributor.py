@@ -749,9 +749,14 @@ def run(spec: DistributorSpec, handed: object) -> None:
         os.sched_setaffinity(0, spec.cpus)
     except OSError as error:
         report.say(f"the Distributor of {spec.name} cannot be bound to its CPUs: {error.strerror}")
-    try:
-        distributor = Distributor(spec)
-    except OSError as error:  # no descriptor for the queue of events (FIG. 6 step 94)
-        report.say(f"the Distributor of {spec.name} cannot start: {error.strerror}")
-        sys.exit(1)
-    distributor.run()
+    with report.in_background():
+        try:
+            distributor = Distributor(spec)
+        except OSError as error:  # no descriptor for the queue of events (FIG. 6 step 94)
+            report.say(f"the Distributor of {spec.name} cannot start: {error.strerror}")
+            sys.exit(1)
+        try:
+            distributor.run()
+        except Exception:  # multiprocessing would say it too, and wait until it is read
+            report.say_unforeseen(f"the Distributor of {spec.name}")
+            sys.exit(1)

@@ -18,16 +18,14 @@ import os
 import resource
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias, get_args
+from typing import Any, Final, TypeAlias, get_args
 
 from maitred.config.model import Config, ServerClass
 from maitred.core import messages, wire
@@ -857,9 +855,8 @@ def _cpus_of(config: Config) -> tuple[tuple[int, ...], ...]:
 def _open_trace(config: Config) -> int | None:
     if config.trace is None:
         return None
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
     try:
-        return os.open(config.trace, flags, 0o600)
+        return report.open_file(config.trace, empty=True)
     except OSError as error:
         raise UnusableError(f"the trace {config.trace} cannot be written: {error.strerror}") from error
 
@@ -886,22 +883,17 @@ def run(config: Config, follow: Follow | None = None) -> int:
     try:
         monitor = Monitor(config, follow)
     except UnusableError as error:
-        print(f"maitred: {error}", file=sys.stderr)
+        report.say(str(error))
         return UNUSABLE
     code = None
     try:
-        code = monitor.run()
+        with report.in_background():
+            try:
+                code = monitor.run()
+            except BaseException:
+                report.say_unforeseen("the Monitor")
+                raise
         return code
     finally:
-        if code is None:
-            _die()
-
-
-def _die() -> NoReturn:
-    """Something unforeseen has happened: die of it at once, so that the Distributors see it and serve on alone.
-
-    An ordinary exit would wait for every process that multiprocessing has started.
-    """
-    traceback.print_exc()
-    sys.stderr.flush()
-    os._exit(os.EX_SOFTWARE)
+        if code is None:  # die of it at once, so that the Distributors see it and serve on alone:
+            os._exit(os.EX_SOFTWARE)  # an ordinary exit would wait for every process that multiprocessing has started

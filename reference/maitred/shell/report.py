@@ -1,32 +1,206 @@
 """The log that people read: one line an occurrence, on stderr, each saying who, what and why.
 
 For what programs read there are the trace and the status.
+
+Nobody waits for whoever reads it.  Behind stderr may be a pipe whose reader sleeps or a terminal at Ctrl-S, and its
+``O_NONBLOCK`` is not ours to set: it belongs to all who share the pipe.  So the Monitor, a Distributor and the verifier
+write from a thread of their own, out of a buffer that is bounded (`in_background`).  What does not fit is dropped,
+counted, and said once somebody reads again.  A server, where a thread of ours has no place, drops what is not taken at
+once.
+
+What is said may come from outside (a path, an address, an error's text): no character of it moves a cursor or begins a
+line.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import signal
+import stat
 import sys
-from collections.abc import Sequence
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 DEBUG: Final = "MAITRED_DEBUG"
 """The environment variable that makes the log tell also what is of interest to developers only."""
+MOST: Final = 256 << 10
+"""Bytes that wait to be written."""
+LONGEST: Final = 4000
+"""Characters of a line."""
+LAST_WORDS: Final = 0.5
+"""Seconds at the end of a process for what still waits."""
 
 
-def say(text: str) -> None:
-    """Write one line; a log that cannot be written stops nothing."""
-    try:
-        os.write(sys.stderr.fileno(), f"maitred: {text}\n".encode(errors="replace"))
-    except (AttributeError, OSError, ValueError):
-        return  # stderr is closed, the program's own, or on a full disk; or nobody reads it
+def printable(text: str) -> str:
+    """The text with all that is no printable character escaped, as Python's ``repr`` does."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def say(text: str, *more: str) -> None:
+    """Write one line, and perhaps more that belong to it; a log that cannot be written stops nothing."""
+    lines = "\n  ".join(printable(line if len(line) <= LONGEST else f"{line[:LONGEST]}...") for line in (text, *more))
+    content = f"maitred: {lines}\n".encode()
+    if _background is not None:
+        _background.put(content)
+    else:
+        _write(content, wait=False)
 
 
 def debug(text: str) -> None:
     """Write one line where the environment asks for it."""
     if os.environ.get(DEBUG):
         say(f"debug: {text}")
+
+
+def say_unforeseen(who: str) -> None:
+    """Say what the exception that is being handled has to tell, to those who mend the program."""
+    say(f"{who} ends, of something unforeseen:", *traceback.format_exc().splitlines())
+
+
+@contextmanager
+def in_background() -> Iterator[None]:
+    """Have a thread write for as long as the context lasts, so that `say` waits for nobody."""
+    global _background
+    _background = _Background()
+    try:
+        yield
+    finally:
+        _background.end(LAST_WORDS)
+        _background = None
+
+
+class _Background:
+    """What waits to be written, and the thread that writes it, started when there is something."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._lines: deque[bytes] = deque()
+        self._size = 0
+        self._dropped = 0
+        self._over = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, line: bytes) -> None:
+        """Have the line written; drop it where too many wait, or others were dropped and that is not said yet."""
+        with self._changed:
+            if self._thread is None:
+                self._start()
+            if self._dropped or self._size + len(line) > MOST:
+                self._dropped += line.count(b"\n")
+            else:
+                self._append(line)
+
+    def end(self, seconds: float) -> None:
+        """Wait until all is written, at most so many seconds; then nothing is."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines or self._thread is None, seconds)
+            self._over = True
+            self._changed.notify_all()
+
+    def _append(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._size += len(line)
+        self._changed.notify_all()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="maitred log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be made: tried again at the next line
+            return
+        self._thread = thread
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines or self._over)
+                if self._over:
+                    return
+                line = self._lines[0]
+            _write(line, wait=True)
+            with self._changed:
+                self._size -= len(self._lines.popleft())
+                if self._dropped and not self._lines:
+                    what = plural(self._dropped, "line")
+                    self._append(f"maitred: {what} dropped here, as nobody read the log\n".encode())
+                    self._dropped = 0
+                self._changed.notify_all()
+
+
+_background: _Background | None = None
+
+
+def _write(content: bytes, *, wait: bool) -> None:
+    """Write to stderr; what is not taken is waited for, or dropped."""
+    try:
+        fd = sys.stderr.fileno()
+        ready = select.poll()
+        ready.register(fd, select.POLLOUT)
+        while content and ready.poll(None if wait else 0):
+            try:
+                content = content[os.write(fd, content[: select.PIPE_BUF]) :]
+            except BlockingIOError:  # another writer was quicker
+                if not wait:
+                    return
+                time.sleep(0.01)
+    except (AttributeError, OSError, ValueError):
+        return  # stderr is closed, the program's own, or on a full disk; or nobody reads it
+
+
+def open_file(path: str | os.PathLike[str], *, empty: bool) -> int:
+    """Open a file to append to: a trace, a program's log.  Made where there is none, for our own eyes.
+
+    A name in a directory where others may write can be anything by the time that it is opened: no link is followed, no
+    pipe is waited for, and the file must be ours, under this name alone.
+
+    Args:
+        path: of the file.
+        empty: whether what is in it goes.
+
+    Raises:
+        OSError: it cannot be opened, or is none that we write to; the text says why.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        why = _ODD.get(error.errno or 0)
+        raise error if why is None else _refusal(why, path) from None
+    try:
+        why = _why_not_ours(os.fstat(fd))
+        if why:
+            raise _refusal(why, path)
+        if empty:
+            os.ftruncate(fd, 0)
+        os.set_blocking(fd, True)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+_ODD: Final = {errno.ELOOP: "it is a symbolic link", errno.ENXIO: "it is no regular file"}
+"""What the kernel says of a link, and of a pipe that nobody reads, in plain words."""
+
+
+def _refusal(why: str, path: str | os.PathLike[str]) -> OSError:
+    return PermissionError(errno.EPERM, why, os.fspath(path))
+
+
+def _why_not_ours(found: os.stat_result) -> str:
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file"
+    if found.st_uid != os.geteuid():
+        return f"it belongs to user {found.st_uid}, not to us ({os.geteuid()})"
+    return "it has another name as well (a hard link)" if found.st_nlink != 1 else ""
 
 
 def how_ended(exitcode: int | None) -> str:
