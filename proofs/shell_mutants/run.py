@@ -148,7 +148,8 @@ def fingerprint(mutant: Mutant, texts: Mapping[str, str] | None = None) -> str:
     """
     digest = hashlib.sha256()
     parts = [(os.fspath(module_of(mutant, Path())), mutant.where.split(".")[1:])]
-    parts += [(file, names.split("::")) for file, _, names in (test.partition("::") for test in mutant.tests)]
+    tests = (test.partition("[")[0].partition("::") for test in mutant.tests)
+    parts += [(file, names.split("::")) for file, _, names in tests]
     for file, names in parts:
         text = (texts or {}).get(file) or (ROOT / file).read_text()
         digest.update(_definition(text, file, names).encode())

@@ -2,9 +2,12 @@
 
 import json
 import os
+import py_compile
 import subprocess
 import sys
+import zipapp
 import zipfile
+from pathlib import Path
 
 import pytest
 from tests.shell.fake import behind, eventually, free_port, script
@@ -16,6 +19,7 @@ pytestmark = pytest.mark.system
 
 SHOW = """
 import json, os, sys, __main__
+def annotated(x: 1 + 1): pass
 here = [name for name in __main__.__dict__ if name not in ("json", "os", "sys", "here", "__main__", "nested")]
 print(json.dumps({
     "argv": sys.argv, "path": sys.path, "name": __name__, "file": globals().get("__file__"),
@@ -24,6 +28,7 @@ print(json.dumps({
     "cached": globals().get("__cached__"), "environment": "MAITRED_SERVER" in os.environ,
     "flags": [sys.flags.optimize, sys.flags.safe_path, sys.flags.dev_mode], "cwd": os.getcwd(),
     "command": sys.orig_argv[1:],
+    "stdin": sys.stdin.read(), "annotation": annotated.__annotations__["x"],
     "threads": len(os.listdir("/proc/self/task")), "threading": "threading" in sys.modules,
 }))
 """
@@ -48,24 +53,50 @@ def world(tmp_path):
         archive.writestr("__main__.py", SHOW)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "link.py").symlink_to(tmp_path / "plain.py")
+    (tmp_path / "elsewhere" / "directory").symlink_to(tmp_path / "directory")
+    (tmp_path / "elsewhere" / "link.pyz").symlink_to(tmp_path / "archive.pyz")
+    zipapp.create_archive(tmp_path / "directory", tmp_path / "app", "/usr/bin/env python3")
+    compiled = py_compile.compile(str(tmp_path / "plain.py"), str(tmp_path / "plain.pyc"), "plain.py")
+    (tmp_path / "no-suffix").write_bytes(Path(compiled).read_bytes())
+    (tmp_path / "compiled").mkdir()
+    (tmp_path / "compiled" / "__main__.pyc").write_bytes(Path(compiled).read_bytes())
+    with zipfile.ZipFile(tmp_path / "compiled.pyz", "w") as archive:
+        archive.write(tmp_path / "plain.pyc", "__main__.pyc")
+    (tmp_path / "executable").write_bytes(b"#!/usr/bin/env python3\r\n" + SHOW.encode())
+    (tmp_path / "marked").write_bytes(b"\xef\xbb\xbf# coding: utf-8\n" + SHOW.encode())
+    (tmp_path / "latin.py").write_bytes(b"# coding: latin-1\nx = '\xe9'\ndel x\n" + SHOW.encode())
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["script", "plain.py", "an argument", "-x"],
-        ["script", "./plain.py"],
-        ["script", "elsewhere/link.py"],
-        ["script", "directory", "a"],
-        ["script", "archive.pyz", "a"],
-        ["-m", "plain", "a"],
-        ["-m", "package", "-m", "b"],
-        ["-m", "package.module"],
-    ],
-    ids=" ".join,
-)
-@pytest.mark.parametrize("options", [[], ["-O"], ["-P"]], ids=["plain", "-O", "-P"])
+SHAPES = [
+    ["script", "plain.py", "an argument", "-x"],
+    ["script", "./plain.py"],
+    ["script", "elsewhere/link.py"],
+    ["script", "directory", "a"],
+    ["script", "archive.pyz", "a"],
+    ["-m", "plain", "a"],
+    ["-m", "package", "-m", "b"],
+    ["-m", "package.module"],
+]
+MORE_SHAPES = [
+    ["script", "directory/"],
+    ["script", "app", "a"],
+    ["script", "elsewhere/directory"],
+    ["script", "elsewhere/link.pyz"],
+    ["script", "plain.pyc", "a"],
+    ["script", "no-suffix"],
+    ["script", "compiled"],
+    ["script", "compiled.pyz"],
+    ["script", "executable"],
+    ["script", "marked"],
+    ["script", "latin.py"],
+]
+CASES = [
+    (shape, options) for options in ([], ["-O"], ["-P"]) for shape in (SHAPES if options else SHAPES + MORE_SHAPES)
+]
+
+
+@pytest.mark.parametrize(("command", "options"), CASES, ids=lambda words: " ".join(words) or "plain")
 def test_the_program_s_world_is_that_of_python(world, command, options):
     environment = {"PYTHONPATH": str(world)} if options == ["-P"] and command[0] == "-m" else {}
     with behind(*command, directory=world, options=options, environment=environment) as (_, program):
@@ -120,15 +151,23 @@ def test_the_program_s_end_is_its_own(tmp_path, text, code, said):
     assert said in output
 
 
+def test_what_another_interpreter_has_compiled_is_no_program(tmp_path):
+    (tmp_path / "old.pyc").write_bytes(b"\x61\x0d\r\n" + bytes(40))
+    with behind("script", tmp_path / "old.pyc") as (_, program):
+        code, output = outcome(program)
+    assert code == 1 and "RuntimeError: Bad magic number in .pyc file" in output
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
         (["script", "/no/such/file.py"], "can't open file '/no/such/file.py': [Errno 2] No such file or directory"),
         (["-m", "no_such_module_at_all"], "No module named no_such_module_at_all"),
+        (["script", "."], "can't find '__main__' module in '"),
     ],
 )
-def test_a_program_that_is_not_there_is_reported_as_by_python(command, said):
-    with behind(*command) as (_, program):
+def test_a_program_that_is_not_there_is_reported_as_by_python(tmp_path, command, said):
+    with behind(*command, directory=tmp_path) as (_, program):
         code, output = outcome(program)
     assert code != 0
     assert said in output
@@ -168,26 +207,46 @@ def test_a_trace_begins_with_the_start_of_the_machine(tmp_path):
 
 CLOSES_ALL = """
 import os, socket, sys
-os.closerange(3, 2000)
+def one_by_one(low, high):
+    for fd in range(low, high):
+        try: os.close(fd)
+        except OSError: pass
+close = globals().get(sys.argv[2], os.closerange)
+close(3, 2000)
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-os.closerange(listener.fileno() + 1, 2000)
+close(listener.fileno() + 1, 2000)
 while True:
     connection, _ = listener.accept()
     connection.sendall(b"x")
     connection.detach()
-    os.closerange(listener.fileno() + 1, 2000)
+    close(listener.fileno() + 1, 2000)
 """
 
 
-def test_a_program_that_closes_all_that_it_did_not_open_spares_ours(tmp_path):
+@pytest.mark.parametrize("way", ["closerange", "one_by_one"])
+def test_a_program_that_closes_all_that_it_did_not_open_spares_ours(tmp_path, way):
     """As daemons do."""
     port = free_port()
-    with behind("script", script(tmp_path, CLOSES_ALL), port) as (distributor, _):
+    with behind("script", script(tmp_path, CLOSES_ALL), port, way) as (distributor, _):
         distributor.ready(port)
         for _ in range(3):
             client, _, count = distributor.seat(port)
             assert count == 1 and client.recv(10) == b"x"
             distributor.until(lambda: not distributor.registry.clients())
+
+
+def test_a_number_of_ours_that_was_closed_out_of_sight_is_the_program_s(tmp_path):
+    text = """
+import ctypes, os
+for fd in range(3, 1024):
+    ctypes.CDLL(None).close(fd)
+for fd in range(3, 1024):
+    os.dup2(0, fd)
+    os.close(fd)
+print("fine")
+"""
+    with behind("script", script(tmp_path, text)) as (_, program):
+        assert outcome(program) == (0, "fine\n")
 
 
 CLOSES_AND_OPENS = """

@@ -546,6 +546,45 @@ LIVES = {
         "try: subprocess.run(['/no/such/program'], preexec_fn=lambda: connection.close())\nexcept OSError: pass",
         "connection.close()",
     ),
+    "fork and exec": (
+        "if os.fork() == 0: os.execlp('sleep', 'sleep', '60')\ntime.sleep(0.1)",
+        "connection.close()",
+    ),
+    "fork and an exec that fails": (
+        "bad = __file__ + '.bad'; open(bad, 'wb').close(); os.chmod(bad, 0o700)\n"
+        "r, w = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    try: os.execv(bad, ['bad'])\n"
+        "    except OSError: os.close(w); os.read(r, 1); connection.close(); time.sleep(9)\n"
+        "time.sleep(0.1); connection.close()",
+        "os.close(w)",
+    ),
+    "os.spawnv": ("os.spawnv(os.P_NOWAIT, '/bin/sleep', ['sleep', '60']); time.sleep(0.1)", "connection.close()"),
+    "os.posix_spawn": (
+        "os.posix_spawn('/bin/sleep', ['sleep', '60'], {}, file_actions=[(os.POSIX_SPAWN_DUP2, 0, 1)])",
+        "connection.close()",
+    ),
+    "a gateway's child, reaped": (
+        "p = os.fork()\n"
+        "if p == 0: os.dup2(connection.fileno(), 1); os.execv('/bin/sleep', ['sleep', '60'])\n"
+        "connection.close()",
+        "os.kill(p, 9); os.waitpid(p, 0)",
+    ),
+    "a killed child, reaped": (
+        "p = os.fork()\nif p == 0: time.sleep(60)\nconnection.close()",
+        "os.kill(p, 9); os.wait()",
+    ),
+    "stdin of a program, reaped": (
+        "p = subprocess.Popen(['cat'], stdin=connection, stdout=subprocess.DEVNULL); connection.close()",
+        "p.kill(); p.wait()",
+    ),
+    "fdopen": ("f = os.fdopen(connection.detach(), 'wb')", "f.close()"),
+    "fdopen as text": ("f = os.fdopen(connection.detach(), 'w')", "with f: pass"),
+    "fdopen, unbuffered, dropped": ("f = os.fdopen(connection.detach(), 'wb', 0)", "del f"),
+    "fdopen that is not to close": (
+        "f = os.fdopen(connection.fileno(), 'rb', closefd=False); f.close(); del f",
+        "connection.close()",
+    ),
 }
 HANDED_ON = {
     "stdin of a program": (

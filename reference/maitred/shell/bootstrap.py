@@ -35,10 +35,12 @@ import _socket
 import fcntl
 import json
 import os
+import pkgutil
 import runpy
 import sys
 from contextlib import suppress
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from importlib.util import MAGIC_NUMBER
 from typing import Any, Final
 
 from maitred.shell import channel, foreign, green, report, standin
@@ -200,22 +202,26 @@ def _run_module(name: str, arguments: list[str]) -> None:
 
 
 def _run_script(path: str, arguments: list[str]) -> None:
-    """As ``python PATH``, PATH a script, or a directory or archive that has a ``__main__.py``."""
+    """As ``python PATH``: a script, a compiled one, or whatever has a ``__main__`` for the interpreter's importers."""
     sys.argv[:] = [path, *arguments]
     absolute = os.path.join(_directory(), path)
-    if os.path.isdir(path) or _is_archive(path):
+    if pkgutil.get_importer(path) is not None:  # a directory, or an archive, whatever it begins with
         _set_first_path(absolute, asked=True)
         runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]  # as the interpreter itself
         return
     _set_first_path(os.path.dirname(os.path.realpath(path)))
+    names = sys.modules["__main__"].__dict__
     try:
         with open(path, "rb") as file:
-            source = file.read()
+            compiled = path.endswith(".pyc") or file.peek(2)[:2] == MAGIC_NUMBER[:2]
+            code = pkgutil.read_code(file) if compiled else file.read()
     except OSError as error:
         sys.exit(f"{sys.executable}: can't open file {absolute!r}: [Errno {error.errno}] {error.strerror}")
-    names = sys.modules["__main__"].__dict__
-    names.update(__file__=absolute, __cached__=None, __loader__=SourceFileLoader("__main__", path))
-    exec(compile(source, path, "exec"), names)
+    if code is None:
+        raise RuntimeError("Bad magic number in .pyc file")
+    loader = (SourcelessFileLoader if compiled else SourceFileLoader)("__main__", path)
+    names.update(__file__=absolute, __cached__=None, __loader__=loader)
+    exec(code if compiled else compile(code, path, "exec", dont_inherit=True), names)
 
 
 def _see_to_the_path(entries: list[str]) -> None:
@@ -244,11 +250,3 @@ def _directory() -> str:
         return os.getcwd()
     except OSError:
         return ""
-
-
-def _is_archive(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(4) == b"PK\x03\x04"
-    except OSError:
-        return False

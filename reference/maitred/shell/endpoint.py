@@ -181,6 +181,14 @@ class Endpoint:
         """This process's last reference to the client's connection is gone; the server's, if no other holds it."""
         self._note(lambda: self._let_go(client))
 
+    def take_back(self, client: Client) -> None:
+        """This process holds the client's connection after all: it has not become the program that it wanted to be."""
+        self._note(lambda: self._registry.share(client))
+
+    def forget(self, client: Client) -> None:
+        """No process holds the client's connection, whatever was counted: the kernel has said so."""
+        self._note(lambda: self._happened(server.Disconnected(client), (client,)))
+
     # ================================================================ under the lock
 
     def _note(self, work: Callable[[], None]) -> None:

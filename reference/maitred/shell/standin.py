@@ -18,6 +18,10 @@ Rules
 5.  `accept` returns one connection, or says that it would block.  (A listener that blocks, and that the program has
     polled before, may make it wait: a Distributor that was restarted has asked something, and no client is there.)
 6.  A closing is claimed by number before it happens, since the number may be used again at once.
+7.  An exec closes what is not inheritable, so its connections are let go of just before it.  Where it fails after all,
+    they are taken back; a client whose other holders have closed in that instant is counted no more.
+8.  When a child that was forked is reaped, the kernel is asked about the connections that it had.
+9.  The program cannot close what is ours by number: to it, nothing is there.  It has not opened it.
 
 Workers that a program forks inherit all this.  Those that it starts with an exec are handed it: see
 `maitred.shell.worker`.
@@ -29,6 +33,8 @@ import _posixsubprocess
 import _socket
 import _thread
 import atexit
+import functools
+import io
 import json
 import operator
 import os
@@ -36,9 +42,10 @@ import select
 import socket
 import sys
 import time
+import weakref
 from array import array
-from collections.abc import Callable, Iterable
-from errno import EADDRINUSE, EAGAIN, EINVAL, ENOTCONN, EPIPE
+from collections.abc import Callable, Iterable, Iterator
+from errno import EADDRINUSE, EAGAIN, EBADF, EINVAL, ENOTCONN, EPIPE
 from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, TypeAlias
 
 from maitred.core.messages import BIND_YOURSELF, Address, Client, Port
@@ -46,10 +53,12 @@ from maitred.shell import foreign, worker
 from maitred.shell.diag import SO_COOKIE, SocketAddress
 from maitred.shell.endpoint import Endpoint
 from maitred.shell.epolls import Registrations
-from maitred.shell.tracking import Connection, Tracker
+from maitred.shell.tracking import Connection, Tracker, is_held
 
 Passed: TypeAlias = Any  # Any: an argument or result of a real method, passed on as it is
 
+CHILDREN: Final = 1024
+"""Of so many children it is known what they had: some programs never reap theirs."""
 _SLICE: Final = 0.5
 """Seconds after which a blocked accept looks whether its listener has been shut down."""
 _LINGER: Final = 8
@@ -71,6 +80,7 @@ _close: Final = os.close
 _closerange: Final = os.closerange
 _exit: Final = os._exit
 _execve: Final = os.execve
+_fdopen: Final = os.fdopen
 _init: Final[Passed] = socket.socket.__init__
 _plain_init: Final[Passed] = _socket.socket.__init__
 _bind: Final = _socket.socket.bind
@@ -303,7 +313,7 @@ class StandIn:
         endpoint: Endpoint,
         main: int,
         reports: Callable[[], bool],
-        private: set[int],
+        private: Iterable[int],
         identity: worker.Identity | None = None,
     ) -> None:
         """Stand in.
@@ -320,11 +330,13 @@ class StandIn:
         self.by_fd: Final[dict[int, Listening]] = {}
         self._main: Final = main
         self._reports: Final = reports
-        self._private: Final = private
+        self._private: Final = {fd: os.fstat(fd).st_ino for fd in private}
         self._identity: Final = identity
         self._by_inode: Final[dict[int, Listening]] = {}
         self._starting = 0
         """The thread that is starting another program, whose fork is but the prelude to an exec."""
+        self._children: Final[dict[int, list[Connection]]] = {}
+        """What each child had when it was forked, the last `CHILDREN` of them."""
 
     @property
     def is_busy(self) -> bool:
@@ -559,11 +571,25 @@ class StandIn:
         finally:
             self.closed(claimed, fd)
 
+    def spares(self, fd: int) -> bool:
+        """Whether the descriptor is ours: a program that closes all it inherited does not mean that.
+
+        (A number may be stale, where it was closed out of sight.)
+        """
+        if fd in self._private:
+            try:
+                return os.fstat(fd).st_ino == self._private[fd]
+            except OSError:
+                return False
+        return bool(self.by_fd or self.endpoint.dialogs) and fd in self._ours()
+
+    def _ours(self) -> set[int]:
+        dialogs = {dialog.fileno() for dialog in self.endpoint.dialogs.values()}
+        return {*self._private, *dialogs, *(listening.original.fileno() for listening in self._open())}
+
     def close_range(self, low: int, high: int) -> None:
-        """`os.closerange`, which spares what is ours: a program that closes all it inherited does not mean that."""
-        spared = {dialog.fileno() for dialog in self.endpoint.dialogs.values()} | self._private
-        spared |= {listening.original.fileno() for listening in self._open()}
-        for fd in sorted(fd for fd in spared if low <= fd < high):
+        """`os.closerange`, but for what is ours."""
+        for fd in sorted(fd for fd in self._ours() if low <= fd < high):
             self._close_range(low, fd)
             low = fd + 1
         self._close_range(low, high)
@@ -588,15 +614,32 @@ class StandIn:
         self, start: Callable[..., Passed], equip: worker.Equip, args: tuple[Passed, ...], kwargs: dict[str, Passed]
     ) -> Passed:
         """Whatever starts another program with what it may inherit."""
-        parts = [part for arg in args for part in (arg if isinstance(arg, (tuple, list)) else (arg,))]
-        named = {part for part in parts if isinstance(part, int)}
-        self.passes(fd for fd in list(self.tracker.by_fd) if fd in named or kwargs or os.get_inheritable(fd))
+        named = set(_numbers((args, list(kwargs.values()))))
+        self.passes(fd for fd in list(self.tracker.by_fd) if fd in named or os.get_inheritable(fd))
         args, kwargs = equip(self, args, kwargs)
         self._starting = _thread_id()
         try:
             return start(*args, **kwargs)
         finally:
             self._starting = 0
+
+    def watch_file(self, file: Passed, fd: int) -> None:
+        """A file was made of a descriptor, which it would close unheard (`os.fdopen`)."""
+        buffered: Passed = getattr(file, "buffer", file)
+        raw: Passed = getattr(buffered, "raw", buffered)
+        if fd in self.tracker.by_fd and raw.closefd:
+            raw.close = functools.partial(self._close_file, weakref.ref(raw))  # weak, or it would be closed late
+
+    def _close_file(self, file: weakref.ref[io.FileIO]) -> None:
+        raw = file()
+        if raw is None or raw.closed:
+            return
+        fd = raw.fileno()
+        claimed = self.claim(fd)
+        try:
+            io.FileIO.close(raw)
+        finally:
+            self.closed(claimed, fd)
 
     # ---------------------------------------------------------------- workers that are exec'd
 
@@ -605,11 +648,21 @@ class StandIn:
         environment, fds = worker.execve(self, path, argv, environment)
         for fd in fds:
             os.set_inheritable(fd, True)
+        left = [] if self._starting == _thread_id() or not _is_program(path) else self._left_by_exec()
+        for client in left:
+            self.endpoint.let_go(client)
         try:
             _execve(path, argv, environment)
         finally:
+            for client in left:
+                self.endpoint.take_back(client)
             for fd in fds:
                 os.set_inheritable(fd, False)
+
+    def _left_by_exec(self) -> list[Client]:
+        """The clients of whose connections a program that this process becomes would inherit nothing."""
+        held = set(map(id, (self.tracker.by_fd[fd] for fd in list(self.tracker.by_fd) if _survives_exec(fd))))
+        return [connection.client for connection in self.tracker.connections() if id(connection) not in held]
 
     def hand_down(self, inherits: worker.Inherits) -> worker.Legacy | None:
         """What makes a worker one of this server's processes; None where the program has closed what it needs.
@@ -641,21 +694,41 @@ class StandIn:
 
     def find(self) -> None:
         """Find the descriptors of the listeners that were taken up."""
-        ours = {dialog.fileno() for dialog in self.endpoint.dialogs.values()} | self._private
+        ours = {*self._private, *(dialog.fileno() for dialog in self.endpoint.dialogs.values())}
         for fd in map(int, os.listdir("/proc/self/fd")):
             if fd not in ours:
                 self._recognise(fd)
 
     # ---------------------------------------------------------------- fork and the end
 
+    def fork(self, fork: Callable[[], Passed]) -> Passed:
+        """`os.fork`, `os.forkpty`."""
+        had = self.tracker.connections()
+        result = fork()
+        pid = result if isinstance(result, int) else result[0]
+        if pid and had:
+            self._children[pid] = had
+            while len(self._children) > CHILDREN:
+                self._children.pop(next(iter(self._children)), None)
+        return result
+
+    def reaped(self, pid: int) -> None:
+        """A child has ended: let go of what nobody holds any more, of its connections and those that were passed on."""
+        for connection in self._children.pop(pid, ()):
+            if not is_held(connection):
+                self.endpoint.forget(connection.client)
+        self.tracker.look_again()
+
     def before_fork(self) -> None:
         """What the child will have too is known to be shared."""
         for listening in self._open():
             listening.inherited = True
-        self.endpoint.before_fork(() if self._starting == _thread_id() else self.tracker.clients())
+        held = () if self._starting == _thread_id() else self.tracker.connections()
+        self.endpoint.before_fork([connection.client for connection in held])
 
     def after_fork_in_child(self) -> None:
         """Go on as a process of the same server; or as one that only has the time until its exec."""
+        self._children.clear()
         self.endpoint.after_fork_in_child()
         if self._starting == _thread_id():
             self.by_fd.clear()
@@ -667,6 +740,27 @@ class StandIn:
         if os.getpid() != self._main:
             self.endpoint.leave()
             self.tracker.close_all()
+
+
+def _numbers(values: Iterable[Passed]) -> Iterator[int]:
+    """The integers among them, however deep."""
+    for value in values:
+        if isinstance(value, int):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _numbers(value)
+
+
+def _is_program(path: Passed) -> bool:
+    """Whether an exec of it is likely to succeed: `os.execvp` tries one after the other."""
+    return isinstance(path, int) or (os.path.isfile(path) and os.access(path, os.X_OK))
+
+
+def _survives_exec(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False  # closed out of sight
 
 
 def _all_open(fds: Iterable[int]) -> bool:
@@ -827,6 +921,8 @@ def install(standin: StandIn) -> None:
 
 def _install_in_os(standin: StandIn) -> None:
     def close(fd: int) -> None:
+        if standin.spares(fd):
+            raise _error(EBADF)
         claimed = standin.claim(fd)
         try:
             _close(fd)
@@ -854,6 +950,25 @@ def _install_in_os(standin: StandIn) -> None:
     def execv(path: Passed, argv: Passed, /) -> None:
         standin.become_program(path, argv, os.environ)
 
+    def fdopen(fd: int, *args: Passed, **kwargs: Passed) -> Passed:
+        file = _fdopen(fd, *args, **kwargs)
+        standin.watch_file(file, fd)
+        return file
+
+    def forker(real: Callable[[], Passed]) -> Callable[[], Passed]:
+        def fork() -> Passed:
+            return standin.fork(real)
+
+        return fork
+
+    def reaper(real: Callable[..., Passed]) -> Callable[..., Passed]:
+        def wait(*args: Passed) -> Passed:
+            result = real(*args)
+            standin.reaped(result[0] if isinstance(result, tuple) else getattr(result, "si_pid", 0))
+            return result
+
+        return wait
+
     def starter(real: Callable[..., Passed], equip: worker.Equip) -> Callable[..., Passed]:
         def start(*args: Passed, **kwargs: Passed) -> Passed:
             return standin.start_program(real, equip, args, kwargs)
@@ -861,7 +976,9 @@ def _install_in_os(standin: StandIn) -> None:
         return start
 
     replaced = {"close": close, "dup": dup, "dup2": dup2, "closerange": closerange, "_exit": end}
-    replaced |= {"execve": execve, "execv": execv}
+    replaced |= {"execve": execve, "execv": execv, "fdopen": fdopen}
+    replaced |= {name: forker(getattr(os, name)) for name in ("fork", "forkpty")}
+    replaced |= {name: reaper(getattr(os, name)) for name in ("wait", "wait3", "wait4", "waitid", "waitpid")}
     replaced |= {name: starter(getattr(os, name), worker.posix_spawn) for name in ("posix_spawn", "posix_spawnp")}
     for name, function in replaced.items():
         function.__name__ = function.__qualname__ = name

@@ -81,7 +81,7 @@ class Tracker:
         if connection.fds:
             return
         self._by_cookie.pop(connection.client.cookie, None)
-        if connection.passed and _is_held(connection):
+        if connection.passed and is_held(connection):
             self.handed_on[connection.client] = connection
         else:
             self._let_go(connection.client)
@@ -102,16 +102,17 @@ class Tracker:
                     self._close(fd)
                 self.closed(connection)
 
-    def clients(self) -> list[Client]:
-        """All whose connections this process holds."""
-        return list({connection.client: None for connection in self.by_fd.values()})
+    def connections(self) -> list[Connection]:
+        """All that this process holds."""
+        return list({connection.client: connection for connection in list(self.by_fd.values())}.values())
 
     def after_fork_in_child(self) -> None:
         """What the parent handed on, the parent looks after."""
         self.handed_on.clear()
 
 
-def _is_held(connection: Connection) -> bool:
+def is_held(connection: Connection) -> bool:
+    """Whether any process has a descriptor of it, as far as the kernel says."""
     try:
         return diag.held(connection.family, connection.local, connection.remote, connection.client.cookie)
     except OSError:
