@@ -292,7 +292,7 @@ MUTANTS: Final = (
         "tracking.Tracker.closed",
         "if connection.fds:\n            return",
         "pass",
-        tests=(f"{S}::test_a_client_is_gone_with_its_last_reference_and_not_before",),
+        tests=(f"{S}::test_a_client_is_gone_with_its_last_reference_and_not_before[dup]",),
     ),
     # ---------------------------------------------------------------- becoming a server
     Mutant(
@@ -347,6 +347,6 @@ MUTANTS: Final = (
         "bootstrap._described",
         "os.environ.pop(ENVIRONMENT)",
         "os.environ[ENVIRONMENT]",
-        tests=(f"{B}::test_the_program_s_world_is_that_of_python",),
+        tests=(f"{B}::test_the_program_s_world_is_that_of_python[-m plain a-plain]",),
     ),
 )
