@@ -62,6 +62,8 @@ def turn_hostile(listener, directory, seed, seconds, names, life):
     time.sleep(rng.uniform(0, 0.3))  # it has clients by then
     try:
         for turn in range(life * ATTACKS_A_LIFE, (life + 1) * ATTACKS_A_LIFE):
+            if not (directory / "war").exists():
+                break
             order = attacks.rng_of(seed, turn // len(names)).sample(names, len(names))
             name = order[turn % len(names)]
             note("attack", name.replace(" ", "_"))
