@@ -242,6 +242,7 @@ def test_a_process_of_ours_that_was_sent_the_dialog_is_spared(escaped):
     """A server can send its own end to its Distributor, as if that were another dialog."""
     made, dialog, pid = escaped()
 
+    assert made.members([dialog.fileno()], spared=[os.getsid(pid)]) == [], "nor what is theirs"
     assert made.members([dialog.fileno()], spared=[pid]) == []
     assert not descendants.kill_holders([dialog.fileno()], [pid]) and alive(pid)
 

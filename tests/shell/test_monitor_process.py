@@ -142,7 +142,7 @@ def test_a_servers_place_is_free_only_when_nobody_is_left():
     """Those who are killed may take their time to die."""
     monitor = Monitor.__new__(Monitor)
     monitor.loop, heard, looks = Loop(), [], iter([True, True, False])
-    monitor.handle, monitor._distributors = heard.append, {}
+    monitor.handle, monitor._distributors, monitor._servers = heard.append, {}, {}
     family = SimpleNamespace(kill=lambda dialogs, spared: next(looks))
     server = SimpleNamespace(
         class_id=0, server=7, child=object(), ended=True, look_again=0.001, family=family, dialogs={}

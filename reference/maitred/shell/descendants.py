@@ -185,13 +185,15 @@ class Family:
 
         Args:
             dialogs: descriptors of the Distributor's ends of its dialogs.
-            spared: pids of our own that are never a server's, whatever a server may have sent them: our Distributors.
+            spared: pids of those that are not its, with all that is theirs, whatever they hold: our Distributors, and
+                the other servers' main processes.  A server can send them its socket, or pass off as a dialog one
+                whose far end is theirs.
         """
         processes = {found.pid: found for found in all_processes()}
         mine = {pid for pid, found in processes.items() if found.session == self.main or pid == self.main}
         if self.group is not None:
             mine.update(pid for pid in _group_members(self.group) if pid in processes)
-        mine.update(_holders(processes, {self.control_inode, *_far_ends(dialogs)}).difference(spared))
+        mine.update(_holders(processes, {self.control_inode, *_far_ends(dialogs)}, spared))
         _add_descendants(mine, processes)
         mine.discard(os.getpid())
         return [processes[pid] for pid in sorted(mine) if not processes[pid].dead]
@@ -218,20 +220,22 @@ def kill_holders(dialogs: Iterable[int], spared: Collection[int]) -> bool:
     The arguments are those of `Family.members`.
     """
     processes = {found.pid: found for found in all_processes()}
-    holders = _holders(processes, set(_far_ends(dialogs))).difference(spared)
+    holders = _holders(processes, set(_far_ends(dialogs)), spared)
     for pid in holders:
         _kill_exactly(processes[pid])
     return bool(holders)
 
 
-def _holders(processes: dict[int, ProcessInfo], inodes: set[int]) -> set[int]:
-    """Those among our descendants that hold one of these sockets.
+def _holders(processes: dict[int, ProcessInfo], inodes: set[int], spared: Collection[int]) -> set[int]:
+    """Those among our descendants that hold one of these sockets, but for the spared and what is theirs.
 
     Only they: a socket can be sent to any process that takes one, such as the message bus, which is not ours to kill.
     """
     ours = {os.getpid()}
     _add_descendants(ours, processes)
-    ours.remove(os.getpid())
+    others = {pid for pid in ours if pid in spared or processes[pid].session in spared}
+    _add_descendants(others, processes)
+    ours -= {os.getpid(), *others}
     return {pid for pid in ours if inodes and not processes[pid].dead and holds(pid, inodes)}
 
 

@@ -354,7 +354,7 @@ class Monitor:
 
     def _kill_all(self, server: _Server) -> None:
         """Kill what descends from the server, until nobody is left."""
-        left = server.family is not None and server.family.kill(server.dialogs.values(), self._spared())
+        left = server.family is not None and server.family.kill(server.dialogs.values(), self._spared(server))
         if left or (server.child is not None and not server.ended):
             self.loop.set_timer(("kill", server.server), server.look_again, partial(self._kill_all, server))
             server.look_again = min(server.look_again * 1.5, KILL_AGAIN[1])
@@ -368,9 +368,11 @@ class Monitor:
         else:
             os.close(dialog)
 
-    def _spared(self) -> list[int]:
-        """Never a server's, whatever a server has sent them."""
-        return [each.child.pid for each in self._distributors.values() if each.child is not None]
+    def _spared(self, server: _Server | None = None) -> list[int]:
+        """Who is not killed with the server, whatever it has sent them."""
+        children = [each.child for each in self._distributors.values()]
+        children += [each.child for each in self._servers.values() if each is not server and not each.ended]
+        return [child.pid for child in children if child is not None]
 
     # ---------------------------------------------------------------- from the machine and the operator
 
