@@ -12,6 +12,7 @@ SHORTAGE: Final = "tests/shell/test_shortage.py"
 EFFECTS: Final = "tests/shell/test_effects.py"
 RESERVE: Final = "tests/shell/test_reserve.py"
 PLACES: Final = "tests/shell/test_places.py"
+COPIES: Final = "tests/system/test_copies.py"
 TWO: Final = "tests/system/test_two_classes.py"
 
 MUTANTS: Final = (
@@ -402,9 +403,27 @@ MUTANTS: Final = (
         Kind.WRONG_CHOICE,
         "A server that stops cannot clean up.",
         "monitor.Monitor._terminate",
-        "signal.SIGTERM",
+        "configured or self._stopped_by",
         "signal.SIGKILL",
         tests=(f"{PLACES}::test_a_server_is_asked_to_end_and_a_distributor_killed",),
+    ),
+    Mutant(
+        "the_stop_signal_of_the_class_is_not_heeded",
+        Kind.CONDITION_DROPPED,
+        "A program that cleans up at INT alone never does: coverage and profiles are lost.",
+        "monitor.Monitor._terminate",
+        "configured or self._stopped_by",
+        "self._stopped_by",
+        tests=(f"{COPIES}::test_a_class_is_asked_to_end_by_its_own_signal",),
+    ),
+    Mutant(
+        "all_copies_have_one_number",
+        Kind.WRONG_CHOICE,
+        "Two copies write one pid file and want one port for their metrics.",
+        "monitor.Monitor._server_spec",
+        "placeholders.values(cls.name, effect.place, effect.server)",
+        "placeholders.values(cls.name, 0, effect.server)",
+        tests=(f"{COPIES}::test_the_copies_of_a_class_are_told_apart",),
     ),
     Mutant(
         "a_distributor_is_only_asked_to_end",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import sys
 from contextlib import suppress
 
@@ -77,6 +78,7 @@ path = ["lib"]
 directory = "logs"
 environment = {{ LANG = "C.UTF-8" }}
 memory_limit = "512M"
+stop_signal = "INT"
 """
 
 
@@ -146,6 +148,7 @@ def test_every_key_arrives(load, tmp_path):
         str(tmp_path / "logs"),
         (("LANG", "C.UTF-8"),),
         512 << 20,
+        signal.SIGINT,
     )
 
 

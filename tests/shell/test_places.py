@@ -39,6 +39,8 @@ def test_a_server_is_asked_to_end_and_a_distributor_killed(monkeypatch):
     sent = []
     monkeypatch.setattr(kernel, "send_signal", lambda pidfd, number: sent.append((pidfd, number)))
     monitor = Monitor.__new__(Monitor)
+    monitor.config = SimpleNamespace(classes=[SimpleNamespace(stop_signal=None)])
+    monitor._stopped_by = signal.SIGTERM
     monitor._servers = {
         1: SimpleNamespace(child=SimpleNamespace(pidfd=11), ended=False),
         2: SimpleNamespace(child=SimpleNamespace(pidfd=12), ended=True),

@@ -105,6 +105,12 @@ OPTIONS = (
         "stopping",
         "how long a server that was asked to end is given before it is killed (default: 5)",
     ),
+    Option(
+        ("--stop-signal",),
+        "SIGNAL",
+        "stopping",
+        "what asks a server to end, as TERM, INT or QUIT (default: TERM; INT where Ctrl-C stopped maitred)",
+    ),
     Option(("--name",), "NAME", "instance", "the name of this instance (default: the program's)"),
     Option(
         ("--control",),
@@ -220,7 +226,8 @@ def parser() -> argparse.ArgumentParser:
         prog="maitred run",
         usage="maitred run [options] (-m MODULE | SCRIPT) [ARGS...]\n       maitred run --config FILE",
         description="Run copies of a server program, and seat each client at the least busy one. The program needs no"
-        " change; everything after its name is its own.",
+        " change; everything after its name is its own. There {server} stands for a number that tells the copies apart,"
+        " from 1; their environment has it as MAITRED_SERVER_NUMBER.",
         epilog="A stop asked for ends with exit code 0, an address that cannot be listened on with 1, a wrong command"
         " line or configuration with 2, a program that never becomes ready with 3.",
         allow_abbrev=False,

@@ -6,6 +6,7 @@
 `values`         one value at a time: addresses, numbers, CPUs, sizes; pure
 `checks`         what only the machine knows: whether a script, a module, a directory or a CPU is there
 `keys`           every key of a configuration file: the documentation's table is made from it
+`placeholders`   what tells the copies of a class apart, in their arguments and their environment
 `toml_file`      a configuration file, read and checked
 `options`        the options of ``maitred run``, checked
 `place`          where the control socket of an instance is, and which instances there are

@@ -49,7 +49,7 @@ CLASS: Final = (
     Key("name", "name", "required", "Names the class in `maitred status` and in the log."),
     Key("module", "module", "this or `script`", "The program, as `python -m` takes it."),
     Key("script", "path", "this or `module`", "The program, as `python` takes it."),
-    Key("args", "list of strings", "`[]`", "What the program finds in `sys.argv[1:]`."),
+    Key("args", "list of strings", "`[]`", "What the program finds in `sys.argv[1:]`; with placeholders."),
     Key(
         "listen",
         "`[HOST:]PORT`, or a list",
@@ -70,12 +70,18 @@ CLASS: Final = (
     Key("interpreter_options", "list, or string", "`[]`", "Options for it, such as `['-X', 'utf8']` or `'-O'`."),
     Key("path", "list of paths", "`[]`", "Put before `PYTHONPATH`."),
     Key("directory", "path", "where maitred was started", "Where the program runs."),
-    Key("environment", "table of strings", "`{}`", "Added to the program's environment."),
+    Key("environment", "table of strings", "`{}`", "Added to the program's environment; with placeholders."),
     Key(
         "memory_limit",
         "bytes, or `'512M'`",
         "none",
         "Data (RLIMIT_DATA) that one server process may have, at least 16M.",
+    ),
+    Key(
+        "stop_signal",
+        "name of a signal",
+        "`'TERM'`; `'INT'` after Ctrl-C",
+        "What asks a server to end. `'INT'` for programs that clean up at Ctrl-C alone.",
     ),
 )
 
@@ -103,7 +109,7 @@ DURATIONS: Final = (
         "kill_delay",
         "seconds",
         "`5`",
-        "How long a server that was asked to end (SIGTERM) is given before it is killed.",
+        "How long a server that was asked to end (`stop_signal`) is given before it is killed.",
     ),
 )
 """The fields of `maitred.core.timing.Durations`; told here too, for this must not cost the import of the core."""

@@ -23,7 +23,7 @@ class Program:
     """Whether `name` is a module, as in ``python -m``, or the path of a script."""
     name: str
     args: tuple[str, ...]
-    """What the program finds in ``sys.argv[1:]``."""
+    """What the program finds in ``sys.argv[1:]``; with placeholders (see `maitred.config.placeholders`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,11 @@ class ServerClass:
     directory: str | None
     """Where the program runs; None: where ``maitred`` was started."""
     environment: tuple[tuple[str, str], ...]
-    """Added to the program's environment."""
+    """Added to the program's environment; the values with placeholders."""
     memory_limit: int | None
     """Bytes of data (RLIMIT_DATA) that one server process may have ("the maximum heap size"); None: no limit."""
+    stop_signal: int | None = None
+    """What asks a server to end; None: SIGTERM, or SIGINT where that is what ``maitred`` itself was asked with."""
 
 
 @dataclass(frozen=True, slots=True)

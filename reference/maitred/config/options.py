@@ -38,7 +38,7 @@ class Options:
             return default
         return values.at(f"--{option}", reader, values.number(self.single[option]))
 
-    def text(self, option: str, reader: Callable[[str], str]) -> str | None:
+    def text(self, option: str, reader: Callable[[str], T]) -> T | None:
         """The text that the option gives, or None."""
         return values.at(f"--{option}", reader, self.single[option]) if option in self.single else None
 
@@ -75,6 +75,7 @@ def configure(options: Options) -> Config:
         directory=None,
         environment=(),
         memory_limit=None,
+        stop_signal=options.text("stop-signal", values.stop_signal),
     )
     durations = _durations(options)
     trace = options.text("trace", checks.new_file)

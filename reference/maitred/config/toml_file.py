@@ -236,6 +236,7 @@ def _class(table: _Table, elements: tuple[str, ...], taken: dict[str, str]) -> S
         directory=directory,
         environment=table.get("environment", values.environment, ()),
         memory_limit=table.get("memory_limit", values.memory, None),
+        stop_signal=table.get("stop_signal", values.stop_signal, None),
     )
 
 

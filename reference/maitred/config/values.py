@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import signal
 from collections.abc import Callable, Iterable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final, TypeAlias, TypeVar
 
+from maitred.config import placeholders
 from maitred.config.error import ConfigError
 
 T = TypeVar("T")
@@ -274,6 +276,15 @@ def not_both(verify: bool, trace: str | None) -> bool:
     return verify
 
 
+def stop_signal(value: object) -> int:
+    """A signal that a program can heed, by name, as ``TERM`` or ``SIGTERM``."""
+    if isinstance(value, str):
+        number = signal.Signals.__members__.get("SIG" + value.upper().removeprefix("SIG"))
+        if number not in (None, signal.SIGKILL, signal.SIGSTOP):
+            return int(number)
+    raise wrong(value, "the name of a signal that a program can heed, such as 'TERM', 'INT' or 'QUIT'")
+
+
 def environment(value: object) -> tuple[tuple[str, str], ...]:
     """A table of environment variables."""
     if not isinstance(value, dict):
@@ -282,12 +293,15 @@ def environment(value: object) -> tuple[tuple[str, str], ...]:
     for key, item in value.items():
         if not isinstance(key, str) or not key or "=" in key or "\0" in key:
             raise ConfigError(f"{shown(key)} cannot name an environment variable")
-        if key == "MAITRED_SERVER":
-            raise ConfigError("MAITRED_SERVER is maitred's own: choose another name")
+        if key in _OWN_VARIABLES:
+            raise ConfigError(f"{key} is maitred's own: choose another name")
         if not isinstance(item, str) or "\0" in item:
             raise ConfigError(f"{key}: {wrong(item, 'a string: what a variable holds is text, so put it in quotes')}")
         found.append((key, item))
     return tuple(sorted(found))
+
+
+_OWN_VARIABLES: Final = frozenset({"MAITRED_SERVER", "MAITRED_CONTROL", placeholders.NUMBER})
 
 
 def interpreter_options(value: object) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias, get_args
 
+from maitred.config import placeholders
 from maitred.config.model import Config, ServerClass
 from maitred.core import messages, wire
 from maitred.core import monitor as core
@@ -169,6 +170,8 @@ class Monitor:
         self._spares.fill()
         self._announced = False
         self._exit: int | None = None
+        self._stopped_by: int = signal.SIGTERM
+        """What programs are asked to end with where nothing is configured: after Ctrl-C, what Ctrl-C means to them."""
         self._groups = Groups.find()
         kernel.become_subreaper()
         self._signals = self._watch_signals()
@@ -382,10 +385,8 @@ class Monitor:
         for end in (reader, writer):
             end.setblocking(False)
         signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
-        for number in (*STOPS, *MEANINGLESS):
-            # nohup stays in force, and so does a shell that keeps Ctrl-C from what it has put in the background
-            if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
-                signal.signal(number, _ignore)
+        for number in (*STOPS, *MEANINGLESS):  # though a script that starts us with & has us ignore SIGINT
+            signal.signal(number, _ignore)
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else each line for a terminal that is not ours raises another
         self.loop.watch(reader.fileno(), READ, self._on_signals)
         return reader
@@ -397,6 +398,7 @@ class Monitor:
             return
         for number in numbers:
             if number in STOPS:
+                self._stopped_by = number
                 self._stop(signal.Signals(number).name)
             else:
                 report.say(f"{signal.Signals(number).name} means nothing to maitred: nothing is done")
@@ -466,6 +468,9 @@ class Monitor:
         self, effect: core.StartServer, cls: ServerClass, control: int, registry: int, group: Path | None
     ) -> ServerSpec:
         logs = self.config.log_directory
+        known = placeholders.values(cls.name, effect.place, effect.server)
+        arguments = [placeholders.fill(text, known) for text in cls.program.args]
+        environment = [(name, placeholders.fill(text, known)) for name, text in cls.environment]
         return ServerSpec(
             class_id=effect.class_id,
             server=effect.server,
@@ -477,11 +482,11 @@ class Monitor:
             memory_limit=cls.memory_limit,
             interpreter=cls.interpreter,
             interpreter_options=cls.interpreter_options,
-            program=("-m" if cls.program.kind == "module" else "script", cls.program.name, *cls.program.args),
+            program=("-m" if cls.program.kind == "module" else "script", cls.program.name, *arguments),
             path=cls.path,
             directory=cls.directory,
             started_in=self._started_in,
-            environment=cls.environment,
+            environment=(*environment, (placeholders.NUMBER, known["server"])),
             log=None if logs is None else os.fspath(logs / f"{cls.name}-{effect.place}.log"),
             group=None if group is None else os.fspath(group),
             fixed=cls.fixed,
@@ -592,7 +597,8 @@ class Monitor:
     def _terminate(self, effect: core.Terminate) -> None:
         server = self._servers.get(effect.server)
         if server is not None and server.child is not None and not server.ended:
-            kernel.send_signal(server.child.pidfd, signal.SIGTERM)
+            configured = self.config.classes[effect.class_id].stop_signal
+            kernel.send_signal(server.child.pidfd, configured or self._stopped_by)
 
     def _kill(self, effect: core.Kill) -> None:
         server = self._servers.get(effect.server)
@@ -653,6 +659,8 @@ class Monitor:
         addresses = [address for _, address in self.state.classes[effect.class_id].listeners]
         if effect.complaint is Complaint.NOT_LISTENING and addresses:
             what += f" on {', '.join(addresses)}"
+        if effect.complaint is Complaint.CRASH_LOOP and self.state.classes[effect.class_id].proven:
+            what += ", while others were; what copies must not share, such as a pid file, {server} tells apart"
         if effect.complaint is Complaint.GIVEN_UP:
             self._why = "; ".join([f"{name}: {what}", *self._obstacles(effect.class_id)])
         report.say(f"server {effect.server} of {name}: {what}" if effect.server else f"{name}: {what}")

@@ -209,8 +209,8 @@ def how_ended(exitcode: int | None) -> str:
         return "ended"
     if exitcode >= 0:
         return f"exited with status {exitcode}"
-    if -exitcode == signal.SIGTERM:  # as it was asked to
-        return "ended by SIGTERM"
+    if -exitcode in (signal.SIGTERM, signal.SIGINT):  # as it was asked to
+        return f"ended by {signal.Signals(-exitcode).name}"
     try:
         return f"was killed by {signal.Signals(-exitcode).name}"
     except ValueError:
