@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -877,29 +878,66 @@ def _cpu(pid):
 
 BEQUEST = """
 import json, socket, sys
-port = int(sys.argv[1])
-listener = socket.socket()
-listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-listener.bind(("127.0.0.1", port))
+port, family, file, alone = int(sys.argv[1]), int(sys.argv[2]), open(sys.argv[3], "w"), len(sys.argv) > 4
+VALUES = [1, 0, 2, 3, 5, 16, 33, 500, 5000, 20000, 40000, b"reno"]
+TOO_MUCH = {(1, n) for n in (4, 25, 26, 27, 44, 50, 51, 52, 57)} | {(6, n) for n in (9, 14, 19, 31, 35, 38)}
+# What tells of a connection, and is no setting of it:
+MOVES = {(0, 14), (0, 52), (41, 6), (41, 24), (41, 61), (1, 49), (1, 55), (1, 56)} | {(6, n) for n in (11, 12, 24, 26, 28)}
+# What is settled before there is a connection: segment size, keeping the first packet, fast open.
+BEFORE = {(6, 2), (6, 27), (6, 34)}
+NUMBERS = [(level, number) for level in (1, 0, 41, 6) for number in range(1, 64 if level == 0 else 90)
+           if (level, number) not in TOO_MUCH | BEFORE and not (level == 41 and number in (64, 65, 68, 69))]
+def read(sock, level, number):
+    try: return sock.getsockopt(level, number, 64)
+    except OSError: return None
+def all_of(sock):
+    return {f"{level} {number}": str(read(sock, level, number)) for level, number in NUMBERS
+            if (level, number) not in MOVES}
+def changed(sock, level, number):
+    before = read(sock, level, number)
+    for value in VALUES if before is not None else ():
+        try: sock.setsockopt(level, number, value)
+        except OSError: continue
+        if read(sock, level, number) != before: return before
+listener = socket.socket(family)
+listener.bind(("127.0.0.1" if family == socket.AF_INET else "::1", port))
 listener.listen()
-listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-if len(sys.argv) > 2:
-    client = socket.create_connection(("127.0.0.1", port))
-connection, _ = listener.accept()
-options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE), (socket.IPPROTO_TCP, socket.TCP_NODELAY),
-           (socket.SOL_SOCKET, socket.SO_OOBINLINE), (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)]
-print(json.dumps([connection.getsockopt(*option) for option in options]))
+tried = [(0, 0), *((l, n) for l, n in NUMBERS if changed(socket.socket(family), l, n) is not None)]
+print(len(tried), flush=True)
+for level, number in tried:
+    before = changed(listener, level, number) if number else None
+    client = alone and socket.create_connection(listener.getsockname()[:2])
+    connection, _ = listener.accept()
+    print(json.dumps([f"{level} {number}", all_of(connection)]), file=file)
+    connection.close()
+    if before is not None:
+        halved = level == 1 and number in (7, 8)
+        try: listener.setsockopt(level, number, int.from_bytes(before, sys.byteorder) // 2 if halved else before)
+        except OSError: pass
 """
 
 
-def test_a_connection_inherits_the_listener_s_options(tmp_path):
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_connection_inherits_the_listener_s_options(tmp_path, family):
+    """Each option of the kernel in turn, whatever it is: all that the connection then says is what a real one says."""
     port = free_port()
     program = script(tmp_path, BEQUEST)
-    plain = subprocess.run(["python3", program, str(port), "x"], capture_output=True, text=True, timeout=20, check=True)
-    with behind("script", program, port) as (distributor, running):
+    files = [tmp_path / "real", tmp_path / "ours"]
+    command = [sys.executable, program, str(port), str(int(family)), files[0], "alone"]
+    number = int(subprocess.run(command, capture_output=True, timeout=20, check=True).stdout)
+    with behind("script", program, port, int(family), files[1]) as (distributor, running):
         distributor.ready(port)
-        distributor.seat(port)
-        assert told(running) == json.loads(plain.stdout)
+        clients = [distributor.seat(port, family) for _ in range(number)]
+        assert running.wait() == 0
+    real, ours = (list(map(json.loads, file.read_text().splitlines())) for file in files)
+    assert len(real) == len(ours) == number > 50
+    wrong = {
+        (which, option): (value, seen[option])
+        for (which, expected), (_, seen) in zip(real, ours, strict=True)
+        for option, value in expected.items()
+        if value != seen[option] and (option != "6 10" or which == option)  # else settled with the first packet too
+    }
+    assert wrong == {} and len(clients) == number
 
 
 def test_a_client_that_has_reset_is_counted_and_gone_and_not_shown_to_the_program(tmp_path):

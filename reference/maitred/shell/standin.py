@@ -12,7 +12,8 @@ Rules
 2.  A second family on the same port (``[::]`` beside ``0.0.0.0``) gets a *twin*, which is never ready: all clients of
     the port come through the first.
 3.  A duplicate of the original TCP socket answers `getsockopt` and `setsockopt`; `getsockname` says what the program
-    bound.  The options that a real listener bequeaths to its connections are set on them.
+    bound.  The options that a real listener bequeaths to its connections are set on them.  What is settled with a
+    connection's first packet (TCP_MAXSEG, the scale of the window, TCP_SAVE_SYN) is that of the Distributor's listener.
 4.  To `recv` and `getpeername` a listener is not connected (``ssl`` asks); `shutdown` ends the listening and leaves
     the dialog alone.
 5.  `accept` returns one connection, or says that it would block.  (A listener that blocks, and that the program has
@@ -45,6 +46,7 @@ import time
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from errno import EADDRINUSE, EAGAIN, EBADF, EINVAL, ENOTCONN, EPIPE
 from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, TypeAlias
 
@@ -61,18 +63,20 @@ CHILDREN: Final = 1024
 """Of so many children it is known what they had: some programs never reap theirs."""
 _SLICE: Final = 0.5
 """Seconds after which a blocked accept looks whether its listener has been shut down."""
-_LINGER: Final = 8
-_BEQUEATHED: Final = (
-    (_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 0),
-    (_socket.SOL_SOCKET, _socket.SO_OOBINLINE, 0),
-    (_socket.SOL_SOCKET, _socket.SO_LINGER, _LINGER),
-    (_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 0),
-    (_socket.IPPROTO_TCP, _socket.TCP_KEEPIDLE, 0),
-    (_socket.IPPROTO_TCP, _socket.TCP_KEEPINTVL, 0),
-    (_socket.IPPROTO_TCP, _socket.TCP_KEEPCNT, 0),
-    (_socket.IPPROTO_TCP, _socket.TCP_USER_TIMEOUT, 0),
-)
-"""Level, option, and size where the value is no number."""
+_NUMBERS: Final = {
+    _socket.SOL_SOCKET: {*range(1, 128)} - {4, 12, 26, 49, 57},
+    _socket.IPPROTO_IP: {*range(1, 64)} - {4},  # from 64 on, the packet filter is asked
+    _socket.IPPROTO_IPV6: {*range(1, 128)} - {26, 64, 65, 68, 69},
+    _socket.IPPROTO_TCP: {*range(1, 128)} - {9, 11, 12, 14, *range(19, 24), 26, 28, 29, 31, 35, *range(38, 42)},
+}
+"""By level, the numbers of options that a connection may inherit: all that the kernel may have, but for those that it
+does not pass on (SO_PRIORITY, SO_INCOMING_CPU, IP_OPTIONS, IPV6_V6ONLY, TCP_DEFER_ACCEPT, TCP_QUICKACK, TCP_FASTOPEN),
+and those that are no settings (SO_ERROR, filters, SO_COOKIE, TCP_INFO, TCP_REPAIR, keys, TCP_ZEROCOPY_RECEIVE...)."""
+_LONGEST: Final = 64
+_BUFFERS: Final = {_socket.SO_SNDBUF: (1, 32), _socket.SO_RCVBUF: (2, 33)}
+"""Set to half of what they then say.  With each, its bit in SO_BUF_LOCK, which says that it has been set, be it to what
+it was; and the option that knows no limit (SO_SNDBUFFORCE, SO_RCVBUFFORCE)."""
+_SO_BUF_LOCK: Final = 72
 
 _dup: Final = os.dup
 _dup2: Final = os.dup2
@@ -144,20 +148,41 @@ class Listening:
         return listening
 
     def note_bequest(self) -> None:
-        """Compare with a socket that nobody has touched."""
+        """Compare with a socket that is as the Distributor's, and that nobody else has touched."""
         plain = _socket.socket(self.family, _socket.SOCK_STREAM)
         try:
-            self.bequest = tuple(
-                (level, number, value)
-                for level, number, size in _BEQUEATHED
-                if (value := _option(self.original, level, number, size)) != _option(plain, level, number, size)
-            )
+            plain.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            self.bequest = tuple(_differences(self.original, plain))
         finally:
             plain.close()
 
 
-def _option(sock: _socket.socket, level: int, number: int, size: int) -> int | bytes:
-    return sock.getsockopt(level, number, size) if size else sock.getsockopt(level, number)
+def _differences(sock: _socket.socket, plain: _socket.socket) -> Iterator[tuple[int, int, int | bytes]]:
+    """What makes the plain socket like the other, option by option; that is done to it."""
+    locked = _option(sock, _socket.SOL_SOCKET, _SO_BUF_LOCK) or b"\0"
+    for level, numbers in _NUMBERS.items():
+        for number in sorted(numbers):
+            value = _option(sock, level, number)
+            bit, force = _BUFFERS.get(number, (0, 0)) if level == _socket.SOL_SOCKET else (0, 0)
+            if value is None or (value == _option(plain, level, number) and not bit & locked[0]):
+                continue
+            half = int.from_bytes(value, sys.byteorder) // 2
+            for setting in ((level, number, half), (level, force, half)) if force else ((level, number, value),):
+                with suppress(OSError):
+                    plain.setsockopt(*setting)
+                    if _option(plain, level, number) == value:
+                        yield setting
+                        break
+    if plain.getsockopt(_socket.SOL_SOCKET, _socket.SO_PRIORITY):  # of IP_TOS, which passes on alone
+        yield _socket.SOL_SOCKET, _socket.SO_PRIORITY, 0
+
+
+def _option(sock: _socket.socket, level: int, number: int) -> bytes | None:
+    """Its value; None where there is no such option, or not for this family."""
+    try:
+        return sock.getsockopt(level, number, _LONGEST)
+    except OSError:
+        return None
 
 
 if TYPE_CHECKING:
@@ -209,7 +234,9 @@ class ListenerMethods(_Beside):
         if listening is None:
             return super().setsockopt(*args)
         listening.original.setsockopt(*args)
-        return listening.note_bequest()
+        if listening.listened:
+            listening.note_bequest()
+        return None
 
     def shutdown(self, how: int, /) -> None:
         listening = here().of(self)
@@ -449,7 +476,8 @@ class StandIn:
         try:
             local, remote = peek.getsockname(), peek.getpeername()
             for option in listening.bequest:
-                peek.setsockopt(*option)
+                with suppress(OSError):  # not for its family, or only before it was connected
+                    peek.setsockopt(*option)
             if not isinstance(remote, tuple):
                 raise _error(ENOTCONN)
         except OSError:
