@@ -882,7 +882,8 @@ port, family, file, alone = int(sys.argv[1]), int(sys.argv[2]), open(sys.argv[3]
 VALUES = [1, 0, 2, 3, 5, 16, 33, 500, 5000, 20000, 40000, b"reno"]
 TOO_MUCH = {(1, n) for n in (4, 25, 26, 27, 44, 50, 51, 52, 57)} | {(6, n) for n in (9, 14, 19, 31, 35, 38)}
 # What tells of a connection, and is no setting of it:
-MOVES = {(0, 14), (0, 52), (41, 6), (41, 24), (41, 61), (1, 49), (1, 55), (1, 56)} | {(6, n) for n in (11, 12, 24, 26, 28)}
+MOVES = {(0, 14), (0, 52), (41, 6), (41, 24), (41, 61)}
+MOVES |= {(1, n) for n in (49, 55, 56)} | {(6, n) for n in (11, 12, 24, 26, 28)}
 # What is settled before there is a connection: segment size, keeping the first packet, fast open.
 BEFORE = {(6, 2), (6, 27), (6, 34)}
 NUMBERS = [(level, number) for level in (1, 0, 41, 6) for number in range(1, 64 if level == 0 else 90)
