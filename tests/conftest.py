@@ -18,6 +18,8 @@ from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase, MultiplexedDatabase, ReadOnlyDatabase
 from tests import closing
 
+pytest_plugins = ["tests.records"]
+
 OWN = Path(__file__).resolve().parents[1] / ".hypothesis" / "examples"
 REDIS = ("redis://", "rediss://", "unix://")
 PROFILES = {

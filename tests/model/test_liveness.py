@@ -17,7 +17,7 @@ from maitred.model.fairness import RULES, Fairness, UnknownRuleError, assumed, n
 from maitred.model.liveness import LIVENESS, MissingLibraryError, UnknownPropertyError, check_liveness, explore
 from maitred.model.world import ANY, Bounds, Budget, System
 
-pytestmark = pytest.mark.properties
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1, also=["docs/explanation/liveness.md"])]
 
 LEAVING = "clients keep leaving"
 CONFIGURATIONS = {

@@ -20,7 +20,7 @@ from maitred.model.explain import why
 from maitred.model.properties import PROPERTIES, judge
 from maitred.model.world import Bounds, System
 
-pytestmark = pytest.mark.properties
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
 
 SYSTEMS = {
     "the Distributor dies": Bounds(servers=1, clients=3, distributor_crashes=1, waiting_limit=3, warm=True),

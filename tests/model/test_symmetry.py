@@ -18,7 +18,7 @@ from maitred.model.manifest import load
 from maitred.model.properties import PROPERTIES, judge
 from maitred.model.world import ANY, Bounds, System
 
-pytestmark = pytest.mark.properties
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
 
 SYSTEMS = {
     "cold": Bounds(servers=2, clients=2),

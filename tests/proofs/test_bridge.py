@@ -11,7 +11,7 @@ from maitred.model.checker import check
 from maitred.model.manifest import load
 from maitred.model.world import Bounds
 
-pytestmark = pytest.mark.properties
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
 
 
 def compared(worlds, walks):

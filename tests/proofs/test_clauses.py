@@ -12,6 +12,7 @@ def obligations():
     return [o.name for o in (*induction.obligations(), *progress.obligations())]
 
 
+@pytest.mark.recorded
 def test_nothing_is_an_orphan(obligations):
     assert orphans(obligations=obligations) == []
 
@@ -21,6 +22,7 @@ def test_most_of_what_users_would_notice_is_proved():
     assert sum(answer.basis is Basis.PROVED for answer in answers) >= 24
 
 
+@pytest.mark.recorded
 @pytest.mark.parametrize(
     ("name", "answer", "says"),
     [
@@ -35,6 +37,7 @@ def test_a_bad_answer_is_seen(obligations, name, answer, says):
     assert f"{name}: {says}" in orphans({**CLAUSES, name: answer}, obligations=obligations)
 
 
+@pytest.mark.recorded
 def test_a_property_without_an_answer_is_seen(obligations):
     fewer = {name: answer for name, answer in CLAUSES.items() if name != "never_stale_low"}
     assert orphans(fewer, obligations=obligations) == [
@@ -43,6 +46,7 @@ def test_a_property_without_an_answer_is_seen(obligations):
     ]
 
 
+@pytest.mark.recorded
 def test_a_claim_without_an_obligation_is_seen(obligations):
     fewer = [name for name in obligations if "first_come_first_served" not in name]
     assert orphans(obligations=fewer) == ["first_come_first_served: no obligation is about it"]

@@ -15,10 +15,12 @@ def found():
     return seen(configuration for configuration in manifest.load() if configuration.tier in MOST)
 
 
+@pytest.mark.recorded
 def test_there_is_no_blank(found):
     assert blanks(found) == []
 
 
+@pytest.mark.recorded(also=["docs/reference/explored-fields.md"])
 def test_the_page_is_fresh(found):
     assert PAGE.read_text(encoding="utf-8") == table(found), "python -m proofs.explored --write"
 

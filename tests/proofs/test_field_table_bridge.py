@@ -106,6 +106,7 @@ def contradictions(most):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.recorded
 def test_a_symbol_is_made_of_its_fields():
     assert contradictions(250) == set()
 

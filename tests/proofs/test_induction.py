@@ -15,7 +15,7 @@ from spec.relation.system import ACTIONS, initial
 
 from maitred.model.properties import PROPERTIES
 
-pytestmark = pytest.mark.properties
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
 
 
 @pytest.mark.timeout(900)

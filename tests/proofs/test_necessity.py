@@ -5,7 +5,10 @@ from proofs.induction import obligation
 from proofs.necessity import PAGE, SCOPES, Need, Room, find, main, necessity, readable, to_induction
 from spec.relation.invariant import INVARIANT
 
-pytestmark = pytest.mark.properties
+pytestmark = [
+    pytest.mark.properties,
+    pytest.mark.recorded(shortest=1, also=["docs/explanation/why-each-conjunct.md"]),
+]
 
 KNOWN = {
     "who_is_unread_is_not_taken": ("server_accepts", "who_is_not_delivered_is_nowhere_else"),

@@ -10,7 +10,7 @@ from proofs.solver import CACHE, closing_table, run, solve
 from spec.relation.progress import DEATHS, FAIRNESS, PROGRESS
 from spec.relation.system import ACTIONS
 
-pytestmark = pytest.mark.properties
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
 QUICK = 3_000
 """Milliseconds: what can be proved is so in a tenth of this."""
 

@@ -13,7 +13,7 @@ from spec.relation.state import NOW
 
 from maitred.model.world import Bounds
 
-pytestmark = pytest.mark.properties
+pytestmark = [pytest.mark.properties, pytest.mark.recorded]
 
 SOME = Wanted(enabled=12, alone=4, mixed=6)
 MANY = Wanted(enabled=80, alone=15, mixed=60)
