@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint types unit properties bench campaign campaign-faults hostile abuse mutants shell-mutants mutation compat cpython clean
+.PHONY: help run test lint types core records unit properties bench campaign campaign-faults hostile abuse mutants shell-mutants mutation compat cpython clean
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 PYTEST := $(BIN)/python -m pytest
@@ -79,14 +79,20 @@ run: $(VENV)/.base ## Run the main job: three copies of examples/hello.py behind
 QUICK := not campaign and not minutes and not compat
 CORE  := tests/core tests/model/test_world.py
 
-test: lint types ## Run every check: style, types, imports, all tests, the core's branch coverage
+test: lint ## Run every check: style, types, imports, all tests, the core's branch coverage
+	@$(MAKE) -j2 --output-sync=target types core
+	@echo "== all other tests, three at a time (many wait for processes), but for what is recorded (make records)"
+	@$(PYTEST) -q -n 3 --dist worksteal --recorded -m "$(QUICK)" $(CORE:%=--ignore=%) --durations=10
+	@echo "maitred: all checks passed: style, types, imports, tests, and every branch of the core"
+
+core: $(VENV)/.test ## Run the tests of the core: every branch is covered, or it fails
 	@echo "== tests of the core, and its branch coverage: 100 % or it fails"
 	@$(BIN)/python -m coverage erase
 	@$(BIN)/python -m coverage run -m pytest -q -m "$(QUICK)" $(CORE)
 	@$(BIN)/python -m coverage report --include='*/maitred/core/*' --fail-under=100 --precision=2
-	@echo "== all other tests, two at a time"
-	@$(PYTEST) -q -n 2 -m "$(QUICK)" $(CORE:%=--ignore=%) --durations=10
-	@echo "maitred: all checks passed: style, types, imports, tests, and every branch of the core"
+
+records: $(VENV)/.test ## Run the long tests whose sources have changed since they were recorded, and record them
+	@$(PYTEST) -q -n 2 --dist worksteal --recorded --record -m "recorded and $(QUICK)" --durations=10
 
 lint: $(VENV)/.test ## Check style (ruff) and the import contracts
 	@echo "== style"
