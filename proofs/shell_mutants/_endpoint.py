@@ -10,6 +10,7 @@ E: Final = "tests/shell/test_endpoint.py"
 S: Final = "tests/shell/test_standin.py"
 R: Final = "tests/shell/test_registry.py"
 B: Final = "tests/shell/test_bootstrap.py"
+W: Final = "tests/shell/test_worker.py"
 PLACES: Final = "tests/shell/test_places.py"
 
 MUTANTS: Final = (
@@ -230,6 +231,15 @@ MUTANTS: Final = (
         "return os.fstat(fd).st_ino == self._private[fd]",
         "return False",
         tests=(f"{B}::test_a_program_that_closes_all_that_it_did_not_open_spares_ours[one_by_one]",),
+    ),
+    Mutant(
+        "a_listener_is_passed_on_without_a_word",
+        Kind.EFFECT_DROPPED,
+        "A worker of multiprocessing's forkserver cannot accept.",
+        "standin.StandIn._put_on_shelf",
+        "self._shelf.put(listening.row(inode), listening.original)",
+        "pass",
+        tests=(f"{W}::test_a_listener_that_is_passed_to_a_process_is_one_there[fork]",),
     ),
     Mutant(
         "an_exec_keeps_its_clients",

@@ -85,6 +85,76 @@ def test_clients_are_seated_at_a_worker_and_counted(tmp_path, way):
         assert len(distributor.binds) == 1
 
 
+PASSED = """
+import multiprocessing, os, socket, subprocess, sys
+way, port = sys.argv[1], int(sys.argv[2])
+
+def serve(listener):
+    while True:
+        connection, _ = listener.accept()
+        nodelay = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        connection.sendall(b"%d %d %d\\n" % (os.getpid(), listener.getsockname()[1], nodelay))
+        connection.recv(1)
+        connection.close()
+
+def receive(end):
+    _, fds, _, _ = socket.recv_fds(end, 1, 1)
+    serve(socket.socket(fileno=fds[0]))
+
+def unpickle(end):
+    serve(end.recv())
+
+def bound():
+    listener = socket.create_server(("127.0.0.1", port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        receive(socket.socket(fileno=int(sys.argv[3])))
+    if way in ("fork", "exec"):
+        ours, theirs = socket.socketpair()
+        if way == "exec":
+            theirs.set_inheritable(True)
+            os.posix_spawn(sys.executable, [sys.executable, __file__, way, str(port), str(theirs.fileno())], os.environ)
+        elif os.fork() == 0:
+            receive(theirs)
+        listener = bound()
+        socket.send_fds(ours, [b"x"], [listener.fileno()])
+        os.wait()
+    elif way == "arguments":
+        context = multiprocessing.get_context("forkserver")
+        listener = bound()
+        processes = [context.Process(target=serve, args=(listener,)) for _ in range(2)]
+        for process in processes: process.start()
+        for process in processes: process.join()
+    else:
+        context = multiprocessing.get_context("forkserver")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=unpickle, args=(theirs,))
+        process.start()
+        listener = bound()
+        ours.send(listener)
+        process.join()
+"""
+
+
+@pytest.mark.parametrize("way", ["fork", "exec", "arguments", "pipe"])
+def test_a_listener_that_is_passed_to_a_process_is_one_there(tmp_path, way):
+    """The process is there before the listener is bound, and gets it by SCM_RIGHTS, itself or pickled."""
+    port = free_port()
+    with behind("script", script(tmp_path, PASSED), way, port) as (distributor, program):
+        distributor.ready(port)
+        for _ in range(3):
+            client, _, count = distributor.seat(port)
+            pid, bound, nodelay = map(int, client.makefile("rb").readline().split())
+            assert (count, bound, nodelay) == (1, port, 1) and pid != program.process.pid
+            client.close()
+            assert distributor.next(Disconnect, within=GONE).count.clients == 0
+        assert distributor.registry.clients() == ()
+        assert len(distributor.binds) == 1
+
+
 RELOADS = """
 import os, socket, subprocess, sys
 if os.environ.get("CHILD") is None:

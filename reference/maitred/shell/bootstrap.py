@@ -23,6 +23,7 @@ A worker that the program execs comes by `join` (see `maitred.shell.worker`), an
 ``program``, what the main process runs, in the place of ``path``, and
 
 =============  =======================================================================================
+``shelf``      the descriptors of both ends of the shelf (see `maitred.shell.shelf`)
 ``dialogs``    pairs of a port and the descriptor of its dialog
 ``listeners``  of each listener that was handed down: ``inode``; ``port``; ``name``, as `getsockname` is to say;
                ``original``, the descriptor of the TCP socket; ``twin``; ``listened``
@@ -47,6 +48,7 @@ from maitred.shell import channel, foreign, green, report, standin
 from maitred.shell.become import CONTROL
 from maitred.shell.endpoint import Endpoint
 from maitred.shell.registry import Registry
+from maitred.shell.shelf import Shelf
 from maitred.shell.worker import ENVIRONMENT, Identity
 
 _OUT_OF_THE_WAY: Final = 900
@@ -105,7 +107,9 @@ def _install(record: dict[str, Any], *, begins: bool) -> standin.StandIn:  # Any
         begins: whether the server begins with this process.
     """
     registry, control = _take(record["registry"]), _take(record["control"])
-    private = {registry, control}
+    front, back = record.get("shelf") or (end.detach() for end in channel.pair())
+    shelf = Shelf(_take(front), _take(back))
+    private = {registry, control, *shelf.fds}
     endpoint_registry = Registry.open(registry)
     private |= _duplicates(registry)
     number, trace = None, None
@@ -128,8 +132,10 @@ def _install(record: dict[str, Any], *, begins: bool) -> standin.StandIn:  # Any
     def reports() -> bool:
         return fixed or os.getpid() == main_process or (same and os.getpid() == begun)
 
-    identity = Identity(record["class"], record["server"], control, registry, number, main_process, fixed, program)
-    here = standin.StandIn(endpoint, main_process, reports, private, identity)
+    identity = Identity(
+        record["class"], record["server"], control, registry, number, shelf.fds, main_process, fixed, program
+    )
+    here = standin.StandIn(endpoint, main_process, reports, private, identity, shelf)
     standin.install(here)
     green.watch()
     foreign.watch(endpoint_registry.note_foreign)

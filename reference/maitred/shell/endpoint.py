@@ -145,6 +145,17 @@ class Endpoint:
         self._await_opening(port)
         return 0 if port in self.dialogs else EADDRINUSE  # ended at once: another process of the server has it
 
+    def take_over(self, port: Port, dialog: channel.Socket) -> None:
+        """Have a dialog that another process of the server has passed to this one, unless it has that already."""
+        if self.dialogs.setdefault(port, dialog) is dialog:
+            self._ended.discard(port)
+        else:
+            dialog.close()
+
+    def exclusively(self, work: Callable[[], R]) -> R | None:
+        """Do what only one process of the server may do at a time; None where the program has left us no means."""
+        return self._run(work)
+
     def listen(self, port: Port) -> None:
         """The program listens on the port."""
         self._run(lambda: self._listened(port))

@@ -31,7 +31,7 @@ class GreenSocket(standin.ListenerMethods, _socket.socket):
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         _plain.__init__(self, family, type, proto, fileno)
-        if fileno is not None and standin.here().is_busy:
+        if fileno is not None:
             standin.here().adopt(self, family, fileno)
 
     def bind(self, address: Passed, /) -> None:

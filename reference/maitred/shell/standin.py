@@ -25,7 +25,7 @@ Rules
 9.  The program cannot close what is ours by number: to it, nothing is there.  It has not opened it.
 
 Workers that a program forks inherit all this.  Those that it starts with an exec are handed it: see
-`maitred.shell.worker`.
+`maitred.shell.worker`.  What a listener is that a worker is sent, it looks up: see `maitred.shell.shelf`.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ from maitred.shell import foreign, worker
 from maitred.shell.diag import SO_COOKIE, SocketAddress
 from maitred.shell.endpoint import Endpoint
 from maitred.shell.epolls import Registrations
+from maitred.shell.shelf import Shelf
 from maitred.shell.tracking import Connection, Tracker, is_held
 
 Passed: TypeAlias = Any  # Any: an argument or result of a real method, passed on as it is
@@ -77,6 +78,7 @@ _BUFFERS: Final = {_socket.SO_SNDBUF: (1, 32), _socket.SO_RCVBUF: (2, 33)}
 """Set to half of what they then say.  With each, its bit in SO_BUF_LOCK, which says that it has been set, be it to what
 it was; and the option that knows no limit (SO_SNDBUFFORCE, SO_RCVBUFFORCE)."""
 _SO_BUF_LOCK: Final = 72
+_SO_DOMAIN: Final = 39
 
 _dup: Final = os.dup
 _dup2: Final = os.dup2
@@ -342,6 +344,7 @@ class StandIn:
         reports: Callable[[], bool],
         private: Iterable[int],
         identity: worker.Identity | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         """Stand in.
 
@@ -351,6 +354,7 @@ class StandIn:
             reports: whether a bind in this process is reported to the Distributor.
             private: descriptors of ours, which a program that closes everything is to spare.
             identity: what workers that the program execs are to be; None: nothing.
+            shelf: where what is to be known of listeners that are passed on is put; None: nowhere.
         """
         self.endpoint: Final = endpoint
         self.tracker: Final = Tracker(endpoint.let_go)
@@ -359,6 +363,9 @@ class StandIn:
         self._reports: Final = reports
         self._private: Final = {fd: os.fstat(fd).st_ino for fd in private}
         self._identity: Final = identity
+        self._shelf: Final = shelf
+        self._shelved: Final[set[int]] = set()
+        """The inodes of the listeners that were put there."""
         self._by_inode: Final[dict[int, Listening]] = {}
         self._starting = 0
         """The thread that is starting another program, whose fork is but the prelude to an exec."""
@@ -526,7 +533,7 @@ class StandIn:
             if family != connection.family:
                 _init_again(sock, connection.family, 0, fd)
             return
-        listening = self._recognise(fd)
+        listening = self._recognise(fd) or self._passed_to_us(sock, fd)
         if listening is not None:
             if family != listening.family:
                 _init_again(sock, listening.family, listening.original.proto, fd)
@@ -546,6 +553,27 @@ class StandIn:
         if listening is not None and known is None:
             self._know(fd, listening)
         return known or listening
+
+    def _passed_to_us(self, sock: _socket.socket, fd: int) -> Listening | None:
+        """What the descriptor of a dialog is that another process of the server has sent."""
+        shelf = self._shelf
+        try:
+            if shelf is None or _domain(sock) != _socket.AF_UNIX or shelf.is_empty:
+                return None
+            inode = os.fstat(fd).st_ino
+            found = self.endpoint.exclusively(lambda: shelf.find(inode))
+            if found is None:
+                return None
+            row, original = found
+            listening = Listening.of_row(row, original)
+            if not listening.twin:
+                dialog = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, _dup(fd))
+                self.endpoint.take_over(listening.port, dialog)
+        except OSError:
+            return None  # it is no socket, or no descriptor is free
+        self.take_up(inode, listening)
+        self._know(fd, listening)
+        return listening
 
     def duplicate(self, fd: int) -> int:
         """`os.dup`, `socket.dup`."""
@@ -634,9 +662,20 @@ class StandIn:
     def passes(self, fds: Iterable[int]) -> None:
         """The program hands these descriptors to somebody whom we cannot see."""
         for fd in fds:
-            connection = self.tracker.by_fd.get(fd)
+            connection, listening = self.tracker.by_fd.get(fd), self.by_fd.get(fd)
             if connection is not None:
                 connection.passed = True
+            elif listening is not None:
+                self._put_on_shelf(fd, listening)
+
+    def _put_on_shelf(self, fd: int, listening: Listening) -> None:
+        """Tell whoever it may be passed to, if that is a process of the server, what it is."""
+        listening.inherited = True
+        inode = os.fstat(fd).st_ino
+        if self._shelf is not None and inode not in self._shelved:
+            with suppress(OSError):  # nobody will know it, then
+                self._shelf.put(listening.row(inode), listening.original)
+                self._shelved.add(inode)
 
     def start_program(
         self, start: Callable[..., Passed], equip: worker.Equip, args: tuple[Passed, ...], kwargs: dict[str, Passed]
@@ -871,6 +910,11 @@ def _as_seen_by(listening: Listening, remote: SocketAddress) -> SocketAddress:
     return remote
 
 
+def _domain(sock: _socket.socket) -> int:
+    """The family, as the kernel has it: the object has what it was told."""
+    return _socket.socket.getsockopt(sock, _socket.SOL_SOCKET, _SO_DOMAIN)
+
+
 def _cookie_of(sock: _socket.socket) -> int:
     try:
         cookie = _socket.socket.getsockopt(sock, _socket.SOL_SOCKET, SO_COOKIE, 8)
@@ -906,7 +950,7 @@ def adopting(init: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         init(self, family, type, proto, fileno)
         standin = here()
-        if fileno is not None and standin.is_busy:
+        if fileno is not None:
             standin.adopt(self, family, fileno)
 
     return __init__
@@ -916,7 +960,6 @@ def install(standin: StandIn) -> None:
     """Customise `socket.socket`, and what of `os` makes and closes descriptors.  Before the program is imported."""
     global _installed
     _installed = standin
-    connections = standin.tracker.by_fd
 
     def bind(self: socket.socket, address: Passed, /) -> None:
         standin.bind(self, address)
@@ -928,7 +971,7 @@ def install(standin: StandIn) -> None:
         standin.release(self, _finalise)
 
     def sendmsg(self: socket.socket, buffers: Passed, ancdata: Passed = (), *args: Passed) -> int:
-        if ancdata and connections:
+        if ancdata and standin.is_busy:
             ancdata = list(ancdata)
             standin.passes(rights(ancdata))
         return _sendmsg(self, buffers, ancdata, *args)

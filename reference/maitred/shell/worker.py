@@ -39,6 +39,7 @@ class Identity:
     control: int
     registry: int
     trace: int | None
+    shelf: tuple[int, int]
     main: int
     """The process id of the main process."""
     fixed: bool
@@ -54,6 +55,7 @@ class Identity:
             "control": self.control,
             "registry": self.registry,
             "trace": self.trace,
+            "shelf": self.shelf,
             "main": self.main,
             "fixed": self.fixed,
             "program": self.program,
@@ -62,7 +64,7 @@ class Identity:
     @property
     def fds(self) -> list[int]:
         """The descriptors."""
-        return [fd for fd in (self.control, self.registry, self.trace) if fd is not None]
+        return [fd for fd in (self.control, self.registry, self.trace, *self.shelf) if fd is not None]
 
 
 @dataclass(frozen=True, slots=True)
