@@ -20,13 +20,15 @@ import select
 import signal
 import stat
 import sys
-import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import threading  # never in a server's process, where the program has to be the first to import it
 
 DEBUG: Final = "MAITRED_DEBUG"
 """The environment variable that makes the log tell also what is of interest to developers only."""
@@ -80,6 +82,8 @@ class _Background:
     """What waits to be written, and the thread that writes it, started when there is something."""
 
     def __init__(self) -> None:
+        import threading
+
         self._changed = threading.Condition()
         self._lines: deque[bytes] = deque()
         self._size = 0
@@ -110,6 +114,8 @@ class _Background:
         self._changed.notify_all()
 
     def _start(self) -> None:
+        import threading
+
         thread = threading.Thread(target=self._run, name="maitred log", daemon=True)
         try:
             thread.start()
