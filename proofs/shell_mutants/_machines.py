@@ -211,7 +211,7 @@ MUTANTS: Final = (
     Mutant(
         "a_dead_servers_registry_stays_open",
         Kind.NOT_FORGOTTEN,
-        "Each server that dies leaves a mapping in the Distributor.",
+        "Each server that dies leaves a descriptor in the Distributor.",
         "distributor.Distributor._forget_if_gone",
         "            held.registry.close()\n",
         "",

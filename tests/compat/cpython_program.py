@@ -149,7 +149,7 @@ class Endpoints:
         self._bury()
         self.handed += 1
         control, theirs = channel.pair()
-        memory = registry.Registry.create(16)
+        memory = registry.Registry(registry.create(16))
         request = {"open": port, "address": address}
         number = ask(self._address, request, [theirs.fileno(), memory.fd, *listening])["class"]
         theirs.close()

@@ -111,6 +111,14 @@ def test_listeners_that_collide_are_refused(written):
         values.listeners(written)
 
 
+def test_more_ports_than_a_server_can_bind_are_refused():
+    ports = list(range(1, 129))
+    both = [f"{host}:{port}" for port in ports for host in ("0.0.0.0", "[::]")]
+    assert len(values.listeners(both)) == 2 * len(values.listeners(ports)) == 256
+    with pytest.raises(ConfigError, match="129 ports are given; a class has at most 128: make several classes"):
+        values.listeners([*ports, 129])
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [

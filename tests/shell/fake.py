@@ -32,7 +32,7 @@ from maitred.core.messages import (
 )
 from maitred.shell import channel
 from maitred.shell.become import CODE
-from maitred.shell.registry import Registry
+from maitred.shell.registry import Reader, Registry, create
 
 HOME = str(Path(channel.__file__).resolve().parents[2])
 SO_COOKIE = 57
@@ -54,12 +54,23 @@ def free_port():
     raise AssertionError("no free port among a hundred")
 
 
+class Memory(Registry):
+    """A registry, as a process of the server has it and as its Distributor reads it."""
+
+    def __init__(self, capacity):
+        super().__init__(create(capacity))
+        self._reader = Reader(self.fd, capacity)
+
+    def __getattr__(self, name):
+        return getattr(self._reader, name)
+
+
 class Distributor:
     """The other side of one server."""
 
     def __init__(self, capacity=64):
         self.control, self.theirs = channel.pair()
-        self.registry = Registry.create(capacity)
+        self.registry = Memory(capacity)
         self.dialogs = {}
         self.heard = []
         """Every message from a dialog, in order."""

@@ -20,7 +20,7 @@ from maitred.shell import channel, diag
 from maitred.shell.distributor import DistributorSpec
 from maitred.shell.launch import start_distributor
 from maitred.shell.listening import open_listeners, split_address
-from maitred.shell.registry import Doing, Registry
+from maitred.shell.registry import Doing, Registry, create
 
 pytestmark = pytest.mark.system
 
@@ -33,7 +33,7 @@ class Server:
     def __init__(self, test, number):
         self.test, self.number = test, number
         self.control, self.theirs = channel.pair()
-        self.registry = Registry.create(16)
+        self.registry = Registry(create(16))
         self.dialogs = {}
         self.sequence = 0
         self.clients = {}

@@ -20,7 +20,7 @@ from maitred.shell import channel, kernel, monitor
 from maitred.shell.distributor import Distributor, DistributorSpec
 from maitred.shell.loop import Loop
 from maitred.shell.monitor import Monitor
-from maitred.shell.registry import Registry
+from maitred.shell.registry import Registry, create
 from maitred.shell.trace import Trace
 
 CLIENT = Client(1, 2, 80)
@@ -102,7 +102,7 @@ def test_what_servers_say_is_read_before_another_client_is_let_in(played):
     distributor, port = played.distributor, played.port
     distributor.handle(m.Begin())
     mine, theirs = channel.pair()
-    registry = Registry.create(4)
+    registry = Registry(create(4))
     channel.send(played.far, m.Adopt(1, 64, 1, False, False, (), ()), (theirs.fileno(), registry.fd))
     distributor.loop.turn(1)
     dialog, end = channel.pair()

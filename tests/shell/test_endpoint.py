@@ -157,11 +157,12 @@ def test_a_bind_that_nobody_answers_fails_and_says_why(bench, monkeypatch, capfd
     assert "no Distributor answers for port 4049" in capfd.readouterr().err
 
 
-def test_only_so_many_ports(bench, monkeypatch):
+def test_only_so_many_ports(bench, monkeypatch, capfd):
     monkeypatch.setattr(endpoint, "PORT_LIMIT", 1)
     bench.listening()
     assert bench.endpoint.request_bind(6157, "127.0.0.1:6157") != 0
     assert bench.distributor.binds[-1].port == PORT
+    assert "port 6157 is declined: a server can bind 1 ports through its Distributor" in capfd.readouterr().err
 
 
 # ---------------------------------------------------------------- taking

@@ -6,7 +6,7 @@ import pytest
 from tests.shell.fake import behind, script
 
 from maitred.shell import foreign
-from maitred.shell.registry import Registry
+from maitred.shell.registry import Reader, Registry, create
 
 
 @pytest.mark.parametrize(("noted", "named"), [(0, []), (1, ["uvloop"]), (6, ["granian", "grpc"]), (1 << 9, [])])
@@ -38,12 +38,13 @@ def test_only_the_library_itself_is_noted_and_the_import_is_left_alone(tmp_path,
 
 
 def test_a_registry_keeps_what_several_processes_have_noted():
-    registry = Registry.create(1)
-    assert registry.foreign == 0
+    registry = Registry(create(1))
+    reader = Reader(registry.fd, 1)
+    assert reader.foreign == 0
     registry.note_foreign(4)
     registry.note_foreign(1)
-    assert registry.foreign == 5
-    assert registry.clients() == ()
+    assert reader.foreign == 5
+    assert reader.clients() == ()
     registry.close()
 
 

@@ -16,7 +16,7 @@ from maitred.core.tree import Tree
 from maitred.shell import channel, kernel
 from maitred.shell.endpoint import Endpoint
 from maitred.shell.monitor import Monitor
-from maitred.shell.registry import Registry
+from maitred.shell.registry import Reader, Registry, create
 
 
 @pytest.mark.system
@@ -65,7 +65,7 @@ def test_a_declined_bind_leaves_no_descriptor(monkeypatch):
 
 def test_a_save_that_was_cut_off_is_done_whole():
     """Killed after it is in the log, before any of it is done."""
-    registry = Registry.create(4)
+    registry = Registry(create(4))
     old, new = (
         EndpointState(Tree(), Tree.of((Client(n, n, 80), None) for n in who), n) for n, who in ((1, [1]), (2, [2]))
     )
@@ -86,12 +86,12 @@ def test_a_save_that_was_cut_off_is_done_whole():
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     with registry.locked():
         assert registry.load() == new
-    assert registry.clients() == (Client(2, 2, 80),)
+    assert Reader(registry.fd, 4).clients() == (Client(2, 2, 80),)
     registry.close()
 
 
 def test_a_process_that_slept_through_a_round_of_the_journal_counts_all():
-    registry = Registry.create(4)
+    registry = Registry(create(4))
     other = Registry.open(os.dup(registry.fd))
     with other.locked():
         assert other.load() == EndpointState()

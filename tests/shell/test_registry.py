@@ -2,7 +2,9 @@
 
 import os
 import random
+import re
 import signal
+import struct
 import threading
 import time
 
@@ -11,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.shell.fake import eventually
 
+from maitred.config import values
 from maitred.core.messages import Client
 from maitred.core.server import EndpointState, VirtualListener
 from maitred.core.tree import Tree
-from maitred.shell.registry import PORT_LIMIT, Full, Registry
+from maitred.shell.registry import PORT_LIMIT, Damaged, Full, Reader, Registry, create
 
 
 def client(n):
@@ -27,7 +30,7 @@ def state(clients, sequence=1, ports=()):
 
 @pytest.fixture
 def registry():
-    made = Registry.create(4)
+    made = Registry(create(4))
     yield made
     made.close()
 
@@ -50,6 +53,11 @@ def content(registry):
         return registry.load()
 
 
+def counted(registry, most=1000):
+    """The clients that one who does not trust the server reads there."""
+    return Reader(registry.fd, most).clients()
+
+
 def in_child(work):
     """Do the work in a forked process; its exit code."""
     pid = os.fork()
@@ -70,13 +78,13 @@ def test_what_one_process_saves_the_other_loads(registry, other):
     assert content(other) == state([1, 2, 3], 9, ports)
     change(other, state([2, 4], 10, ports[:1]))
     assert content(registry) == state([2, 4], 10, ports[:1])
-    assert registry.clients() == other.clients() == (client(2), client(4))
+    assert counted(registry) == counted(other) == (client(2), client(4))
 
 
 def test_it_grows_beyond_its_capacity_in_every_process(registry, other):
     content(other)
     change(registry, state(range(500)))
-    assert len(other.clients()) == 500
+    assert len(counted(other)) == 500
     assert content(other) == state(range(500))
     change(other, state(range(200, 900)))
     assert content(registry) == state(range(200, 900))
@@ -91,7 +99,7 @@ def test_an_unchanged_state_is_not_read_again(registry):
 @given(st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 12)), st.integers(0, 3)), max_size=12))
 def test_two_processes_never_disagree(steps):
     """Any sequence of saves by two processes: each then loads exactly what the other saved."""
-    one = Registry.create(2)
+    one = Registry(create(2))
     two = Registry.open(os.dup(one.fd))
     try:
         for sequence, (first, clients, port) in enumerate(steps, 1):
@@ -99,7 +107,7 @@ def test_two_processes_never_disagree(steps):
             writer, reader = (one, two) if first else (two, one)
             change(writer, new, touched=[client(n) for n in range(13)])
             assert content(reader) == new
-            assert set(reader.clients()) == set(new.clients)
+            assert set(counted(reader)) == set(new.clients)
     finally:
         one.close()
         two.close()
@@ -114,7 +122,7 @@ def test_a_place_that_others_free_again_and_again_is_remembered_once(registry, o
         assert content(other) == state([], 2 * n + 1)
     assert len(registry._freed) <= 4 and len(other._freed) <= 4  # the capacity
     change(other, state([1, 2]))
-    assert registry.clients() == (client(1), client(2))
+    assert counted(registry) == (client(1), client(2))
 
 
 def test_long_unread_changes_are_followed_too(registry, other):
@@ -146,7 +154,7 @@ def test_threads_and_processes_exclude_each_other(registry):
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0]
     final = content(registry)
     assert (len(final.clients), final.sequence) == (200, 200)
-    assert len(registry.clients()) == 200
+    assert len(counted(registry)) == 200
 
 
 def test_the_lock_dies_with_its_holder(registry):
@@ -159,7 +167,7 @@ def test_the_lock_dies_with_its_holder(registry):
 
     child = in_child(hold)
     assert os.read(read, 4) == b"held"
-    assert registry.clients() == ()  # the audit waits for nobody
+    assert counted(registry) == ()  # the audit waits for nobody
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with registry.locked():
@@ -191,7 +199,7 @@ def test_a_writer_that_dies_in_the_middle_leaves_a_state_that_was(registry, inst
     os.waitpid(in_child(die), 0)
     found = content(registry)
     assert set(found.clients) <= {client(n) for n in (1, 2, 3)} and client(2) in found.clients
-    assert set(registry.clients()) == set(found.clients)
+    assert set(counted(registry)) == set(found.clients)
     change(registry, state([4], 7))
     assert content(registry) == state([4], 7)
 
@@ -261,3 +269,86 @@ def test_what_is_not_a_registry_is_not_opened():
     with pytest.raises(ValueError):
         Registry.open(fd)
     os.close(fd)
+
+
+# ---------------------------------------------------------------- whoever does not trust the server
+
+
+def test_nobody_makes_a_registry_shorter_but_its_server_makes_it_longer(registry):
+    size = os.fstat(registry.fd).st_size
+    for shorter in (0, size - 1):
+        with pytest.raises(PermissionError):
+            os.ftruncate(registry.fd, shorter)
+    os.ftruncate(registry.fd, size + 1)
+    assert counted(registry) == ()
+
+
+ROW = struct.Struct("=qqII")
+CLIENTS = 122_880
+CAPACITY = 64
+GARBAGE = {
+    "no registry": ((0, b"something"), "first bytes"),
+    "a hole": ((0, bytes(CLIENTS)), "first bytes"),
+    "a capacity of 2^50": ((CAPACITY, struct.pack("=Q", 1 << 50)), "room for 1125899906842624 clients; 24 is the most"),
+    "a capacity of one too many": ((CAPACITY, struct.pack("=Q", 25)), "room for 25 clients; 24 is the most"),
+    "port 70000": ((CLIENTS, ROW.pack(1, 2, 70_000, 1)), "port=70000"),
+    "a cookie below 0": ((CLIENTS + ROW.size, ROW.pack(1, -2, 80, 1)), "cookie=-2"),
+    "an arrival below 0": ((CLIENTS, ROW.pack(-1, 2, 80, 1)), "arrival=-1"),
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_what_makes_no_sense_is_said(registry, name):
+    (at, data), why = GARBAGE[name]
+    reader = Reader(registry.fd, 4)
+    assert reader.fault() is None
+    os.pwrite(registry.fd, data, at)
+    with pytest.raises(Damaged, match=re.escape(why)):
+        reader.clients()
+    assert why in reader.fault()
+
+
+def test_clients_of_more_ports_than_a_server_binds_make_no_sense(registry):
+    """Of each the kernel would be asked."""
+    rows = [ROW.pack(n, n, 1 + n % PORT_LIMIT, 1) for n in range(2 * PORT_LIMIT)]
+    os.pwrite(registry.fd, b"".join(rows), CLIENTS)
+    os.pwrite(registry.fd, struct.pack("=Q", len(rows)), CAPACITY)
+    assert len(counted(registry)) == len(rows)
+    os.pwrite(registry.fd, ROW.pack(1, 1, PORT_LIMIT + 1, 1), CLIENTS)
+    with pytest.raises(Damaged, match=f"clients of {PORT_LIMIT + 1} ports"):
+        counted(registry)
+
+
+def test_a_row_that_is_being_written_condemns_nobody(registry):
+    change(registry, state([1]))
+    os.pwrite(registry.fd, ROW.pack(0, -1, 70_000, 1), CLIENTS + 3 * ROW.size)
+    registry._set_number(8, 1)
+    assert counted(registry) == (client(1),)
+    registry._set_number(8, 0)
+    with pytest.raises(Damaged):
+        counted(registry)
+
+
+def test_a_capacity_that_has_no_memory_behind_it_is_read_as_far_as_there_is(registry):
+    change(registry, state([1]))
+    registry._set_number(CAPACITY, 1000)
+    assert counted(registry) == (client(1),)
+
+
+# ---------------------------------------------------------------- bounds
+
+
+def test_a_configuration_may_have_as_many_ports_as_a_server_can_bind():
+    assert values.MAX_PORTS == PORT_LIMIT
+
+
+def test_processes_that_were_killed_leave_room_for_others_that_accept(registry):
+    dead = in_child(lambda: None)
+    os.waitpid(dead, 0)
+    with registry.locked():
+        assert all(registry.hold(port, os.getpid()) for port in range(1, 2048))
+        assert registry.hold(2048, dead)
+        assert registry.hold(2049, os.getpid())
+        assert (registry.holders(2048), registry.holders(2049)) == ((), (os.getpid(),))
+        assert not registry.hold(2050, os.getpid())
+        assert registry.hold(2049, os.getpid())

@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from tests.system.harness import PATIENCE, SERVERS, eventually, free_port, session_of, sockets_of
+from tests.system.harness import PATIENCE, SERVERS, Guest, eventually, free_port, session_of, sockets_of, write_config
 
 pytestmark = pytest.mark.system
 BINDER = SERVERS / "binder.py"
@@ -327,3 +327,36 @@ def test_two_ports_of_one_program_have_a_waiting_list_each(maitred, guests):
 
 def waiting_at(instance):
     return {info["port"]: info["waiting"] for info in instance.server_class()["ports"]}
+
+
+MANY = """
+import contextlib, selectors, socket, sys
+selector = selectors.DefaultSelector()
+for port in map(int, sys.argv[1:]):
+    listener = socket.create_server(("127.0.0.1", port))
+    listener.setblocking(False)
+    selector.register(listener, selectors.EVENT_READ)
+while True:
+    for key, _ in selector.select():
+        with contextlib.suppress(BlockingIOError):
+            connection, (host, peer) = key.fileobj.accept()
+            connection.sendall(b"welcome 0 0 %s %d\\n" % (host.encode(), peer))
+            connection.close()
+"""
+
+
+def test_a_class_of_40_ports_is_served_on_each_also_after_its_distributor_s_death(maitred, tmp_path):
+    """The next Distributor is handed a dialog for each, in one message."""
+    ports = list({free_port() for _ in range(80)})[:40]
+    (tmp_path / "many.py").write_text(MANY)
+    cls = {"name": "many", "script": str(tmp_path / "many.py"), "args": list(map(str, ports))}
+    cls |= {"listen": [f"127.0.0.1:{port}" for port in ports], "static": 1}
+    instance = maitred("--config", write_config(tmp_path / "c.toml", [cls], backoff_first=0.05))
+    for port in ports[0], ports[-1]:
+        with Guest(port) as guest:
+            guest.seated()
+    instance.kill(instance.distributor())
+    eventually(lambda: instance.server_class()["distributor"]["incarnation"] == 2, "it is started again")
+    for port in ports[0], ports[-1]:
+        with Guest(port) as guest:
+            guest.seated()

@@ -26,6 +26,8 @@ MAX_SERVERS: Final = 4096
 """Of one kind in one class: what the Distributor's step is measured at."""
 MAX_CLIENTS: Final = 16384
 """Of one server: its registry of connections has so many slots."""
+MAX_PORTS: Final = 128
+"""Of one class: a server's registry has room for so many."""
 MAX_WAITING: Final = 1_000_000
 MAX_SECONDS: Final = 1_000_000.0
 """About 11 days; epoll's own limit is 24."""
@@ -248,7 +250,7 @@ def listeners(value: object) -> tuple[tuple[int, str], ...]:
 
 
 def apart(addresses: Iterable[str]) -> None:
-    """Raise if two of the addresses collide."""
+    """Raise if two of the addresses collide, or if they are of more ports than a server can bind."""
     seen: list[str] = []
     for address in addresses:
         for other in seen:
@@ -257,6 +259,9 @@ def apart(addresses: Iterable[str]) -> None:
             if overlap(other, address):
                 raise ConfigError(f"{other} and {address} collide: give one of them")
         seen.append(address)
+    ports = {address.rpartition(":")[2] for address in seen}
+    if len(ports) > MAX_PORTS:
+        raise ConfigError(f"{len(ports)} ports are given; a class has at most {MAX_PORTS}: make several classes")
 
 
 # ================================================================ tables

@@ -39,7 +39,7 @@ from maitred.core.transition import Reason, Rejected
 from maitred.shell import channel, diag, report
 from maitred.shell.listening import MAX_PORT, open_listeners
 from maitred.shell.loop import Loop
-from maitred.shell.registry import Registry
+from maitred.shell.registry import Damaged, Reader
 from maitred.shell.trace import Trace
 
 READ: Final = select.EPOLLIN
@@ -86,11 +86,13 @@ class _Server:
     """The descriptors of one server."""
 
     control: channel.Socket
-    registry: Registry
+    registry: Reader
     dialogs: dict[Port, channel.Socket] = field(default_factory=dict)
     unsent: dict[Port, deque[messages.InitialMsg]] = field(default_factory=dict)
     """Could not be sent at once: the dialog was full."""
     complained: bool = False
+    condemned: bool = False
+    """Its registry makes no sense: the Monitor has been asked to replace it."""
 
 
 @dataclass(slots=True)
@@ -244,7 +246,7 @@ class Distributor:
             self._monitor = None
 
     def _hold_server(self, message: messages.Adopt, fds: list[int]) -> None:
-        server = _Server(channel.attach(fds[0]), Registry.open(fds[1]))
+        server = _Server(channel.attach(fds[0]), Reader(fds[1], message.max_clients))
         self._servers[message.server] = server
         self.loop.watch(fds[0], READ, partial(self._on_control, message.server))
         for port, fd in zip(message.dialogs, fds[2:], strict=True):
@@ -576,21 +578,33 @@ class Distributor:
         """
         servers = [(server, held) for server in self._audits if (held := self._servers.get(server)) is not None]
         self._audits.clear()
-        unsaid = {server for server, held in servers if held.registry.left_unsaid}
-        counted = [(server, held.registry.clients()) for server, held in servers]
-        gone = self._gone(
-            [held.registry for _, held in servers], [client for _, clients in counted for client in clients]
-        )
-        for server, clients in counted:
+        counted = {server: self._counted(server, held) for server, held in servers}
+        gone = self._gone(servers, [client for clients, _ in counted.values() for client in clients])
+        for server, (clients, unsaid) in counted.items():
             named = tuple(client for client in clients if client.cookie in gone)
-            if named or server in unsaid:
+            if named or unsaid:
                 self._pending.append(core.Audited(server, named))
 
-    def _gone(self, registries: list[Registry], clients: list[Client]) -> Collection[int]:
+    def _counted(self, server: ServerId, held: _Server) -> tuple[tuple[Client, ...], bool]:
+        """The clients that the server counts, and whether it leaves something unsaid.
+
+        One whose registry makes no sense is to be replaced: it could not be audited ever again.
+        """
+        try:
+            return held.registry.clients(), held.registry.left_unsaid
+        except Damaged as damage:
+            if not held.condemned:
+                held.condemned = True
+                report.say(f"server {server} of {self.spec.name}: its registry makes no sense: {damage}")
+                self._tell_now(messages.Unresponsive(server), ())
+            return (), False
+
+    def _gone(self, servers: list[tuple[ServerId, _Server]], clients: list[Client]) -> Collection[int]:
         """The cookies of those clients whose connections the kernel no longer knows."""
 
         def recount() -> set[tuple[int, int]]:
-            return {(client.cookie, client.port) for registry in registries for client in registry.clients()}
+            counted = [client for server, held in servers for client in self._counted(server, held)[0]]
+            return {(client.cookie, client.port) for client in counted}
 
         if not clients:
             return ()

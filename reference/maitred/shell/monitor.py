@@ -41,7 +41,8 @@ from maitred.shell.descendants import Family, Groups, kill_holders, kill_orphans
 from maitred.shell.distributor import READ, DistributorSpec
 from maitred.shell.launch import Child, start_distributor, start_server
 from maitred.shell.loop import Loop
-from maitred.shell.registry import Registry
+from maitred.shell.registry import Reader
+from maitred.shell.registry import create as create_registry
 from maitred.shell.trace import Trace
 from maitred.shell.verify import Follow, Verification
 
@@ -76,7 +77,7 @@ class _Server:
     server: ServerId
     control: channel.Socket
     """The Distributor's end."""
-    registry: Registry
+    registry: Reader
     child: Child | None = None
     """None where no process could be made."""
     family: Family | None = None
@@ -351,8 +352,9 @@ class Monitor:
         if place is None or cls.places[place].phase is not core.PlacePhase.STARTING:
             return
         known = self._foreign.get(server.class_id, 0)
-        self._foreign[server.class_id] = known | server.registry.foreign
-        for maker in foreign.makers(server.registry.foreign & ~known):
+        noted = server.registry.foreign
+        self._foreign[server.class_id] = known | noted
+        for maker in foreign.makers(noted & ~known):
             report.say(f"{self._title(server)} cannot be handed clients: {maker}")
 
     def _kill_all(self, server: _Server) -> None:
@@ -452,11 +454,12 @@ class Monitor:
         cls = self.config.classes[effect.class_id]
         ours, theirs = channel.pair()
         try:
-            server = _Server(effect.class_id, effect.server, ours, Registry.create(cls.max_clients))
+            registry = Reader(create_registry(cls.max_clients), cls.max_clients)
+            server = _Server(effect.class_id, effect.server, ours, registry)
             self._servers[effect.server] = server
             self._follow(f"server {effect.class_id} {effect.server}")
             group = self._groups.make(f"maitred-{os.getpid()}-{effect.server}")
-            child = start_server(self._server_spec(effect, cls, theirs.fileno(), server.registry.fd, group))
+            child = start_server(self._server_spec(effect, cls, theirs.fileno(), registry.fd, group))
             server.child = child
             server.family = Family(child.pid, os.fstat(theirs.fileno()).st_ino, group)
         finally:
@@ -810,8 +813,11 @@ class Monitor:
                 self._why = f"{name}: cannot listen on {message.address}: {os.strerror(message.errno)}"
                 report.say(self._why)
             case messages.Unresponsive():
+                held = self._servers.get(message.server)
+                fault = None if held is None else held.registry.fault()
                 patience = self.config.durations.hand_off_timeout
-                report.say(f"server {message.server} of {name} has not taken a client for {patience:g} s: killed")
+                why = f"has spoilt its registry ({fault})" if fault else f"has not taken a client for {patience:g} s"
+                report.say(f"server {message.server} of {name} {why}: killed")
             case messages.ServerReady() if self._announced:
                 report.say(f"server {message.server} of {name} is ready on port {message.port}")
             case _:

@@ -1,8 +1,12 @@
 """The shared memory in which the `EndpointState` of one server lives, for all the processes of that server.
 
 A program may fork workers that accept from one listener; they are one Application Server with one count.  Hence the
-state lies in a memory file (``memfd``) that all of them map, and a lock guards each step.  The Distributor maps it too:
-its audit reads, without the lock, which clients the server counts and whether something is left unsaid.
+state lies in a memory file (``memfd``) that all of them map, and a lock guards each step.
+
+Whoever looks at it from outside, the Distributor's audit and the Monitor, does so by a `Reader`.  The program can write
+here what it likes; so a `Reader` maps nothing, reads with bounds and checks every number.  What makes no sense is
+`Damaged`, and condemns that server.  The file cannot be made shorter (``F_SEAL_SHRINK``): that would be SIGBUS to each
+process which maps it, of the program's own too.
 
 =========  ==========  =========================================================================
 at         bytes       what
@@ -17,13 +21,13 @@ at         bytes       what
 56         8           1 where a message is left unread until there is room for its answer
 64         8           capacity: how many places for clients there are
 72         8           foreign: which libraries of `maitred.shell.foreign` the program has imported, a bit each
-128        16 x 32     ports: number (0: free), listening, incarnation that has asked
-640        8 x 256     holders: port, process that accepts on it (0: free)
-2688       8 x 256     journal: the last places that changed; -1 stands for the ports
-4736       32          the beginning of the packet that is being read
-4768       56 x 128    outbox: port, tag as in a packet, client (0: none), incarnation, number of clients, sequence
-12288      65536       log: its length, then of each write the place, the length and the bytes
-81920      24 x c.     clients: arrival, cookie, port (0: free), how many processes hold the connection
+128        16 x 128    ports: number (0: free), listening, incarnation that has asked
+2176       8 x 2048    holders: port, process that accepts on it (0: free)
+18560      8 x 256     journal: the last places that changed; -1 stands for the ports
+20608      32          the beginning of the packet that is being read
+20640      56 x 512    outbox: port, tag as in a packet, client (0: none), incarnation, number of clients, sequence
+53248      65536       log: its length, then of each write the place, the length and the bytes
+122880     24 x c.     clients: arrival, cookie, port (0: free), how many processes hold the connection
 =========  ==========  =========================================================================
 
 A process keeps the state that it has last seen and the number of changes it then had, so a step costs the same however
@@ -45,7 +49,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from maitred.core import wire
 from maitred.core.messages import (
@@ -63,8 +67,8 @@ from maitred.core.messages import (
 from maitred.core.server import EndpointState, Reply, VirtualListener
 from maitred.core.tree import Tree
 
-MAGIC: Final = b"maitred3"
-PORT_LIMIT: Final = 32
+MAGIC: Final = b"maitred4"
+PORT_LIMIT: Final = 128
 """A server can bind so many ports through its Distributor."""
 OUTBOX_LIMIT: Final = 4 * PORT_LIMIT
 """More is never to be sent: of each port at most a `Disconnect`, what says whether it listens, and one answer."""
@@ -74,6 +78,7 @@ PACKET: Final = 32
 _NUMBER: Final = struct.Struct("Q")  # in the machine's own order: stored at once, never half
 _HEAD: Final = struct.Struct("6Q")
 _SAVED: Final = struct.Struct("5Q")
+_BEGINNING: Final = struct.Struct("8s9Q")
 _PLACE: Final = struct.Struct("=q")
 _PORT: Final = struct.Struct("=IIq")
 _HOLDER: Final = struct.Struct("=II")
@@ -92,16 +97,18 @@ _CAPACITY: Final = 64
 _FOREIGN: Final = 72
 _PORTS: Final = 128
 _HOLDERS: Final = _PORTS + PORT_LIMIT * _PORT.size
-_HOLDERS_ROOM: Final = 256
+_HOLDERS_ROOM: Final = 2048
 _JOURNAL: Final = _HOLDERS + _HOLDERS_ROOM * _HOLDER.size
 _JOURNAL_ROOM: Final = 256
 _PACKET: Final = _JOURNAL + _JOURNAL_ROOM * _PLACE.size
 _OUTBOX: Final = _PACKET + PACKET
-_LOG: Final = 12_288
+_LOG: Final = 53_248
 _LOG_ROOM: Final = 65_536
-_CLIENTS: Final = 81_920
+_CLIENTS: Final = 122_880
 _THE_PORTS: Final = -1
+_MOST_PORT: Final = 65_535
 _PATIENCE: Final = 100
+"""So many looks are taken at what its owner is changing."""
 
 assert _OUTBOX + OUTBOX_LIMIT * _REPLY.size <= _LOG
 assert _LOG + _NUMBER.size + _LOG_ROOM <= _CLIENTS
@@ -120,12 +127,143 @@ class Doing(IntEnum):
     SENDING = 2
 
 
+class Damaged(Exception):
+    """What stands in a registry makes no sense; the text says what does not."""
+
+
 class Full(Exception):
     """The server binds more ports, or has more to say, than the registry has room for."""
 
 
+def create(clients: int) -> int:
+    """A new, empty registry with room for so many clients to begin with: its descriptor, close-on-exec.
+
+    Raises:
+        OSError: there is no memory for it, or no descriptor.
+    """
+    fd = os.memfd_create("maitred-registry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, _CLIENTS + clients * _CLIENT.size)
+        os.pwrite(fd, MAGIC, 0)
+        os.pwrite(fd, _NUMBER.pack(clients), _CAPACITY)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)  # it may grow
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+class _Beginning(NamedTuple):
+    """The first numbers of a registry, in their order."""
+
+    magic: bytes
+    writing: int
+    version: int
+    changes: int
+    sequence: int
+    outbox: int
+    in_flight: int
+    unread: int
+    capacity: int
+    foreign: int
+
+
+class Reader:
+    """A server's registry as those read it who must not trust the server.  Waits for nobody."""
+
+    def __init__(self, fd: int, clients: int) -> None:
+        """Read behind the descriptor, which belongs to the result from now on.
+
+        Args:
+            fd: the descriptor.
+            clients: how many the server may have at a time.
+        """
+        self.fd = fd
+        self._most = _grown(clients)
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        os.close(self.fd)
+
+    def clients(self) -> tuple[Client, ...]:
+        """The clients that the server counts; a moment old, perhaps.
+
+        Where a writer has died in the middle, its client is there or not there: either is a state that was.
+
+        Raises:
+            Damaged: what stands there makes no sense.
+        """
+        rows, settled = b"", False
+        for _ in range(_PATIENCE):
+            before = self._beginning()
+            rows = os.pread(self.fd, before.capacity * _CLIENT.size, _CLIENTS)
+            after = self._beginning()
+            settled = not after.writing and after.version == before.version
+            if settled:
+                break
+        whole = len(rows) - len(rows) % _CLIENT.size
+        found = [Client(*row) for *row, _ in _CLIENT.iter_unpack(rows[:whole]) if row[2]]
+        sound = [client for client in found if _is_sound(client)]
+        if settled and len(sound) < len(found):  # else a row may be half written, which is nobody's fault
+            raise Damaged(f"it counts {next(client for client in found if not _is_sound(client))}")
+        ports = {client.port for client in sound}
+        if len(ports) > PORT_LIMIT:
+            raise Damaged(f"it counts clients of {len(ports)} ports; {PORT_LIMIT} is the most")
+        return tuple(sorted(sound))
+
+    @property
+    def left_unsaid(self) -> bool:
+        """Whether the server leaves something unsaid, and no process of it is about to say it.
+
+        Raises:
+            Damaged: what stands there makes no sense.
+        """
+        return self._is_unsaid() and not self._is_locked() and self._is_unsaid()
+
+    @property
+    def foreign(self) -> int:
+        """The bits of the libraries that some process of the server has imported, so it says."""
+        number: int = _NUMBER.unpack(os.pread(self.fd, _NUMBER.size, _FOREIGN))[0]
+        return number
+
+    def fault(self) -> str | None:
+        """What makes no sense there, if anything."""
+        try:
+            self.clients()
+        except Damaged as damage:
+            return str(damage)
+        return None
+
+    def _beginning(self) -> _Beginning:
+        read = _Beginning(*_BEGINNING.unpack(os.pread(self.fd, _BEGINNING.size, 0)))
+        if read.magic != MAGIC:
+            raise Damaged("its first bytes are not those of a registry")
+        if read.capacity > self._most:
+            raise Damaged(f"it claims room for {read.capacity} clients; {self._most} is the most")
+        return read
+
+    def _is_unsaid(self) -> bool:
+        now = self._beginning()
+        return bool(now.writing or now.outbox or now.in_flight or now.unread)
+
+    def _is_locked(self) -> bool:
+        """Whether another process holds the lock."""
+        wanted = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+        kind: int = _LOCK.unpack(fcntl.fcntl(self.fd, fcntl.F_GETLK, wanted))[0]
+        return kind != fcntl.F_UNLCK
+
+
+def _grown(clients: int) -> int:
+    """For how many clients there is room once there are more than these."""
+    return 2 * clients + 16
+
+
+def _is_sound(client: Client) -> bool:
+    return client.arrival >= 0 and client.cookie >= 0 and 0 < client.port <= _MOST_PORT
+
+
 class Registry:
-    """One server's registry as one process sees it."""
+    """One server's registry as one of its processes sees it, which writes there under the lock."""
 
     def __init__(self, fd: int) -> None:
         """Map the registry behind the descriptor, which belongs to the result from now on.
@@ -151,15 +289,6 @@ class Registry:
         self._places: dict[Client, int] = {}
         self._at: dict[int, Client] = {}
         self._freed: dict[int, None] = {}  # each once, the last freed last
-
-    @classmethod
-    def create(cls, capacity: int) -> Registry:
-        """A new, empty registry with room for so many clients to begin with; close-on-exec."""
-        fd = os.memfd_create("maitred-registry", os.MFD_CLOEXEC)
-        os.ftruncate(fd, _CLIENTS + capacity * _CLIENT.size)
-        os.pwrite(fd, MAGIC, 0)
-        os.pwrite(fd, _NUMBER.pack(capacity), _CAPACITY)
-        return cls(fd)
 
     @classmethod
     def open(cls, fd: int) -> Registry:
@@ -370,7 +499,7 @@ class Registry:
                 return place
         place = len(self._at)
         if place == self._capacity():
-            self._grow(2 * place + 16)
+            self._grow(_grown(place))
         while place in self._at:  # then a lower one is free, which another process has seen
             place -= 1
         return place
@@ -441,14 +570,21 @@ class Registry:
 
     # ---------------------------------------------------------------- who accepts; under the lock
 
-    def hold(self, port: Port, pid: int) -> None:
-        """The process accepts on the port.  With no room left this is not noted; the port may then close early."""
+    def hold(self, port: Port, pid: int) -> bool:
+        """The process accepts on the port.
+
+        Returns:
+            whether this is noted.  With no room left it is not; the port may then close early.
+        """
         rows = dict(self._holders())
-        if (port, pid) not in rows.values():
-            for index in range(_HOLDERS_ROOM):
-                if index not in rows:
-                    _HOLDER.pack_into(self._memory, _HOLDERS + index * _HOLDER.size, port, pid)
-                    return
+        if (port, pid) in rows.values():
+            return True
+        free = next((index for index in range(_HOLDERS_ROOM) if index not in rows), None)
+        if free is None:  # those who were killed have not said that they are gone
+            free = next((index for index, (_, other) in rows.items() if not os.path.exists(f"/proc/{other}")), None)
+        if free is not None:
+            _HOLDER.pack_into(self._memory, _HOLDERS + free * _HOLDER.size, port, pid)
+        return free is not None
 
     def drop(self, port: Port, pid: int) -> None:
         """The process accepts on the port no longer."""
@@ -486,41 +622,9 @@ class Registry:
 
     # ---------------------------------------------------------------- without the lock
 
-    @property
-    def foreign(self) -> int:
-        """The bits of the libraries that some process of the server has imported."""
-        return self._number(_FOREIGN)
-
     def note_foreign(self, bit: int) -> None:
         """This process imports a library.  (Of two that do so in one instant, one may go unnoted.)"""
-        self._set_number(_FOREIGN, self.foreign | bit)
-
-    def clients(self) -> tuple[Client, ...]:
-        """The clients that the server counts; a moment old, perhaps.  Waits for nobody.
-
-        Where a writer has died in the middle, its client is there or not there: either is a state that was.
-        """
-        rows: list[Client] = []
-        for _ in range(_PATIENCE):
-            before = self._number(_VERSION)
-            rows = [client for place in range(self._capacity()) if (client := self._client(place)) is not None]
-            if not self._number(_WRITING) and self._number(_VERSION) == before:
-                break
-        return tuple(sorted(rows))
-
-    @property
-    def left_unsaid(self) -> bool:
-        """Whether the server leaves something unsaid, and no process of it is about to say it.  Waits for nobody."""
-        return self._is_unsaid() and not self._is_locked() and self._is_unsaid()
-
-    def _is_unsaid(self) -> bool:
-        return any(self._number(at) for at in (_WRITING, _OUTBOX_LENGTH, _IN_FLIGHT, _UNREAD))
-
-    def _is_locked(self) -> bool:
-        """Whether another process holds the lock."""
-        wanted = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-        kind: int = _LOCK.unpack(fcntl.fcntl(self.fd, fcntl.F_GETLK, wanted))[0]
-        return kind != fcntl.F_UNLCK
+        self._set_number(_FOREIGN, self._number(_FOREIGN) | bit)
 
     # ---------------------------------------------------------------- the memory
 

@@ -1,0 +1,65 @@
+"""A server that spoils what it shares with the Distributor and the Monitor harms its own place only.
+
+`servers/spoils.py` does it from within, with nothing but what every program is handed.
+"""
+
+import re
+
+import pytest
+from tests.system.harness import SERVERS, Guest, eventually, free_port, write_config
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def two(maitred, tmp_path):
+    """Two servers, and a client at one of them: the next one comes to the other."""
+    port = free_port()
+    cls = {"name": "web", "script": str(SERVERS / "spoils.py"), "args": [str(port)], "listen": port, "static": 2}
+    config = write_config(tmp_path / "c.toml", [cls], audit_period=0.1, backoff_first=0.05)
+    instance = maitred("--config", config)
+    instance.port = port
+    return instance
+
+
+def test_a_server_whose_registry_makes_no_sense_is_named_and_replaced_and_nobody_else_is_harmed(two, guests):
+    monitor, distributor = two.process.pid, two.distributor()
+    other = guests(two.port)
+    stays = other.seated()
+    spoilt = {
+        "capacity": "it claims room for 1125899906842624 clients; 144 is the most",
+        "port": "it counts .*port=70000",
+        "places": "it claims room for 6000000 clients; 144 is the most",
+        "magic": "its first bytes are not those of a registry",
+    }
+    for way, why in spoilt.items():
+        guest = guests(two.port)
+        pid = guest.seated()
+        assert pid != stays
+        row = next(row for row in two.servers() if row["pid"] == pid)
+
+        assert guest.ask(way) == "done"
+
+        assert guest.ended()
+        named = rf"^maitred: server {row['id']} of web"
+        two.wait_log(rf"{named}: its registry makes no sense: {why}")
+        two.wait_log(rf"{named} has spoilt its registry \({why}.*\): killed$")
+        eventually(lambda pid=pid: pid not in {row["pid"] for row in two.servers()}, "it is replaced")
+        two.wait_all_ready()
+        assert other.ask("nothing") == "done"
+    assert stays in {row["pid"] for row in two.servers()}
+    assert (two.process.pid, two.distributor()) == (monitor, distributor)
+    assert len(re.findall("has spoilt its registry", two.log)) == len(spoilt)
+
+
+def test_a_registry_cannot_be_cut_short(two, guests):
+    """One that could be, and is mapped, is SIGBUS to whoever reads it: the Distributor at its next audit."""
+    monitor, distributor = two.process.pid, two.distributor()
+    guest = guests(two.port)
+    assert guest.ask("truncate") == "PermissionError"
+    two.kill(guest.seated())
+    eventually(lambda: len(two.log.split("was killed by SIGKILL")) == 2, "the Monitor hears of it")
+    two.wait_all_ready()
+    with Guest(two.port) as another:
+        assert another.ask("nothing") == "done"
+    assert (two.process.pid, two.distributor()) == (monitor, distributor)
