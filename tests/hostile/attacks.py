@@ -417,11 +417,11 @@ def registry_of_noise(inside):
 def registry_of_lies(inside):
     """Numbers that could be, and cannot: capacity, ports, lengths, clients, and the log that is done again."""
     while inside.on():
-        for at in (8, 16, 24, 32, 40, 48, 56, 64, 72, 12_288, 81_920, 81_928):
+        for at in (8, 16, 24, 32, 40, 48, 56, 64, 72, 53_248, 122_880, 122_888):
             os.pwrite(inside.registry, struct.pack("=q", invented(inside.rng, int)), at)
         for place in range(64):
             row = struct.pack("=qqII", place, inside.rng.getrandbits(62), inside.rng.choice((1, 70_000, 1 << 31)), 1)
-            os.pwrite(inside.registry, row, 81_920 + 24 * place)
+            os.pwrite(inside.registry, row, 122_880 + 24 * place)
         time.sleep(0.001)
 
 
@@ -441,7 +441,7 @@ def registry_without_end(inside):
         os.ftruncate(inside.registry, 1 << 40)
     os.pwrite(inside.registry, struct.pack("=Q", inside.rng.choice((1 << 30, 1 << 50))), 64)
     with contextlib.suppress(OSError, ValueError), mmap.mmap(inside.registry, 1 << 20) as memory:
-        memory[81_920:] = inside.rng.randbytes((1 << 20) - 81_920)
+        memory[122_880:] = inside.rng.randbytes((1 << 20) - 122_880)
     while inside.on():
         time.sleep(0.02)
 

@@ -109,7 +109,7 @@ def test_an_honest_server_that_is_gone_is_seen(judge, gone):
 
 
 @pytest.mark.parametrize("role", [MONITOR, DISTRIBUTOR])
-@pytest.mark.parametrize("level", [Level(31, 1, 1 << 20), Level(20, 2, 1 << 20), Level(20, 1, 1 << 30)])
+@pytest.mark.parametrize("level", [Level(31, 1, 1 << 20), Level(20, 3, 1 << 20), Level(20, 1, 1 << 30)])
 def test_what_is_left_behind_is_seen(judge, role, level):
     (wrong,) = judge(after={**LEVELS, role: [level]}).wrong
     assert role in wrong
