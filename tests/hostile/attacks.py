@@ -43,8 +43,10 @@ LENGTHS = (0, 1, 2, 9, 33, 41, 500, 65_535)
 class Insider:
     """What an attack has in its hands."""
 
-    def __init__(self, listener, note, rng, seconds):
+    def __init__(self, listener, unbound, note, rng, seconds):
         self.rng, self.note = rng, note
+        self.unbound = unbound
+        """A further port of its class, which its program does not bind."""
         self.until = time.monotonic() + seconds
         self.port = listener.getsockname()[1]
         inode = os.fstat(listener.fileno()).st_ino
@@ -257,7 +259,7 @@ def descriptors_of_every_kind(inside):
         if not inside.on():
             return
         fds = _opened(inside, kind)
-        port = inside.rng.choice((inside.port, inside.port + 1, inside.rng.randint(1, 65_535), *NUMBERS))
+        port = inside.rng.choice((inside.port, inside.unbound, inside.unbound, inside.rng.randint(1, 65_535), *NUMBERS))
         inside.send(inside.control, messages.BindRequest(port, f"127.0.0.1:{inside.port}"), fds)
         _close(fds)
         _read_off(inside.control)

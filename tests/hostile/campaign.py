@@ -61,7 +61,7 @@ def run(directory, plan, environment=None) -> Account:
     """Carry out the plan, and see to the instance's end; what was seen, brought together."""
     directory.mkdir(parents=True, exist_ok=True)
     ports = [free_port() for _ in CLASSES]
-    config = configuration(directory, ports, plan)
+    config = configuration(directory, ports, free_port(), plan)
     instance = Instance(directory / "instance", ["--config", config], environment=environment, traced=False)
     complaints = []
     try:
@@ -112,15 +112,18 @@ def _conduct(instance, directory, plan, ports):
     return found
 
 
-def configuration(directory, ports, plan):
-    """The file of the two classes; the notes of both are in the same directory."""
+def configuration(directory, ports, unbound, plan):
+    """The file of the two classes; the notes of both are in the same directory.
+
+    The hostile copy's class has a further port, which no program binds: it is there for what that copy makes of it.
+    """
     notes, faults = directory / "notes", Path(clients.__file__).with_name("server.py")
     notes.touch()
     own = {
         HOSTILE: (
             Path(__file__).with_name("server.py"),
             ["threading"],
-            [directory, plan.seed, plan.attack, *plan.attacks],
+            [directory, unbound, plan.seed, plan.attack, *plan.attacks],
         ),
         HONEST: (faults, ["asyncio"], []),
     }
@@ -128,7 +131,8 @@ def configuration(directory, ports, plan):
     for port, (name, keys) in zip(ports, CLASSES.items(), strict=True):
         script, kind, more = own[name]
         args = [str(word) for word in (*kind, "127.0.0.1", port, notes, *more)]
-        classes.append({"name": name, "script": str(script), "args": args, "listen": f"127.0.0.1:{port}", **keys})
+        listen = [f"127.0.0.1:{number}" for number in ((port, unbound) if name == HOSTILE else (port,))]
+        classes.append({"name": name, "script": str(script), "args": args, "listen": listen, **keys})
     return write_config(directory / "hostile.toml", classes, **DURATIONS)
 
 

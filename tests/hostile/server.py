@@ -1,6 +1,6 @@
 """The program of the hostile class: one copy of it does what `attacks` says, the others serve.
 
-    python server.py KIND HOST PORT NOTES DIRECTORY SEED SECONDS ATTACK...
+    python server.py KIND HOST PORT NOTES DIRECTORY UNBOUND SEED SECONDS ATTACK...
 
 It is the program of the fault campaign, and serves as that does.  The copy that gets the lock on ``DIRECTORY/hostile``
 is the hostile one; when it has died, the next that is started gets it.  As soon as ``DIRECTORY/war`` exists, the
@@ -53,7 +53,7 @@ def life_of(directory):
     return life
 
 
-def turn_hostile(listener, directory, seed, seconds, names, life):
+def turn_hostile(listener, unbound, directory, seed, seconds, names, life):
     """Wait for the war, then attack, then die."""
     note, rng = Notes(directory / "deeds"), attacks.rng_of(seed, life)
     note("hostile", 0)
@@ -68,7 +68,7 @@ def turn_hostile(listener, directory, seed, seconds, names, life):
             name = order[turn % len(names)]
             note("attack", name.replace(" ", "_"))
             signal.alarm(int(seconds) + 3)  # an attack that hangs in what it has broken itself ends, too
-            attacks.ATTACKS[name](attacks.Insider(listener, note, rng, seconds))
+            attacks.ATTACKS[name](attacks.Insider(listener, unbound, note, rng, seconds))
     finally:
         note("over", 0)
         if rng.random() < 0.5:
@@ -77,14 +77,14 @@ def turn_hostile(listener, directory, seed, seconds, names, life):
 
 
 def main():
-    directory, seed, seconds, *names = sys.argv[5:]
+    directory, unbound, seed, seconds, *names = sys.argv[5:]
     directory = Path(directory)
     life = life_of(directory)
     if life is not None:
         honest.notes = os.open(directory / "served by the hostile", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     server = honest.Threading((honest.HOST, honest.PORT), honest.Echo)
     if life is not None:
-        arguments = (server.socket, directory, seed, float(seconds), names, life)
+        arguments = (server.socket, int(unbound), directory, seed, float(seconds), names, life)
         threading.Thread(target=turn_hostile, args=arguments, daemon=True).start()
     server.serve_forever()
 
