@@ -4,7 +4,7 @@ Explorations, proofs and symbolic runs come to the same end whenever the sources
 ``recorded`` is run by `make records`, which notes its success in ``tests/records.json`` under a hash of all that it
 covers: its own file, whatever of this repository that file imports, however indirectly, and what the marker names
 besides.  `make test` (``pytest --recorded``) leaves out what has a record of the sources as they are, and says how many
-these were.  Where a source has changed since, the test is run as ever, and `tests/house/test_records.py` fails: the
+these are.  Where a source has changed since, the test is run as ever, and `tests/house/test_records.py` fails: the
 record must be made anew.  Without ``--recorded`` everything is run.
 
 The marker's keywords: `shortest` is the processor time in seconds below which a success is not recorded, so that of a
@@ -110,8 +110,8 @@ def key(file, also=()):
 
 
 def stale(record):
-    """What of the record is of other sources than those that are there, a sentence each."""
-    wrong = []
+    """What of the record is of other sources than those that are there: by its key, a sentence."""
+    wrong = {}
     for name, entry in record.items():
         file, *also = name.split(" + ")
         try:
@@ -119,7 +119,7 @@ def stale(record):
         except FileNotFoundError:
             fresh = False
         if not fresh:
-            wrong.append(f"{name}: what it covers has changed since")
+            wrong[name] = f"{name}: what it covers has changed since"
     return wrong
 
 
@@ -162,12 +162,8 @@ def pytest_collection_modifyitems(config, items):
             item.user_properties.append(("recorded", [key(file, also), fingerprint(file, also)]))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        config.stash[_LEFT_OUT] = len(left_out)
         gone = set(left_out)
         items[:] = [item for item in items if item not in gone]
-
-
-_LEFT_OUT = pytest.StashKey()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -213,6 +209,12 @@ class _Recorder:
             FILE.write_text(json.dumps(merged(read(), self.found), indent=0, ensure_ascii=False) + "\n")
 
 
-def pytest_report_collectionfinish(config):
-    left_out = config.stash.get(_LEFT_OUT, 0)
-    return f"left out as recorded: {left_out} tests ({COMMAND} runs them)" if left_out else []
+def pytest_terminal_summary(terminalreporter, config):
+    """Say what was left out: where there are several workers nobody else does."""
+    if config.option.recorded:
+        record = read()
+        wrong = stale(record)
+        known = sum(len(entry["tests"]) for name, entry in record.items() if name not in wrong)
+        terminalreporter.write_line(f"{FILE.name}: {known} tests have succeeded on the sources as they are ({COMMAND})")
+        for each in wrong.values():
+            terminalreporter.write_line(f"{FILE.name}: {each}")
