@@ -52,6 +52,19 @@ TAIL = """
 - *Workers that each bind the port themselves* (`SO_REUSEPORT`): the first has it, for the others it is in use. Run one
   worker a copy, and more copies (`--static`).
 - *Reloaders without `-b`* where the child process binds and runs another command than its parent: name the port.
+- *A program that looks first whether its port answers*, and takes another if so: the Distributor answers there. The log
+  says which port it has bound instead. Have it bind its port, whatever answers.
+- *A listener that is sent to a process which no copy has started*: that is no process of the copy, and is counted by
+  nobody. Have the copy start it.
+- *A program that joins the process group of another*: a copy is in a session of its own. To lead a group or a session
+  (`os.setpgrp`, `os.setsid`) is fine: it does already.
+- *A program that polls its listener, and ends by connecting to itself*: while the port is open, that connection may go
+  to another copy; once it is closed, it wakes what blocks in `accept`, not what polls. Wake it through a pipe.
+- *What a listener settles with a connection's first packet* (`TCP_MAXSEG`, the scale of the window by `SO_RCVBUF`,
+  `TCP_SAVE_SYN`, `TCP_DEFER_ACCEPT`, `TCP_FASTOPEN`): the Distributor's listener has answered it by then. Every other
+  option of the program's listener passes on to its connections.
+- *A connection that only C code closes* (an extension, `ctypes`, `open(connection.detach())`; not `os.fdopen`), and one
+  that outlives its process in a program that nobody waits for: the seat is taken until the next audit, 5 s at most.
 """
 
 

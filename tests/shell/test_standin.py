@@ -4,6 +4,7 @@ Each program is a file of ordinary Python, started as the Monitor starts it; it 
 that with what plain Python would have printed.
 """
 
+import errno
 import http.client
 import json
 import os
@@ -990,6 +991,67 @@ def test_threads_that_accept_at_once_each_get_their_own(tmp_path):
         assert sum(isinstance(m, Accepted) for _, m in distributor.heard) == 100
         counts = [m.count for _, m in distributor.heard]
         assert len({count.sequence for count in counts}) == len(counts)
+
+
+# ================================================================ what programs do before they serve, and at their end
+
+WAKES = """
+import json, socket, sys, threading, time
+port = int(sys.argv[1])
+listener = socket.create_server(("127.0.0.1", port))
+seen = []
+def serve():
+    for _ in range(2):
+        connection, address = listener.accept()
+        seen.append([connection.recv(99).decode(), list(address)])
+thread = threading.Thread(target=serve)
+thread.start()
+for connect in ("connect", "connect_ex"):
+    client = socket.socket()
+    assert not getattr(client, connect)(("127.0.0.1", port))
+    client.sendall(connect.encode())
+    client.close()
+    while not any(said == connect for said, _ in seen): time.sleep(0.01)
+thread.join()
+refused = [socket.socket().connect_ex(("127.0.0.1", int(sys.argv[2])))]
+listener.close()
+refused.append(socket.socket().connect_ex(("127.0.0.1", port)))
+try: socket.socket().connect(("127.0.0.1", port))
+except ConnectionRefusedError as error: refused.append(error.errno)
+print(json.dumps([[address[0] for _, address in seen], refused]))
+"""
+
+
+def test_a_program_whose_port_is_closed_wakes_its_accept_by_connecting_to_itself(tmp_path):
+    port = free_port()
+    with behind("script", script(tmp_path, WAKES), port, free_port()) as (distributor, program):
+        distributor.ready(port)
+        distributor.until(lambda: program.process.poll() is not None)
+        assert told(program) == [["127.0.0.1"] * 2, [errno.ECONNREFUSED] * 3]
+        assert not any(isinstance(message, Accepted) for _, message in distributor.heard)  # it is no client
+
+
+LEADS = """
+import json, os
+def tried(function, *args):
+    try: return function(*args)
+    except PermissionError as error: return error.errno
+def all_of_them():
+    return [tried(os.setpgrp), tried(os.setsid), tried(os.setpgid, 0, 0), tried(os.setpgid, os.getpid(), os.getpid())]
+main = all_of_them() + [tried(os.setpgid, 0, os.getppid())]
+r, w = os.pipe()
+if os.fork() == 0:
+    os.write(w, json.dumps([tried(os.setsid), os.getsid(0) == os.getpid(), tried(os.setsid)]).encode())
+    os._exit(0)
+print(json.dumps([main, json.loads(os.read(r, 99))]))
+"""
+
+
+def test_the_main_process_leads_its_session_and_its_group_already(tmp_path):
+    with behind("script", script(tmp_path, LEADS)) as (_, program):
+        main, child = told(program)
+    assert main == [None] * 4 + [errno.EPERM]
+    assert child == [None, True, errno.EPERM]
 
 
 # ================================================================ polled before it is bound

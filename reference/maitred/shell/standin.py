@@ -23,6 +23,8 @@ Rules
     they are taken back; a client whose other holders have closed in that instant is counted no more.
 8.  When a child that was forked is reaped, the kernel is asked about the connections that it had.
 9.  The program cannot close what is ours by number: to it, nothing is there.  It has not opened it.
+10. The main process leads a session and a process group.  To ask for that is to have it already.
+11. When the Distributor has closed a port, this process may connect to its own listener there: some programs end so.
 
 Workers that a program forks inherit all this.  Those that it starts with an exec are handed it: see
 `maitred.shell.worker`.  What a listener is that a worker is sent, it looks up: see `maitred.shell.shelf`.
@@ -45,9 +47,10 @@ import sys
 import time
 import weakref
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from errno import EADDRINUSE, EAGAIN, EBADF, EINVAL, ENOTCONN, EPIPE
+from errno import EADDRINUSE, EAGAIN, EBADF, ECONNREFUSED, EINVAL, ENOTCONN, EPIPE
 from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, TypeAlias
 
 from maitred.core.messages import BIND_YOURSELF, Address, Client, Port
@@ -87,9 +90,14 @@ _closerange: Final = os.closerange
 _exit: Final = os._exit
 _execve: Final = os.execve
 _fdopen: Final = os.fdopen
+_setpgrp: Final = os.setpgrp
+_setsid: Final = os.setsid
+_setpgid: Final = os.setpgid
 _init: Final[Passed] = socket.socket.__init__
 _plain_init: Final[Passed] = _socket.socket.__init__
 _bind: Final = _socket.socket.bind
+_connect: Final = _socket.socket.connect
+_connect_ex: Final = _socket.socket.connect_ex
 _real_close: Final[Passed] = socket.socket._real_close  # type: ignore[attr-defined]  # CPython's own, not in typeshed
 _finalise: Final[Passed] = _socket.socket.__del__  # type: ignore[attr-defined]  # it is there, typeshed does not say so
 _sendmsg: Final = _socket.socket.sendmsg
@@ -117,6 +125,8 @@ class Listening:
         self.listened = False
         self.inherited = False
         """Other processes have it too."""
+        self.from_here: Final[deque[int]] = deque()
+        """Connections that this very process has made, to be accepted."""
         self.bequest: tuple[tuple[int, int, int | bytes], ...] = ()
         """The options that connections inherit, where they are not the default."""
 
@@ -452,6 +462,8 @@ class StandIn:
         while True:
             if not listening.listened:
                 raise _error(EINVAL)
+            if listening.from_here:
+                return _with_peer(listening, listening.from_here.popleft())
             if self.tracker.handed_on:
                 self.tracker.look_again()
             if listening.fds and not listening.twin:
@@ -509,6 +521,34 @@ class StandIn:
             _dup2(twin.fileno(), fd, os.get_inheritable(fd))
             twin.close()
             self._know(fd, listening)
+
+    def connects_to_itself(self, sock: _socket.socket, address: Passed) -> bool:
+        """Whether a connection that was refused is to a listener of this process, to which it is made then.
+
+        (Programs do so at their end, to wake a thread that blocks in `accept`.)
+        """
+        if sock.family not in (_socket.AF_INET, _socket.AF_INET6) or not isinstance(address, tuple):
+            return False
+        own = [listening for listening in self._open() if listening.listened and not listening.twin]
+        listening = next((listening for listening in own if address[1:2] == (listening.port,)), None)
+        if listening is None:
+            return False
+        listener = _socket.socket(sock.family, _socket.SOCK_STREAM)
+        try:
+            listener.bind(("::1" if sock.family == _socket.AF_INET6 else "127.0.0.1", 0))
+            listener.listen(1)
+            _connect(sock, listener.getsockname())
+            listening.from_here.append(listener._accept()[0])  # type: ignore[attr-defined]  # not in typeshed
+        except OSError:
+            return False
+        finally:
+            listener.close()
+        return True
+
+    def leads_already(self, pid: int = 0, group: int = 0) -> bool:
+        """Whether the process asks to lead a group, or a session, as the server's main process does."""
+        me = os.getpid()
+        return me == self._main == os.getsid(0) and {pid, group} <= {0, me}
 
     def stop(self, listening: Listening) -> None:
         """`socket.shutdown`."""
@@ -915,6 +955,17 @@ def _domain(sock: _socket.socket) -> int:
     return _socket.socket.getsockopt(sock, _socket.SOL_SOCKET, _SO_DOMAIN)
 
 
+def _with_peer(listening: Listening, fd: int) -> tuple[int, SocketAddress]:
+    """As `_socket.socket._accept` has it."""
+    peek = _socket.socket(fileno=fd)
+    try:
+        return fd, _as_seen_by(listening, peek.getpeername())
+    except OSError:
+        return fd, ("", 0)  # it has gone again
+    finally:
+        peek.detach()
+
+
 def _cookie_of(sock: _socket.socket) -> int:
     try:
         cookie = _socket.socket.getsockopt(sock, _socket.SOL_SOCKET, SO_COOKIE, 8)
@@ -964,6 +1015,17 @@ def install(standin: StandIn) -> None:
     def bind(self: socket.socket, address: Passed, /) -> None:
         standin.bind(self, address)
 
+    def connect(self: socket.socket, address: Passed, /) -> None:
+        try:
+            _connect(self, address)
+        except ConnectionRefusedError:
+            if not standin.connects_to_itself(self, address):
+                raise
+
+    def connect_ex(self: socket.socket, address: Passed, /) -> int:
+        number = _connect_ex(self, address)
+        return 0 if number == ECONNREFUSED and standin.connects_to_itself(self, address) else number
+
     def real_close(self: socket.socket, _ss: Passed = None) -> None:
         standin.release(self, _real_close)
 
@@ -979,6 +1041,8 @@ def install(standin: StandIn) -> None:
     methods = {
         "__init__": adopting(_init),
         "bind": bind,
+        "connect": connect,
+        "connect_ex": connect_ex,
         "_real_close": real_close,
         "__del__": __del__,
         "sendmsg": sendmsg,
@@ -1046,8 +1110,21 @@ def _install_in_os(standin: StandIn) -> None:
 
         return start
 
+    def setpgrp() -> None:
+        if not standin.leads_already():
+            _setpgrp()
+
+    def setsid() -> None:
+        if not standin.leads_already():
+            _setsid()
+
+    def setpgid(pid: int, pgrp: int, /) -> None:
+        if not standin.leads_already(pid, pgrp):
+            _setpgid(pid, pgrp)
+
     replaced = {"close": close, "dup": dup, "dup2": dup2, "closerange": closerange, "_exit": end}
     replaced |= {"execve": execve, "execv": execv, "fdopen": fdopen}
+    replaced |= {"setpgrp": setpgrp, "setsid": setsid, "setpgid": setpgid}
     replaced |= {name: forker(getattr(os, name)) for name in ("fork", "forkpty")}
     replaced |= {name: reaper(getattr(os, name)) for name in ("wait", "wait3", "wait4", "waitid", "waitpid")}
     replaced |= {name: starter(getattr(os, name), worker.posix_spawn) for name in ("posix_spawn", "posix_spawnp")}
