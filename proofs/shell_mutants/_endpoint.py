@@ -231,6 +231,16 @@ MUTANTS: Final = (
         "if False",
         tests=(f"{R}::test_processes_that_were_killed_leave_room_for_others_that_accept",),
     ),
+    # ---------------------------------------------------------------- workers
+    Mutant(
+        "a_child_that_changes_its_user_is_the_servers",
+        Kind.GUARD_DROPPED,
+        "A child that the program locks up can answer for the server.",
+        "worker.fork_exec",
+        "if any(who is not None for who in rest[_OWNERS]):",
+        "if False:",
+        tests=(f"{W}::test_a_change_of_group_groups_or_user_is_known_by_its_place",),
+    ),
     # ---------------------------------------------------------------- the stand-in
     Mutant(
         "a_connection_does_not_inherit_the_options",

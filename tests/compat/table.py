@@ -49,6 +49,8 @@ TAIL = """
 - *Sockets made in C or Rust*: nothing can stand in for them. The Distributor holds the port, so such a server cannot
   bind it beside. Say which port with `-b`; without it the first copies would find the port free.
 - *A worker whose interpreter heeds no environment* (`-E`, `-I`) or leaves out `site` (`-S`): it is not reached.
+- *A worker that is started as another user or group than whoever starts it*: it is given nothing. Let the main process
+  change its own user first.
 - *Workers that each bind the port themselves* (`SO_REUSEPORT`): the first has it, for the others it is in use. Run one
   worker a copy, and more copies (`--static`).
 - *Reloaders without `-b`* where the child process binds and runs another command than its parent: name the port.

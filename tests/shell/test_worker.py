@@ -250,6 +250,67 @@ def test_an_interpreter_that_would_not_find_the_hook_is_given_nothing(tmp_path, 
         assert program.output.decode() == "None []\n"
 
 
+CHANGES = """
+import os, subprocess, sys
+way, command = sys.argv[1], [sys.executable, "-c", sys.argv[2]]
+other = os.getgid() + 1
+if way == "none":
+    subprocess.run(command)
+elif way == "group":
+    subprocess.run(command, group=other)
+elif way == "groups":
+    subprocess.run(command, extra_groups=[other])
+elif way == "locked":
+    subprocess.run(command, close_fds=True, env={}, group=other)
+elif way == "preexec":
+    subprocess.run(command, preexec_fn=lambda: os.setgid(other))
+elif way == "fork":
+    if os.fork() == 0:
+        os.setgid(other)
+        os.execv(command[0], command)
+    os.wait()
+elif way == "reset":
+    os.setegid(other)
+    os.waitpid(os.posix_spawn(command[0], command, os.environ, resetids=True), 0)
+elif way == "main":
+    os.setgid(other)
+    subprocess.run(command)
+"""
+TELLS = """
+import os
+names = [os.path.realpath(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")]
+print("a process of the server" if any("maitred-registry" in name for name in names) else "nobody")
+"""
+BECOMES = {
+    "none": True,
+    "main": True,
+    **dict.fromkeys(["group", "groups", "locked", "preexec", "fork", "reset"], False),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its groups")
+@pytest.mark.parametrize("way", BECOMES)
+def test_whoever_is_made_somebody_else_is_given_nothing(tmp_path, way):
+    with behind("script", script(tmp_path, CHANGES), way, TELLS) as (_, program):
+        assert program.wait() == 0
+        assert program.output.decode().splitlines()[-1] == ("a process of the server" if BECOMES[way] else "nobody")
+
+
+@pytest.mark.parametrize("place", [11, 12, 13])
+def test_a_change_of_group_groups_or_user_is_known_by_its_place(place):
+    """Among the arguments that subprocess gives on, whether or not it may be done here."""
+
+    class Estate:
+        def hand_down(self, inherits):
+            return worker.Legacy("{}", (7,))
+
+    rest = [-1] * 8 + [True, False, -1, None, None, None, -1, None, True]
+    plain = ([sys.executable, "x"], [os.fsencode(sys.executable)], True, (), None, None)
+    assert 7 in worker.fork_exec(Estate(), (*plain, *rest), {})[0][3]
+    rest[place] = [] if place == 12 else 0
+    assert worker.fork_exec(Estate(), (*plain, *rest), {}) == ((*plain, *rest), {})
+
+
 def test_a_program_that_has_closed_what_is_ours_starts_others_as_ever(tmp_path):
     text = """
 import ctypes, subprocess, sys

@@ -379,6 +379,8 @@ class StandIn:
         self._by_inode: Final[dict[int, Listening]] = {}
         self._starting = 0
         """The thread that is starting another program, whose fork is but the prelude to an exec."""
+        self._rights = worker.rights()
+        """As whom this process began."""
         self._children: Final[dict[int, list[Connection]]] = {}
         """What each child had when it was forked, the last `CHILDREN` of them."""
 
@@ -772,11 +774,15 @@ class StandIn:
         return [connection.client for connection in self.tracker.connections() if id(connection) not in held]
 
     def hand_down(self, inherits: worker.Inherits) -> worker.Legacy | None:
-        """What makes a worker one of this server's processes; None where the program has closed what it needs.
+        """What makes a worker one of this server's processes.
+
+        None where the program has closed what it needs, or has forked this process and made it somebody else.
 
         With each listener that it inherits goes the dialog.  So does the dialog of a port which it could bind itself:
         not so while a listener here keeps it from that, as the kernel would.
         """
+        if os.getpid() != self._main and worker.rights() != self._rights:
+            return None
         handed = [listening for listening in self._open() if any(map(inherits, listening.fds))]
         kept = {o.port for o in self._open() if o not in handed and not o.option(_socket.SO_REUSEPORT)}
         wanted = {listening.port for listening in handed} | (self.endpoint.dialogs.keys() - kept)
@@ -835,6 +841,7 @@ class StandIn:
 
     def after_fork_in_child(self) -> None:
         """Go on as a process of the same server; or as one that only has the time until its exec."""
+        self._rights = worker.rights()
         self._children.clear()
         self.endpoint.after_fork_in_child()
         if self._starting == _thread_id():

@@ -8,12 +8,17 @@ multiprocessing's spawn (uvicorn, hypercorn), reloaders (Flask, Django), and pro
 Only the interpreter that runs this very process is given them, called directly or by the first line of a script; and
 not where it is told to heed no environment (-E, -I) or to leave out ``site`` (-S).  Any other program could do nothing
 with them, and would keep a dialog open that nobody reads.
+
+Nor is anybody given them whose user or group changes on the way (``user=``, ``group=``, ``extra_groups=``, a
+``preexec_fn`` that does it, a forked child that has done it): a program that gives up rights is to have fewer, and what
+makes a process one of the server's is a right.  A server whose main process changes its own user goes on as that user.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -27,6 +32,9 @@ Inherits: TypeAlias = Callable[[int], bool]
 
 _OURSELVES: Final = "/proc/self/exe"
 _LONGEST_FIRST_LINE: Final = 256
+_OWNERS: Final = slice(11, 14)
+"""Group, further groups and user, among the arguments of `_posixsubprocess.fork_exec` after the environment."""
+_PREEXEC: Final = 15
 _DEAF: Final = frozenset(b"EIS")
 
 
@@ -90,6 +98,8 @@ Equip: TypeAlias = Callable[[Estate, tuple[Given, ...], dict[str, Given]], Argum
 def fork_exec(estate: Estate, args: tuple[Given, ...], kwargs: dict[str, Given]) -> Arguments:
     """Equip a call of `_posixsubprocess.fork_exec`, by which subprocess and multiprocessing start programs."""
     argv, candidates, close_fds, kept, cwd, environment, *rest = args
+    if any(who is not None for who in rest[_OWNERS]):
+        return args, kwargs
     executable = next((path for path in candidates if os.path.exists(os.path.join(*filter(None, (cwd, path))))), None)
     if executable is None or not becomes_worker(executable, argv):
         return args, kwargs
@@ -101,13 +111,35 @@ def fork_exec(estate: Estate, args: tuple[Given, ...], kwargs: dict[str, Given])
     else:
         given = dict(item.split(b"=", 1) for item in map(os.fsencode, environment))
     variables = [name + b"=" + value for name, value in _environment(given, legacy).items()]
+    if rest[_PREEXEC] is not None:
+        rest[_PREEXEC] = _withholding(rest[_PREEXEC], legacy.fds)
     return (argv, candidates, close_fds, tuple(sorted({*kept, *legacy.fds})), cwd, variables, *rest), kwargs
+
+
+def rights() -> tuple[object, ...]:
+    """As whom this process acts."""
+    return os.getresuid(), os.getresgid(), os.getgroups()
+
+
+def _withholding(preexec: Callable[[], object], fds: Sequence[int]) -> Callable[[], None]:
+    """Call this before the exec, instead of `preexec`: a child that it makes somebody else is given nothing."""
+
+    def withhold() -> None:
+        before = rights()
+        preexec()
+        if rights() != before:
+            for fd in fds:
+                with suppress(OSError):
+                    os.set_inheritable(fd, False)
+
+    return withhold
 
 
 def posix_spawn(estate: Estate, args: tuple[Given, ...], kwargs: dict[str, Given]) -> Arguments:
     """Equip a call of `os.posix_spawn` or `os.posix_spawnp`."""
     legacy = None
-    if len(args) == 3 and becomes_worker(_found(args[0]), args[1]):
+    resets = kwargs.get("resetids") and (os.getuid(), os.getgid()) != (os.geteuid(), os.getegid())
+    if len(args) == 3 and not resets and becomes_worker(_found(args[0]), args[1]):
         legacy = estate.hand_down(os.get_inheritable)
     if legacy is None:
         return args, kwargs
