@@ -460,6 +460,34 @@ MUTANTS: Final = (
         "if False:",
         tests=("tests/shell/test_kernel.py::test_what_left_while_the_kernel_was_asked_is_not_gone",),
     ),
+    # ---------------------------------------------------------------- what comes from outside
+    Mutant(
+        "a_reused_number_is_taken_for_the_servers",
+        Kind.GUARD_DROPPED,
+        "A process that was given the number of a dead server is killed in its place, with all that descends from it.",
+        "descendants.Family._session",
+        "leader is not None and leader.started != self._started",
+        "False",
+        tests=(f"{DES}::test_who_has_been_given_the_number_of_the_main_process_is_a_stranger",),
+    ),
+    Mutant(
+        "the_monitor_trusts_what_a_distributor_says",
+        Kind.GUARD_DROPPED,
+        "A Distributor that a client or server has led astray takes the Monitor with it.",
+        "status.part_of",
+        "(ValueError, RecursionError)",
+        "ValueError",
+        tests=(f"{SHORTAGE}::test_the_monitor_does_not_die_of_what_a_distributor_answers",),
+    ),
+    Mutant(
+        "an_answer_without_an_end_is_kept",
+        Kind.GUARD_DROPPED,
+        "The Monitor's memory goes to an answer that never ends.",
+        "monitor.Monitor._on_answer",
+        "len(distributor.answers) > status.LONGEST_PART",
+        "False",
+        tests=(f"{SHORTAGE}::test_an_answer_without_an_end_is_none",),
+    ),
     # ---------------------------------------------------------------- log
     Mutant(
         "the_log_is_written_by_whoever_says_something",

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import os
 import pickle
 import re
+import tracemalloc
 
 import pytest
 
 from maitred.cli import verdicts
 from maitred.cli.check import BOUNDS
+from maitred.cli.replay import _overlong
 from maitred.core import monitor
 from maitred.core.record import to_record
 from maitred.model import checker, manifest
@@ -502,6 +505,40 @@ def test_no_trace_at_all_is_1(replay, content):
     assert code == 1
     assert err.startswith("maitred: ")
     assert "every step was" not in out
+
+
+def test_a_line_without_an_end_is_no_trace(maitred, tmp_path):
+    """A gigabyte of it would be read, and parsed, as one piece."""
+    path = tmp_path / "run.trace"
+    path.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in lines_of_a_monitor()))
+    lines = len(path.read_bytes().splitlines())
+    os.truncate(path, 1 << 30)
+    tracemalloc.start()
+    code, out, err = maitred("replay", path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (code, out) == (1, "") and f"run.trace: line {lines + 1}: longer than 16 MiB: this is no trace" in err
+    assert peak < 1 << 26
+
+
+@pytest.mark.parametrize("length", [0, -1, 1], ids=["equal", "less", "more"])
+def test_a_long_line_is_counted_over_pieces(tmp_path, monkeypatch, length):
+    monkeypatch.setattr("maitred.cli.replay.LONGEST", 3_000_000)
+    path = tmp_path / "run.trace"
+    path.write_bytes(b"\n\n" + b"x" * (3_000_000 + length) + b"\n" + b"y" * 10)
+    with path.open("rb") as file:
+        assert _overlong(file.fileno()) == (3 if length > 0 else None)
+
+
+def test_a_pipe_is_not_waited_for(maitred, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    code, out, err = maitred("replay", tmp_path / "pipe")
+    assert (code, out) == (2, "") and "cannot be read: it is no regular file" in err
+
+
+def test_what_is_wrong_is_not_said_for_pages(replay):
+    code, _, err = replay([{"who": "x" * 1_000_000, "start": {}}])
+    assert code == 1 and len(err) < 10_000
 
 
 def test_a_file_that_cannot_be_read_is_2(maitred, tmp_path):

@@ -111,7 +111,7 @@ def test_what_the_monitor_makes_has_the_fields_that_are_told(tmp_path):
     distributing = step(distributor, distributing, distributor.Received(1, 4049, ready))
     for cookie in (7, 8):  # one is handed to the server, the other waits
         distributing = step(distributor, distributing, distributor.ConnectionRequest(4049, cookie))
-    part = json.loads(json.dumps(shell_distributor.status_of(distributing, {8: 1.0})))
+    part = shell_status.part_of(json.dumps(shell_distributor.status_of(distributing, {8: 1.0})).encode())
 
     document = shell_status.build(config, state, {1: 102}, {0: 101}, {0: part})
 

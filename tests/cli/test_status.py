@@ -317,9 +317,10 @@ def left_behind(own_directory):
         stale.bind(str(own_directory / "personnel.sock"))
     started = []
 
-    def start(*words, name="personnel", session=True, **environment):
+    def start(*words, name="personnel", session=True, first="pass", **environment):
         environment = {**os.environ, unsupervised.CONTROL: str(own_directory / f"{name}.sock"), **environment}
-        command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", *words]
+        code = f"import os, time; {first}; print(flush=True); time.sleep(60)"
+        command = [sys.executable, "-c", code, *words]
         made = subprocess.Popen(command, env=environment, start_new_session=session, stdout=subprocess.PIPE)
         started.append(made)
         made.stdout.readline()
@@ -347,6 +348,28 @@ def test_what_serves_on_without_its_monitor_is_named(maitred, left_behind, own_d
         f" To end it all: kill {distributor} {min(servers)} {max(servers)}\n"
     )
     assert maitred("status", "--json", "--control", own_directory / "personnel.sock") == (1, "", err)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("ids", [(4242, 4242, 4242), (4242, 0, 0), (0, 4242, 0)], ids=["other", "setuid", "dropped"])
+def test_nobody_is_advised_to_kill_what_another_user_may_have_begun(maitred, left_behind, ids):
+    """Whoever likes can have the name of root's instance in the environment of his own process, or of a setuid one."""
+    impostor = left_behind(MAITRED_SERVER="{}", first=f"os.setresuid{ids}")
+    assert "no instance of yours is running" in maitred("status")[2]
+
+    server = left_behind(MAITRED_SERVER="{}")
+
+    _, _, err = maitred("status")
+    assert f"by server {server}." in err and f"kill {server}." in err
+    assert err.endswith(f"Processes of other users claim to be of it, look at them first: {impostor}\n")
+
+
+def test_what_an_address_holds_moves_no_cursor(maitred, instance):
+    document = copy.deepcopy(STATUS)
+    document["classes"][0]["ports"][0]["address"] = "\x1b[2J\udcff:1"
+    instance(document)
+    code, out, _ = maitred("status")
+    assert code == 0 and "\x1b" not in out and "\\x1b[2J" in out
 
 
 def test_servers_without_a_distributor_serve_nobody_else(maitred, left_behind):

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -190,6 +191,10 @@ def test_a_file_and_the_command_line_can_ask_for_steps_to_be_verified(load):
         (f"a = {'9' * 5000}", "personnel.toml: "),
         (f"a = {'[' * 100_000}", "personnel.toml: nested too deeply"),
         (b"#" * ((1 << 20) + 1), "larger than 1 MiB"),
+        ("x = 1\n[" + "a." * 8 + "a]", "personnel.toml:2: a dotted key of more than 8 parts"),
+        ("'a'.\"b\" . c.d.e.f.g.h.i = 1", "personnel.toml:1: a dotted key of more than 8 parts"),
+        ("x = { " + "a." * 300_000 + "a = 1 }", "personnel.toml:1: a dotted key of more than 8 parts"),
+        ('"""' * 349_000, "personnel.toml:1:"),
     ],
 )
 def test_a_file_that_is_not_toml(load, text, complaint):
@@ -240,6 +245,11 @@ CLASS = "[[class]]\nname = 'a'\nmodule = 'json'\n"
         ),
         (CLASS + "listen = 99999", "class[0].listen: 99999 will not do: should be [HOST:]PORT"),
         (CLASS + "listen = ['80', 'x:y']", "class[0].listen: item 1: 'x:y' will not do"),
+        (CLASS + f"listen = {list(range(1, 60_001))}", "class[0].listen: too many addresses; at most 1024 fit"),
+        (
+            "".join(CLASS.replace("'a'", f"'a{n}'") + f"listen = {list(range(n, n + 600))}\n" for n in (1, 601)),
+            "class[1].listen: too many addresses; at most 1024 fit",
+        ),
         (CLASS + "static = 0", "class[0].static: 0 will not do: should be a whole number from 1 to 4096"),
         (CLASS + "static = '2'", "class[0].static: '2' will not do"),
         (CLASS + "static = true", "class[0].static: True will not do"),
@@ -275,6 +285,33 @@ def test_what_is_wrong_is_said_with_file_key_and_remedy(load, text, complaint):
     assert complaint in message
     assert "personnel.toml: " in message
     assert "\n" not in message
+
+
+def test_dots_in_strings_and_comments_are_no_keys(load):
+    dots = "a." * 20
+    text = f"# {dots}\nname = 'a' # \"{dots}\n" + CLASS + f"args = ['{dots}', \"\\\"{dots}\", 'b']\n"
+    assert load(text).classes[0].program.args == (dots, f'"{dots}', "b")
+    assert load(CLASS + f'args = ["""\n{dots}""", \'\'\'"{dots}\'\'\']').classes[0].program.args == (dots, f'"{dots}')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # of 80 kB: once 15 s, since for each line every part of the header was looked at
+        "[" + ".".join(["a"] * 8000) + "]\n" + "".join(f"k{i} = 1\n" for i in range(8000)),
+        "a" * 1_000_000,
+        "[[element]]\nname = 'e'\ncpus = [0]\n" * 20_000,
+        '"' * 1_000_000,
+        '"\\' * 500_000,
+    ],
+    ids=["a deep header", "one word", "elements", "quotes", "open strings"],
+)
+def test_no_file_takes_long(load, text):
+    """Each once took, or would with a careless pattern, ten times as long as is allowed here."""
+    began = time.process_time()
+    with pytest.raises(ConfigError):
+        load(text)
+    assert time.process_time() - began < 5
 
 
 def test_a_file_that_cannot_be_read(tmp_path):

@@ -141,6 +141,40 @@ def test_all_are_found_and_killed(family, kind, count):
     assert not any(map(alive, pids))
 
 
+def test_who_has_been_given_the_number_of_the_main_process_is_a_stranger(family):
+    """Another server of ours, in a session of that number; and who is left in it when that one has ended."""
+    made, main, _ = family("plain", 3)
+    main.kill()
+    main.wait()
+    end(made)
+    other = subprocess.Popen(
+        ["sh", "-c", "sleep 60 & echo $!; read end"],
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    child = int(other.stdout.readline())
+    try:
+        made.main = other.pid
+        assert made.members() == []
+        other.stdin.close()
+        other.wait()
+        assert alive(child) and os.getsid(child) == made.main
+        assert made.members() == [] and not made.kill()
+    finally:
+        other.stdout.close()
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_session_of_others_is_not_killed(family):
+    """The number may have gone to a process that does not descend from us at all."""
+    made, _, pids = family("plain", 3)
+    made.main = os.getsid(0)
+    leader = descendants.read_process(made.main)
+    made._started = leader.started if leader else -1
+    assert {found.pid for found in made.members()} <= set(pids)
+
+
 @pytest.mark.parametrize(("kind", "count"), [("plain", 3), ("orphan", 3), ("session", 2)])
 def test_who_has_outlived_the_main_process_is_found_too(family, kind, count):
     made, main, pids = family(kind, count)

@@ -12,12 +12,13 @@ from types import SimpleNamespace
 import pytest
 from tests.shell.instance import Instance
 
+from maitred.core import distributor as core_distributor
 from maitred.core import messages
 from maitred.core import monitor as core
 from maitred.core.messages import Client
 from maitred.core.timing import Durations
 from maitred.shell import channel, distributor, monitor, status
-from maitred.shell.distributor import DistributorSpec
+from maitred.shell.distributor import DistributorSpec, status_of
 from maitred.shell.loop import Loop
 from maitred.shell.monitor import Monitor
 
@@ -168,15 +169,71 @@ def test_a_distributor_that_cannot_be_asked_does_not_mix_up_the_next_answers(bar
     monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
     bare.state, replies = None, []
     bare._answer_status(replies.append)
-    bare.asked.sendall(b'{"n": 1}\n')
+    bare.asked.sendall(json.dumps(PART).encode() + b"\n")
     bare._on_answer(bare.distributor, 0)
-    assert replies == [{0: {"n": 1}}]
+    assert replies == [{0: PART}]
     fill(lambda: bare.distributor.status.send(b"?\n"))
 
     bare._answer_status(replies.append)
 
     assert replies[1:] == [{0: None}]
     assert not bare.distributor.asking
+
+
+PART = status_of(core_distributor.initial(1, 0, 1, ((80, "*:80"),), True), {})
+
+
+def but(**changes):
+    return json.dumps({**PART, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b"1" * 5_000,
+        b"null",
+        b"{}",
+        but(phase=1),
+        but(waiting="1"),
+        but(ports=[1]),
+        but(ports=[{"port": [[]]}]),
+        but(waiting_list={}),
+        but(servers=[]),
+        but(servers={"1": 1}),
+        but(servers={"1": {"clients": "1", "outstanding": None, "dialogs": []}}),
+        but(servers={"1": {"clients": 1, "outstanding": [], "dialogs": []}}),
+        but(servers={"1": {"clients": 1, "outstanding": None, "dialogs": [[]]}}),
+        but() + b"\n" + but(),  # one more than was asked for
+    ],
+    ids=lambda answer: repr(answer[:12] + answer[-12:]),
+)
+def test_the_monitor_does_not_die_of_what_a_distributor_answers(bare, monkeypatch, capfd, answer):
+    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
+    bare.state, replies = None, []
+    bare._answer_status(replies.append)
+    bare.asked.sendall(answer + b"\n")
+    while not capfd.readouterr().err:
+        bare._on_answer(bare.distributor, 0)
+    assert replies == [{0: PART if answer.startswith(but()) else None}]
+
+    bare._answer_status(replies.append)  # it is not asked again
+
+    assert replies[1:] == [{0: None}]
+
+
+def test_an_answer_without_an_end_is_none(bare, monkeypatch, capfd):
+    monkeypatch.setattr(status, "LONGEST_PART", 100_000)
+    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
+    bare.state, replies = None, []
+    bare._answer_status(replies.append)
+    for _ in range(3):
+        bare.asked.sendall(b" " * 50_000)
+        bare._on_answer(bare.distributor, 0)
+    assert replies == [{0: None}] and not bare.distributor.answers
+    assert "answers with what is no status" in capfd.readouterr().err
 
 
 def test_the_control_socket_waits_for_descriptors_without_spinning(tmp_path):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
+import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from maitred.cli import complain
 
 if TYPE_CHECKING:
     from maitred.model.replay import Report
+
+LONGEST: Final = 16 << 20
+"""Bytes in a line; the longest that a Monitor writes, its start with all classes and elements, is a third of that."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,20 +36,54 @@ def main(argv: Sequence[str]) -> int:
     file = parser().parse_args(argv).file
     from maitred.model.replay import replay  # late: it brings the core
 
+    fd = -1
     try:
-        found = replay(file)
+        fd = _open(file)
+        if (number := _overlong(fd)) is not None:
+            return complain(f"{file}: line {number}: longer than {LONGEST >> 20} MiB: this is no trace", 1)
+        found = replay(f"/proc/self/fd/{fd}")
     except OSError as error:
         return complain(f"{file}: cannot be read: {error.strerror}", 2)
     except RecursionError:
         return complain(f"{file}: a line is nested too deeply: this is no trace", 1)
     except ValueError as error:  # of a name with a NUL character
         return complain(f"{file!r}: cannot be read: {error}", 2)
+    finally:
+        if fd >= 0:
+            os.close(fd)
     for line in told(found):
         print(line)
     if found.divergence is not None:
         return complain(f"{file}: {found.divergence}", 1)
     print(f"{file}: every step was a step of the machines, and kept their invariants")
     return 0
+
+
+def _open(file: str) -> int:
+    """Open the trace.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file: a pipe may never have an end, nor even a beginning.
+    """
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    kind = os.fstat(fd).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is a directory" if stat.S_ISDIR(kind) else "it is no regular file")
+    return fd
+
+
+def _overlong(fd: int) -> int | None:
+    """The number of the first line that is longer than any of ours, from 1; looked for before a line is read whole."""
+    number, length, offset = 1, 0, 0
+    while piece := os.pread(fd, 1 << 20, offset):
+        offset += len(piece)
+        first, *others = piece.split(b"\n")
+        if length + len(first) > LONGEST:
+            return number
+        number += len(others)  # none of these is longer than the piece
+        length = len(others[-1]) if others else length + len(first)
+    return None
 
 
 def told(found: Report) -> list[str]:

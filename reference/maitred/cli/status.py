@@ -19,6 +19,7 @@ from rich.text import Text
 from maitred.cli import complain
 from maitred.cli.control import ControlError, Json, add_arguments, ask, find
 from maitred.shell import unsupervised
+from maitred.shell.report import printable
 
 VERSION = 1
 """Of the document that is understood here."""
@@ -82,7 +83,7 @@ def cell(value: Json) -> Text:
         case dict():
             return Text(", ".join(f"{key} {cell(item).plain}" for key, item in value.items()) or "-")
         case _:
-            return Text(str(value))
+            return Text(printable(str(value)))  # an address, an error: its characters are not ours
 
 
 def parser() -> argparse.ArgumentParser:
@@ -110,6 +111,8 @@ def main(argv: Sequence[str]) -> int:
     except ControlError as error:
         remains = unsupervised.find(None if arguments.control is None else Path(arguments.control))
         return complain("\n".join(map(told, remains)) or str(error), 1)
+    except RecursionError:
+        return complain(f"the answer is not a status of version {VERSION}: it is nested too deeply", 1)
     except Malformed as error:
         return complain(f"the answer is not a status of version {VERSION}: {error}", 1)
     return 0
@@ -126,7 +129,11 @@ def told(remains: unsupervised.Remains) -> str:
             f"the Monitor and its Distributors are gone; clients that are there already are still served, by {servers}"
         )
     pids = " ".join(map(str, (*remains.distributors, *remains.servers)))
-    return f"{remains.control}: unsupervised: {what}. What ends is not started again. To end it all: kill {pids}"
+    end = f"To end it all: kill {pids}"
+    if remains.strangers:
+        others = ", ".join(map(str, remains.strangers))
+        end += f". Processes of other users claim to be of it, look at them first: {others}"
+    return f"{remains.control}: unsupervised: {what}. What ends is not started again. {end}"
 
 
 def _pids(what: str, pids: Sequence[int]) -> str:

@@ -26,9 +26,20 @@ D = TypeVar("D")
 
 MAX_BYTES: Final = 1 << 20
 """A file that is larger is something else."""
+MAX_PARTS: Final = 8
+"""Of a dotted key; ours have three at most.  For each line under a header, `tomllib` looks at every part of the header:
+a file of 80 kB, half of it one header, keeps it busy for 15 s."""
 MAX_CLASSES: Final = 256
 MAX_ELEMENTS: Final = 4096
 
+_TEXT: Final = re.compile(
+    r"""(?s)\"{3}(?:[^\\]|\\.)*?(?:\"{3,5}|\Z)|'{3}.*?(?:'{3,5}|\Z)|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*'?|\#[^\n]*"""
+)
+"""A string or a comment, be it that its end is missing."""
+_DEEP: Final = re.compile(
+    r"(?<![^\s.=\[\]{},])[^\s.=\[\]{},]++(?:[ \t]*+\.[ \t]*+[^\s.=\[\]{},]++){MAX}".replace("MAX", str(MAX_PARTS))
+)
+"""A key of more parts, strings being away."""
 _AT: Final = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 
 
@@ -62,6 +73,7 @@ def parse(content: bytes, path: str) -> dict[str, object]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8: TOML is") from None
+    _check_depth(text, path)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -70,6 +82,15 @@ def parse(content: bytes, path: str) -> dict[str, object]:
         raise ConfigError(f"{path}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply") from None
+
+
+def _check_depth(text: str, path: str) -> None:
+    """Raise if a key is deeper than any of ours."""
+    bare = _TEXT.sub(lambda match: "x" + "\n" * match[0].count("\n"), text)
+    found = _DEEP.search(bare)
+    if found is not None:
+        line = bare.count("\n", 0, found.start()) + 1
+        raise ConfigError(f"{path}:{line}: a dotted key of more than {MAX_PARTS} parts: no key of maitred has so many")
 
 
 def _placed(path: str, text: str, complaint: str) -> str:
@@ -212,6 +233,7 @@ def _classes(top: _Table, elements: tuple[ProcessingElement, ...]) -> tuple[Serv
 def _class(table: _Table, elements: tuple[str, ...], taken: dict[str, str]) -> ServerClass:
     """One server class; ``taken`` has the addresses of those before it, and which."""
     listeners = table.get("listen", values.listeners, ())
+    values.at(f"{table.file}: {table.where}.listen", values.few_listeners, len(taken) + len(listeners))
     for _, address in listeners:
         for other, where in taken.items():
             if values.overlap(address, other):
@@ -242,8 +264,9 @@ def _class(table: _Table, elements: tuple[str, ...], taken: dict[str, str]) -> S
 
 def _element_names(value: object, elements: tuple[str, ...]) -> tuple[str, ...]:
     names = values.listed(values.name)(value)
+    known = set(elements)
     for name in names:
-        if name not in elements:
+        if name not in known:
             near = get_close_matches(name, elements, 1)
             hint = f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(elements)
             raise ConfigError(f"no element is named {name!r}; {hint}")

@@ -31,6 +31,8 @@ MAX_PORTS: Final = 128
 MAX_WAITING: Final = 1_000_000
 MAX_SECONDS: Final = 1_000_000.0
 """About 11 days; epoll's own limit is 24."""
+MAX_LISTENERS: Final = 1024
+"""Of all classes: each address is compared with each."""
 MAX_WEIGHT: Final = 1_000_000
 MAX_CPU: Final = 1 << 16
 MIN_MEMORY: Final = 16 << 20
@@ -253,6 +255,7 @@ def apart(addresses: Iterable[str]) -> None:
     """Raise if two of the addresses collide, or if they are of more ports than a server can bind."""
     seen: list[str] = []
     for address in addresses:
+        few_listeners(len(seen) + 1)
         for other in seen:
             if other == address:
                 raise ConfigError(f"{address} is given twice")
@@ -262,6 +265,12 @@ def apart(addresses: Iterable[str]) -> None:
     ports = {address.rpartition(":")[2] for address in seen}
     if len(ports) > MAX_PORTS:
         raise ConfigError(f"{len(ports)} ports are given; a class has at most {MAX_PORTS}: make several classes")
+
+
+def few_listeners(number: int) -> None:
+    """Raise if so many addresses are too many to be compared with each other."""
+    if number > MAX_LISTENERS:
+        raise ConfigError(f"too many addresses; at most {MAX_LISTENERS} fit, those of all classes together")
 
 
 # ================================================================ tables

@@ -177,6 +177,10 @@ class Family:
             group: its control group, where it has one.
         """
         self.main = main
+        leader = read_process(main)
+        self._started = leader.started if leader else -1
+        self._session_is_over = False
+        """The number of the session's leader has been given to another process."""
         self.control_inode = control_inode
         self.group = group
 
@@ -190,13 +194,26 @@ class Family:
                 whose far end is theirs.
         """
         processes = {found.pid: found for found in all_processes()}
-        mine = {pid for pid, found in processes.items() if found.session == self.main or pid == self.main}
+        mine = self._session(processes)
         if self.group is not None:
             mine.update(pid for pid in _group_members(self.group) if pid in processes)
         mine.update(_holders(processes, {self.control_inode, *_far_ends(dialogs)}, spared))
         _add_descendants(mine, processes)
         mine.discard(os.getpid())
         return [processes[pid] for pid in sorted(mine) if not processes[pid].dead]
+
+    def _session(self, processes: dict[int, ProcessInfo]) -> set[int]:
+        """The main process and those in its session: by numbers, which the kernel gives out again.
+
+        A number is free once the main process has been reaped and nobody is in its session.  So whoever has it and has
+        begun at another time is a stranger, and so is, then, each that is in a session of that number.  And ours all
+        descend from us, since we are the reaper of their orphans.
+        """
+        leader = processes.get(self.main)
+        self._session_is_over |= leader is not None and leader.started != self._started
+        if self._session_is_over:
+            return set()
+        return {pid for pid in _ours(processes) if self.main in (pid, processes[pid].session)}
 
     def kill(self, dialogs: Iterable[int] = (), spared: Collection[int] = ()) -> bool:
         """Kill all that is left; whether anybody was.  The arguments are those of `members`."""
@@ -231,12 +248,17 @@ def _holders(processes: dict[int, ProcessInfo], inodes: set[int], spared: Collec
 
     Only they: a socket can be sent to any process that takes one, such as the message bus, which is not ours to kill.
     """
-    ours = {os.getpid()}
-    _add_descendants(ours, processes)
+    ours = _ours(processes)
     others = {pid for pid in ours if pid in spared or processes[pid].session in spared}
     _add_descendants(others, processes)
-    ours -= {os.getpid(), *others}
-    return {pid for pid in ours if inodes and not processes[pid].dead and holds(pid, inodes)}
+    return {pid for pid in ours - others if inodes and not processes[pid].dead and holds(pid, inodes)}
+
+
+def _ours(processes: dict[int, ProcessInfo]) -> set[int]:
+    """All that descend from this process."""
+    ours = {os.getpid()}
+    _add_descendants(ours, processes)
+    return ours - {os.getpid()}
 
 
 def _far_ends(dialogs: Iterable[int]) -> Iterator[int]:

@@ -13,7 +13,6 @@ take at once is queued here.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
@@ -98,7 +97,7 @@ class _Distributor:
     status: socket.socket
     outbox: deque[ToDistributor] = field(default_factory=deque)
     """What it has not taken yet; the descriptors are looked up when it is sent."""
-    answers: bytes = b""
+    answers: bytearray = field(default_factory=bytearray)
     asking: deque[Callable[[Part], None]] = field(default_factory=deque)
     incarnation: Incarnation = 0
 
@@ -777,10 +776,28 @@ class Monitor:
             piece = b""
         if not piece:
             self.loop.forget(distributor.status.fileno())
-        *lines, distributor.answers = (distributor.answers + piece).split(b"\n")
-        for line in lines:
-            if distributor.asking:
-                distributor.asking.popleft()(json.loads(line))
+        distributor.answers += piece
+        while b"\n" in piece:
+            line, _, rest = distributor.answers.partition(b"\n")
+            distributor.answers = rest
+            piece = bytes(rest)
+            part = status.part_of(bytes(line))
+            if part is None or not distributor.asking:
+                self._hush(distributor)
+                return
+            distributor.asking.popleft()(part)
+        if len(distributor.answers) > status.LONGEST_PART:
+            self._hush(distributor)
+
+    def _hush(self, distributor: _Distributor) -> None:
+        """Ask a Distributor no more that answers with what is no answer."""
+        name = self._name(distributor.class_id)
+        report.say(f"the Distributor of {name} answers with what is no status: it is not asked again")
+        self.loop.forget(distributor.status.fileno())
+        distributor.status.close()
+        distributor.answers.clear()
+        while distributor.asking:
+            distributor.asking.popleft()(None)
 
     # ================================================================ log
 

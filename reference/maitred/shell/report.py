@@ -41,13 +41,14 @@ LAST_WORDS: Final = 0.5
 
 
 def printable(text: str) -> str:
-    """The text with all that is no printable character escaped, as Python's ``repr`` does."""
+    """The text with all that is no printable character escaped, as Python's ``repr`` does, and not for pages."""
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def say(text: str, *more: str) -> None:
     """Write one line, and perhaps more that belong to it; a log that cannot be written stops nothing."""
-    lines = "\n  ".join(printable(line if len(line) <= LONGEST else f"{line[:LONGEST]}...") for line in (text, *more))
+    lines = "\n  ".join(printable(line) for line in (text, *more))
     content = f"maitred: {lines}\n".encode()
     if _background is not None:
         _background.put(content)

@@ -41,6 +41,8 @@ VERSION: Final = 1
 LONGEST_REQUEST: Final = 4096
 MOST_CLIENTS: Final = 32
 PATIENCE: Final = 5.0
+LONGEST_PART: Final = 64 << 20
+"""Bytes of what a Distributor says for the status: what whoever asks would take as well."""
 PAUSE: Final = 0.05
 """Seconds until the next try where nobody can be let in."""
 _CREDENTIALS: Final = struct.Struct("=iII")  # struct ucred: pid, uid, gid
@@ -234,6 +236,41 @@ def build(
             for i, cls in state.classes.items()
         ],
     }
+
+
+def part_of(line: bytes) -> Json | None:
+    """What a Distributor says for the status, as far as it has the shape that `build` relies on; else None.
+
+    A Distributor meets clients and servers: the Monitor, which meets neither, does not die of what one of them makes of
+    it.
+    """
+    try:
+        part: Json = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match part:
+        case {
+            "phase": str(),
+            "incarnation": int(),
+            "waiting": int(),
+            "ports": list(ports),
+            "waiting_list": list(waiting),
+            "servers": dict(servers),
+        } if _are_flat([*ports, *waiting]) and all(map(_is_row, servers.values())):
+            return part
+    return None
+
+
+def _are_flat(rows: list[object]) -> bool:
+    """Whether these are objects of numbers and words."""
+    return all(isinstance(row, dict) and not any(isinstance(v, dict | list) for v in row.values()) for row in rows)
+
+
+def _is_row(row: object) -> bool:
+    match row:
+        case {"clients": int(), "outstanding": int() | None, "dialogs": list(dialogs)}:
+            return _are_flat(dialogs)
+    return False
 
 
 def _class(

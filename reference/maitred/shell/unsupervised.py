@@ -3,6 +3,9 @@
 Nobody can be asked about them, since it was the Monitor that answered.  But every process of an instance has inherited
 the path of the instance's control socket in its environment, and the kernel shows that to the user whose processes they
 are, and to root: to whom the Monitor would have answered.
+
+Anybody can say so in the environment of a process of his own, though, and root sees that too.  So only processes that
+are ours through and through are taken for remains, and are ours to kill; those of others are named beside them.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ class Remains:
     """Pids."""
     servers: tuple[int, ...]
     """Pids of the servers' main processes."""
+    strangers: tuple[int, ...] = ()
+    """Pids of processes of other users that say so too: servers that have changed their user, or none of ours."""
 
 
 def mark(control: Path) -> None:
@@ -43,22 +48,24 @@ def find(control: Path | None = None) -> list[Remains]:
     Args:
         control: of the only one that matters; None: all whose control sockets are where they are by default.
     """
-    found: dict[str, tuple[list[int], list[int]]] = {}
+    found: dict[str, tuple[list[int], list[int], list[int]]] = {}
     for process in all_processes():
         environment = {} if process.dead else _environment(process.pid)
         path = environment.get(CONTROL)
         if path is None or not _is_wanted(path, control):
             continue
-        distributors, servers = found.setdefault(path, ([], []))
+        distributors, servers, strangers = found.setdefault(path, ([], [], []))
         if process.session != process.pid:
             continue  # what somebody has forked, or helps the Monitor
-        if ENVIRONMENT in environment:
+        if not _is_ours(process.pid):
+            strangers.append(process.pid)
+        elif ENVIRONMENT in environment:
             servers.append(process.pid)
         elif _is_distributor(process):
             distributors.append(process.pid)
     return [
-        Remains(Path(path), tuple(sorted(distributors)), tuple(sorted(servers)))
-        for path, (distributors, servers) in sorted(found.items())
+        Remains(Path(path), *(tuple(sorted(pids)) for pids in (distributors, servers, strangers)))
+        for path, (distributors, servers, strangers) in sorted(found.items())
         if (distributors or servers) and not place.answers(Path(path))
     ]
 
@@ -71,6 +78,14 @@ def _is_wanted(path: str, control: Path | None) -> bool:
 
 def _is_distributor(process: ProcessInfo) -> bool:
     return _DISTRIBUTOR in _read(process.pid, "cmdline")
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether our user is its real, effective and saved one: else it may have been begun by another."""
+    for line in _read(pid, "status").splitlines():
+        if line.startswith(b"Uid:"):
+            return set(line.split()[1:]) == {b"%d" % os.geteuid()}
+    return False
 
 
 def _environment(pid: int) -> dict[str, str]:
