@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint types core records unit properties bench campaign campaign-faults hostile abuse mutants shell-mutants mutation compat cpython clean
+.PHONY: help run test lint types core records unit properties bench campaign campaign-faults hostile abuse mutants shell-mutants mutation compat cpython clean lock
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 PYTEST := $(BIN)/python -m pytest
@@ -51,10 +51,18 @@ $(VENV)/.base: $(VENV)/.made pyproject.toml
 	@$(PIP) -e .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.made pyproject.toml
+$(VENV)/.test: $(VENV)/.made pyproject.toml $(wildcard requirements/*.txt)
 	@echo "maitred: installing maitred and its tests' needs into $(VENV) (a minute or two the first time)"
-	@$(PIP) -e '.[test,verify]'
+	@locked=; [ "$(LOCKED)" = no ] || locked=$$($(BIN)/python requirements/lock.py --fits); \
+	if [ -n "$$locked" ]; then \
+	  $(PIP) --require-hashes --only-binary :all: -r "$$locked"; $(PIP) --no-deps -e .; \
+	else \
+	  $(PIP) -e '.[test,verify]'; \
+	fi
 	@touch $(VENV)/.base $@
+
+lock: $(VENV)/.made ## Write down the versions and hashes that the tests run with, for this Python
+	@$(BIN)/python requirements/lock.py
 
 $(VENV)/.compat: $(VENV)/.test
 	@$(PIP) -e '.[compat]'
