@@ -520,6 +520,11 @@ def _event(told: Told, before: distributor.DistributorState, now: State) -> list
             return [("hears_of_socket", {"p": event.port})]
         case distributor.BindRequested():
             return _bind(event, before, told.effects)
+        case distributor.StillServes():
+            told_so = any(isinstance(e, distributor.Tell) for e in told.effects)
+            return [("finds_server_unresponsive", {"s": event.server})] if told_so else []
+        case distributor.Stuck():
+            return [("finds_server_unresponsive", {"s": event.server})]
         case distributor.Audited(gone=gone):
             if gone:
                 raise Outside("an audit that finds connections gone")

@@ -120,6 +120,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     ),
     "deaths_are_counted": _untold("about the counting of deaths, which the relation leaves out"),
     "what_may_fire_was_set": _untold(_TIMERS),
+    "a_full_server_is_spared": _untold(_TIMERS),
     "a_half_close_is_no_hang_up": _untold("about what a client sends, which the relation does not tell"),
     "one_accept_at_a_time": _guarded("issues_accept", how="none is outstanding on the port, and none is paused"),
     "copies_are_closed_when_clients_are_let_go": _untold(_DESCRIPTORS),
@@ -167,6 +168,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "servers_are_wanted_only_by_waiters": _guarded("wants_server", how="more wait than will soon be seated"),
     "closed_means_over": _untold(_ENDING),
     "ranks_are_past": _proved("ranks_are_distinct", but="that none is below 0 is explored"),
+    "only_who_was_asked_is_full": _untold("about time-outs, which come at any time in the relation"),
     "clients_came_through_a_listener": _guarded(
         "server_accepts", how="the program has bound the port, and nothing undoes that while it lives"
     ),

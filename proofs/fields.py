@@ -192,6 +192,7 @@ UNTOLD: Final[Mapping[str, str]] = {
     "ServerStatus.server": KEY,
     "ServerStatus.max_clients": CONFIGURED,
     "ServerStatus.weight": "of its processing element: told from ElementState.weight",
+    "ServerStatus.full_at": "decides whether a time-out is heeded: they come at any time in the relation",
     "PortInfo.port": KEY,
     "PortInfo.free": f"{INDEX}; the relation chooses among all servers",
     "Seat.rank": "in PortInfo.free: told from ServerStatus.rank",

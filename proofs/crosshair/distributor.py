@@ -210,6 +210,7 @@ def _status(i: int, row: Row, next_rank: int, next_arrival: int, distinct: bool)
         count=Count(clients, number(f"sequence_{i}", -1)),
         request=request,
         rank=rank,
+        full_at=0 if request is None else number(f"full_at_{i}", 0),
         **flags,
     )
 
@@ -514,6 +515,8 @@ CONTRACTS = (
     _contract("control_ended", (core.ControlEnded,), ALL, lambda state: core.ControlEnded(number("server"))),
     _contract("unsent", (core.Unsent,), ALL, lambda state: core.Unsent(number("server"), _answered(state))),
     _contract("audited", (core.Audited,), ALL, _gone),
+    _contract("still_serves", (core.StillServes,), ALL, lambda state: core.StillServes(number("server"))),
+    _contract("stuck", (core.Stuck,), ALL, lambda state: core.Stuck(number("server"))),
     _timer("queue_timeout", core.QueueTimeout, lambda: core.QueueTimeout(_client()), ALL),
     _timer("hand_off_timeout", core.HandOffTimeout, lambda: core.HandOffTimeout(number("server")), ALL),
     _timer("rest_over", core.RestOver, lambda: core.RestOver(number("server")), (*ALL, *ANY)),

@@ -232,7 +232,9 @@ def what_is_handed_off_is_the_request(before: DistributorState, event: object, d
     """A server is handed the client that becomes its request, on the client's port, with a timer, and nobody else."""
     sent = [effect for effect in _of(distributor.Send, done.effects) if isinstance(effect.message, HandOff)]
     timers = [effect.timer for effect in _of(distributor.SetTimer, done.effects)]
-    if not _alike([timer.server for timer in _of(distributor.HandOffTimeout, timers)], [each.server for each in sent]):
+    asked_again = [event.server] if isinstance(event, distributor.StillServes) and not _told(done, Unresponsive) else []
+    started = [timer.server for timer in _of(distributor.HandOffTimeout, timers)]
+    if not _alike(started, [*(each.server for each in sent), *asked_again]):
         return False
     handed = [(each.server, each.port, each.message.client) for each in sent if isinstance(each.message, HandOff)]
     asked = [(row.server, row.request.port, row.request) for row in done.state.servers.values() if row.request]
@@ -369,6 +371,11 @@ def the_monitor_is_told_what_it_must_know(before: DistributorState, event: objec
     late: list[int] = []
     if isinstance(event, distributor.Fired) and isinstance(event.timer, distributor.HandOffTimeout):
         late = [event.timer.server]
+    if isinstance(event, distributor.StillServes):
+        row = before.servers[event.server]
+        late = [event.server] if row.count.clients < row.full_at else []
+    if isinstance(event, distributor.Stuck):
+        late = [event.server]
     dialogs = [] if isinstance(event, Adopt) else opened
     return (
         _alike([(message.server, message.port) for message in _told(done, KeepDialog)], dialogs)

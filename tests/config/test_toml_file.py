@@ -42,6 +42,7 @@ verify = false
 [durations]
 queue_timeout = 1
 hand_off_timeout = 2.5
+request_timeout = 12
 create_delay = 0.02
 delete_delay = 3
 rest = 0.2
@@ -131,7 +132,7 @@ def test_every_key_arrives(load, tmp_path):
     assert config.log_directory == tmp_path / "logs"
     assert config.control == tmp_path / "x.sock"
     assert config.trace == tmp_path / "x.trace"
-    assert dataclasses.astuple(config.durations) == (1, 2.5, 0.02, 3, 0.2, 0.3, 4, 0.5, 6, 7, 8, 9, 11)
+    assert dataclasses.astuple(config.durations) == (1, 2.5, 12, 0.02, 3, 0.2, 0.3, 4, 0.5, 6, 7, 8, 9, 11)
     assert [dataclasses.astuple(element) for element in config.elements] == [("left", (CPU,), 3), ("right", (CPU,), 1)]
     assert dataclasses.astuple(cls) == (
         "employee_svc",

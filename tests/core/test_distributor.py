@@ -57,6 +57,8 @@ from maitred.core.distributor import (
     SendControl,
     SetTimer,
     ShutDown,
+    StillServes,
+    Stuck,
     Tell,
     Unsent,
     Watch,
@@ -392,6 +394,40 @@ class TestRule4ARequestComesBackOnlyWhenTheServerCannotHaveTheClient:
         who = run.arrive()
         assert run.take(Fired(HandOffTimeout(1))) == [Tell(Unresponsive(1))]
         assert run.status(1).request == who
+
+    def test_never_where_it_serves_on(self):
+        run = operating()
+        run.adopt(1, 2, most=9)
+        who = run.arrive()
+        assert run.take(StillServes(1)) == [SetTimer(HandOffTimeout(1))]
+        assert run.take(StillServes(1)) == [SetTimer(HandOffTimeout(1))]
+        assert run.status(1).request == who and run.status(1).full_at == 2
+
+    def test_a_server_that_has_room_again_and_takes_nobody_hangs(self):
+        run = operating()
+        run.adopt(1, 2, most=9)
+        who = run.arrive()
+        run.take(StillServes(1))
+        run.left(1, client(1), 1)
+        assert run.take(StillServes(1)) == [Tell(Unresponsive(1))]
+        assert run.status(1).request == who
+
+    def test_what_is_remembered_is_forgotten_with_the_answer(self):
+        run = operating()
+        run.adopt(1, 2, most=9)
+        run.arrive()
+        run.take(StillServes(1))
+        run.accepted(1, 3)
+        assert run.status(1).full_at == 0
+        run.arrive()
+        run.take(StillServes(1))
+        run.refused(1, 3)
+        assert run.status(1).full_at == 0
+
+    def test_a_client_that_stays_too_long_ends_its_server(self):
+        run = operating()
+        run.adopt(1, 1)
+        assert run.take(Stuck(1)) == [Tell(Unresponsive(1))]
 
     def test_never_on_the_end_of_the_control_socket(self):
         run = operating()
@@ -1151,6 +1187,12 @@ def with_one_idle():
     return run
 
 
+def with_one_served():
+    run = operating()
+    run.adopt(1, 1, most=9)
+    return run
+
+
 def without_dialog():
     run = operating()
     run.adopt(1, ports=())
@@ -1203,6 +1245,11 @@ REFUSALS = [
     (with_one_idle, Unsent(1, NOT_THERE), Reason.NOT_OUTSTANDING),
     (with_one_idle, Audited(9, (NOT_THERE,)), Reason.UNKNOWN_SERVER),
     (without_dialog, Audited(1, ()), Reason.NO_DIALOG),
+    (with_one_idle, StillServes(9), Reason.UNKNOWN_SERVER),
+    (with_one_idle, StillServes(1), Reason.NOT_SERVING),
+    (with_one_served, StillServes(1), Reason.NOT_OUTSTANDING),
+    (with_one_idle, Stuck(9), Reason.UNKNOWN_SERVER),
+    (with_one_idle, Stuck(1), Reason.NOT_SERVING),
     (waiting, Fired(QueueTimeout(NOT_THERE)), Reason.NOT_WAITING),
     (with_one_idle, Fired(CreateDelay()), Reason.TIMER_IS_STALE),
     (with_one_idle, Fired(AcceptRetry(PORT)), Reason.TIMER_IS_STALE),
@@ -1233,6 +1280,7 @@ def test_a_whole_life_meets_every_event_message_timer_and_effect():
     run.ready(1)
     run.refused(1)
     run.take(Fired(RestOver(1)), Fired(HandOffTimeout(1)))
+    run.take(Received(1, PORT, RestartReply(2, run.count(1))), StillServes(1), Stuck(1))
     run.take(Unsent(1, client(1)), Fired(RestOver(1)))
     run.accepted(1, 1)
     run.take(Fired(AuditDue()), Audited(1, (client(5),)))
@@ -1293,7 +1341,7 @@ def likely(state, number, flag):
             yield Received(server, status.request.port, Accepted(status.request, count))
             yield Received(server, status.request.port, Refused(status.request, count))
             yield Unsent(server, status.request)
-        yield from (ControlEnded(server), Audited(server, (client(0),)))
+        yield from (ControlEnded(server), Audited(server, (client(0),)), StillServes(server), Stuck(server))
 
 
 STARTS = st.sampled_from([((), False), (((PORT, ADDRESS),), True), (((PORT, ADDRESS), (OTHER, OTHER_ADDRESS)), True)])

@@ -116,6 +116,7 @@ BROKEN = [
     ("closed_means_over", lambda: with_server(closed(), 1, draining=False)),
     ("ranks_are_past", lambda: replace(busy(), next_rank=0)),
     ("ranks_are_past", lambda: with_server(busy(), 2, rank=busy().servers[1].rank)),
+    ("only_who_was_asked_is_full", lambda: with_server(busy(), 2, request=None, full_at=1)),
     ("clients_came_through_a_listener", lambda: replace(served(), listeners=Tree())),
     (
         "an_answer_is_owed_only_while_deaf",

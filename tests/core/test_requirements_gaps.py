@@ -11,7 +11,7 @@ from maitred.core.timing import Durations
 
 def test_the_numbers_that_the_requirements_name():
     usual = Durations()
-    assert (usual.hand_off_timeout, usual.rest) == (60, 0.1)
+    assert (usual.hand_off_timeout, usual.request_timeout, usual.rest) == (60, 0, 0.1)
     assert CRASH_LOOP == 5
 
 

@@ -512,6 +512,10 @@ STATES = {
     "servers_are_wanted_only_by_waiters": (lambda s: replace(s, dynamic=1), "client 2"),
     "closed_means_over": (lambda s: replace(s, phase=Phase.CLOSED), "closed, and client 2 still on the waiting list"),
     "ranks_are_past": (lambda s: replace(s, next_rank=0), "the next to be chosen will have rank 0"),
+    "only_who_was_asked_is_full": (
+        lambda s: with_row(s, 2, request=None, full_at=1),
+        "No hand-off to server 2 is unanswered",
+    ),
 }
 
 

@@ -74,6 +74,12 @@ OPTIONS = (
         "a server that leaves a hand-off unanswered so long is taken for hung and killed (default: 60)",
     ),
     Option(
+        ("--request-timeout",),
+        "SECONDS",
+        "supervision",
+        "a server that has had one client so long is killed, with all its clients (default: 0, never)",
+    ),
+    Option(
         ("--start-warning",),
         "SECONDS",
         "supervision",

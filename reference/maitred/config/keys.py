@@ -91,7 +91,14 @@ DURATIONS: Final = (
         "hand_off_timeout",
         "seconds",
         "`60`",
-        "A server that leaves a hand-off unanswered so long is taken for hung and killed.",
+        "A server that leaves a hand-off unanswered so long is taken for hung and killed; not one that goes on serving"
+        " the clients it has, until it has room.",
+    ),
+    Key(
+        "request_timeout",
+        "seconds",
+        "`0`",
+        "A server that has had a client so long, still there or not, is killed with all its clients; 0 for never.",
     ),
     Key("create_delay", "seconds", "`0.5`", "How long somebody must have waited before a dynamic server is started."),
     Key("delete_delay", "seconds", "`60`", "How long a dynamic server is kept idle."),

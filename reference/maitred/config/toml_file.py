@@ -122,10 +122,13 @@ def read(document: dict[str, object], path: str) -> Config:
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).name.removesuffix(".toml")).lstrip("-.")[:64] or "maitred"
     name = top.get("name", values.name, stem)
     control = top.get("control", top.path(checks.socket_path), None)
-    if control is None:
-        name, socket_path = place.default(name, chosen="name" in document)
-    else:
-        socket_path = place.claim(Path(control))
+    try:
+        if control is None:
+            name, socket_path = place.default(name, chosen="name" in document)
+        else:
+            socket_path = place.claim(Path(control))
+    except ConfigError as error:
+        raise top.error("name" if control is None else "control", error) from None
     return Config(
         name=name,
         classes=classes,

@@ -141,6 +141,8 @@ class ServerStatus:
     """It has said something to this Distributor."""
     known: bool = True
     """Its count is not older than this Distributor: it has answered its InitialMsg, or has been asked nothing yet."""
+    full_at: int = 0
+    """Its clients when its time to answer was last up and it went on serving them; 0 once it has answered."""
 
     @property
     def idle(self) -> bool:
@@ -445,6 +447,20 @@ class Audited:
 
 
 @dataclass(frozen=True, slots=True)
+class StillServes:
+    """The server has not answered its hand-off for too long, and yet has gone on serving the clients that it has."""
+
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """The server has had a client for longer than a request may take."""
+
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
 class Fired:
     """A timer's time has come (SIGNALTIMEOUT, FIG. 7 step 138)."""
 
@@ -469,6 +485,8 @@ Event: TypeAlias = (
     | ControlEnded
     | Unsent
     | Audited
+    | StillServes
+    | Stuck
     | Fired
 )
 
@@ -634,6 +652,13 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
             if status is None:
                 return Reason.UNKNOWN_SERVER
             return None if _open_port(status) is not None else Reason.NO_DIALOG
+        case StillServes() | Stuck():
+            status = state.servers.get(event.server, None)
+            if status is None:
+                return Reason.UNKNOWN_SERVER
+            if not status.count.clients:
+                return Reason.NOT_SERVING
+            return Reason.NOT_OUTSTANDING if isinstance(event, StillServes) and status.request is None else None
         case Fired():
             return _guard_timer(state, event.timer)
         case _:
@@ -848,7 +873,7 @@ class _Work:
         """The outstanding request is certain not to be with the server: place its client anew (rule 4)."""
         client = status.request
         assert client is not None, "take_back is called where a request is outstanding"
-        new = replace(status, request=None, resting=resting)
+        new = replace(status, request=None, resting=resting, full_at=0)
         self.update(new, status)
         if resting:
             self.effects.append(SetTimer(RestOver(status.server)))
@@ -1073,7 +1098,7 @@ def _received(work: _Work, event: Received) -> None:
             work.effects.append(SendControl(event.server, Acknowledge(message.count.sequence)))
         case Accepted():
             if status.request == message.client:
-                work.update(replace(status, request=None), status)
+                work.update(replace(status, request=None, full_at=0), status)
                 work.effects.append(CloseCopy(message.client))
         case Refused():
             if status.request == message.client:
@@ -1139,6 +1164,24 @@ def _audited(work: _Work, event: Audited) -> None:
     port = _open_port(work.servers[event.server])
     assert port is not None, "guarded"
     work.effects.append(Send(event.server, port, InitialMsg(work.incarnation, event.gone[:FORGET_LIMIT])))
+
+
+def _still_serves(work: _Work, event: StillServes) -> None:
+    """Spare a server that is full by its own measure: it takes nobody, until one of its clients has left.
+
+    One that has room since then, and has not answered, hangs in what matters here.  Either way rule 4 keeps the client
+    where it is.
+    """
+    status = work.servers[event.server]
+    if status.count.clients < status.full_at:
+        work.tell(Unresponsive(event.server))
+    else:
+        work.update(replace(status, full_at=status.count.clients), status)
+        work.effects.append(SetTimer(HandOffTimeout(event.server)))
+
+
+def _stuck(work: _Work, event: Stuck) -> None:
+    work.tell(Unresponsive(event.server))
 
 
 # ================================================================ dynamic servers, and the end
@@ -1218,6 +1261,8 @@ _ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action 
     ControlEnded: _control_ended,
     Unsent: _unsent,
     Audited: _audited,
+    StillServes: _still_serves,
+    Stuck: _stuck,
     Fired: _fired,
 }
 

@@ -134,6 +134,11 @@ def ranks_are_past(state: DistributorState) -> bool:
     return len(ranks) == len(set(ranks)) and all(0 <= rank < state.next_rank for rank in ranks)
 
 
+def only_who_was_asked_is_full(state: DistributorState) -> bool:
+    """A server is remembered as taking nobody only while a hand-off to it is unanswered."""
+    return all(status.full_at == 0 or status.request is not None for status in state.servers.values())
+
+
 # ---------------------------------------------------------------- Application Server
 
 
@@ -248,6 +253,7 @@ DISTRIBUTOR: Final[Mapping[str, Callable[[DistributorState], bool]]] = {
         servers_are_wanted_only_by_waiters,
         closed_means_over,
         ranks_are_past,
+        only_who_was_asked_is_full,
     )
 }
 SERVER: Final[Mapping[str, Callable[[EndpointState], bool]]] = {

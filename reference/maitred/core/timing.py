@@ -16,6 +16,8 @@ class Durations:
     """How long a client may wait for a seat."""
     hand_off_timeout: float = 60.0
     """How long a server may leave a hand-off unanswered before it is taken for hung and killed."""
+    request_timeout: float = 0.0
+    """How long a server may have one client before it is taken for hung and killed; 0 for ever."""
     create_delay: float = 0.5
     """How long somebody must have waited before a dynamic server is started."""
     delete_delay: float = 60.0

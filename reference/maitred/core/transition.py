@@ -39,6 +39,7 @@ class Reason(Enum):
     NOT_HANG_UP = "the client has sent data: a half-close is not a hang-up"
     NOT_OUTSTANDING = "no request is outstanding with the server"
     NOT_IDLE = "the server is not idle"
+    NOT_SERVING = "the server has no clients"
     NOT_RESTING = "the server is not resting"
     NOT_CLOSING = "the server class is not being closed"
     ALREADY_CLOSING = "the server class is being closed already"

@@ -138,6 +138,8 @@ def _ended(event: object) -> frozenset[Request]:
             return frozenset({_plain(event.timer)})
         case distributor.Fired():
             return frozenset({event.timer})
+        case distributor.StillServes():
+            return frozenset({distributor.HandOffTimeout(event.server)})
         case distributor.ConnectionRequest() | distributor.AcceptFailed() | distributor.BacklogEmpty():
             return frozenset(distributor.Accept(event.port, wait) for wait in (True, False))
         case _:

@@ -51,6 +51,7 @@ from maitred.model.properties import (
     prefers,
     quiet,
     stopping,
+    taken_for_hung,
     unanswered_binds,
     unkept_dialogs,
 )
@@ -642,6 +643,17 @@ def _what_may_fire_was_set(moment: Moment) -> Iterator[str]:
 
 
 @_explains
+def _a_full_server_is_spared(moment: Moment) -> Iterator[str]:
+    number = moment.event.server
+    old: ServerStatus = moment.state.servers[number]
+    had = f"has {counted(old.count.clients, 'client')}"
+    if old.full_at:
+        had += f", and had {old.full_at} when it was last spared"
+    hung = moment.stride is not None and taken_for_hung(moment.stride)
+    yield f"server {number} {had}; it is {'taken for hung' if hung else 'spared, or what it has is not remembered'}"
+
+
+@_explains
 def _a_half_close_is_no_hang_up(moment: Moment) -> Iterator[str]:
     client = moment.event.client
     yield (
@@ -981,6 +993,14 @@ def _ranks_are_past(moment: Moment) -> Iterator[str]:
     state: DistributorState = moment.outcome
     ranks = [f"server {s.server} has rank {s.rank}" for s in state.servers.values()]
     yield f"{listed(ranks)}, and the next to be chosen will have rank {state.next_rank}"
+
+
+@_explains
+def _only_who_was_asked_is_full(moment: Moment) -> Iterator[str]:
+    state: DistributorState = moment.outcome
+    for status in state.servers.values():
+        if status.full_at and status.request is None:
+            yield f"no hand-off to server {status.server} is unanswered, and it is remembered as taking nobody"
 
 
 # ================================================================ of a server's state

@@ -309,6 +309,10 @@ def _distributor(world: World, action: Action) -> Named:
             return Named("hang-ups are reported", f"client {event.client.cookie}")
         case distributor.Fired():
             return distributor_timer(world, event.timer)
+        case distributor.StillServes():  # the time is up, and what it comes to is the server's
+            return distributor_timer(world, distributor.HandOffTimeout(event.server))
+        case distributor.Stuck():
+            return Named("faults cease", f"stuck, {server_name(world, event.server)}")
         case distributor.Listening() | distributor.ListeningFailed() | distributor.Unsent() | distributor.Audited():
             return Named("the Distributor takes what it brought upon itself", "distributor")
         case _:

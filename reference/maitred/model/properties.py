@@ -741,8 +741,16 @@ def never_set(who: str, before: Any, event: Any, stride: Stride) -> list[Any]:  
     ):
         running.discard(_plain(event.timer))
     kinds = (distributor.SetTimer, monitor.SetTimer)
+    if isinstance(event, distributor.StillServes) and not taken_for_hung(stride):
+        running.discard(distributor.HandOffTimeout(event.server))
     running |= {_plain(effect.timer) for effect in stride.effects if isinstance(effect, kinds)}
     return [timer for timer in in_season(stride.state) if _plain(timer) not in running]
+
+
+def taken_for_hung(stride: Stride) -> list[ServerId]:
+    """The servers that the Distributor's step reports as unresponsive."""
+    told = [effect.message for effect in stride.effects if isinstance(effect, distributor.Tell)]
+    return [message.server for message in told if isinstance(message, Unresponsive)]
 
 
 def in_season(state: DistributorState | MonitorState) -> list[Any]:  # Any: as above
@@ -763,6 +771,18 @@ def _plain(timer: Any) -> Any:  # Any: as above
     if isinstance(timer, (monitor.RestartServer, monitor.DynamicRest, monitor.RestartDistributor)):
         return replace(timer, attempt=0)
     return timer
+
+
+@_always_step
+def a_full_server_is_spared(who: str, before: Any, event: Any, stride: Stride) -> bool:  # Any: as above
+    """A server that leaves a hand-off unanswered and serves its clients is taken for hung only once it has had room
+    since; and how many it had is remembered.
+    """
+    if who != "distributor" or not isinstance(event, distributor.StillServes) or stride.rejected is not None:
+        return True
+    old, new = before.servers[event.server], stride.state.servers[event.server]
+    room = old.count.clients < old.full_at
+    return taken_for_hung(stride) == ([event.server] if room else []) and (room or new.full_at == old.count.clients)
 
 
 @_always_step
@@ -1258,6 +1278,18 @@ def an_unresponsive_server_is_killed(before: World, action: Action, after: World
     return isinstance(action.what, monitor.Told) and isinstance(action.what.message, Unresponsive)
 
 
+@_sometimes(lambda b: b.hand_off_timeouts != 0 and b.max_clients > 1 and b.clients > 1)
+def a_server_that_takes_nobody_serves_on(before: World, action: Action, after: World) -> bool:
+    """A server leaves a hand-off unanswered, serves the clients that it has, and is spared."""
+    return isinstance(action.what, distributor.StillServes) and after.to_monitor == before.to_monitor
+
+
+@_sometimes(lambda b: b.hand_off_timeouts != 0 and b.clients > 0)
+def a_server_has_a_client_for_too_long(before: World, action: Action, after: World) -> bool:
+    """A server has one of its clients for longer than a request may take, which the Monitor is told."""
+    return isinstance(action.what, distributor.Stuck) and any(isinstance(m, Unresponsive) for m in after.to_monitor)
+
+
 @_sometimes(lambda b: b.listener_closes != 0 and b.clients > 0)
 def a_closed_listener_refuses(before: World, action: Action, after: World) -> bool:
     """A program closes its listening socket with a hand-off unread, and the client is placed anew."""
@@ -1423,6 +1455,7 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "hand_offs_go_to_free_servers": ("a_server_is_full_while_somebody_waits",),
     "a_request_comes_back_only_from_the_server": (
         "an_unresponsive_server_is_killed",
+        "a_server_has_a_client_for_too_long",
         "a_refused_client_is_served_elsewhere",
     ),
     "released_before_sent": ("a_waiter_is_seated",),
@@ -1434,6 +1467,7 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "processes_are_killed_only_for_a_reason": ("a_dead_server_is_started_again", "the_distributor_restarts_elsewhere"),
     "deaths_are_counted": ("a_dead_server_is_started_again", "an_unresponsive_server_is_killed"),
     "what_may_fire_was_set": ("an_accept_fails_and_is_tried_again", "a_dead_server_is_started_again"),
+    "a_full_server_is_spared": ("a_server_that_takes_nobody_serves_on",),
     "a_half_close_is_no_hang_up": ("a_waiter_that_has_half_closed_is_seated",),
     "one_accept_at_a_time": ("an_accept_fails_and_is_tried_again", "a_stop_takes_what_the_backlog_holds"),
     "copies_are_closed_when_clients_are_let_go": ("a_client_is_served_and_leaves", "a_waiter_is_timed_out"),
@@ -1457,6 +1491,7 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "servers_are_wanted_only_by_waiters": ("the_monitor_is_asked_for_a_server", "a_dynamic_server_starts"),
     "closed_means_over": ("a_graceful_stop_completes",),
     "ranks_are_past": ("a_tie_goes_to_the_longest_unchosen",),
+    "only_who_was_asked_is_full": ("a_server_that_takes_nobody_serves_on",),
     "clients_came_through_a_listener": ("a_client_is_served_and_leaves",),
     "an_answer_is_owed_only_while_deaf": ("a_program_that_is_deaf_is_not_ready",),
     "counts_are_issued_in_order": ("a_full_dialog_defers_what_is_to_be_said",),

@@ -44,6 +44,8 @@ OWN: Final = (
     distributor.ListeningFailed,
     distributor.Unsent,
     distributor.Audited,
+    distributor.StillServes,
+    distributor.Stuck,
 )
 """What the kernel tells a Distributor that asked it for something."""
 ONE_OF_SEVERAL: Final[Mapping[object, str]] = {

@@ -935,6 +935,20 @@ class System:
                 yield fired, None, "", False
             elif getattr(budget, name):
                 yield fired, None, name, False
+        for status in state.servers.values():
+            yield from self._busy(world, status)
+
+    def _busy(
+        self, world: World, status: distributor.ServerStatus
+    ) -> Iterator[tuple[distributor.Event, Any, str, bool]]:  # Any: as above
+        """What may be found of a server that has clients, in the place of a time-out or in its clients' names."""
+        late = world.budget.hand_off_timeouts
+        if not status.count.clients or is_reported(world, status.server):
+            return
+        if status.request is not None and (late or (self.bounds.interruptions and is_lost(world, status.server))):
+            yield distributor.StillServes(status.server), None, "", False
+        if late:
+            yield distributor.Stuck(status.server), None, "hand_off_timeouts", False
 
     def _from_server(
         self, group: Group, status: distributor.ServerStatus, budget: Budget

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import math
 import os
 import struct
 import sys
@@ -45,14 +46,18 @@ _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, sende
 _REQUEST: Final = struct.Struct("=BBBxI")  # family, protocol, extensions, states
 _ADDRESSES: Final = 40  # ports, addresses and interface of `struct inet_diag_sockid`
 _COOKIE: Final = struct.Struct("=Q")
-_ANSWER: Final = struct.Struct("=BBBB40sQIIIII")  # `struct inet_diag_msg`; the last is the inode
+_ANSWER: Final = struct.Struct("=BBBB40sQIIIII")  # `struct inet_diag_msg`; after the cookie: expires, unread,
+# unsent, uid, inode
+_INFO: Final = 2  # INET_DIAG_INFO
+_TIMES: Final = struct.Struct("=44xIxxxxI")  # of `struct tcp_info`: ms since data was last sent, and last received
 _PORTS: Final = struct.Struct("!HH")
 _SCOPE: Final = struct.Struct("=I")
 _UNIX_REQUEST: Final = struct.Struct("=BxxxIIIQ")  # family, states, inode, what to show, cookie
 _SHOW_PEER: Final = 0x4
 _UNIX_ANSWER: Final = 16  # bytes of `struct unix_diag_msg`; attributes follow
-_ATTRIBUTE: Final = struct.Struct("=HHI")  # length, type, a number
 _PEER: Final = 2  # UNIX_DIAG_PEER
+_NUMBER: Final = struct.Struct("=I")
+_ATTRIBUTE: Final = struct.Struct("=HH")  # length and type of what follows either answer
 
 
 def cookie_of(connection: _socket.socket) -> int:
@@ -81,12 +86,9 @@ def peer_of(inode: int) -> int:
     """
     body = _UNIX_REQUEST.pack(_socket.AF_UNIX, 0xFFFF_FFFF, inode, _SHOW_PEER, _NO_COOKIE)
     for payload in _exchange(body, dump=False):
-        at = _UNIX_ANSWER
-        while at + _ATTRIBUTE.size <= len(payload):
-            length, kind, number = _ATTRIBUTE.unpack_from(payload, at)
-            if kind == _PEER:
-                return int(number)
-            at += max((length + 3) & ~3, 4)
+        peer = _attributes(payload, _UNIX_ANSWER).get(_PEER, b"")
+        if len(peer) >= _NUMBER.size:
+            return int(_NUMBER.unpack_from(peer)[0])
     return 0
 
 
@@ -135,6 +137,28 @@ class Connections:
         self._known = {cookie: where for cookie, where in self._known.items() if cookie in kept}
         return gone
 
+    @staticmethod
+    def in_use(wanted: Collection[tuple[int, int]], seconds: float) -> bool:
+        """Whether a process has written to, or read from, one of the connections in the last so many seconds.
+
+        That a connection was established counts as well.
+
+        Args:
+            wanted: the connections, as (cookie, local port).
+            seconds: how far to look back.
+
+        Raises:
+            OSError: the kernel does not answer.
+        """
+        cookies = {cookie for cookie, _ in wanted}
+        for port in {port for _, port in wanted}:
+            sockid = struct.pack(">H", port).ljust(_ADDRESSES, b"\0")
+            for family in _FAMILIES:
+                answers = _ask(family, sockid, _NO_COOKIE, dump=True, info=True)
+                if any(answer.cookie in cookies and answer.idle_ms < seconds * 1000 for answer in answers):
+                    return True
+        return False
+
     def _list(self, port: int) -> set[int]:
         """The cookies of the port's connections that have a descriptor."""
         found = set()
@@ -159,11 +183,14 @@ class _Answer:
     cookie: int
     inode: int
     addresses: bytes
+    idle_ms: float
+    """Since a process last wrote, or last read all that had come; infinite where that was not asked for."""
 
 
-def _ask(family: int, addresses: bytes, cookie: int, *, dump: bool) -> Iterator[_Answer]:
+def _ask(family: int, addresses: bytes, cookie: int, *, dump: bool, info: bool = False) -> Iterator[_Answer]:
     """Ask ``sock_diag`` for one connection, or for all that match."""
-    body = _REQUEST.pack(family, _socket.IPPROTO_TCP, 0, _STATES) + addresses + _COOKIE.pack(cookie)
+    extensions = 1 << _INFO - 1 if info else 0
+    body = _REQUEST.pack(family, _socket.IPPROTO_TCP, extensions, _STATES) + addresses + _COOKIE.pack(cookie)
     return map(_answer, _exchange(body, dump=dump))
 
 
@@ -207,5 +234,24 @@ def _check(error: int) -> None:
 
 
 def _answer(payload: bytes) -> _Answer:
-    _, _, _, _, addresses, cookie, _, _, _, _, inode = _ANSWER.unpack_from(payload)
-    return _Answer(cookie, inode, addresses)
+    _, _, _, _, addresses, cookie, _, unread, _, _, inode = _ANSWER.unpack_from(payload)
+    return _Answer(cookie, inode, addresses, _idle_ms(payload, unread))
+
+
+def _idle_ms(payload: bytes, unread: int) -> float:
+    """What has not been read is no sign that anybody reads."""
+    info = _attributes(payload, _ANSWER.size).get(_INFO, b"")
+    if len(info) < _TIMES.size:
+        return math.inf
+    sent, received = _TIMES.unpack_from(info)
+    return float(sent if unread else min(sent, received))
+
+
+def _attributes(payload: bytes, at: int) -> dict[int, bytes]:
+    """What follows the fixed part of an answer, by type."""
+    found = {}
+    while at + _ATTRIBUTE.size <= len(payload):
+        length, kind = _ATTRIBUTE.unpack_from(payload, at)
+        found[kind] = payload[at + _ATTRIBUTE.size : at + length]
+        at += max(_ATTRIBUTE.size, length + 3 & ~3)
+    return found

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import resource
 import select
@@ -25,7 +26,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -53,6 +54,10 @@ PACKETS_A_TURN: Final = 16
 """So many packets are read from one socket before the others have their turn."""
 RESERVE: Final = 64
 """So many descriptors are kept from clients, for dialogs and what the Monitor sends."""
+AUDIT_AGAIN: Final = 0.25
+"""Seconds between audits while somebody waits, at least,"""
+AUDIT_SHARE: Final = 20
+"""and so many times as long as an audit takes."""
 SAY_AGAIN: Final = 30.0
 """Seconds before a lasting trouble is said again."""
 
@@ -131,6 +136,9 @@ class Distributor:
         self._ports: dict[Port, _Listeners] = {}
         self._kept = {(port, address): fds for port, address, fds in spec.kept}
         self._audits: list[ServerId] = []
+        self._audited, self._audit_cost = -math.inf, 0.0
+        self._had: dict[ServerId, dict[int, float]] = {}
+        """Since when each server has had its clients, where there is a limit."""
         self._connections = diag.Connections()
         self._limit = _open_files_limit()
         self._tight = False
@@ -179,10 +187,26 @@ class Distributor:
             case core.Received(server=server, message=messages.Refused()):
                 text = f"server {server} refuses clients: it is out of descriptors, or listens no more"
                 self._say_now_and_then(text, about="refused")
+            case core.Fired(core.HandOffTimeout(server=server)):
+                patience = self.spec.durations.hand_off_timeout
+                report.say(f"server {server} of {self.spec.name} has not taken a client for {patience:g} s")
+            case core.StillServes(server=server):
+                self._say_full(self.state.servers[server])
+            case core.Stuck(server=server):
+                limit = self.spec.durations.request_timeout
+                report.say(f"server {server} of {self.spec.name} has had a client for more than {limit:g} s")
             case _:
                 pass
         if self.state.waiting >= self.spec.waiting_limit:
             self._say_now_and_then("as many clients wait as may: further ones stay in the backlog (waiting_limit)")
+
+    def _say_full(self, status: core.ServerStatus) -> None:
+        patience, clients = self.spec.durations.hand_off_timeout, status.count.clients
+        self._say_now_and_then(
+            f"server {status.server} has taken no client for {patience:g} s, and goes on serving {clients}: it seems to"
+            f" take no more at a time; set max_clients to {clients} (it is {status.max_clients})",
+            about=f"full {status.server}",
+        )
 
     def _declined(self, event: core.Event, reason: Reason) -> None:
         """Let go of what came with an event that the machine does not take."""
@@ -509,6 +533,8 @@ class Distributor:
         if connection is not None and not self.loop.watches(connection.fileno()):
             self.loop.watch(connection.fileno(), HANG_UP, partial(self._on_waiting, client))
             self._since.setdefault(client.cookie, time.time())
+        if self.state.phase is not core.Phase.INITIALISING:
+            self._hurry()
 
     def _stop_watching(self, client: Client) -> None:
         self.loop.cancel_timer(core.QueueTimeout(client))
@@ -566,7 +592,35 @@ class Distributor:
     def _set_timer(self, effect: core.SetTimer) -> None:
         timer = effect.timer
         seconds = duration(self.spec.durations, timer)
-        self.loop.set_timer(timer, seconds, partial(self.handle, core.Fired(timer)))
+        match timer:
+            case core.HandOffTimeout():
+                self.loop.set_timer(timer, seconds, partial(self._overdue, timer))
+            case core.AuditDue() if self.state.waiting:
+                self._hurry()
+            case _:
+                self.loop.set_timer(timer, seconds, partial(self.handle, core.Fired(timer)))
+
+    def _overdue(self, timer: core.HandOffTimeout) -> None:
+        """The time to answer is up: say whether the server has done anything for its clients meanwhile."""
+        serves = core.StillServes(timer.server)
+        allowed = core.guard(self.state, serves) is None
+        self.handle(serves if allowed and self._is_serving(timer.server) else core.Fired(timer))
+
+    def _is_serving(self, server: ServerId) -> bool:
+        clients = self._servers[server].registry.clients()
+        try:
+            connections = [(client.cookie, client.port) for client in clients]
+            return self._connections.in_use(connections, self.spec.durations.hand_off_timeout)
+        except OSError as error:
+            report.debug(f"distributor of {self.spec.name}: whether server {server} serves is not known: {error}")
+            return False
+
+    def _hurry(self) -> None:
+        """Somebody waits, perhaps for a seat that is free and not known to be: audit soon, and not all the time."""
+        pause = max(AUDIT_AGAIN, AUDIT_SHARE * self._audit_cost)
+        due = core.AuditDue()
+        left = min(self._audited + pause - time.monotonic(), duration(self.spec.durations, due))
+        self.loop.set_timer(due, max(0.0, left), partial(self.handle, core.Fired(due)))
 
     def _note_audit(self, effect: core.Audit) -> None:
         self._audits.append(effect.server)
@@ -576,6 +630,7 @@ class Distributor:
 
         And look whether a server has left something unsaid: another of its processes has to be woken to say it.
         """
+        self._audited = time.monotonic()
         servers = [(server, held) for server in self._audits if (held := self._servers.get(server)) is not None]
         self._audits.clear()
         counted = {server: self._counted(server, held) for server, held in servers}
@@ -584,6 +639,17 @@ class Distributor:
             named = tuple(client for client in clients if client.cookie in gone)
             if named or unsaid:
                 self._pending.append(core.Audited(server, named))
+        self._audit_cost = time.monotonic() - self._audited
+        limit = self.spec.durations.request_timeout
+        if limit:
+            self._had = {server: self._since_when(server, clients) for server, clients in counted}
+            stuck = [server for server, had in self._had.items() if had and min(had.values()) < self._audited - limit]
+            self._pending.extend(core.Stuck(server) for server in stuck)
+
+    def _since_when(self, server: ServerId, clients: Sequence[Client]) -> dict[int, float]:
+        """Since when the server has had each client, as far as has been seen."""
+        before = self._had.get(server, {})
+        return {client.cookie: before.get(client.cookie, self._audited) for client in clients}
 
     def _counted(self, server: ServerId, held: _Server) -> tuple[tuple[Client, ...], bool]:
         """The clients that the server counts, and whether it leaves something unsaid.

@@ -832,8 +832,7 @@ class Monitor:
             case messages.Unresponsive():
                 held = self._servers.get(message.server)
                 fault = None if held is None else held.registry.fault()
-                patience = self.config.durations.hand_off_timeout
-                why = f"has spoilt its registry ({fault})" if fault else f"has not taken a client for {patience:g} s"
+                why = f"has spoilt its registry ({fault})" if fault else "does not respond"
                 report.say(f"server {message.server} of {name} {why}: killed")
             case messages.ServerReady() if self._announced:
                 report.say(f"server {message.server} of {name} is ready on port {message.port}")
