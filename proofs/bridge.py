@@ -523,7 +523,7 @@ def _event(told: Told, before: distributor.DistributorState, now: State) -> list
         case distributor.StillServes():
             told_so = any(isinstance(e, distributor.Tell) for e in told.effects)
             return [("finds_server_unresponsive", {"s": event.server})] if told_so else []
-        case distributor.Stuck():
+        case distributor.Unfit():
             return [("finds_server_unresponsive", {"s": event.server})]
         case distributor.Audited(gone=gone):
             if gone:

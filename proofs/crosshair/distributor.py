@@ -516,7 +516,7 @@ CONTRACTS = (
     _contract("unsent", (core.Unsent,), ALL, lambda state: core.Unsent(number("server"), _answered(state))),
     _contract("audited", (core.Audited,), ALL, _gone),
     _contract("still_serves", (core.StillServes,), ALL, lambda state: core.StillServes(number("server"))),
-    _contract("stuck", (core.Stuck,), ALL, lambda state: core.Stuck(number("server"))),
+    _contract("unfit", (core.Unfit,), ALL, lambda state: core.Unfit(number("server"))),
     _timer("queue_timeout", core.QueueTimeout, lambda: core.QueueTimeout(_client()), ALL),
     _timer("hand_off_timeout", core.HandOffTimeout, lambda: core.HandOffTimeout(number("server")), ALL),
     _timer("rest_over", core.RestOver, lambda: core.RestOver(number("server")), (*ALL, *ANY)),

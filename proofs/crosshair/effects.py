@@ -374,7 +374,7 @@ def the_monitor_is_told_what_it_must_know(before: DistributorState, event: objec
     if isinstance(event, distributor.StillServes):
         row = before.servers[event.server]
         late = [event.server] if row.count.clients < row.full_at else []
-    if isinstance(event, distributor.Stuck):
+    if isinstance(event, distributor.Unfit):
         late = [event.server]
     dialogs = [] if isinstance(event, Adopt) else opened
     return (

@@ -1726,13 +1726,13 @@ MUTANTS: Final = (
         within=Bounds(servers=1, clients=2, max_clients=2, hand_off_timeouts=1, warm=True),
     ),
     Mutant(
-        "nobody_is_told_of_a_server_that_is_stuck",
+        "nobody_is_told_of_an_unfit_server",
         Kind.EFFECT_DROPPED,
         "A server that keeps its client for ever is never killed.",
-        "distributor._stuck",
+        "distributor._unfit",
         "work.tell(Unresponsive(event.server))",
         "pass",
-        refutes=("a_server_has_a_client_for_too_long",),
+        refutes=("an_unfit_server_is_killed",),
         within=Bounds(servers=1, clients=1, hand_off_timeouts=1, warm=True),
     ),
     # ---------------------------------------------------------------- dynamic servers

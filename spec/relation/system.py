@@ -499,8 +499,8 @@ def rest_is_over(require, now, then, s: Server):
 
 @environment
 def finds_server_unresponsive(require, now, then, s: Server):
-    """HandOffTimeout, StillServes, Stuck: the Monitor is told; the clients stay where they are."""
-    require(between_events(now), now.row(s), Or(now.requested(s), now.count(s) > 0))
+    """HandOffTimeout, StillServes, Unfit: the Monitor is told; the clients stay where they are."""
+    require(between_events(now), now.row(s))
     tell(now, then, UNRESPONSIVE, s=s)
 
 

@@ -58,8 +58,8 @@ from maitred.core.distributor import (
     SetTimer,
     ShutDown,
     StillServes,
-    Stuck,
     Tell,
+    Unfit,
     Unsent,
     Watch,
     canonical,
@@ -427,7 +427,7 @@ class TestRule4ARequestComesBackOnlyWhenTheServerCannotHaveTheClient:
     def test_a_client_that_stays_too_long_ends_its_server(self):
         run = operating()
         run.adopt(1, 1)
-        assert run.take(Stuck(1)) == [Tell(Unresponsive(1))]
+        assert run.take(Unfit(1)) == [Tell(Unresponsive(1))]
 
     def test_never_on_the_end_of_the_control_socket(self):
         run = operating()
@@ -1248,8 +1248,7 @@ REFUSALS = [
     (with_one_idle, StillServes(9), Reason.UNKNOWN_SERVER),
     (with_one_idle, StillServes(1), Reason.NOT_SERVING),
     (with_one_served, StillServes(1), Reason.NOT_OUTSTANDING),
-    (with_one_idle, Stuck(9), Reason.UNKNOWN_SERVER),
-    (with_one_idle, Stuck(1), Reason.NOT_SERVING),
+    (with_one_idle, Unfit(9), Reason.UNKNOWN_SERVER),
     (waiting, Fired(QueueTimeout(NOT_THERE)), Reason.NOT_WAITING),
     (with_one_idle, Fired(CreateDelay()), Reason.TIMER_IS_STALE),
     (with_one_idle, Fired(AcceptRetry(PORT)), Reason.TIMER_IS_STALE),
@@ -1280,7 +1279,7 @@ def test_a_whole_life_meets_every_event_message_timer_and_effect():
     run.ready(1)
     run.refused(1)
     run.take(Fired(RestOver(1)), Fired(HandOffTimeout(1)))
-    run.take(Received(1, PORT, RestartReply(2, run.count(1))), StillServes(1), Stuck(1))
+    run.take(Received(1, PORT, RestartReply(2, run.count(1))), StillServes(1), Unfit(1))
     run.take(Unsent(1, client(1)), Fired(RestOver(1)))
     run.accepted(1, 1)
     run.take(Fired(AuditDue()), Audited(1, (client(5),)))
@@ -1341,7 +1340,7 @@ def likely(state, number, flag):
             yield Received(server, status.request.port, Accepted(status.request, count))
             yield Received(server, status.request.port, Refused(status.request, count))
             yield Unsent(server, status.request)
-        yield from (ControlEnded(server), Audited(server, (client(0),)), StillServes(server), Stuck(server))
+        yield from (ControlEnded(server), Audited(server, (client(0),)), StillServes(server), Unfit(server))
 
 
 STARTS = st.sampled_from([((), False), (((PORT, ADDRESS),), True), (((PORT, ADDRESS), (OTHER, OTHER_ADDRESS)), True)])

@@ -42,7 +42,7 @@ def test_a_server_whose_registry_makes_no_sense_is_named_and_replaced_and_nobody
 
         assert guest.ended()
         named = rf"^maitred: server {row['id']} of web"
-        two.wait_log(rf"{named}: its registry makes no sense: {why}")
+        two.wait_log(rf"{named} has a registry that makes no sense: {why}")
         two.wait_log(rf"{named} has spoilt its registry \({why}.*\): killed$")
         eventually(lambda pid=pid: pid not in {row["pid"] for row in two.servers()}, "it is replaced")
         two.wait_all_ready()

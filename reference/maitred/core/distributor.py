@@ -454,8 +454,8 @@ class StillServes:
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
-    """The server has had a client for longer than a request may take."""
+class Unfit:
+    """The server is not to be kept: it has had a client for too long, or spoils what it shares."""
 
     server: ServerId
 
@@ -486,7 +486,7 @@ Event: TypeAlias = (
     | Unsent
     | Audited
     | StillServes
-    | Stuck
+    | Unfit
     | Fired
 )
 
@@ -629,7 +629,7 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
         case Listening() | ListeningFailed():
             info = state.ports.get(event.port, None)
             return None if info and info.listeners.get(event.address, None) is False else Reason.UNKNOWN_ADDRESS
-        case BindRequested() | ControlEnded():
+        case BindRequested() | ControlEnded() | Unfit():
             return None if event.server in state.servers else Reason.UNKNOWN_SERVER
         case ConnectionRequest() | AcceptFailed() | BacklogEmpty():
             return _guard_accept(state, event)
@@ -652,13 +652,13 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
             if status is None:
                 return Reason.UNKNOWN_SERVER
             return None if _open_port(status) is not None else Reason.NO_DIALOG
-        case StillServes() | Stuck():
+        case StillServes():
             status = state.servers.get(event.server, None)
             if status is None:
                 return Reason.UNKNOWN_SERVER
             if not status.count.clients:
                 return Reason.NOT_SERVING
-            return Reason.NOT_OUTSTANDING if isinstance(event, StillServes) and status.request is None else None
+            return None if status.request is not None else Reason.NOT_OUTSTANDING
         case Fired():
             return _guard_timer(state, event.timer)
         case _:
@@ -1180,7 +1180,7 @@ def _still_serves(work: _Work, event: StillServes) -> None:
         work.effects.append(SetTimer(HandOffTimeout(event.server)))
 
 
-def _stuck(work: _Work, event: Stuck) -> None:
+def _unfit(work: _Work, event: Unfit) -> None:
     work.tell(Unresponsive(event.server))
 
 
@@ -1262,7 +1262,7 @@ _ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action 
     Unsent: _unsent,
     Audited: _audited,
     StillServes: _still_serves,
-    Stuck: _stuck,
+    Unfit: _unfit,
     Fired: _fired,
 }
 

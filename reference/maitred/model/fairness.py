@@ -311,8 +311,8 @@ def _distributor(world: World, action: Action) -> Named:
             return distributor_timer(world, event.timer)
         case distributor.StillServes():  # the time is up, and what it comes to is the server's
             return distributor_timer(world, distributor.HandOffTimeout(event.server))
-        case distributor.Stuck():
-            return Named("faults cease", f"stuck, {server_name(world, event.server)}")
+        case distributor.Unfit():
+            return Named("faults cease", f"unfit, {server_name(world, event.server)}")
         case distributor.Listening() | distributor.ListeningFailed() | distributor.Unsent() | distributor.Audited():
             return Named("the Distributor takes what it brought upon itself", "distributor")
         case _:

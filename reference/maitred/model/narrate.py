@@ -97,8 +97,8 @@ def _verb(event: object, say: Callable[[object], str]) -> str:
             return f"notices that {tell(event.client)} could not be sent to server {event.server}"
         case distributor.StillServes():
             return f"finds server {event.server} serving, although it has not answered its hand-off in time"
-        case distributor.Stuck():
-            return f"finds that server {event.server} has had a client for too long"
+        case distributor.Unfit():
+            return f"finds that server {event.server} is not to be kept"
         case distributor.PeerClosed():
             return f"sees that {tell(event.client)}, who waits, has closed" + (" after sending" if event.unread else "")
         case distributor.Fired() | monitor.Fired():

@@ -1285,9 +1285,9 @@ def a_server_that_takes_nobody_serves_on(before: World, action: Action, after: W
 
 
 @_sometimes(lambda b: b.hand_off_timeouts != 0 and b.clients > 0)
-def a_server_has_a_client_for_too_long(before: World, action: Action, after: World) -> bool:
-    """A server has one of its clients for longer than a request may take, which the Monitor is told."""
-    return isinstance(action.what, distributor.Stuck) and any(isinstance(m, Unresponsive) for m in after.to_monitor)
+def an_unfit_server_is_killed(before: World, action: Action, after: World) -> bool:
+    """A server is not to be kept, which the Monitor is told."""
+    return isinstance(action.what, distributor.Unfit) and any(isinstance(m, Unresponsive) for m in after.to_monitor)
 
 
 @_sometimes(lambda b: b.listener_closes != 0 and b.clients > 0)
@@ -1455,7 +1455,7 @@ WITNESSES: Final[Mapping[str, tuple[str, ...]]] = {
     "hand_offs_go_to_free_servers": ("a_server_is_full_while_somebody_waits",),
     "a_request_comes_back_only_from_the_server": (
         "an_unresponsive_server_is_killed",
-        "a_server_has_a_client_for_too_long",
+        "an_unfit_server_is_killed",
         "a_refused_client_is_served_elsewhere",
     ),
     "released_before_sent": ("a_waiter_is_seated",),

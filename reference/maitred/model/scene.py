@@ -45,7 +45,7 @@ OWN: Final = (
     distributor.Unsent,
     distributor.Audited,
     distributor.StillServes,
-    distributor.Stuck,
+    distributor.Unfit,
 )
 """What the kernel tells a Distributor that asked it for something."""
 ONE_OF_SEVERAL: Final[Mapping[object, str]] = {

@@ -941,14 +941,14 @@ class System:
     def _busy(
         self, world: World, status: distributor.ServerStatus
     ) -> Iterator[tuple[distributor.Event, Any, str, bool]]:  # Any: as above
-        """What may be found of a server that has clients, in the place of a time-out or in its clients' names."""
+        """What else may be found of a server than that its time to answer is up; of those with clients."""
         late = world.budget.hand_off_timeouts
         if not status.count.clients or is_reported(world, status.server):
             return
         if status.request is not None and (late or (self.bounds.interruptions and is_lost(world, status.server))):
             yield distributor.StillServes(status.server), None, "", False
         if late:
-            yield distributor.Stuck(status.server), None, "hand_off_timeouts", False
+            yield distributor.Unfit(status.server), None, "hand_off_timeouts", False
 
     def _from_server(
         self, group: Group, status: distributor.ServerStatus, budget: Budget

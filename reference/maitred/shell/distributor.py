@@ -192,9 +192,6 @@ class Distributor:
                 report.say(f"server {server} of {self.spec.name} has not taken a client for {patience:g} s")
             case core.StillServes(server=server):
                 self._say_full(self.state.servers[server])
-            case core.Stuck(server=server):
-                limit = self.spec.durations.request_timeout
-                report.say(f"server {server} of {self.spec.name} has had a client for more than {limit:g} s")
             case _:
                 pass
         if self.state.waiting >= self.spec.waiting_limit:
@@ -607,7 +604,7 @@ class Distributor:
         self.handle(serves if allowed and self._is_serving(timer.server) else core.Fired(timer))
 
     def _is_serving(self, server: ServerId) -> bool:
-        clients = self._servers[server].registry.clients()
+        clients, _ = self._counted(server, self._servers[server])
         try:
             connections = [(client.cookie, client.port) for client in clients]
             return self._connections.in_use(connections, self.spec.durations.hand_off_timeout)
@@ -642,9 +639,10 @@ class Distributor:
         self._audit_cost = time.monotonic() - self._audited
         limit = self.spec.durations.request_timeout
         if limit:
-            self._had = {server: self._since_when(server, clients) for server, clients in counted}
-            stuck = [server for server, had in self._had.items() if had and min(had.values()) < self._audited - limit]
-            self._pending.extend(core.Stuck(server) for server in stuck)
+            self._had = {server: self._since_when(server, clients) for server, (clients, _) in counted.items()}
+            late = [server for server, had in self._had.items() if had and min(had.values()) < self._audited - limit]
+            for server in late:
+                self._condemn(server, self._servers[server], f"has had a client for more than {limit:g} s")
 
     def _since_when(self, server: ServerId, clients: Sequence[Client]) -> dict[int, float]:
         """Since when the server has had each client, as far as has been seen."""
@@ -659,11 +657,15 @@ class Distributor:
         try:
             return held.registry.clients(), held.registry.left_unsaid
         except Damaged as damage:
-            if not held.condemned:
-                held.condemned = True
-                report.say(f"server {server} of {self.spec.name}: its registry makes no sense: {damage}")
-                self._tell_now(messages.Unresponsive(server), ())
+            self._condemn(server, held, f"has a registry that makes no sense: {damage}")
             return (), False
+
+    def _condemn(self, server: ServerId, held: _Server, why: str) -> None:
+        """Say once that the server is not to be kept."""
+        if not held.condemned:
+            held.condemned = True
+            report.say(f"server {server} of {self.spec.name} {why}")
+            self._pending.append(core.Unfit(server))
 
     def _gone(self, servers: list[tuple[ServerId, _Server]], clients: list[Client]) -> Collection[int]:
         """The cookies of those clients whose connections the kernel no longer knows."""
