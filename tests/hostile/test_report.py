@@ -35,14 +35,20 @@ def test_the_page_says_what_was_found(found):
         found["machine"]["date"],
     ):
         assert said in page
-    assert "none was given to two" in page and "**Wrong:**" not in page
+    assert "none was given to two honest copies" in page and "**Wrong:**" not in page
     bad = report.page({**found, "wrong": ["a hole"]})
-    assert "**Wrong:** a hole" in bad and "none was given to two" not in bad
+    assert "**Wrong:** a hole" in bad and "none was given to two honest copies" not in bad
 
 
 def test_what_is_written_can_be_made_again(found, tmp_path):
     report.write(found, tmp_path)
     assert report.page(report.recorded(tmp_path)) == (tmp_path / "hostile.md").read_text()
+
+
+def test_the_recorded_page_is_made_from_the_recorded_figures():
+    found = report.recorded()
+    assert found["wrong"] == []
+    assert (report.DOCS / "hostile.md").read_text() == report.page(found)
 
 
 def test_the_digest_is_of_the_sources(monkeypatch, tmp_path):
