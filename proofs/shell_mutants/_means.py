@@ -268,6 +268,15 @@ MUTANTS: Final = (
         "pass",
         tests=(f"{INHERITED}::test_after_a_deployment_by_symbolic_link_a_copy_starts_in_the_new_version",),
     ),
+    Mutant(
+        "who_has_the_port_is_not_said",
+        Kind.CONDITION_DROPPED,
+        "A new run is told that its port is in use, and not that a dead Monitor's servers have it.",
+        "monitor.Monitor._say_told",
+        "if message.errno == errno.EADDRINUSE:",
+        "if False:",
+        tests=(f"{M}::test_a_new_run_says_which_program_has_the_port",),
+    ),
     # ---------------------------------------------------------------- status
     Mutant(
         "anybody_may_stop_the_instance",

@@ -84,6 +84,19 @@ def test_no_terminal_codes_reach_a_file(maitred, instance):
     assert "\x1b" not in out
 
 
+def test_a_distributor_that_does_not_answer_is_named(maitred, instance):
+    stopped = copy.deepcopy(STATUS)
+    stopped["classes"][0]["distributor"]["phase"] = "restarting"
+    instance(stopped)
+
+    code, out, _ = maitred("status")
+
+    assert code == 0
+    assert "Distributor 101 does not answer: it is busy, or stopped (kill -CONT 101 lets it go on)" in " ".join(
+        out.split()
+    )
+
+
 def test_nothing_is_running(maitred, own_directory):
     code, out, err = maitred("status")
     assert (code, out) == (1, "")
@@ -100,8 +113,7 @@ def test_several_are_running(maitred, instance, own_directory):
 
     assert code == 2
     assert "2 instances are running" in err
-    for name in ("first", "second"):
-        assert f"{name}: --control {own_directory / name}.sock" in err
+    assert f"--control {own_directory / 'first.sock'} or --control {own_directory / 'second.sock'}\n" in err
     assert first == []  # nobody was asked
 
     assert maitred("status", "--control", own_directory / "first.sock")[0] == 0
@@ -347,7 +359,8 @@ def test_what_serves_on_without_its_monitor_is_named(maitred, left_behind, own_d
         " What ends is not started again."
         f" To end it all: kill {distributor} {min(servers)} {max(servers)}\n"
     )
-    assert maitred("status", "--json", "--control", own_directory / "personnel.sock") == (1, "", err)
+    for command in (["status", "--json"], ["stop"], ["element", "cpu0", "down"]):
+        assert maitred(*command, "--control", own_directory / "personnel.sock") == (1, "", err)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")

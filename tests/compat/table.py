@@ -53,6 +53,10 @@ TAIL = """
   change its own user first.
 - *Workers that each bind the port themselves* (`SO_REUSEPORT`): the first has it, for the others it is in use. Run one
   worker a copy, and more copies (`--static`).
+- *A program that becomes another one* (`os.exec*`) that is not the same Python, heeds no environment, or leaves out
+  `site`: the log says so. Name the other Python as the class's `interpreter`.
+- *A program that goes to the background* (a daemon): its main process ends, and the copy with it; the log says so. Run
+  it in the foreground.
 - *Reloaders without `-b`* where the child process binds and runs another command than its parent: name the port.
 - *A program that looks first whether its port answers*, and takes another if so: the Distributor answers there. The log
   says which port it has bound instead. Have it bind its port, whatever answers.

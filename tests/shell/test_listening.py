@@ -46,7 +46,7 @@ def test_an_address_that_is_half_taken_leaves_the_other_half_free(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         pairs = [(socket.AF_INET, (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
-        monkeypatch.setattr(listening, "_resolve", lambda host, port: pairs)
+        monkeypatch.setattr(listening, "resolve", lambda host, port: pairs)
         with pytest.raises(OSError, match="already in use"):
             open_listeners(f"both:{port}")
         with pytest.raises(ConnectionRefusedError):

@@ -392,6 +392,36 @@ def test_the_monitors_death_leaves_service_in_place(start):
     assert all(read_line(instance.connect()) for _ in range(5))
 
 
+def test_a_new_run_says_whose_the_port_is_that_it_cannot_have(start, tmp_path):
+    """Of what a dead Monitor has left, at the same control socket or another; and what ends it."""
+    first = start(static=1)
+    first.wait_ready(1)
+    (server,), distributor = first.servers().values(), first.distributor()
+    os.kill(first.pid, signal.SIGKILL)
+    first.process.wait(5)
+
+    first.control.unlink()
+    second = Instance(first.directory, ports=first.ports, static=1)  # at the same control socket
+
+    try:
+        assert second.process.wait(20) == 1
+        who = f"Distributor {distributor}, server {server}. What ends is not started again."
+        assert f"port {first.ports[0]} is held by {first.control}: unsupervised: the Monitor is gone" in second.said()
+        assert f"{who} To end it all: kill {distributor} {server}" in second.said()
+    finally:
+        second.stop()
+        for pid in (server, distributor):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_new_run_says_which_program_has_the_port(start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        instance = start(ports=[port], static=1)
+        assert instance.process.wait(20) == 1
+        assert f"port {port} is held by process {os.getpid()} (" in instance.said()
+
+
 def test_an_unforeseen_failure_of_the_monitor_is_a_death_too(start):
     """It says what it was and is gone at once, rather than hanging on with a channel that nobody reads."""
     instance = start(static=1, sabotage=True)

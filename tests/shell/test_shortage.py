@@ -46,6 +46,7 @@ def bare():
     bare.handle = bare.heard.append
     bare.config = SimpleNamespace(classes=[SimpleNamespace(name="web")])
     bare._servers, bare._store, bare._distributors, bare._foreign = {}, {}, {}, {}
+    bare._daemons = set()
     bare._announce = lambda: None
     ours, bare.far = channel.pair()
     asked, bare.asked = socket.socketpair()

@@ -16,8 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from maitred.cli import complain
 from maitred.config import place
 from maitred.config.error import ConfigError
+from maitred.shell import unsupervised
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
@@ -47,12 +49,20 @@ def find(control: str | None) -> Path:
         return Path(control)
     found = place.running()
     if not found:
-        looked = ", ".join(str(directory) for directory in place.candidates())
+        looked = ", ".join(map(str, place.candidates())) or "no directory, since there is none that can be written to"
         raise ControlError(f"no instance of yours is running (looked in {looked}); for another one, say --control PATH")
     if len(found) > 1:
-        listing = "".join(f"\n  {path.stem}: --control {path}" for path in found)
-        raise ConfigError(f"{len(found)} instances are running; say which one is meant:{listing}")
+        listing = " or ".join(f"--control {path}" for path in found)
+        raise ConfigError(f"{len(found)} instances are running; say which one is meant: {listing}")
     return found[0]
+
+
+def unanswered(control: str | None, error: ControlError) -> int:
+    """Say why nobody has answered, be it that what a dead Monitor has started serves on; the exit code."""
+    remains = unsupervised.find(None if control is None else Path(control))
+    for each in remains:
+        complain(str(each), 1)
+    return 1 if remains else complain(str(error), 1)
 
 
 def ask(path: Path, request: Mapping[str, Json], patience: float = PATIENCE) -> tuple[dict[str, Json], str]:

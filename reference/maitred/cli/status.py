@@ -9,7 +9,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -17,8 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maitred.cli import complain
-from maitred.cli.control import ControlError, Json, add_arguments, ask, find
-from maitred.shell import unsupervised
+from maitred.cli.control import ControlError, Json, add_arguments, ask, find, unanswered
 from maitred.shell.report import printable
 
 VERSION = 1
@@ -109,35 +107,12 @@ def main(argv: Sequence[str]) -> int:
         else:
             show(document, Console(file=sys.stdout, highlight=False))
     except ControlError as error:
-        remains = unsupervised.find(None if arguments.control is None else Path(arguments.control))
-        return complain("\n".join(map(told, remains)) or str(error), 1)
+        return unanswered(arguments.control, error)
     except RecursionError:
         return complain(f"the answer is not a status of version {VERSION}: it is nested too deeply", 1)
     except Malformed as error:
         return complain(f"the answer is not a status of version {VERSION}: {error}", 1)
     return 0
-
-
-def told(remains: unsupervised.Remains) -> str:
-    """What there is to say of an instance whose Monitor is gone."""
-    servers = _pids("server", remains.servers)
-    if remains.distributors:
-        left = ", ".join(filter(None, [_pids("Distributor", remains.distributors), servers]))
-        what = f"the Monitor is gone, and what it has started serves on without it: {left}"
-    else:
-        what = (
-            f"the Monitor and its Distributors are gone; clients that are there already are still served, by {servers}"
-        )
-    pids = " ".join(map(str, (*remains.distributors, *remains.servers)))
-    end = f"To end it all: kill {pids}"
-    if remains.strangers:
-        others = ", ".join(map(str, remains.strangers))
-        end += f". Processes of other users claim to be of it, look at them first: {others}"
-    return f"{remains.control}: unsupervised: {what}. What ends is not started again. {end}"
-
-
-def _pids(what: str, pids: Sequence[int]) -> str:
-    return f"{what}{'s' if len(pids) > 1 else ''} {', '.join(map(str, pids))}" if pids else ""
 
 
 def show(document: Json, console: Console) -> None:
@@ -194,6 +169,9 @@ def _class_line(cls: View) -> Text:
         return line.append("its Distributor is down", "red")
     view = View(distributor, f"{cls.where}.distributor")
     pid, phase, incarnation = (cell(view.need(key)) for key in ("pid", "phase", "incarnation"))
+    if view.content["phase"] == "restarting" and view.content["pid"] is not None:
+        words = f"Distributor {pid} does not answer: it is busy, or stopped (kill -CONT {pid} lets it go on)"
+        return line.append(f"{words}, incarnation {incarnation}", "red")
     return line.append(f"Distributor {pid}, {phase}, incarnation {incarnation}")
 
 

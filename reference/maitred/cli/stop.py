@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from maitred.cli import complain
-from maitred.cli.control import ControlError, add_arguments, ask, find
+from maitred.cli.control import ControlError, add_arguments, ask, find, unanswered
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,5 +25,5 @@ def main(argv: Sequence[str]) -> int:
     try:
         ask(find(arguments.control), {"request": "stop"})
     except ControlError as error:
-        return complain(str(error), 1)
+        return unanswered(arguments.control, error)
     return 0

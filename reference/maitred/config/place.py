@@ -14,6 +14,7 @@ import os
 import socket
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from maitred.config import checks
@@ -27,7 +28,9 @@ def candidates() -> list[Path]:
     bases = [Path(runtime)] if os.path.isabs(runtime) else []
     bases.append(Path(f"/run/user/{uid}"))
     found = [base / "maitred" for base in bases if os.path.isdir(base)]
-    return list(dict.fromkeys([*found, Path(tempfile.gettempdir()) / f"maitred-{uid}"]))
+    with suppress(FileNotFoundError):  # no directory for temporary files can be written to
+        found.append(Path(tempfile.gettempdir()) / f"maitred-{uid}")
+    return list(dict.fromkeys(found))
 
 
 def why_untrusted(directory: Path) -> str | None:
@@ -51,7 +54,7 @@ def own_directory() -> Path:
     Raises:
         ConfigError: none can be made, or what is there is not ours alone.
     """
-    refusal = ""
+    refusal = "" if candidates() else "no directory for temporary files can be written to"
     for directory in candidates():
         try:
             directory.mkdir(mode=0o700)

@@ -7,7 +7,9 @@ here; all the rest (umask, niceness, limits, OOM score, control group) is what t
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import resource
 import signal
 from typing import Final
 
@@ -49,6 +51,14 @@ def working_directory() -> str | None:
         return logical if os.path.isabs(logical) and os.path.samefile(logical, ".") else real
     except OSError:
         return real
+
+
+def in_words(error: OSError) -> str:
+    """What was wrong, with which file, and what could be done about a limit."""
+    words = error.strerror or str(error)
+    if error.errno == errno.EMFILE:
+        words += f": at most {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} may be (ulimit -n)"
+    return f"{os.fsdecode(error.filename)}: {words}" if isinstance(error.filename, (str, bytes)) else words
 
 
 def send_signal(pidfd: int, number: int) -> bool:

@@ -50,7 +50,7 @@ def open_listeners(address: Address, *, apart: bool = False) -> list[socket.sock
         return [_every_interface(port)]
     opened: list[socket.socket] = []
     absent: OSError | None = None
-    for family, sockaddr in _resolve(host, port):
+    for family, sockaddr in resolve(host, port):
         try:
             opened.append(_open(family, sockaddr, v6only=True))
         except OSError as error:
@@ -65,7 +65,12 @@ def open_listeners(address: Address, *, apart: bool = False) -> list[socket.sock
     return opened
 
 
-def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, SocketAddress]]:
+def resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, SocketAddress]]:
+    """What the host stands for, each once.
+
+    Raises:
+        OSError: for nothing; the text says why, in the resolver's words.
+    """
     if host == "*":
         return [(family, (every, port)) for family, every in _EVERYWHERE]
     try:

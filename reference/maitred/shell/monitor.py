@@ -13,6 +13,7 @@ take at once is queued here.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -39,6 +40,7 @@ from maitred.shell.become import ServerSpec
 from maitred.shell.descendants import Family, Groups, kill_holders, kill_orphans, reap_orphans
 from maitred.shell.distributor import READ, DistributorSpec
 from maitred.shell.launch import Child, start_distributor, start_server
+from maitred.shell.listening import resolve, split_address
 from maitred.shell.loop import Loop
 from maitred.shell.registry import Reader
 from maitred.shell.registry import create as create_registry
@@ -60,6 +62,10 @@ KILL_AGAIN: Final = 0.01, 0.2
 STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 MEANINGLESS: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN)
 """Signals that make other supervisors do something (reload, open logs anew, scale); here they do no harm."""
+
+_DAEMON: Final = (
+    "its main process ends while its children go on, as a daemon's does; they end with it: run it in the foreground"
+)
 
 EXIT_CODES: Final[dict[Complaint | None, int]] = {None: 0, Complaint.CANNOT_LISTEN: 1, Complaint.GIVEN_UP: 3}
 Part: TypeAlias = "status.Json | None"
@@ -145,6 +151,7 @@ class Monitor:
         self.config = config
         self.loop = Loop()
         self._cpus = _cpus_of(config)
+        _resolve_hosts(config)
         self._started_in = kernel.working_directory()
         self._verification = _open_book(config, follow)
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -165,6 +172,8 @@ class Monitor:
         """What made a class fail: said once more in the last line, where a program's own words do not bury it."""
         self._foreign: dict[ClassId, int] = {}
         """Libraries that keep a class's servers from coming up, as bits."""
+        self._daemons: set[ClassId] = set()
+        """Classes whose program goes to the background."""
         self._places: dict[tuple[ClassId, int], ServerId] = {}
         self._spares = _Spares()
         self._spares.fill()
@@ -342,7 +351,20 @@ class Monitor:
         self._ends[server.server] = report.how_ended(code)
         report.say(f"{self._title(server)} (pid {child.pid}) {report.how_ended(code)}")
         self._suspect(server)
+        if code == 0:
+            self._suspect_a_daemon(server)
         self.handle(core.ServerExited(server.class_id, server.server))
+
+    def _suspect_a_daemon(self, server: _Server) -> None:
+        """Where a main process ends well and unasked, while what it has forked goes on, say once what that means."""
+        cls = self.state.classes[server.class_id]
+        place = cls.living.get(server.server, None)
+        unasked = core.PlacePhase.STARTING, core.PlacePhase.READY
+        if place is None or cls.places[place].phase not in unasked or server.class_id in self._daemons:
+            return
+        if server.family is not None and server.family.members():
+            self._daemons.add(server.class_id)
+            report.say(f"{self._title(server)}: {_DAEMON}")
 
     def _suspect(self, server: _Server) -> None:
         """Where a server does not come up, say once for its class which library may be to blame."""
@@ -446,7 +468,9 @@ class Monitor:
         try:
             self._launch_server(effect)
         except OSError as error:
-            report.say(f"server {effect.server} of {self._name(effect.class_id)} cannot be started: {error.strerror}")
+            report.say(
+                f"server {effect.server} of {self._name(effect.class_id)} cannot be started: {kernel.in_words(error)}"
+            )
             self.handle(core.ServerExited(effect.class_id, effect.server))
 
     def _launch_server(self, effect: core.StartServer) -> None:
@@ -500,7 +524,7 @@ class Monitor:
             self._launch_distributor(effect)
         except OSError as error:
             name = self._name(effect.class_id)
-            report.say(f"the Distributor of {name} cannot be started: {error.strerror}")
+            report.say(f"the Distributor of {name} cannot be started: {kernel.in_words(error)}")
             self.handle(core.DistributorExited(effect.class_id))
         finally:
             self._spares.fill()
@@ -743,7 +767,7 @@ class Monitor:
             self.loop.cancel_timer(key)
             pids = {server.server: server.child.pid for server in self._servers.values() if server.child}
             running = {i: each.child.pid for i, each in self._distributors.items() if each.child}
-            obstacles = {class_id: self._obstacles(class_id) for class_id in self._foreign}
+            obstacles = {class_id: self._obstacles(class_id) for class_id in {*self._foreign, *self._daemons}}
             document = status.build(self.config, self.state, pids, running, parts, obstacles)
             if self._verification is not None:
                 document["verify"] = self._verification.status()
@@ -808,7 +832,8 @@ class Monitor:
         """Why its servers do not come up, as far as that is known; nothing, once one of them has."""
         if any(place.phase is core.PlacePhase.READY for place in self.state.classes[class_id].places.values()):
             return []
-        return list(map(str, foreign.makers(self._foreign.get(class_id, 0))))
+        makers = map(str, foreign.makers(self._foreign.get(class_id, 0)))
+        return [*makers, *([_DAEMON] if class_id in self._daemons else [])]
 
     def _title(self, server: _Server) -> str:
         return f"server {server.server} of {self._name(server.class_id)}"
@@ -829,6 +854,9 @@ class Monitor:
             case messages.ListenFailed():
                 self._why = f"{name}: cannot listen on {message.address}: {os.strerror(message.errno)}"
                 report.say(self._why)
+                if message.errno == errno.EADDRINUSE:
+                    for holder in unsupervised.holders(message.port):
+                        report.say(f"port {message.port} is held by {holder}")
             case messages.Unresponsive():
                 held = self._servers.get(message.server)
                 fault = None if held is None else held.registry.fault()
@@ -884,6 +912,16 @@ def _cpus_of(config: Config) -> tuple[tuple[int, ...], ...]:
     return usable
 
 
+def _resolve_hosts(config: Config) -> None:
+    """See that each host to listen on stands for an address, while its resolver's words can still be given on."""
+    for cls in config.classes:
+        for _, address in cls.listeners:
+            try:
+                resolve(*split_address(address))
+            except OSError as error:
+                raise UnusableError(f"{cls.name}: cannot listen on {address}: {error.strerror}") from error
+
+
 def _open_trace(config: Config) -> int | None:
     if config.trace is None:
         return None
@@ -914,8 +952,8 @@ def run(config: Config, follow: Follow | None = None) -> int:
     kernel.hear_of_children()
     try:
         monitor = Monitor(config, follow)
-    except UnusableError as error:
-        report.say(str(error))
+    except (UnusableError, OSError) as error:
+        report.say(f"cannot start: {kernel.in_words(error)}" if isinstance(error, OSError) else str(error))
         return UNUSABLE
     code = None
     try:

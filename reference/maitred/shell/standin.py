@@ -54,7 +54,7 @@ from errno import EADDRINUSE, EAGAIN, EBADF, ECONNREFUSED, EINVAL, ENOTCONN, EPI
 from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, TypeAlias
 
 from maitred.core.messages import BIND_YOURSELF, Address, Client, Port
-from maitred.shell import foreign, worker
+from maitred.shell import foreign, report, worker
 from maitred.shell.diag import SO_COOKIE, SocketAddress
 from maitred.shell.endpoint import Endpoint
 from maitred.shell.epolls import Registrations
@@ -82,6 +82,8 @@ _BUFFERS: Final = {_socket.SO_SNDBUF: (1, 32), _socket.SO_RCVBUF: (2, 33)}
 it was; and the option that knows no limit (SO_SNDBUFFORCE, SO_RCVBUFFORCE)."""
 _SO_BUF_LOCK: Final = 72
 _SO_DOMAIN: Final = 39
+
+_OUT_OF_REACH: Final = "which is not the Python that runs it: no client can be handed to that"
 
 _dup: Final = os.dup
 _dup2: Final = os.dup2
@@ -760,6 +762,10 @@ class StandIn:
         left = [] if self._starting == _thread_id() or not _is_program(path) else self._left_by_exec()
         for client in left:
             self.endpoint.let_go(client)
+        if not fds and os.getpid() == self._main and self._starting != _thread_id():
+            report.say(
+                f"the program becomes {os.fsdecode(path) if not isinstance(path, int) else path}, {_OUT_OF_REACH}"
+            )
         try:
             _execve(path, argv, environment)
         finally:

@@ -11,16 +11,20 @@ are ours through and through are taken for remains, and are ours to kill; those 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from maitred.config import place
 from maitred.shell.become import CONTROL, ENVIRONMENT
-from maitred.shell.descendants import PROC, ProcessInfo, all_processes
+from maitred.shell.descendants import PROC, ProcessInfo, all_processes, holds
 
 _DISTRIBUTOR: Final = b"multiprocessing.spawn"
 """In the command line of a Distributor; a server has exec'd a program of its own."""
+
+_LISTEN: Final = "0A"
+"""The state in ``/proc/net/tcp``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,27 @@ class Remains:
     strangers: tuple[int, ...] = ()
     """Pids of processes of other users that say so too: servers that have changed their user, or none of ours."""
 
+    def __str__(self) -> str:
+        servers = _pids("server", self.servers)
+        if self.distributors:
+            left = ", ".join(filter(None, [_pids("Distributor", self.distributors), servers]))
+            what = f"the Monitor is gone, and what it has started serves on without it: {left}"
+        else:
+            what = (
+                "the Monitor and its Distributors are gone; clients that are there already are still served,"
+                f" by {servers}"
+            )
+        pids = " ".join(map(str, (*self.distributors, *self.servers)))
+        end = f"To end it all: kill {pids}"
+        if self.strangers:
+            others = ", ".join(map(str, self.strangers))
+            end += f". Processes of other users claim to be of it, look at them first: {others}"
+        return f"{self.control}: unsupervised: {what}. What ends is not started again. {end}"
+
+
+def _pids(what: str, pids: Sequence[int]) -> str:
+    return f"{what}{'s' if len(pids) > 1 else ''} {', '.join(map(str, pids))}" if pids else ""
+
 
 def mark(control: Path) -> None:
     """Have all that this process starts from now on say to which instance it belongs."""
@@ -49,14 +74,15 @@ def find(control: Path | None = None) -> list[Remains]:
         control: of the only one that matters; None: all whose control sockets are where they are by default.
     """
     found: dict[str, tuple[list[int], list[int], list[int]]] = {}
+    ours = os.environ.get(CONTROL)  # in a Monitor, which may have taken the place of a dead one
     for process in all_processes():
         environment = {} if process.dead else _environment(process.pid)
         path = environment.get(CONTROL)
         if path is None or not _is_wanted(path, control):
             continue
         distributors, servers, strangers = found.setdefault(path, ([], [], []))
-        if process.session != process.pid:
-            continue  # what somebody has forked, or helps the Monitor
+        if process.session != process.pid or (path == ours and process.parent == os.getpid()):
+            continue  # what somebody has forked, or helps the Monitor; or what we have started
         if not _is_ours(process.pid):
             strangers.append(process.pid)
         elif ENVIRONMENT in environment:
@@ -66,8 +92,31 @@ def find(control: Path | None = None) -> list[Remains]:
     return [
         Remains(Path(path), *(tuple(sorted(pids)) for pids in (distributors, servers, strangers)))
         for path, (distributors, servers, strangers) in sorted(found.items())
-        if (distributors or servers) and not place.answers(Path(path))
+        if (distributors or servers) and (path == ours or not place.answers(Path(path)))
     ]
+
+
+def holders(port: int) -> list[str]:
+    """Who listens on the TCP port, as far as we may see: in words, each with what can be done."""
+    inodes = frozenset(_listening(port))
+    found: dict[str, None] = {}
+    for process in all_processes() if inodes else ():
+        if process.dead or process.pid == os.getpid() or not holds(process.pid, inodes):
+            continue
+        path = _environment(process.pid).get(CONTROL)
+        left = [] if path is None else find(Path(path))
+        command = _read(process.pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+        found.update(dict.fromkeys(map(str, left) if left else [f"process {process.pid} ({command[:80]})"]))
+    return list(found)
+
+
+def _listening(port: int) -> Iterator[int]:
+    """The inodes of the sockets that listen on the TCP port (proc(5))."""
+    for name in ("tcp", "tcp6"):
+        for line in _read("net", name).decode().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                yield int(fields[9])
 
 
 def _is_wanted(path: str, control: Path | None) -> bool:
@@ -94,7 +143,7 @@ def _environment(pid: int) -> dict[str, str]:
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
-def _read(pid: int, what: str) -> bytes:
+def _read(pid: int | str, what: str) -> bytes:
     try:
         return (PROC / str(pid) / what).read_bytes()
     except OSError:
