@@ -405,6 +405,26 @@ MUTANTS: Final = (
         "raise",
         tests=(f"{T}::test_a_full_disk_is_said_once_and_stops_nothing",),
     ),
+    Mutant(
+        "the_reader_goes_by_the_tail_that_stands_in_the_book",
+        Kind.WRONG_WORD,
+        "A server has its steps counted as verified again and again.",
+        "book.Book.take",
+        "head, tail = self.numbers[Count.HEAD], self._tail",
+        "head, tail = self.numbers[Count.HEAD], self.numbers[Count.TAIL]",
+        tests=("tests/shell/test_verify.py::test_a_reader_goes_by_what_it_has_read_itself",),
+    ),
+    Mutant(
+        "whatever_a_machine_says_of_its_steps_is_summed_up",
+        Kind.WRONG_WORD,
+        "A server makes the number of steps absurd.",
+        "book.steps",
+        "if dropped <= begun < _MOST_STEPS else (0, 0)",
+        "if True else (0, 0)",
+        tests=(
+            "tests/shell/test_verify.py::test_a_server_that_writes_nonsense_into_its_book_spoils_what_is_known_of_it_alone",
+        ),
+    ),
     # ---------------------------------------------------------------- descendants, kernel
     Mutant(
         "who_left_the_session_is_not_known_by_what_it_holds",

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import socket
 import types
 from dataclasses import fields, is_dataclass, replace
 
@@ -20,7 +21,7 @@ from maitred.core.transition import Reason, Rejected
 from maitred.model import replay
 from maitred.shell import book, launch, pen
 from maitred.shell import monitor as shell_monitor
-from maitred.shell.book import Book, Damaged, Section, Total, section_of
+from maitred.shell.book import Book, Damaged, Total
 from maitred.shell.loop import Loop
 from maitred.shell.pen import NoValue, encode, reader
 from maitred.shell.trace import Trace
@@ -32,9 +33,36 @@ ARGUMENTS = {"incarnation": 1, "dynamic": 0, "waiting_limit": 100, "listeners": 
 ROOM = 1 << 16
 
 
+class Paper:
+    """The books of two machines and the verifier's, and how they come to it."""
+
+    def __init__(self):
+        self.own = book.create()
+        self.mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        its.setblocking(False)
+        self.fds = {}
+        self.verifier = follow.Verifier(Book(self.own, "verifier"), its)
+
+    def add(self, who, room):
+        self.fds[who] = book.create(room)
+        socket.send_fds(self.mine, [who.encode()], [self.fds[who]])
+
+    def over(self, who):
+        book.note_end(self.fds[who])
+
+    def sums(self):
+        return tuple(map(sum, zip(*map(book.steps, self.fds.values()), strict=True)))
+
+    def close(self):
+        for end in (self.mine, self.verifier._arrivals):
+            end.close()
+        for fd in (self.own, *self.fds.values()):
+            os.close(fd)
+
+
 @pytest.fixture
 def paper():
-    made = Book.create()
+    made = Paper()
     made.add(WHO, ROOM)
     made.add(SERVER, ROOM)
     yield made
@@ -46,8 +74,8 @@ def paper():
 
 @pytest.fixture
 def ends(paper):
-    """One section, as its writer and its reader see it."""
-    writer, reads = section_of(paper.fd, WHO), Section(paper.fd, next(Book(os.dup(paper.fd)).news()))
+    """One book, as its writer and its reader see it."""
+    writer, reads = Book(paper.fds[WHO], WHO), Book(paper.fds[WHO], WHO)
     yield writer, reads
     writer.close()
     reads.close()
@@ -101,16 +129,30 @@ def test_a_damaged_record_is_said_and_what_follows_is_read(ends):
 
 
 def test_nobody_takes_the_memory_back_from_under_the_others(paper):
-    with pytest.raises(PermissionError):
-        os.ftruncate(paper.fd, 4096)
-    assert fcntl.fcntl(paper.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    for size in (4096, 1 << 30):
+        with pytest.raises(PermissionError):
+            os.ftruncate(paper.fds[WHO], size)
+    assert fcntl.fcntl(paper.fds[WHO], fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
-def test_a_machine_without_a_section_is_not_told_of(paper):
-    trace = Trace(paper.fd, "server 0 99")
-    assert not trace.wanted
-    trace.event(Begin())
-    assert paper.sums() == (0, 0)
+def test_a_server_that_writes_nonsense_into_its_book_spoils_what_is_known_of_it_alone(paper, followed, history):
+    chance, fd = random.Random(7), paper.fds[SERVER]
+    for step in history[:50]:
+        followed.act(*step)
+        os.pwrite(fd, chance.randbytes(book.HEADER), 0)
+        os.pwrite(fd, b"\xff" * 64, book._NUMBERS)
+        followed.read()
+    assert paper.sums() == (50, 0)
+    assert followed.read() == (50, 0, 0)
+    assert followed.verifier._is_deserted() is False
+
+
+def test_a_reader_goes_by_what_it_has_read_itself(ends):
+    """A writer that turns the tail back would have its records read, and counted, again and again."""
+    writer, reads = ends
+    assert writer.put(b"once") and reads.take() == b"once"
+    writer.numbers[book.Count.TAIL] = 0
+    assert reads.take() is None
 
 
 # ---------------------------------------------------------------- values
@@ -177,8 +219,8 @@ class Followed:
     """A machine that writes, and the verifier that reads, in turns."""
 
     def __init__(self, paper, who):
-        self.trace = Trace(paper.fd, who)
-        self.verifier = follow.Verifier(Book(os.dup(paper.fd)))
+        self.trace = Trace(paper.fds[who], who)
+        self.verifier = paper.verifier
         self.totals = self.verifier._totals
 
     def act(self, state, event, outcome):
@@ -418,8 +460,8 @@ def test_damage_is_said_and_the_machine_is_checked_again_from_its_state(followed
     assert followed.read() == (10, 0, 0)
     for step in history[10:12]:
         followed.act(*step)
-    section = followed.trace._to._section
-    section._ring[section.numbers[book.Count.TAIL] % ROOM + 9] ^= 255
+    paper = followed.trace._to._book
+    paper._ring[paper.numbers[book.Count.TAIL] % ROOM + 9] ^= 255
     for _ in range(book.PATIENCE + 1):
         followed.read()
     for step in history[12:]:
@@ -442,7 +484,7 @@ def test_what_no_pen_writes_is_said_and_harms_nothing(followed, history, capfd):
         b'["start",{}]',
     ]
     for number, step in enumerate(history):
-        followed.trace._to._section.put(junk[number % len(junk)])
+        followed.trace._to._book.put(junk[number % len(junk)])
         followed.trace._to._next_state = 0.0
         followed.read()
         followed.act(*step)
@@ -460,7 +502,7 @@ def test_a_process_of_a_server_that_is_killed_in_a_step_is_no_divergence(paper, 
         state = server.step(state, event).state
     hand_off = server.MessageRead(PORT, HandOff(Client(0, 9, PORT)))
     served.trace.event(hand_off, state)  # and is killed before the step is saved
-    other = Trace(paper.fd, SERVER)
+    other = Trace(paper.fds[SERVER], SERVER)
     monkeypatch.setattr(pen, "os", types.SimpleNamespace(getpid=lambda: 1 << 22))
     served.trace = other
     for event in (server.MessageRead(PORT, InitialMsg(1)), hand_off):
@@ -530,7 +572,7 @@ def test_a_machine_whose_beginning_found_no_room_is_checked_from_its_first_step(
 
 
 def test_a_machine_whose_beginning_makes_no_sense_is_asked_for_its_state(paper, followed, history):
-    followed.trace._to._section._ring[9] ^= 255
+    followed.trace._to._book._ring[9] ^= 255
     for _ in range(book.PATIENCE):
         followed.read()
     for step in history[:10]:
@@ -583,7 +625,7 @@ def test_what_was_dropped_at_the_end_of_a_machine_is_told_when_it_ends(paper, fo
 def keeper():
     made = Verification(follow.run)
     yield made
-    made._book.close()
+    made.close()
 
 
 def no_room(*_):
@@ -607,15 +649,14 @@ def test_a_verifier_that_cannot_be_started_is_said_and_harms_nothing(keeper, mon
 
 
 def test_a_machine_for_which_there_is_no_memory_is_said_and_harms_nothing(keeper, monkeypatch, capfd):
-    monkeypatch.setattr(Book, "add", no_room)
-    keeper.add(SERVER)
+    monkeypatch.setattr(book, "create", no_room)
+    assert keeper.add(SERVER) is None
     assert capfd.readouterr().err == "maitred: no step of server 0 1 will be verified: Cannot allocate memory\n"
-    assert not Trace(keeper.fd, SERVER).wanted
+    assert not Trace(None, SERVER).wanted
 
 
 def test_the_numbers_are_told_together(keeper):
-    keeper.add(WHO)
-    trace = Trace(keeper.fd, WHO)
+    trace = Trace(keeper.add(WHO), WHO)
     trace.start(**ARGUMENTS)
     for _ in range(3):
         trace.event(Begin())
@@ -628,4 +669,5 @@ def test_the_numbers_are_told_together(keeper):
         "unchecked": 0,
         "divergences": 0,
     }
+    keeper.over(WHO)
     assert str(keeper) == "verified: 0 of 3 steps; 1 dropped, 0 came while the state was not known; 0 divergences"

@@ -12,14 +12,24 @@ pytestmark = pytest.mark.system
 
 
 @pytest.fixture
-def two(maitred, tmp_path):
-    """Two servers, and a client at one of them: the next one comes to the other."""
-    port = free_port()
-    cls = {"name": "web", "script": str(SERVERS / "spoils.py"), "args": [str(port)], "listen": port, "static": 2}
-    config = write_config(tmp_path / "c.toml", [cls], audit_period=0.1, backoff_first=0.05)
-    instance = maitred("--config", config)
-    instance.port = port
-    return instance
+def two(start):
+    """Two servers; the second of two clients comes to the other."""
+    return start()
+
+
+@pytest.fixture
+def start(maitred, tmp_path):
+    """Start two servers, with further arguments."""
+
+    def begin(*arguments, **options):
+        port = free_port()
+        cls = {"name": "web", "script": str(SERVERS / "spoils.py"), "args": [str(port)], "listen": port, "static": 2}
+        config = write_config(tmp_path / "c.toml", [cls], audit_period=0.1, backoff_first=0.05)
+        instance = maitred("--config", config, *arguments, **options)
+        instance.port = port
+        return instance
+
+    return begin
 
 
 def test_a_server_whose_registry_makes_no_sense_is_named_and_replaced_and_nobody_else_is_harmed(two, guests):
@@ -62,4 +72,22 @@ def test_a_registry_cannot_be_cut_short(two, guests):
     two.wait_all_ready()
     with Guest(two.port) as another:
         assert another.ask("nothing") == "done"
+    assert (two.process.pid, two.distributor()) == (monitor, distributor)
+
+
+def test_a_book_of_the_verifier_is_of_one_machine_and_whoever_spoils_it_spoils_what_is_known_of_it_alone(start, guests):
+    two = start("--verify", traced=False)
+    monitor, distributor = two.process.pid, two.distributor()
+    honest, spoiler = guests(two.port), guests(two.port)
+    assert honest.seated() != spoiler.seated()
+    assert spoiler.ask("cut book") == "PermissionError"
+    assert spoiler.ask("book") == "done"
+    before = two.status()["verify"]["verified"]
+    for _ in range(20):
+        with Guest(two.port) as guest:
+            guest.seated()
+    assert honest.ask("nothing") == "done"
+    eventually(lambda: two.status()["verify"]["verified"] > before + 20, "others are verified on", within=90)
+    numbers = two.status()["verify"]
+    assert numbers["divergences"] == 0 and numbers["steps"] < 10_000, numbers
     assert (two.process.pid, two.distributor()) == (monitor, distributor)

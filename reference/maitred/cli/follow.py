@@ -18,8 +18,10 @@ import json
 import os
 import select
 import signal
+import socket
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -27,7 +29,7 @@ from maitred.core.record import MACHINES
 from maitred.core.transition import Reason
 from maitred.model.replay import ARGUMENTS, INITIAL, STATES, Deliveries, Divergence, Stream
 from maitred.shell import report
-from maitred.shell.book import Book, Count, Damaged, Section, Total
+from maitred.shell.book import Book, Count, Damaged, Total
 from maitred.shell.pen import NoValue, reader
 
 NICE: Final = 10
@@ -41,6 +43,8 @@ COMPARE: Final = 1.0
 """Seconds between two comparisons of the states of a machine that takes steps."""
 SAY_AGAIN: Final = 10.0
 """Seconds before more of the same is said of a machine."""
+LONGEST_NAME: Final = 64
+"""Bytes."""
 DELIVERIES: Final = 100_000
 """So many of the last deliveries are known: a connection that is delivered twice is so within a short time."""
 IN_FULL: Final = 3
@@ -50,16 +54,16 @@ IN_FULL: Final = 3
 class Machine:
     """One machine that is followed."""
 
-    def __init__(self, section: Section, totals: memoryview, deliveries: Deliveries | None = None) -> None:
-        """Follow the machine of the section.
+    def __init__(self, book: Book, totals: memoryview, deliveries: Deliveries | None = None) -> None:
+        """Follow the machine of the book.
 
         Args:
-            section: the machine's.
+            book: the machine's.
             totals: to add to.
             deliveries: of all machines.
         """
-        self.section = section
-        self.who = section.who
+        self.book = book
+        self.who = book.who
         self._kind = self.who.split()[0]
         self._totals = totals
         self._deliveries = deliveries or Deliveries()
@@ -87,7 +91,7 @@ class Machine:
         count, end = 0, time.monotonic() + A_TURN
         while time.monotonic() < end:
             try:
-                record = self.section.take()
+                record = self.book.take()
             except Damaged as error:
                 self._lose(f"its records are damaged: {error}")
                 return count + 1
@@ -102,11 +106,10 @@ class Machine:
 
     def close(self) -> None:
         """The machine has ended, or is followed no longer."""
-        begun = self.section.numbers[Count.BEGUN]
+        begun = self.book.numbers[Count.BEGUN]
         self._unsaid += begun - (self._known_to if self._stream is None else self._last)
         self._say_gaps(f"up to its last one, step {begun}")
-        self.section.empty()
-        self.section.close()
+        self.book.close()
 
     # ---------------------------------------------------------------- records
 
@@ -154,7 +157,7 @@ class Machine:
         if self._stream is None:
             self._open = False
             self._totals[Total.UNCHECKED] += 1
-            self.section.numbers[Count.WANTED] = 1
+            self.book.numbers[Count.WANTED] = 1
             return
         try:
             self._stream.event(number, event, pid)
@@ -180,7 +183,7 @@ class Machine:
         now = time.monotonic()
         if now - self._compared >= COMPARE:
             self._compared = now
-            self.section.numbers[Count.WANTED] = 1
+            self.book.numbers[Count.WANTED] = 1
 
     # ---------------------------------------------------------------- what is not as it should be
 
@@ -189,7 +192,7 @@ class Machine:
         self._stream = None
         self._open = False
         self._known_to = known_to
-        self.section.numbers[Count.WANTED] = 1
+        self.book.numbers[Count.WANTED] = 1
 
     def _lose(self, why: str) -> None:
         """Something that was read is no use; said once, until the machine is followed again."""
@@ -229,10 +232,16 @@ def _told(number: int, event: object, follows: list[object]) -> str:
 class Verifier:
     """All machines of the instance."""
 
-    def __init__(self, book: Book) -> None:
-        """Follow what is written into the book."""
-        self._book = book
-        self._totals = book.verifier.numbers
+    def __init__(self, own: Book, arrivals: socket.socket) -> None:
+        """Follow the machines whose books come.
+
+        Args:
+            own: the verifier's.
+            arrivals: where they come, non-blocking.
+        """
+        self._totals = own.numbers
+        self._own = own
+        self._arrivals = arrivals
         self._machines: list[Machine] = []
         self._deliveries = Deliveries(DELIVERIES)
         self._monitor = os.getppid()
@@ -256,12 +265,13 @@ class Verifier:
 
     def turn(self) -> int:
         """Read and check what there is; how many records."""
-        for offset in self._book.news():
+        for who, fd in self._news():
             with suppress(OSError):  # no memory to map it: its steps are read by nobody, and so dropped
-                self._machines.append(Machine(Section(self._book.fd, offset), self._totals, self._deliveries))
+                self._machines.append(Machine(Book(fd, who), self._totals, self._deliveries))
+            os.close(fd)
         count = 0
         for machine in list(self._machines):
-            over = machine.section.numbers[Count.OVER]
+            over = machine.book.numbers[Count.OVER]
             read = machine.read()
             count += read
             if over and not read:
@@ -269,12 +279,24 @@ class Verifier:
                 machine.close()
         return count
 
+    def _news(self) -> Iterator[tuple[str, int]]:
+        """The machines whose books have come since the last time, with the descriptors."""
+        while True:
+            try:
+                name, fds, _, _ = socket.recv_fds(self._arrivals, LONGEST_NAME, 1, socket.MSG_CMSG_CLOEXEC)
+            except OSError:
+                return  # that is all for now
+            if not name:
+                return  # nobody is there any more who could send one
+            for fd in fds:
+                yield name.decode(), fd
+
     def _is_deserted(self) -> bool:
         """Whether the Monitor has died, and nobody of those whom it started is left."""
         if os.getppid() == self._monitor:
             return False
         for machine in self._machines:
-            pid = machine.section.numbers[Count.PID]
+            pid = machine.book.numbers[Count.PID]
             if pid and pid != self._monitor and _lives(self._handles, pid):
                 return False
         return True
@@ -285,19 +307,19 @@ def _lives(handles: dict[int, int], pid: int) -> bool:
     if pid not in handles:
         try:
             handles[pid] = os.pidfd_open(pid)
-        except OSError:
+        except (OSError, OverflowError):  # it has ended, or is none
             return False
     poll = select.poll()
     poll.register(handles[pid], select.POLLIN)
     return not poll.poll(0)
 
 
-def run(fd: int, handed: object) -> None:
+def run(fds: tuple[int, int], handed: object) -> None:
     """The process: what `maitred.shell.launch` has multiprocessing start.
 
     Args:
-        fd: of the book.
-        handed: that descriptor; it is enough that it has come along.
+        fds: of its own book, and of the socket by which those of the machines come.
+        handed: these descriptors; it is enough that they have come along.
     """
     del handed
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):  # which a terminal sends to the Monitor's whole group
@@ -305,4 +327,6 @@ def run(fd: int, handed: object) -> None:
     with suppress(OSError):
         os.nice(NICE)
     with report.in_background():
-        Verifier(Book(fd)).run()
+        arrivals = socket.socket(fileno=fds[1])
+        arrivals.setblocking(False)
+        Verifier(Book(fds[0], "verifier"), arrivals).run()

@@ -2,17 +2,14 @@
 
 The channel is bounded and never blocks.  To write is to copy bytes: no call into the kernel, nobody to wait for.  A
 record for which the ring has no room is not written, and is counted.  What has been written and counted outlives its
-writer.  All sections lie in one memory file (``memfd``) that every process of the instance maps; a process finds its
-section by the machine's name, so that one inherited descriptor serves all of them.
-
-The first section is the verifier's own, without a ring; the others come one behind another:
+writer.  Each machine has a book of its own, a memory file (``memfd``) that its processes and the verifier map.  So a
+program that writes there what it likes spoils what is known of its own server, and of nobody else.  Nobody can change
+its size: for a process that maps it that would be SIGBUS.  The verifier has a book without a ring, for its totals.
 
 =========  ==========  =========================================================================
 at         bytes       what
 =========  ==========  =========================================================================
 0          8           ``MAGIC``
-8          8           bytes of the ring
-16         64          the machine's name, as in a trace
 128        8 x 8       numbers: see `Count` and `Total`
 4096       the ring    records: length and CRC-32, 4 bytes each, and as many bytes
 =========  ==========  =========================================================================
@@ -29,14 +26,11 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
 from enum import IntEnum
 from typing import Final
 
-MAGIC: Final = b"maitred2"
+MAGIC: Final = b"maitred5"
 HEADER: Final = 4096
-LONGEST_NAME: Final = 64
 ROOM: Final = 2 << 20
 """Bytes of the ring of a Monitor or a Distributor."""
 SERVER_ROOM: Final = 256 << 10
@@ -44,14 +38,15 @@ SERVER_ROOM: Final = 256 << 10
 PATIENCE: Final = 100
 """So many looks in vain show that a record is damaged."""
 
-_HEAD: Final = struct.Struct("=8sQ64s")
 _FRAME: Final = struct.Struct("=II")
 _NUMBERS: Final = 128
 _HOW_MANY: Final = 8
+_MOST_STEPS: Final = 1 << 48
+"""No machine takes more in a lifetime."""
 
 
 class Count(IntEnum):
-    """The numbers of a machine's section."""
+    """The numbers of a machine's book."""
 
     BEGUN = 0
     """Steps that the machine has begun."""
@@ -76,7 +71,7 @@ _AT_TAIL: Final = Count.TAIL.value
 
 
 class Total(IntEnum):
-    """The numbers of the verifier's section."""
+    """The numbers of the verifier's book."""
 
     VERIFIED = 0
     """Steps that were steps of the machine, and kept its invariants."""
@@ -92,25 +87,29 @@ class Damaged(Exception):
     """The next record of a ring makes no sense, and never will."""
 
 
-class Section:
-    """One section, as one process sees it."""
+class Book:
+    """One book, as one process sees it."""
 
-    def __init__(self, fd: int, offset: int) -> None:
-        """Map the section at the offset.
+    def __init__(self, fd: int, who: str) -> None:
+        """Map the book; the descriptor may be closed.
+
+        Args:
+            fd: the descriptor.
+            who: the machine, as in a trace.
 
         Raises:
             OSError: it cannot be mapped.
-            ValueError: there is none.
         """
-        magic, self.room, name = _HEAD.unpack(_read(fd, _HEAD.size, offset))
-        if magic != MAGIC:
-            raise ValueError("not a section")
-        self.who: Final = str(name.rstrip(b"\0").decode())
-        self._memory = mmap.mmap(fd, HEADER + self.room, offset=offset)
+        self.who: Final = who
+        size = os.fstat(fd).st_size
+        self.room: Final = size - HEADER
+        self._memory = mmap.mmap(fd, size)
         self._view = memoryview(self._memory)
         self.numbers: Final = self._view[_NUMBERS : _NUMBERS + 8 * _HOW_MANY].cast("Q")
         """By `Count` or `Total`."""
         self._ring = self._view[HEADER:]
+        self._tail = 0
+        """Of the reader, who does not believe what stands in the book."""
         self._vain = 0
 
     def close(self) -> None:
@@ -118,12 +117,6 @@ class Section:
         for view in (self.numbers, self._ring, self._view):
             view.release()
         self._memory.close()
-
-    def empty(self) -> None:
-        """Give the ring's memory back, for nobody writes or reads it again."""
-        if self.room:
-            with suppress(OSError):
-                self._memory.madvise(mmap.MADV_REMOVE, HEADER, self.room)
 
     # ---------------------------------------------------------------- the writer
 
@@ -157,7 +150,7 @@ class Section:
         Raises:
             Damaged: there is one, but it makes no sense; nothing of what is in the ring now will be read.
         """
-        head, tail = self.numbers[Count.HEAD], self.numbers[Count.TAIL]
+        head, tail = self.numbers[Count.HEAD], self._tail
         if head == tail:
             return None
         there = head - tail
@@ -167,13 +160,13 @@ class Section:
                 record = self._bytes(tail + _FRAME.size, length)
                 if zlib.crc32(record) == checksum:
                     self._vain = 0
-                    self.numbers[Count.TAIL] = tail + _FRAME.size + length
+                    self._tail = self.numbers[Count.TAIL] = tail + _FRAME.size + length
                     return record
         self._vain += 1
         if self._vain < PATIENCE:
             return None
         self._vain = 0
-        self.numbers[Count.TAIL] = head
+        self._tail = self.numbers[Count.TAIL] = head
         raise Damaged(f"{there} bytes of {self.who} make no sense")
 
     def _bytes(self, start: int, length: int) -> bytes:
@@ -181,74 +174,21 @@ class Section:
         return bytes(self._ring[at : at + length]) + bytes(self._ring[: max(0, at + length - self.room)])
 
 
-class Book:
-    """All sections."""
+def create(room: int = 0) -> int:
+    """A new book with a ring of so many bytes: its descriptor, close-on-exec.
 
-    def __init__(self, fd: int) -> None:
-        """The book behind the descriptor, which belongs to the result from now on."""
-        self.fd: Final = fd
-        self._offsets: dict[int, str] = {}
-        self._end = 0
-        self.verifier: Final = Section(fd, 0)
-
-    @classmethod
-    def create(cls) -> Book:
-        """A new book; close-on-exec, and nobody can take back what it is mapped from.
-
-        Raises:
-            OSError: there is no memory for it.
-        """
-        fd = os.memfd_create("maitred-verify", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-            _add(fd, 0, "verifier", 0)
-            return cls(fd)
-        except OSError:
-            os.close(fd)
-            raise
-
-    def add(self, who: str, room: int) -> None:
-        """A section for the machine, whose processes are about to be started.
-
-        Raises:
-            OSError: there is no memory for it.
-        """
-        for _ in self.news():
-            pass
-        _add(self.fd, self._end, who, room)
-
-    def over(self, who: str) -> None:
-        """No process of the machine is left; nothing happens where it has no section."""
-        for _ in self.news():
-            pass
-        for offset, name in self._offsets.items():
-            if name == who:
-                os.pwrite(self.fd, struct.pack("=Q", 1), offset + _NUMBERS + 8 * Count.OVER)
-
-    def news(self) -> Iterator[int]:
-        """The offsets of the sections that have come since the last time, but the verifier's."""
-        size = os.fstat(self.fd).st_size
-        while self._end < size:
-            offset = self._end
-            magic, room, name = _HEAD.unpack(_read(self.fd, _HEAD.size, offset))
-            if magic != MAGIC:
-                return  # it is being made
-            self._end = offset + HEADER + room
-            if offset:
-                self._offsets[offset] = name.rstrip(b"\0").decode()
-                yield offset
-
-    def sums(self) -> tuple[int, int]:
-        """Steps begun and steps dropped, of all machines that there have ever been."""
-        for _ in self.news():
-            pass
-        pairs = [struct.unpack("=QQ", _read(self.fd, 16, offset + _NUMBERS)) for offset in self._offsets]
-        return sum(begun for begun, _ in pairs), sum(dropped for _, dropped in pairs)
-
-    def close(self) -> None:
-        """Let go of the descriptor and of the memory."""
-        self.verifier.close()
-        os.close(self.fd)
+    Raises:
+        OSError: there is no memory for it, or no descriptor.
+    """
+    fd = os.memfd_create("maitred-verify", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, HEADER + room)
+        os.pwrite(fd, MAGIC, 0)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def is_book(fd: int) -> bool:
@@ -259,26 +199,12 @@ def is_book(fd: int) -> bool:
         return False  # a file that is written only
 
 
-def section_of(fd: int, who: str) -> Section | None:
-    """The machine's section of the book, or None where it has none."""
-    offset, size = 0, os.fstat(fd).st_size
-    while offset < size:
-        _, room, name = _HEAD.unpack(_read(fd, _HEAD.size, offset))
-        if offset and name.rstrip(b"\0") == who.encode():
-            return Section(fd, offset)
-        offset += HEADER + room
-    return None
+def steps(fd: int) -> tuple[int, int]:
+    """Steps begun and steps dropped, as the machine has it; none where that makes no sense."""
+    begun, dropped = struct.unpack("=QQ", os.pread(fd, 16, _NUMBERS))
+    return (begun, dropped) if dropped <= begun < _MOST_STEPS else (0, 0)
 
 
-def _add(fd: int, offset: int, who: str, room: int) -> None:
-    """Make room at the end, then say what it is; a reader who comes between finds nothing and looks again."""
-    assert len(who) <= LONGEST_NAME and room % HEADER == 0
-    os.ftruncate(fd, offset + HEADER + room)
-    os.pwrite(fd, _HEAD.pack(MAGIC, room, who.encode()), offset)
-
-
-def _read(fd: int, length: int, offset: int) -> bytes:
-    found = os.pread(fd, length, offset)
-    if len(found) != length:
-        raise ValueError("the book is cut short")
-    return found
+def note_end(fd: int) -> None:
+    """No process of the machine is left."""
+    os.pwrite(fd, struct.pack("=Q", 1), _NUMBERS + 8 * Count.OVER)

@@ -10,7 +10,7 @@ key            value
 ``server``     the server's id
 ``control``    the descriptor of its control socket
 ``registry``   that of its registry
-``trace``      that of the trace file or of the verifier's book, or null
+``trace``      that of the trace file, or of its book for the verifier, or null
 ``main``       the process id of the main process
 ``fixed``      whether the class's ports are configured (then a forked worker may bind them, too); or absent
 ``path``       the class's entries for the module search path, which are in PYTHONPATH too; or absent
@@ -119,7 +119,7 @@ def _install(record: dict[str, Any], *, begins: bool) -> standin.StandIn:  # Any
         number = _take(record["trace"])
         private.add(number)
         trace = Trace(number, f"server {record['class']} {record['server']}")
-        private |= _duplicates(number)  # where it is the verifier's book, that is mapped
+        private |= _duplicates(number)  # where it is a book, that is mapped
         if begins:
             trace.start()
     main_process, fixed = int(record["main"]), bool(record.get("fixed"))

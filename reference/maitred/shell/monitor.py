@@ -156,8 +156,8 @@ class Monitor:
         self._verification = _open_book(config, follow)
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files[1], self._open_files[1]))
-        self._trace_fd = _open_trace(config) if self._verification is None else self._verification.fd
-        self._trace = Trace(self._trace_fd, "monitor")
+        self._trace_fd = _open_trace(config) if self._verification is None else None
+        self._trace = Trace(self._account_of("monitor"), "monitor")
         classes, weights = config.core()
         self._trace.start(classes=classes, weights=weights)
         self.state = core.initial(classes, weights)
@@ -453,10 +453,9 @@ class Monitor:
         children += [self._verification.child] if self._verification is not None else []
         return [child for child in children if child is not None]
 
-    def _follow(self, who: str) -> None:
-        """The verifier, where there is one, is to follow the machine, which is about to be started."""
-        if self._verification is not None:
-            self._verification.add(who)
+    def _account_of(self, who: str) -> int | None:
+        """Where the machine, which is about to be started, is to tell what it does: a book of its own, or the trace."""
+        return self._trace_fd if self._verification is None else self._verification.add(who)
 
     def _unfollow(self, who: str) -> None:
         if self._verification is not None:
@@ -480,9 +479,9 @@ class Monitor:
             registry = Reader(create_registry(cls.max_clients), cls.max_clients)
             server = _Server(effect.class_id, effect.server, ours, registry)
             self._servers[effect.server] = server
-            self._follow(f"server {effect.class_id} {effect.server}")
+            trace = self._account_of(f"server {effect.class_id} {effect.server}")
             group = self._groups.make(f"maitred-{os.getpid()}-{effect.server}")
-            child = start_server(self._server_spec(effect, cls, theirs.fileno(), registry.fd, group))
+            child = start_server(self._server_spec(effect, cls, (theirs.fileno(), registry.fd, trace), group))
             server.child = child
             server.family = Family(child.pid, os.fstat(theirs.fileno()).st_ino, group)
         finally:
@@ -491,8 +490,9 @@ class Monitor:
         self._say_started(effect, server)
 
     def _server_spec(
-        self, effect: core.StartServer, cls: ServerClass, control: int, registry: int, group: Path | None
+        self, effect: core.StartServer, cls: ServerClass, fds: tuple[int, int, int | None], group: Path | None
     ) -> ServerSpec:
+        control, registry, trace = fds
         logs = self.config.log_directory
         known = placeholders.values(cls.name, effect.place, effect.server)
         arguments = [placeholders.fill(text, known) for text in cls.program.args]
@@ -502,7 +502,7 @@ class Monitor:
             server=effect.server,
             control=control,
             registry=registry,
-            trace=self._trace_fd,
+            trace=trace,
             cpus=self._cpus[effect.element] or self.config.elements[effect.element].cpus,
             open_files=self._open_files,
             memory_limit=cls.memory_limit,
@@ -542,6 +542,7 @@ class Monitor:
         kept = tuple(
             (port, address, fds) for (of, port, address), fds in self._listeners.items() if of == effect.class_id
         )
+        trace = self._account_of(f"distributor {effect.class_id} {effect.incarnation}")
         spec = DistributorSpec(
             class_id=effect.class_id,
             name=cls.name,
@@ -554,12 +555,11 @@ class Monitor:
             cpus=self._cpus[effect.element] or self.config.elements[effect.element].cpus,
             channel=theirs.fileno(),
             status=their_status.fileno(),
-            trace=self._trace_fd,
+            trace=trace,
             kept=kept,
         )
         distributor = _Distributor(effect.class_id, None, ours, our_status, incarnation=effect.incarnation)
         self._distributors[effect.class_id] = distributor
-        self._follow(f"distributor {effect.class_id} {effect.incarnation}")
         try:
             child = distributor.child = start_distributor(spec)
         except OSError:
@@ -939,7 +939,6 @@ def _open_book(config: Config, follow: Follow | None) -> Verification | None:
         verification = Verification(follow)
     except OSError as error:
         raise UnusableError(f"there is no memory for what the verifier reads: {error.strerror}") from error
-    verification.add("monitor")
     return verification
 
 

@@ -36,7 +36,7 @@ from types import UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from maitred.core.tree import Tree
-from maitred.shell.book import Count, Section, section_of
+from maitred.shell.book import Book, Count
 
 PAUSE: Final = 0.25
 """Seconds at least between two states that a machine writes."""
@@ -181,24 +181,18 @@ def _tree(hint: Any, packed: list[object]) -> Tree[Any, Any]:
 class Pen:
     """Writes what one machine does into its ring; every process of the machine has one of its own."""
 
-    def __init__(self, section: Section) -> None:
-        """Write into the section."""
-        self._section = section
-        self._numbers = section.numbers
+    def __init__(self, book: Book) -> None:
+        """Write into the book."""
+        self._book = book
+        self._numbers = book.numbers
         self._open = False
         """Whether the last step has been written so far."""
         self._next_state = 0.0
 
-    @classmethod
-    def find(cls, fd: int, who: str) -> Pen | None:
-        """The machine's pen, or None where the book has no section for it."""
-        section = section_of(fd, who)
-        return None if section is None else cls(section)
-
     def start(self, arguments: dict[str, object]) -> None:
         """The machine begins."""
         self._numbers[Count.PID] = os.getpid()
-        if not self._section.put(encode(["start", arguments])):
+        if not self._book.put(encode(["start", arguments])):
             self._numbers[_GAP] = 1
 
     def event(self, event: object, state: object = None) -> None:
@@ -209,7 +203,7 @@ class Pen:
         gap = numbers[_GAP]
         if gap or numbers[_WANTED]:
             with_state = self._with_state(record, state)
-            if with_state is not None and self._section.put(with_state):
+            if with_state is not None and self._book.put(with_state):
                 numbers[_GAP] = numbers[_WANTED] = 0
                 self._open = True
                 return
@@ -230,7 +224,7 @@ class Pen:
             self._put(["rejected", reason])
 
     def _put(self, record: list[object]) -> None:
-        if not self._section.put(encode(record)):
+        if not self._book.put(encode(record)):
             self._drop()
 
     def _drop(self) -> None:
@@ -241,7 +235,7 @@ class Pen:
     def _with_state(self, record: list[object], state: object) -> bytes | None:
         """The record with the state, if it is time for that."""
         began = time.monotonic()
-        if state is None or began < self._next_state or self._section.free < self._section.room // 2:
+        if state is None or began < self._next_state or self._book.free < self._book.room // 2:
             return None
         try:
             return encode([*record, self._numbers[_GAP], state])

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from maitred.core.record import Json, to_record
 from maitred.shell import report
-from maitred.shell.book import is_book
+from maitred.shell.book import Book, is_book
 from maitred.shell.pen import Pen
 
 
@@ -35,12 +35,12 @@ class Trace:
         """Tell as ``who``.
 
         Args:
-            fd: a file opened with ``O_APPEND``, the verifier's book, or None for no account.
+            fd: a file opened with ``O_APPEND``, the machine's book for the verifier, or None for no account.
             who: the machine, as in a trace.
         """
         self._to: _Listener | None = None
         if fd is not None:
-            self._to = Pen.find(fd, who) if is_book(fd) else _File(fd, who)
+            self._to = Pen(Book(fd, who)) if is_book(fd) else _File(fd, who)
 
     @property
     def wanted(self) -> bool:
