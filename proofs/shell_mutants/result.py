@@ -22,6 +22,7 @@ TITLES: Final = {
     "tracking": "Tracking",
     "channel": "Channel",
     "loop": "Loop",
+    "conduct": "Conduct of servers",
     "listening": "Listening sockets",
     "launch": "Launch",
     "become": "Becoming a server",

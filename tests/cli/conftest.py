@@ -33,6 +33,7 @@ STATUS = {
                     "max_clients": 2,
                     "element": "cpu0",
                     "outstanding": 16,
+                    "offence": None,
                     "dialogs": [{"port": 4049, "phase": "ready", "owed": False}],
                     "deaths": 0,
                 },

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import socket
+import struct
 from types import SimpleNamespace
 
 import pytest
@@ -114,7 +115,7 @@ def test_what_servers_say_is_read_before_another_client_is_let_in(played):
     spy = distributor._trace = Spy(played.far)
 
     with socket.create_connection(("127.0.0.1", port), 5):
-        channel.send(dialog, m.Disconnect(CLIENT, m.Count(0, 2)))
+        channel.send(dialog, m.RestartReply(1, m.Count(0, 2)))
         distributor.loop.turn(1)
         distributor.loop.turn(1)
 
@@ -255,3 +256,27 @@ def test_a_distributor_that_cannot_be_started_leaves_no_descriptor(bare, monkeyp
     assert os.listdir("/proc/self/fd") == before
     assert bare.heard == [core.DistributorExited(0)]
     assert "cannot be started" in capfd.readouterr().err
+
+
+def test_a_copy_is_closed_without_waiting(played):
+    """The last reference of a connection whose server has set SO_LINGER and gone, and whose client reads nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as peer:
+        copy, _ = listener.accept()
+        with copy.dup() as held:
+            copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+            played.distributor._copies[1] = copy
+            played.distributor._drop_copy(1, shut=False)
+            assert held.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 4) == bytes(4)
+            assert copy.fileno() < 0 and peer.fileno() > 0
+
+
+def test_a_stored_duplicate_is_closed_without_waiting(bare):
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        copy, _ = listener.accept()
+        with copy:
+            for drop in (bare._drop_duplicate, bare._shut_down_stored):
+                copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+                bare._store[0, CLIENT] = os.dup(copy.fileno())
+                drop(SimpleNamespace(class_id=0, client=CLIENT))
+                assert copy.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 4) == bytes(4)
+                assert not bare._store

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from maitred.shell.loop import Loop
+from maitred.shell.loop import PASSED_OVER, Loop
 
 
 class Clock:
@@ -200,3 +200,19 @@ def test_flags_can_be_changed(loop, pair):
     loop.change(mine.fileno(), select.EPOLLIN)
     loop.turn(0)
     assert called == [select.EPOLLIN]
+
+
+def test_what_comes_last_is_not_passed_over_for_ever(loop, pair):
+    """Whoever never falls silent keeps nobody out."""
+    near, far = pair
+    other, end = socket.socketpair()
+    called = []
+    loop.watch(near.fileno(), select.EPOLLIN, lambda _: called.append("first"))
+    loop.watch(other.fileno(), select.EPOLLIN, lambda _: called.append("last"), last=True)
+    far.send(b"never read")
+    end.send(b"nor this")
+    for _ in range(2 * (PASSED_OVER + 1)):
+        loop.turn(0)
+    assert called == [*["first"] * (PASSED_OVER + 1), "last"] * 2
+    for each in (other, end):
+        each.close()

@@ -228,7 +228,13 @@ def _servers(cls: View) -> list[Text | Table]:
             _dialogs(row),
             cell(row.need("element")),
         )
-    return [_title("ServerStatus"), table]
+    return [_title("ServerStatus"), table, *_offences(cls)]
+
+
+def _offences(cls: View) -> list[Text]:
+    """What servers have said that none may say."""
+    rows = [row for row in cls.views("servers") if row.content.get("offence")]
+    return [Text(f"server {row.need('id')} breaks the protocol: {row.content['offence']}", "red") for row in rows]
 
 
 def _dialogs(row: View) -> Text:

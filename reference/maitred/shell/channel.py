@@ -3,6 +3,11 @@
 It works on the C type `_socket.socket`, so that it does the same in a server's process, where `socket.socket` has been
 customised.  A socket that is handed in must have no timeout of Python's own (``settimeout(None)`` or ``(0)``): with
 one, CPython waits before it tries.
+
+What comes from a server is foreign.  A descriptor beside its message may be of any kind: `is_end` says whether it is
+a dialog's.  To close it may take as long as its ``SO_LINGER`` says, whatever its ``O_NONBLOCK``: `drop` does not wait.
+And what nobody expects is not taken: where there is no room for it, the kernel lets the descriptor go, and makes none
+where the other side has set ``SO_PASSPIDFD`` on the socket (unix(7), socket(7)).
 """
 
 from __future__ import annotations
@@ -11,8 +16,10 @@ import _socket
 import errno
 import os
 import select
+import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
@@ -43,6 +50,7 @@ CROWDED: Final = frozenset({errno.EAGAIN, errno.ETOOMANYREFS, errno.EMFILE, errn
 
 _FDS: Final = 253  # SCM_MAX_FD: the kernel takes no more in one message
 _ROOM: Final = _socket.CMSG_SPACE(_FDS * array("i").itemsize)
+_LINGER: Final = struct.Struct("ii")
 _poll: Final = select.poll  # green threads replace it, or take it away
 _SEND: Final = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 _PEEK: Final = _socket.MSG_DONTWAIT | _socket.MSG_PEEK
@@ -88,22 +96,26 @@ def send(sock: HasFileno, message: wire.Message, fds: Sequence[int] = (), outcom
         # Within one call of C, after which alone a signal handler may run:
         (outcome if outcome is not None else []).extend(map(_sendmsg, (sock,), ([packet],), (rights,), (_SEND,)))
         return
-    borrowed = _borrow(sock)
+    borrowed = _borrow(sock.fileno())
     try:
         borrowed.sendmsg([packet], rights, _SEND)
     finally:
         borrowed.detach()
 
 
-def receive(sock: HasFileno) -> Packet | None:
+def receive(sock: HasFileno, *, bare: bool = False) -> Packet | None:
     """Take the next message, or None at the end: nobody holds the other end, and all it sent has been read.
+
+    Args:
+        sock: the channel's end.
+        bare: no descriptors are expected: such as come are lost, and the packet is said to be truncated.
 
     Raises:
         BlockingIOError: there is none now.
         wire.WireError: what came is no message; it has been taken, and its descriptors closed.
         OSError: as `recvmsg`; never ``ECONNRESET``, which comes before the data that it should follow.
     """
-    return parse(sock, *_take(sock))
+    return parse(sock, *_take(sock, 0 if bare else _ROOM))
 
 
 Raw: TypeAlias = tuple[bytes, list[tuple[int, int, bytes]], int, object]
@@ -124,8 +136,13 @@ def head(sock: Socket, length: int) -> bytes:
             continue  # as below
 
 
-def take(sock: Socket, box: list[Raw]) -> None:
+def take(sock: Socket, box: list[Raw], room: int = _ROOM) -> None:
     """Put the next packet into the box, by the same instant at which it leaves the socket.
+
+    Args:
+        sock: the channel's end.
+        box: gets the packet.
+        room: bytes for ancillary data.
 
     Raises:
         BlockingIOError: there is none now.
@@ -134,7 +151,7 @@ def take(sock: Socket, box: list[Raw]) -> None:
     while True:
         try:
             # Within one call of C, after which alone a signal handler may run:
-            box.extend(map(_recvmsg, (sock,), (wire.LIMIT,), (_ROOM,), (_RECEIVE,)))
+            box.extend(map(_recvmsg, (sock,), (wire.LIMIT,), (room,), (_RECEIVE,)))
         except ConnectionResetError:
             continue  # said once; then the data, then the end
         return
@@ -181,20 +198,56 @@ def close(fds: Sequence[int]) -> None:
 _close: Final = os.close  # the real one: in a server's process it is customised
 
 
-def _borrow(sock: HasFileno) -> Socket:
+def unlinger(sock: Socket) -> None:
+    """Let the close of a connection, which may be the last, not wait until its peer has read all (SO_LINGER).
+
+    A linger of 0 seconds, which resets the connection, waits for nobody and stays.
+    """
+    on, seconds = _LINGER.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _LINGER.size))
+    if on and seconds:
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _LINGER.pack(0, 0))
+
+
+def drop(fds: Iterable[int]) -> None:
+    """Close descriptors of any kind that somebody else may have made, without waiting."""
+    for fd in fds:
+        with suppress(OSError):  # not a socket, or the mere name of one (O_PATH)
+            borrowed = _borrow(fd)
+            unlinger(borrowed)
+            borrowed.detach()
+        _close(fd)
+
+
+def is_end(fd: int) -> bool:
+    """Whether the descriptor is an end of a channel, connected to the other."""
+    try:
+        borrowed = _borrow(fd)
+    except OSError:
+        return False  # not a socket, or the mere name of one (O_PATH)
+    try:
+        borrowed.getpeername()
+        wanted = {_socket.SO_DOMAIN: _socket.AF_UNIX, _socket.SO_TYPE: _socket.SOCK_SEQPACKET}
+        return all(borrowed.getsockopt(_socket.SOL_SOCKET, name) == value for name, value in wanted.items())
+    except OSError:
+        return False  # not connected
+    finally:
+        borrowed.detach()
+
+
+def _borrow(fd: int) -> Socket:
     """The C type around somebody else's descriptor, whose flags stay as they are."""
-    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, sock.fileno())
+    return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
 
 
-def _take(sock: HasFileno) -> Raw:
+def _take(sock: HasFileno, room: int) -> Raw:
     if not isinstance(sock, _socket.socket):
-        borrowed = _borrow(sock)
+        borrowed = _borrow(sock.fileno())
         try:
-            return _take(borrowed)
+            return _take(borrowed, room)
         finally:
             borrowed.detach()
     box: list[Raw] = []
-    take(sock, box)
+    take(sock, box, room)
     return box[0]
 
 

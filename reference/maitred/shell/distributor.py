@@ -10,7 +10,10 @@ deserve a word:
   released before it is handed out), so a send to a Monitor that is slow is waited for.  Hence the Monitor never
   waits for a Distributor.  A Monitor that has died is told nothing: serving goes on.
 - *Garbage.*  Bytes on a dialog that are no message are reported and skipped.  They are not its end: whoever wrote
-  them may have taken the client, and must not see it given to another.
+  them may have taken the client, and must not see it given to another.  Lies fare likewise (`maitred.shell.conduct`).
+  A server that goes on with it is reported as one that does not respond: the Monitor kills it, and its dialogs end.
+- *One server harms its own place only.*  It is heard so often only, between the turns of the others and of the
+  listeners.  Its descriptors are looked at before they are used, and closed without waiting.
 """
 
 from __future__ import annotations
@@ -26,10 +29,11 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, Final, get_args
 
 from maitred.core import distributor as core
@@ -38,7 +42,8 @@ from maitred.core.messages import Address, Client, Incarnation, Port, ServerId
 from maitred.core.timing import Durations, duration
 from maitred.core.transition import Reason, Rejected
 from maitred.shell import channel, diag, report
-from maitred.shell.listening import MAX_PORT, open_listeners
+from maitred.shell.conduct import PATIENCE, Conduct
+from maitred.shell.listening import MAX_PORT, open_listeners, says_where
 from maitred.shell.loop import Loop
 from maitred.shell.registry import Damaged, Reader
 from maitred.shell.trace import Trace
@@ -51,7 +56,16 @@ HANG_UP: Final = select.EPOLLRDHUP | select.EPOLLET
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 PACKETS_A_TURN: Final = 16
-"""So many packets are read from one socket before the others have their turn."""
+"""So many packets of the Monitor are read before the others have their turn."""
+HEAR_AGAIN: Final = 0.05
+"""Seconds for which a server that has said too much is not read."""
+ADDRESSES: Final = 2
+"""So many addresses a class without configured ports has behind it: the first that is bound, and one more, as for the
+other family.  Further ones are left to the program."""
+FOREIGN_PORTS: Final = 8
+"""So many ports that are not behind this Distributor are named in the log."""
+LONGEST_REST: Final = 5.0
+"""Seconds for which a server is spared, at most, that refuses again and again; the first rest is as configured."""
 RESERVE: Final = 64
 """So many descriptors are kept from clients, for dialogs and what the Monitor sends."""
 AUDIT_AGAIN: Final = 0.25
@@ -92,12 +106,20 @@ class _Server:
 
     control: channel.Socket
     registry: Reader
+    conduct: Conduct
     dialogs: dict[Port, channel.Socket] = field(default_factory=dict)
-    unsent: dict[Port, deque[messages.InitialMsg]] = field(default_factory=dict)
-    """Could not be sent at once: the dialog was full."""
-    complained: bool = False
+    unsent: dict[Port, messages.InitialMsg] = field(default_factory=dict)
+    """Could not be sent at once: the dialog was full.  One says all that several would."""
+    refusals: int = 0
+    """How many clients it has refused since it took one."""
+    paused: bool = False
+    """It has said too much: it is not read for a moment."""
     condemned: bool = False
-    """Its registry makes no sense: the Monitor has been asked to replace it."""
+    """The Monitor has been asked to replace it."""
+
+    def flags(self, port: Port) -> int:
+        """What its dialog is watched for, beside its end (EPOLLHUP)."""
+        return (0 if self.paused else READ) | (WRITE if port in self.unsent else 0)
 
 
 @dataclass(slots=True)
@@ -143,6 +165,7 @@ class Distributor:
         self._limit = _open_files_limit()
         self._tight = False
         self._said: dict[str, float] = {}
+        self._foreign_ports: set[Port] = set()
         self._monitor: channel.Socket | None = channel.attach(spec.channel)
         self._status = socket.socket(fileno=spec.status)
         self._status.setblocking(False)
@@ -152,6 +175,7 @@ class Distributor:
 
     def run(self) -> None:
         """Serve until the class is closed."""
+        self.loop.interrupt_waits()
         while self.state.phase is not core.Phase.CLOSED:
             self.loop.turn()
 
@@ -160,6 +184,9 @@ class Distributor:
     def handle(self, event: core.Event) -> None:
         """Let the event happen, with all that follows from it, and what follows from that."""
         self._pending.append(event)
+        self._settle()
+
+    def _settle(self) -> None:
         while self._pending:
             self._take(self._pending.popleft())
 
@@ -184,7 +211,10 @@ class Distributor:
             case core.Fired(core.QueueTimeout()):
                 patience = self.spec.durations.queue_timeout
                 self._say_now_and_then(f"clients are closed that have waited {patience:g} s for a seat")
+            case core.Received(server=server, message=messages.Accepted()):
+                self._servers[server].refusals = 0
             case core.Received(server=server, message=messages.Refused()):
+                self._servers[server].refusals += 1
                 text = f"server {server} refuses clients: it is out of descriptors, or listens no more"
                 self._say_now_and_then(text, about="refused")
             case core.Fired(core.HandOffTimeout(server=server)):
@@ -253,10 +283,10 @@ class Distributor:
                 if not fds:  # its connection has been lost on the way: what cannot be served must not wait
                     self.handle(core.PeerClosed(message.client, reset=True, unread=False))
             case messages.Begin() | messages.CreationFailed() | messages.Close():
-                _close_all(fds)
+                channel.drop(fds)
                 self.handle(message)
             case _:
-                _close_all(fds)
+                channel.drop(fds)
                 report.say(f"distributor of {self.spec.name}: {type(message).__name__} is nothing a Monitor says")
 
     def _monitor_lost(self) -> None:
@@ -267,7 +297,8 @@ class Distributor:
             self._monitor = None
 
     def _hold_server(self, message: messages.Adopt, fds: list[int]) -> None:
-        server = _Server(channel.attach(fds[0]), Reader(fds[1], message.max_clients))
+        registry = Reader(fds[1], message.max_clients)
+        server = _Server(channel.attach(fds[0]), registry, Conduct(message.max_clients))
         self._servers[message.server] = server
         self.loop.watch(fds[0], READ, partial(self._on_control, message.server))
         for port, fd in zip(message.dialogs, fds[2:], strict=True):
@@ -276,46 +307,71 @@ class Distributor:
     # ---------------------------------------------------------------- from servers
 
     def _hold_dialog(self, server: ServerId, port: Port, dialog: channel.Socket) -> None:
-        self._servers[server].dialogs[port] = dialog
-        self.loop.watch(dialog.fileno(), READ, partial(self._on_dialog, server, port))
+        held = self._servers[server]
+        self.loop.watch(dialog.fileno(), held.flags(port), partial(self._on_dialog, server, port))
+        held.dialogs[port] = dialog
+
+    def _may_speak(self, server: ServerId, flags: int) -> bool:
+        """Whether to read on what it says, now; what it has left behind where it has ended is read in any case."""
+        held = self._servers.get(server)
+        if held is None:
+            return False
+        if held.conduct.may_speak(self.loop.turns) or flags & select.EPOLLHUP:
+            return True
+        if held.conduct.spent and not held.paused:
+            self._pause(held, True)
+            self.loop.set_timer(("hear", server), HEAR_AGAIN, partial(self._pause, held, False))
+        return False
+
+    def _pause(self, held: _Server, paused: bool) -> None:
+        held.paused = paused
+        for port, end in ((core.CONTROL, held.control), *held.dialogs.items()):
+            if end.fileno() >= 0:
+                self.loop.change(end.fileno(), held.flags(port))
 
     def _on_dialog(self, server: ServerId, port: Port, flags: int) -> None:
         if flags & WRITE:
             self._send_unsent(server, port)
-        for _ in range(PACKETS_A_TURN):
-            held = self._servers.get(server)
-            dialog = held.dialogs.get(port) if held else None
-            if held is None or dialog is None:
+        while self._may_speak(server, flags):
+            held = self._servers[server]
+            dialog = held.dialogs.get(port)
+            if dialog is None:
                 return
             try:
-                packet = channel.receive(dialog)
+                packet = channel.receive(dialog, bare=True)
             except BlockingIOError:
                 return
-            except wire.WireError as error:
-                self._garbage(server, held, f"on the dialog of port {port}: {error}")
+            except (wire.WireError, OSError) as error:
+                self._offends(server, held, f"no message on the dialog of port {port}: {error}")
                 continue
             if packet is None:
                 self.handle(core.DialogEnded(server, port))
                 self._drop_dialog(server, port)
                 return
-            _close_all(packet.fds)
-            message = packet.message
-            if isinstance(message, get_args(messages.FromServer)):
-                self.handle(core.Received(server, port, message))
-            else:
-                self._garbage(server, held, f"on the dialog of port {port}: {type(message).__name__}")
+            self._said_on_dialog(server, held, port, packet.message)
+
+    def _said_on_dialog(self, server: ServerId, held: _Server, port: Port, message: wire.Message) -> None:
+        if not isinstance(message, get_args(messages.FromServer)):
+            self._offends(server, held, f"no message on the dialog of port {port}: {type(message).__name__}")
+            return
+        status = self.state.servers.get(server, None)
+        objection = status and held.conduct.objection(status, self.spec.incarnation, port, message)
+        if objection:
+            self._offends(server, held, f"{type(message).__name__} on port {port}: {objection}")
+        else:
+            self.handle(core.Received(server, port, message))
 
     def _on_control(self, server: ServerId, flags: int) -> None:
-        for _ in range(PACKETS_A_TURN):
-            held = self._servers.get(server)
-            if held is None or held.control.fileno() < 0:
+        while self._may_speak(server, flags):
+            held = self._servers[server]
+            if held.control.fileno() < 0:
                 return
             try:
                 packet = channel.receive(held.control)
             except BlockingIOError:
                 return
-            except wire.WireError as error:
-                self._garbage(server, held, f"on the control socket: {error}")
+            except (wire.WireError, OSError) as error:
+                self._offends(server, held, f"no message on the control socket: {error}")
                 continue
             if packet is None:
                 self.handle(core.ControlEnded(server))
@@ -324,27 +380,65 @@ class Distributor:
             if isinstance(packet.message, messages.BindRequest):
                 self._bind_requested(server, held, packet.message, list(packet.fds))
             else:
-                _close_all(packet.fds)
-                self._garbage(server, held, f"on the control socket: {type(packet.message).__name__}")
+                channel.drop(packet.fds)
+                what = f"no message on the control socket: {type(packet.message).__name__}"
+                self._offends(server, held, what)
 
     def _bind_requested(self, server: ServerId, held: _Server, message: messages.BindRequest, fds: list[int]) -> None:
+        """Let the machine decide on a bind that asks for something."""
         if not fds:
             return  # lost for want of descriptors; the server asks again
-        if not 0 < message.port <= MAX_PORT:  # such a dialog could pass for the control socket
-            _close_all(fds)
-            self._garbage(server, held, f"on the control socket: BindRequest of port {message.port}")
-            return
-        if message.port in held.dialogs:
-            _close_all(fds)  # asked again: the dialog has come already
+        dialog, unused = fds[0], fds
+        port, address = message.port, message.address
+        number = None
+        if not 0 < port <= MAX_PORT:  # such a dialog could pass for the control socket
+            self._offends(server, held, f"no message on the control socket: BindRequest of port {port}")
+        elif not channel.is_end(dialog) or self._holds_other_end(dialog):
+            self._offends(server, held, f"what came with BindRequest of port {port} is not its end of a new dialog")
+        elif not (self.spec.fixed or says_where(address, port)):
+            self._offends(server, held, f"BindRequest of port {port} at {address[:100]!r}, no numeric address of it")
+            number = errno.EINVAL
+        elif self._is_one_too_many(port, address):
+            self._say_one_too_many(port)
+            number = messages.BIND_YOURSELF
         else:
-            _close_all(fds[1:])
-            self._hold_dialog(server, message.port, channel.attach(fds[0]))
-        self.handle(core.BindRequested(server, message.port, message.address))
+            if port not in held.dialogs:  # else asked again: the dialog has come already
+                self._hold_dialog(server, port, channel.attach(dialog))
+                unused = fds[1:]
+            self.handle(core.BindRequested(server, port, address))
+        channel.drop(unused)
+        if number is not None:
+            self._reply(held, messages.BindReply(port, number))
 
-    def _garbage(self, server: ServerId, held: _Server, what: str) -> None:
-        text = f"server {server} of {self.spec.name}: no message {what}"
-        (report.debug if held.complained else report.say)(text)
-        held.complained = True
+    def _holds_other_end(self, fd: int) -> bool:
+        """Whether it is a server's end of what this process has an end of: it would never be seen to end."""
+        ends = [end.fileno() for held in self._servers.values() for end in (held.control, *held.dialogs.values())]
+        try:
+            return diag.peer_of(os.fstat(fd).st_ino) in {os.fstat(end).st_ino for end in ends if end >= 0}
+        except OSError as error:
+            report.debug(f"distributor of {self.spec.name}: nothing is known of a dialog: {error}")
+            return False
+
+    def _is_one_too_many(self, port: Port, address: Address) -> bool:
+        """A server decides where its class is reached, where nobody else has: not on every address that there is."""
+        info = self.state.ports.get(port, None)
+        return (
+            not self.spec.fixed
+            and info is not None
+            and address not in info.listeners
+            and len(info.listeners) >= ADDRESSES
+        )
+
+    def _offends(self, server: ServerId, held: _Server, what: str) -> None:
+        """It has said what no server may: say so once; and where it goes on, have it killed."""
+        conduct = held.conduct
+        conduct.offences += 1
+        conduct.offence = conduct.offence or what
+        text = f"server {server} of {self.spec.name} breaks the protocol: {what}"
+        (report.say if conduct.offences == 1 else report.debug)(text)
+        if conduct.offences == PATIENCE:
+            self._condemn(server, held, "breaks the protocol again and again")
+            self._settle()
 
     # ---------------------------------------------------------------- from clients
 
@@ -436,13 +530,14 @@ class Distributor:
             case messages.HandOff():
                 self._send_hand_off(effect.server, effect.port, effect.message)
             case messages.InitialMsg():
-                held = self._servers[effect.server]
-                held.unsent.setdefault(effect.port, deque()).append(effect.message)
+                self._servers[effect.server].unsent[effect.port] = effect.message
                 self._send_unsent(effect.server, effect.port)
 
     def _send_hand_off(self, server: ServerId, port: Port, message: messages.HandOff) -> None:
         """Send, or say that it was declined.  Where the server's end is held no more, the end of the dialog follows."""
-        connection, dialog = self._copies[message.client.cookie], self._servers[server].dialogs.get(port)
+        held = self._servers[server]
+        connection, dialog = self._copies[message.client.cookie], held.dialogs.get(port)
+        held.conduct.handed(message.client)
         try:
             if dialog is None:
                 raise BlockingIOError(errno.EAGAIN, "the dialog has been closed here")
@@ -455,20 +550,18 @@ class Distributor:
     def _send_unsent(self, server: ServerId, port: Port) -> None:
         """Open the dialog, as soon as it has room."""
         held = self._servers.get(server)
-        queue = held.unsent.get(port) if held else None
-        if held is None or not queue or port not in held.dialogs:
+        message = held.unsent.get(port) if held else None
+        if held is None or message is None or port not in held.dialogs:
             return
         dialog = held.dialogs[port]
-        while queue:
-            try:
-                channel.send(dialog, queue[0])
-            except OSError as error:
-                if error.errno in channel.CROWDED:
-                    self.loop.change(dialog.fileno(), READ | WRITE)
-                    return
-            queue.popleft()
+        try:
+            channel.send(dialog, message)
+        except OSError as error:
+            if error.errno in channel.CROWDED:
+                self.loop.change(dialog.fileno(), held.flags(port))
+                return
         del held.unsent[port]
-        self.loop.change(dialog.fileno(), READ)
+        self.loop.change(dialog.fileno(), held.flags(port))
 
     def _send_control(self, effect: core.SendControl) -> None:
         """A reply that finds no room is asked for again by the server; an acknowledgement is only a courtesy."""
@@ -476,15 +569,33 @@ class Distributor:
         if held is None:
             return
         if isinstance(effect.message, messages.BindReply) and effect.message.errno == messages.BIND_YOURSELF:
-            ports = ", ".join(map(str, self.state.ports))
-            self._say_now_and_then(
-                f"the program binds port {effect.message.port}, which is not behind this Distributor (port {ports} is):"
-                " clients find that server there, not here"
-            )
+            self._say_foreign(effect.message.port)
+        self._reply(held, effect.message)
+
+    def _say_one_too_many(self, port: Port) -> None:
+        self._say_now_and_then(
+            f"the program binds more than {ADDRESSES} addresses of port {port}: clients find that server at the others,"
+            " not here (only what -b names is bound without such a limit)"
+        )
+
+    def _reply(self, held: _Server, message: messages.ControlToServer) -> None:
         try:
-            channel.send(held.control, effect.message)
+            channel.send(held.control, message)
         except OSError as error:
-            report.debug(f"server {effect.server}: {effect.message} not sent: {error}")
+            report.debug(f"{message} not sent: {error}")
+
+    def _say_foreign(self, port: Port) -> None:
+        """Name a port that the program binds for itself; not so many that a server could fill a disk with them."""
+        if port not in self._foreign_ports and len(self._foreign_ports) >= FOREIGN_PORTS:
+            text = "the program binds further ports that are not behind this Distributor"
+            self._say_now_and_then(text)
+            return
+        self._foreign_ports.add(port)
+        ports = ", ".join(map(str, self.state.ports))
+        self._say_now_and_then(
+            f"the program binds port {port}, which is not behind this Distributor (port {ports} is):"
+            " clients find that server there, not here"
+        )
 
     def _tell(self, effect: core.Tell) -> None:
         message = effect.message
@@ -555,6 +666,7 @@ class Distributor:
         self.loop.forget(connection.fileno())
         if shut:
             _shut_down(connection)
+        channel.unlinger(connection)  # its server may have gone already, and its client read nothing
         connection.close()
 
     def _close_dialog(self, effect: core.CloseDialog) -> None:
@@ -585,6 +697,7 @@ class Distributor:
         if held.control.fileno() < 0 and not held.dialogs:
             held.registry.close()
             del self._servers[server]
+            self.loop.cancel_timer(("hear", server))
 
     def _set_timer(self, effect: core.SetTimer) -> None:
         timer = effect.timer
@@ -594,6 +707,9 @@ class Distributor:
                 self.loop.set_timer(timer, seconds, partial(self._overdue, timer))
             case core.AuditDue() if self.state.waiting:
                 self._hurry()
+            case core.RestOver() if (held := self._servers.get(timer.server)) is not None:
+                longer = min(seconds * 1.5 ** min(held.refusals, 64), LONGEST_REST)
+                self.loop.set_timer(timer, max(seconds, longer), partial(self.handle, core.Fired(timer)))
             case _:
                 self.loop.set_timer(timer, seconds, partial(self.handle, core.Fired(timer)))
 
@@ -715,8 +831,12 @@ class Distributor:
         lines = self._questions.count(b"\n")
         self._questions = self._questions.rpartition(b"\n")[2]
         for _ in range(lines):
-            self._answers += json.dumps(status_of(self.state, self._since)).encode() + b"\n"
+            self._answers += self._status_line()
         self._write_answers()
+
+    def _status_line(self) -> bytes:
+        offences = {server: held.conduct.offence for server, held in self._servers.items()}
+        return json.dumps(status_of(self.state, self._since, offences)).encode() + b"\n"
 
     def _write_answers(self) -> None:
         try:
@@ -740,12 +860,15 @@ class Distributor:
             report.say(f"distributor of {self.spec.name}: {text}")
 
 
-def status_of(state: core.DistributorState, since: dict[int, float]) -> dict[str, object]:
+def status_of(
+    state: core.DistributorState, since: dict[int, float], offences: Mapping[ServerId, str] = MappingProxyType({})
+) -> dict[str, object]:
     """The Distributor's part of the status: its tables, as JSON.
 
     Args:
         state: of the Distributor.
         since: when each waiting client began to wait, in seconds since 1970, by cookie.
+        offences: how servers have broken the protocol.
     """
     ports = [
         {
@@ -767,15 +890,16 @@ def status_of(state: core.DistributorState, since: dict[int, float]) -> dict[str
         "waiting_list": [
             {"port": client.port, "arrival": client.arrival, "since": since.get(client.cookie)} for client in waiting
         ],
-        "servers": {str(server): _row(status) for server, status in state.servers.items()},
+        "servers": {str(server): _row(status, offences.get(server, "")) for server, status in state.servers.items()},
     }
 
 
-def _row(status: core.ServerStatus) -> dict[str, object]:
+def _row(status: core.ServerStatus, offence: str) -> dict[str, object]:
     """One row of the server table."""
     return {
         "clients": status.count.clients,
         "outstanding": status.request.arrival if status.request else None,
+        "offence": offence or None,
         "draining": status.draining,
         "resting": status.resting,
         "ready": not status.owed and any(d.phase is core.DialogPhase.READY for d in status.dialogs.values()),
@@ -787,11 +911,6 @@ def _row(status: core.ServerStatus) -> dict[str, object]:
 
 
 # ==================================================================== small helpers
-
-
-def _close_all(fds: list[int] | tuple[int, ...]) -> None:
-    for fd in fds:
-        os.close(fd)
 
 
 def _open_files_limit() -> int:

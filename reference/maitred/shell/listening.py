@@ -35,6 +35,15 @@ def split_address(address: Address) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def says_where(address: Address, port: int) -> bool:
+    """Whether it is this port's, of a host that is a number or ``*``: nobody has to be asked where that is."""
+    try:
+        host, number = split_address(address)
+        return number == port and (host == "*" or bool(socket.getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)))
+    except (OSError, ValueError):
+        return False
+
+
 def open_listeners(address: Address, *, apart: bool = False) -> list[socket.socket]:
     """Bind and listen; the sockets do not block and close on exec.
 

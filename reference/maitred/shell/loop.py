@@ -1,13 +1,17 @@
 """Readiness and time: the epoll loop under the Distributor and the Monitor.
 
 A turn waits until a descriptor is ready or a timer is due, then calls the handlers of what is ready.  What was watched
-as ``last`` comes last, and only in a turn in which nothing else was ready: news of free seats is read before another
-client is let in.
+as ``last`` comes last, and in a turn in which nothing else was ready: news of free seats is read before another client
+is let in.  But it is not passed over for ever: servers that never fall silent must not keep clients out.
 
 Descriptors are numbers that the kernel gives out again.  A handler is called only if it is still the one that was
 watching when the turn began, so that news of a closed descriptor never reaches its number's next owner.  And a
 descriptor must be forgotten *before* it is closed: epoll watches the open file, which may live on in a duplicate
 elsewhere.
+
+Handlers never wait, but the kernel may, where it closes what somebody else has made: a connection with ``SO_LINGER``,
+of which this was the last reference, or which came as a descriptor that nobody wanted.  A signal ends such a wait, so
+while handlers run a clock ticks (setitimer(2)).
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import heapq
 import itertools
 import math
 import select
+import signal
 import time
 from collections.abc import Callable, Hashable
 from typing import Final, TypeAlias
@@ -25,6 +30,10 @@ Handler: TypeAlias = Callable[[int], None]
 Alarm: TypeAlias = Callable[[], None]
 
 EVENTS_A_TURN: Final = 256
+TICK: Final = 0.05
+"""Seconds that a call into the kernel may wait while handlers run."""
+PASSED_OVER: Final = 3
+"""In so many turns on end what is watched as ``last`` may have to stand back."""
 SLACK: Final = 64
 """So many entries of the heap may be of no use, beside as many as there are timers."""
 
@@ -51,6 +60,10 @@ class Loop:
         self._entries: dict[Hashable, float] = {}
         self._heap: list[tuple[float, int, Hashable]] = []
         self._serial = itertools.count()
+        self._passed_over = 0
+        self._ticks = False
+        self.turns = 0
+        """How many there have been."""
 
     # ------------------------------------------------ descriptors
 
@@ -126,19 +139,39 @@ class Loop:
 
     # ------------------------------------------------ turning
 
+    def interrupt_waits(self) -> None:
+        """Let no handler's call into the kernel wait for long; the process's SIGALRM is this loop's from now on."""
+        signal.signal(signal.SIGALRM, _ignore)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        self._ticks = True
+
     def turn(self, at_most: float = math.inf) -> None:
         """Wait for readiness or a timer, at most so many seconds, and handle what has come."""
         wait = at_most
         if self._heap:
             wait = min(wait, max(self._heap[0][0] - self._clock(), 0.0))
         ready = self._epoll.poll(None if wait == math.inf else wait, EVENTS_A_TURN)
+        if self._ticks:
+            signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
         found = [(fd, flags, watch) for fd, flags in ready if (watch := self._watches.get(fd)) is not None]
+        found.sort(key=lambda item: item[2].last)
         urgent = [item for item in found if not item[2].last]
-        for fd, flags, watch in urgent or found:
+        if len(urgent) in (0, len(found)) or self._passed_over >= PASSED_OVER:
+            urgent, self._passed_over = found, 0
+        else:
+            self._passed_over += 1
+        self.turns += 1
+        for fd, flags, watch in urgent:
             if self._watches.get(fd) is watch:
                 watch.handler(flags)
         self._ring()
+        if self._ticks:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def close(self) -> None:
         """Let go of the epoll descriptor."""
         self._epoll.close()
+
+
+def _ignore(number: int, frame: object) -> None:
+    """That the signal has come has ended the wait, if there was one."""

@@ -192,6 +192,7 @@ class Monitor:
 
     def run(self) -> int:
         """Start everything, look after it, and return the exit code once it has ended."""
+        self.loop.interrupt_waits()
         self.loop.set_timer("look round", LOOK_ROUND, self._look_round)
         if self._verification is not None:
             self._verification.start(self.loop)
@@ -423,7 +424,7 @@ class Monitor:
             if number in STOPS:
                 self._stopped_by = number
                 self._stop(signal.Signals(number).name)
-            else:
+            elif number != signal.SIGALRM:  # the loop's own
                 report.say(f"{signal.Signals(number).name} means nothing to maitred: nothing is done")
 
     def _stop(self, why: str) -> Rejected | None:
@@ -642,9 +643,7 @@ class Monitor:
         self._drop_stored(effect.class_id, effect.client)
 
     def _drop_stored(self, class_id: ClassId, client: Client) -> None:
-        fd = self._store.pop((class_id, client), None)
-        if fd is not None:
-            os.close(fd)
+        _close_all(filter(None, [self._store.pop((class_id, client), None)]))
 
     def _shut_down_stored(self, effect: core.ShutDownStored) -> None:
         fd = self._store.pop((effect.class_id, effect.client), None)
@@ -654,6 +653,7 @@ class Monitor:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError as error:
                     report.debug(f"{effect.client}: {error}")
+                channel.unlinger(connection)
 
     def _drop_server(self, effect: core.DropServer) -> None:
         server = self._servers.pop(effect.server, None)
@@ -893,8 +893,8 @@ def _ignore(number: int, frame: object) -> None:
 
 
 def _close_all(fds: Iterable[int]) -> None:
-    for fd in fds:
-        os.close(fd)
+    """Close without waiting: a client's connection may be held here last, its server gone."""
+    channel.drop(fds)
 
 
 def _usable(config: Config) -> tuple[tuple[int, ...], ...]:

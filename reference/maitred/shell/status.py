@@ -323,6 +323,7 @@ def _server(place: Place, cls: ClassState, elements: list[str], pid: int | None,
         "max_clients": cls.config.max_clients,
         "element": elements[place.element] if place.element >= 0 else None,
         "outstanding": row.get("outstanding"),
+        "offence": row.get("offence"),
         "dialogs": row.get(
             "dialogs", [{"port": port, "phase": "kept", "owed": owed} for port, owed in place.dialogs.items()]
         ),
