@@ -92,7 +92,12 @@ class Instance:
         return self.log.read_text(errors="replace")
 
     def says(self, text, seconds=15.0):
-        eventually(lambda: text in self.said() or self.process.poll() is not None, seconds, f"the log says {text!r}")
+        def settled():
+            """A Distributor may outlive its Monitor, and says so."""
+            over = self.process.poll() is not None and not any(map(alive, self.distributor_pids()))
+            return text in self.said() or over
+
+        eventually(settled, seconds, f"the log says {text!r}")
         assert text in self.said(), self.said()
 
     def server_pids(self):
