@@ -204,7 +204,7 @@ def test_a_servers_own_end_is_no_dialog(start, capfd):
     for end in (server.control, server.dialogs[monitor.port]):
         other = Server(monitor, 2 + end.fileno()).adopt()
         channel.send(other.control, m.BindRequest(monitor.port, monitor.address), (end.fileno(),))
-        eventually(lambda other=other: status_of(monitor, other.number)["offence"])
+        eventually(lambda n=str(other.number): monitor.status()["servers"].get(n, {}).get("offence"))
     server.theirs.close()
     for fd in monitor.held:  # the Monitor's duplicates
         os.close(fd)
