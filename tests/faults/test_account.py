@@ -372,10 +372,11 @@ def test_nobody_need_take_the_place_of_a_dynamic_server(scene):
     [
         (Level(10, 1, 1 << 20), ""),
         (Level(11, 1, 1 << 20), "descriptors"),
-        (Level(10, 2, 1 << 20), "threads"),
+        (Level(10, 2, 1 << 20), ""),
+        (Level(10, 3, 1 << 20), "threads"),
         (Level(10, 1, 1 << 30), "MiB"),
     ],
-    ids=["as before", "descriptors", "threads", "memory"],
+    ids=["as before", "descriptors", "the log's thread", "threads", "memory"],
 )
 def test_what_is_left_behind_is_noticed(scene, after, word):
     wrong = scene.verdict(before={"Monitor": [Level(10, 1, 1 << 20)]}, after={"Monitor": [after]}).wrong
