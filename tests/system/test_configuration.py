@@ -70,6 +70,12 @@ def _connected(port):
     return None
 
 
+def given_to(instance, directory):
+    """The environment of a program that runs there: its number, and what a shell sets that has entered it."""
+    place = {"PWD": str(directory)} if "PWD" in os.environ else {}
+    return {**instance.environment, "MAITRED_SERVER_NUMBER": "1", **place}
+
+
 def differences(world, plain, port, plain_port):
     """The names of what is not the same, apart from the process, the port and the processing element."""
     plain = json.loads(json.dumps(plain).replace(f":{plain_port}", f":{port}"))
@@ -123,7 +129,13 @@ def test_a_script_finds_what_the_file_says_and_else_what_python_gives(maitred, l
     plain = by_hand(
         [sys.executable, *OPTIONS, *world["argv"][:1], f"127.0.0.1:{plain_port}", *world["argv"][2:]],
         cwd=tmp_path / "work",
-        env={**instance.environment, **given, "PYTHONPATH": places, "MAITRED_SERVER_NUMBER": "1"},
+        env={
+            **instance.environment,
+            **given,
+            "PYTHONPATH": places,
+            "MAITRED_SERVER_NUMBER": "1",
+            **at(tmp_path / "work"),
+        },
     )
     assert differences(world, plain, port, plain_port) == set()
 
@@ -144,7 +156,7 @@ def test_a_module_finds_what_python_m_gives(maitred, look, tmp_path):
     plain = by_hand(
         [sys.executable, "-m", "mirror", f"127.0.0.1:{plain_port}"],
         cwd=tmp_path,
-        env={**instance.environment, "PYTHONPATH": str(SERVERS), "MAITRED_SERVER_NUMBER": "1"},
+        env={**given_to(instance, tmp_path), "PYTHONPATH": str(SERVERS)},
     )
     assert differences(world, plain, port, plain_port) == set()
 

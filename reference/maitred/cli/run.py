@@ -77,7 +77,7 @@ OPTIONS = (
         ("--request-timeout",),
         "SECONDS",
         "supervision",
-        "a server that has had one client so long is killed, with all its clients (default: 0, never)",
+        "a server that has had one client so long is killed, with all its clients; 0 for never (default: 0)",
     ),
     Option(
         ("--start-warning",),

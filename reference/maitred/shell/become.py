@@ -174,7 +174,7 @@ def _identity(spec: ServerSpec, control: int, registry: int, trace: int | None) 
 def _environment(spec: ServerSpec, identity: str) -> dict[str, str]:
     environment = {**os.environ, **dict(spec.environment), ENVIRONMENT: identity}
     if spec.directory is not None and "PWD" in environment:
-        environment["PWD"] = spec.directory  # as a shell does that enters it
+        environment["PWD"] = os.path.normpath(spec.directory)  # as a shell does that enters it
     paths = [*spec.path, *filter(None, [environment.get("PYTHONPATH")])]
     if paths:
         environment["PYTHONPATH"] = os.pathsep.join(paths)
