@@ -129,13 +129,7 @@ def test_a_script_finds_what_the_file_says_and_else_what_python_gives(maitred, l
     plain = by_hand(
         [sys.executable, *OPTIONS, *world["argv"][:1], f"127.0.0.1:{plain_port}", *world["argv"][2:]],
         cwd=tmp_path / "work",
-        env={
-            **instance.environment,
-            **given,
-            "PYTHONPATH": places,
-            "MAITRED_SERVER_NUMBER": "1",
-            **at(tmp_path / "work"),
-        },
+        env={**given_to(instance, tmp_path / "work"), **given, "PYTHONPATH": places},
     )
     assert differences(world, plain, port, plain_port) == set()
 
