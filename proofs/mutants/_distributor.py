@@ -626,7 +626,7 @@ MUTANTS: Final = (
         Kind.FORGOTTEN,
         "A server never gets a second client.",
         "distributor._received",
-        "work.update(replace(status, request=None), status)",
+        "work.update(replace(status, request=None, full_at=0), status)",
         "pass",
         eventually=("a_hand_off_is_settled", "who_waits_is_seated_or_ends"),
         within=Bounds(servers=1, clients=2, warm=True),
