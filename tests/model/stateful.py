@@ -40,6 +40,8 @@ DISTRIBUTOR = {
     distributor.ControlEnded: "distributor_sees_a_control_channel_end",
     distributor.Unsent: "distributor_learns_of_a_hand_off_unsent",
     distributor.Audited: "distributor_learns_who_is_gone",
+    distributor.StillServes: "a_server_serves_on_without_an_answer",
+    distributor.Unfit: "a_server_is_found_unfit",
     distributor.QueueTimeout: "a_waiter_has_waited_too_long",
     distributor.HandOffTimeout: "a_server_has_not_answered",
     distributor.RestOver: "a_rest_is_over",
