@@ -1275,7 +1275,12 @@ def a_waiter_is_timed_out(before: World, action: Action, after: World) -> bool:
 @_sometimes(lambda b: b.hand_off_timeouts != 0 and b.clients > 0)
 def an_unresponsive_server_is_killed(before: World, action: Action, after: World) -> bool:
     """A server leaves a hand-off unanswered, and is killed for it."""
-    return isinstance(action.what, monitor.Told) and isinstance(action.what.message, Unresponsive)
+    if not isinstance(action.what, monitor.Told) or not isinstance(action.what.message, Unresponsive):
+        return False
+    if before.distributor is None:
+        return False
+    status = before.distributor.servers.get(action.what.message.server, None)
+    return status is not None and status.request is not None
 
 
 @_sometimes(lambda b: b.hand_off_timeouts != 0 and b.max_clients > 1 and b.clients > 1)

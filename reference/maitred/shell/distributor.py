@@ -706,6 +706,7 @@ class Distributor:
             case core.HandOffTimeout():
                 self.loop.set_timer(timer, seconds, partial(self._overdue, timer))
             case core.AuditDue() if self.state.waiting:
+                self._audited = time.monotonic()  # now, be it that there is no server to audit
                 self._hurry()
             case core.RestOver() if (held := self._servers.get(timer.server)) is not None:
                 longer = min(seconds * 1.5 ** min(held.refusals, 64), LONGEST_REST)
