@@ -173,6 +173,11 @@ def abode():
 # ---------------------------------------------------------------- a full disk
 
 
+LIMIT = 160 << 10
+"""Of the bytes of a file: more than a server's registry has, a file in memory for which it holds too; fewer than the
+trace of the test would have."""
+
+
 @contextlib.contextmanager
 def full(kind, tmp_path):
     """A place for a trace that takes no more after a while: the options of an instance, and how to fill it."""
@@ -180,7 +185,7 @@ def full(kind, tmp_path):
         with small_disk(tmp_path / "disk", "64k") as disk:
             yield {"trace": disk / "trace"}, lambda: fill(disk / "rest")
     else:
-        yield {"trace": tmp_path / "trace", "prefix": ["prlimit", "--fsize=98304:98304"]}, lambda: None
+        yield {"trace": tmp_path / "trace", "prefix": ["prlimit", f"--fsize={LIMIT}:{LIMIT}"]}, lambda: None
 
 
 @pytest.mark.parametrize("kind", ["disk", "limit"])
@@ -191,7 +196,7 @@ def test_a_full_disk_ends_the_trace_and_nothing_else(strained, tmp_path, kind):
         instance = strained("--config", path, **options)
         pids = instance.pids()
         fill_up()
-        for _ in range(3):
+        for _ in range(5):
             with Crowd(port).join(20) as crowd:
                 assert len(crowd.greeted()) == 20
             instance.wait_counts([0, 0])

@@ -17,7 +17,7 @@ from maitred.core import messages as m
 from maitred.core.timing import Durations
 from maitred.core.wire import decode
 from maitred.shell import channel, diag
-from maitred.shell.distributor import DistributorSpec
+from maitred.shell.distributor import AUDIT_AGAIN, DistributorSpec
 from maitred.shell.launch import start_distributor
 from maitred.shell.listening import open_listeners, split_address
 from maitred.shell.registry import Doing, Registry, create
@@ -719,6 +719,27 @@ def test_the_audit_wakes_a_server_that_has_left_something_unsaid(start):
         assert not poll.poll(400), "somebody is at it"
     assert server.hear(monitor.port) == m.InitialMsg(1)
     assert poll.poll(1000), "asked again until it is said"
+
+
+@pytest.mark.parametrize("servers", [0, 1])
+def test_who_waits_hastens_audits_only_so_far(start, servers):
+    """With a server to audit, or none that is left."""
+    monitor = start().begin()
+    server = monitor.server(max_clients=1)
+    with monitor.connect(), monitor.connect():
+        server.accept(monitor.port)
+        monitor.hear_until(m.Store)
+        if not servers:
+            server.die()
+            eventually(lambda: not monitor.status()["servers"])
+        began, before = time.monotonic(), len(audits(monitor))
+        time.sleep(1.2)
+        number = len(audits(monitor)) - before
+        assert 1 <= number <= (time.monotonic() - began) / AUDIT_AGAIN + 1
+
+
+def audits(monitor):
+    return [event for event in monitor.events("Fired") if event["timer"]["is"] == "AuditDue"]
 
 
 def test_nothing_leaks(start):
