@@ -76,6 +76,8 @@ class Endpoints:
         self._private = private
         self._by_port = {}
         self._by_cookie = {}
+        self._left = {}
+        """The endpoints of clients that this process has let go of: a child may have them, or an exec may fail."""
         self._all = {}
         """The endpoints that are in use, with the number of their class."""
         self._retired = []
@@ -113,7 +115,19 @@ class Endpoints:
     def let_go(self, client):
         endpoint = self._by_cookie.pop(client.cookie, None)
         if endpoint is not None:
+            self._left[client.cookie] = endpoint
             endpoint.let_go(client)
+
+    def take_back(self, client):
+        endpoint = self._left.pop(client.cookie, None)
+        if endpoint is not None:
+            self._by_cookie[client.cookie] = endpoint
+            endpoint.take_back(client)
+
+    def forget(self, client):
+        endpoint = self._by_cookie.pop(client.cookie, None) or self._left.pop(client.cookie, None)
+        if endpoint is not None:
+            endpoint.forget(client)
 
     def leave(self):
         for endpoint in list(self._all):
@@ -173,6 +187,7 @@ class Endpoints:
             if endpoint in self._by_cookie.values():
                 continue
             self._retired.remove((since, endpoint))
+            self._left = {cookie: each for cookie, each in self._left.items() if each is not endpoint}
             del self._all[endpoint]
             self._private -= {endpoint._registry.fd, endpoint._control.fileno()}
             for each in (endpoint._control, *endpoint.dialogs.values(), endpoint._registry):

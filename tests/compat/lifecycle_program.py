@@ -9,6 +9,7 @@ Unix socket CONTROL it says when it has made a step, and is told when to make th
 
 import array
 import contextlib
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -239,7 +240,7 @@ def a_program_that_could_not_be_started_in_between(held):
     held.pop().close()
 
 
-# ---------------------------------------------------------------- seen by the kernel alone
+# ---------------------------------------------------------------- seen when a child is reaped: the kernel is asked then
 
 
 @way
@@ -248,24 +249,6 @@ def child_is_killed(held):
     held.pop().close()
     yield
     child.kill()
-
-
-@way
-def child_is_killed_while_its_sibling_lives(held):
-    children = Child(lambda: None), Child(lambda: held.pop().close())
-    held.pop().close()
-    children[0].kill()
-    time.sleep(0.1)
-    yield
-    children[1].go()
-
-
-@way
-def parent_closes_after_its_child_was_killed(held):
-    child = Child(lambda: None)
-    child.kill()
-    yield
-    held.pop().close()
 
 
 @way
@@ -322,6 +305,43 @@ def process_that_received_it_ends(held):
     yield
     child.kill()
     mine.close()
+
+
+# ---------------------------------------------------------------- seen by the kernel alone
+
+
+@way
+def c_code_closes_it(held):
+    """Past Python: an extension, `ctypes`."""
+    number = held.pop().detach()
+    yield
+    ctypes.CDLL(None).close(number)
+
+
+@way
+def child_is_killed_and_never_waited_for(held):
+    child = Child(lambda: None)
+    held.pop().close()
+    yield
+    os.kill(child.pid, signal.SIGKILL)
+
+
+@way
+def child_is_killed_while_its_sibling_lives(held):
+    children = Child(lambda: None), Child(lambda: held.pop().close())
+    held.pop().close()
+    children[0].kill()
+    time.sleep(0.1)
+    yield
+    children[1].go()
+
+
+@way
+def parent_closes_after_its_child_was_killed(held):
+    child = Child(lambda: None)
+    child.kill()
+    yield
+    held.pop().close()
 
 
 @way

@@ -69,8 +69,9 @@ TAIL = """
 - *What a listener settles with a connection's first packet* (`TCP_MAXSEG`, the scale of the window by `SO_RCVBUF`,
   `TCP_SAVE_SYN`, `TCP_DEFER_ACCEPT`, `TCP_FASTOPEN`): the Distributor's listener has answered it by then. Every other
   option of the program's listener passes on to its connections.
-- *A connection that only C code closes* (an extension, `ctypes`, `open(connection.detach())`; not `os.fdopen`), and one
-  that outlives its process in a program that nobody waits for: the seat is taken until the next audit, 5 s at most.
+- *A connection that only C code closes* (an extension, `ctypes`, `open(connection.detach())`; not `os.fdopen`), one
+  that outlives its process in a program that nobody waits for, and one that a killed process had together with others:
+  the seat is taken until the next audit, 5 s at most.
 """
 
 

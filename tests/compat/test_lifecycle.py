@@ -1,8 +1,9 @@
 """When is a client gone?  Every way in which a connection can live on or end, in a real server behind `maitred run`.
 
-The count of `maitred status` is 1 as long as anybody has a handle, and 0 within half a second after.  Where the server
-cannot see the end, since it happens in another program or by a kill, the kernel's audit makes the count right, and each
-such way is shown to need it.
+The count of `maitred status` is 1 as long as anybody has a handle, and 0 within half a second after.  The server sees
+the end of a child that is killed or became another program when it reaps it.  Where it cannot see the end, since that
+happens behind Python, in a child that is never reaped or in a stranger, or since another still had the connection when
+the child was reaped, the kernel's audit makes the count right, and each such way is shown to need it.
 """
 
 import socket
@@ -23,13 +24,10 @@ PERIOD = 0.15
 """Seconds between the audits of the instance that has them."""
 NEVER = 3600
 SEEN_BY_THE_KERNEL = {
-    "child_is_killed",
+    "c_code_closes_it",
+    "child_is_killed_and_never_waited_for",
     "child_is_killed_while_its_sibling_lives",
     "parent_closes_after_its_child_was_killed",
-    "program_that_inherits_it_ends",
-    "program_that_has_it_as_stdin_ends",
-    "child_that_execs_ends",
-    "process_that_received_it_ends",
     "stranger_that_received_it_closes_it",
 }
 ENDS_THE_SERVER = {"server_calls_os_exit", "server_is_killed", "server_execs_another_program"}

@@ -576,6 +576,10 @@ LIVES = {
         "p = os.fork()\nif p == 0: time.sleep(60)\nconnection.close()",
         "os.kill(p, 9); os.wait()",
     ),
+    "a killed child, reaped by keywords": (
+        "p = os.fork()\nif p == 0: time.sleep(60)\nconnection.close()",
+        "os.kill(p, 9); os.wait4(pid=p, options=0)",
+    ),
     "stdin of a program, reaped": (
         "p = subprocess.Popen(['cat'], stdin=connection, stdout=subprocess.DEVNULL); connection.close()",
         "p.kill(); p.wait()",

@@ -1110,8 +1110,8 @@ def _install_in_os(standin: StandIn) -> None:
         return fork
 
     def reaper(real: Callable[..., Passed]) -> Callable[..., Passed]:
-        def wait(*args: Passed) -> Passed:
-            result = real(*args)
+        def wait(*args: Passed, **kwargs: Passed) -> Passed:
+            result = real(*args, **kwargs)
             standin.reaped(result[0] if isinstance(result, tuple) else getattr(result, "si_pid", 0))
             return result
 
