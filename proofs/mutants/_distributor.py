@@ -237,6 +237,24 @@ MUTANTS: Final = (
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
     Mutant(
+        "a_stranger_serves_on",
+        Kind.GUARD_DROPPED,
+        "A server that dies while it is looked at whether it serves brings the Distributor down.",
+        "distributor.guard",
+        (
+            "case StillServes():\n"
+            "            status = state.servers.get(event.server, None)\n"
+            "            if status is None:\n"
+            "                return Reason.UNKNOWN_SERVER\n"
+            "            if not status.count.clients:\n"
+            "                return Reason.NOT_SERVING\n"
+            "            return None if status.request is not None else Reason.NOT_OUTSTANDING"
+        ),
+        "case StillServes():\n            return None",
+        proofs=("CrossHair",),
+        tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
+    ),
+    Mutant(
         "a_stranger_is_audited",
         Kind.GUARD_DROPPED,
         "An audit's answer about a server that has just died brings the Distributor down.",
