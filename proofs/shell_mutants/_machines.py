@@ -441,7 +441,7 @@ MUTANTS: Final = (
         Kind.NOT_FORGOTTEN,
         "The Distributor's end of a dialog stays open, and the server never reads its end.",
         "monitor.Monitor._keep",
-        "_close_all(filter(None, [dialogs.get(message.port)]))",
+        "channel.drop(filter(None, [dialogs.get(message.port)]))",
         "pass",
         tests=(f"{EFFECTS}::test_a_dialog_that_is_kept_twice_is_held_once",),
     ),

@@ -5,25 +5,15 @@ import random
 from types import SimpleNamespace
 
 import pytest
+from tests.shell.test_loop import clock
 
 from maitred.core import messages as m
 from maitred.core.messages import Client, Count
 from maitred.shell.conduct import A_CLIENT, A_SECOND, A_TURN, WINDOW, Conduct
 
+__all__ = ["clock"]
+
 TURNS = itertools.count(1)
-
-
-class Clock:
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import time
 
 import pytest
 from tests.shell.instance import eventually, free_port, open_descriptors
-from tests.shell.test_distributor_process import PATIENCE, Monitor, Server
+from tests.shell.test_distributor_process import PATIENCE, Server, start
 
 from maitred.core import messages as m
 from maitred.core.timing import Durations
@@ -24,29 +24,13 @@ from maitred.shell.conduct import A_SECOND
 from maitred.shell.conduct import PATIENCE as BORNE
 from maitred.shell.distributor import FOREIGN_PORTS
 
+__all__ = ["start"]
+
 pytestmark = pytest.mark.system
 
 SO_PASSPIDFD = 76
 AGES = 60
 """Seconds that a call which waits would wait: far more than any test does."""
-
-
-@pytest.fixture
-def start(tmp_path):
-    started = []
-
-    def starter(**options):
-        monitor = Monitor(tmp_path, **options)
-        started.append(monitor)
-        return monitor
-
-    yield starter
-    for monitor in started:
-        if monitor.child.exitcode() is None:
-            monitor.kill()
-        monitor.child.close()
-        for fd in monitor.held:
-            os.close(fd)
 
 
 def raw(server, port):

@@ -1,12 +1,12 @@
 """What one server may say to its Distributor, and how much: a server that lies or babbles harms its own place only.
 
 The wire format lets a server write what it likes.  Here stands what no server that keeps the protocol ever says, so
-that the machine is never told it; whoever says it is named in the log and in the status, once, and after `PATIENCE`
+that the machine never hears it; whoever says it is named in the log and in the status, once, and after `PATIENCE`
 such words is reported to the Monitor as one that does not respond.  What a server says that is true and of no use (that
 it listens, and does not, and does) is no offence; but each server is heard so often only: as often as the clients whom
 it was handed give it something to say, and at a steady rate beside.
 
-What nobody can find out stands in SECURITY.md's place: a server that was handed a client may keep a duplicate of the
+What nobody can find out, `SECURITY.md` does not promise: a server that was handed a client may keep a duplicate of the
 connection, whatever it answers.
 """
 

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from maitred.core import distributor as core
 from maitred.core import messages, wire
@@ -47,6 +47,8 @@ from maitred.shell.listening import MAX_PORT, open_listeners, says_where
 from maitred.shell.loop import Loop
 from maitred.shell.registry import Damaged, Reader
 from maitred.shell.trace import Trace
+
+T = TypeVar("T")
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
@@ -721,7 +723,7 @@ class Distributor:
         self.handle(serves if allowed and self._is_serving(timer.server) else core.Fired(timer))
 
     def _is_serving(self, server: ServerId) -> bool:
-        clients, _ = self._counted(server, self._servers[server])
+        clients = self._clients_of(server, self._servers[server])
         try:
             connections = [(client.cookie, client.port) for client in clients]
             return self._connections.in_use(connections, self.spec.durations.hand_off_timeout)
@@ -747,16 +749,17 @@ class Distributor:
         self._audited = time.monotonic()
         servers = [(server, held) for server in self._audits if (held := self._servers.get(server)) is not None]
         self._audits.clear()
-        counted = {server: self._counted(server, held) for server, held in servers}
-        gone = self._gone(servers, [client for clients, _ in counted.values() for client in clients])
-        for server, (clients, unsaid) in counted.items():
+        unsaid = {server for server, held in servers if self._look(server, held, _leaves_unsaid, False)}
+        counted = {server: self._clients_of(server, held) for server, held in servers}
+        gone = self._gone(servers, [client for clients in counted.values() for client in clients])
+        for server, clients in counted.items():
             named = tuple(client for client in clients if client.cookie in gone)
-            if named or unsaid:
+            if named or server in unsaid:
                 self._pending.append(core.Audited(server, named))
         self._audit_cost = time.monotonic() - self._audited
         limit = self.spec.durations.request_timeout
         if limit:
-            self._had = {server: self._since_when(server, clients) for server, (clients, _) in counted.items()}
+            self._had = {server: self._since_when(server, clients) for server, clients in counted.items()}
             late = [server for server, had in self._had.items() if had and min(had.values()) < self._audited - limit]
             for server in late:
                 self._condemn(server, self._servers[server], f"has had a client for more than {limit:g} s")
@@ -766,16 +769,20 @@ class Distributor:
         before = self._had.get(server, {})
         return {client.cookie: before.get(client.cookie, self._audited) for client in clients}
 
-    def _counted(self, server: ServerId, held: _Server) -> tuple[tuple[Client, ...], bool]:
-        """The clients that the server counts, and whether it leaves something unsaid.
+    def _clients_of(self, server: ServerId, held: _Server) -> tuple[Client, ...]:
+        """The clients that the server counts."""
+        return self._look(server, held, Reader.clients, ())
+
+    def _look(self, server: ServerId, held: _Server, read: Callable[[Reader], T], otherwise: T) -> T:
+        """What the server's registry says.
 
         One whose registry makes no sense is to be replaced: it could not be audited ever again.
         """
         try:
-            return held.registry.clients(), held.registry.left_unsaid
+            return read(held.registry)
         except Damaged as damage:
             self._condemn(server, held, f"has a registry that makes no sense: {damage}")
-            return (), False
+            return otherwise
 
     def _condemn(self, server: ServerId, held: _Server, why: str) -> None:
         """Say once that the server is not to be kept."""
@@ -788,7 +795,7 @@ class Distributor:
         """The cookies of those clients whose connections the kernel no longer knows."""
 
         def recount() -> set[tuple[int, int]]:
-            counted = [client for server, held in servers for client in self._counted(server, held)[0]]
+            counted = [client for server, held in servers for client in self._clients_of(server, held)]
             return {(client.cookie, client.port) for client in counted}
 
         if not clients:
@@ -912,6 +919,10 @@ def _row(status: core.ServerStatus, offence: str) -> dict[str, object]:
 
 
 # ==================================================================== small helpers
+
+
+def _leaves_unsaid(registry: Reader) -> bool:
+    return registry.left_unsaid
 
 
 def _open_files_limit() -> int:

@@ -125,7 +125,7 @@ class _Spares:
 
     def release(self) -> None:
         """Let go of all."""
-        _close_all(self._fds)
+        channel.drop(self._fds)
         self._fds.clear()
 
 
@@ -261,7 +261,7 @@ class Monitor:
             self.handle(core.Told(distributor.class_id, self._keep(distributor.class_id, message, packet.fds)))
             self._announce()
         else:
-            _close_all(packet.fds)
+            channel.drop(packet.fds)
         return True
 
     def _expect_end(self, distributor: _Distributor) -> None:
@@ -283,26 +283,26 @@ class Monitor:
             case messages.Store() if fds:
                 self._drop_stored(class_id, message.client)
                 self._store[class_id, message.client] = fds[0]
-                _close_all(fds[1:])
+                channel.drop(fds[1:])
             case messages.KeepDialog() if fds and message.server in self._servers:
                 dialogs = self._servers[message.server].dialogs
-                _close_all(filter(None, [dialogs.get(message.port)]))
+                channel.drop(filter(None, [dialogs.get(message.port)]))
                 dialogs[message.port] = fds[0]
-                _close_all(fds[1:])
+                channel.drop(fds[1:])
             case messages.KeepDialog() if fds:
                 self._kill_holders(fds[0])
-                _close_all(fds[1:])
+                channel.drop(fds[1:])
             case messages.KeepListener() if fds:
                 key = (class_id, message.port, message.address)
-                _close_all(self._listeners.get(key, ()))
+                channel.drop(self._listeners.get(key, ()))
                 self._listeners[key] = fds
             case messages.Store() | messages.KeepDialog() | messages.KeepListener():
-                _close_all(fds)
+                channel.drop(fds)
                 report.say(f"out of descriptors: {type(message).__name__} of {self._name(class_id)} came without")
                 if isinstance(message, messages.KeepDialog):
                     return messages.Unresponsive(message.server)
             case _:
-                _close_all(fds)
+                channel.drop(fds)
         return message
 
     def _on_distributor_end(self, distributor: _Distributor, flags: int) -> None:
@@ -643,7 +643,7 @@ class Monitor:
         self._drop_stored(effect.class_id, effect.client)
 
     def _drop_stored(self, class_id: ClassId, client: Client) -> None:
-        _close_all(filter(None, [self._store.pop((class_id, client), None)]))
+        channel.drop(filter(None, [self._store.pop((class_id, client), None)]))
 
     def _shut_down_stored(self, effect: core.ShutDownStored) -> None:
         fd = self._store.pop((effect.class_id, effect.client), None)
@@ -661,7 +661,7 @@ class Monitor:
             return
         server.control.close()
         server.registry.close()
-        _close_all(server.dialogs.values())
+        channel.drop(server.dialogs.values())
         if server.child is not None:
             server.child.close()
         if server.family is not None:
@@ -670,7 +670,7 @@ class Monitor:
 
     def _drop_listener(self, effect: core.DropListener) -> None:
         for key in [key for key in self._listeners if key[:2] == (effect.class_id, effect.port)]:
-            _close_all(self._listeners.pop(key))
+            channel.drop(self._listeners.pop(key))
 
     def _set_timer(self, effect: core.SetTimer) -> None:
         seconds = duration(self.config.durations, effect.timer)
@@ -801,15 +801,14 @@ class Monitor:
         if not piece:
             self.loop.forget(distributor.status.fileno())
         distributor.answers += piece
-        while b"\n" in piece:
-            line, _, rest = distributor.answers.partition(b"\n")
-            distributor.answers = rest
-            piece = bytes(rest)
-            part = status.part_of(bytes(line))
-            if part is None or not distributor.asking:
-                self._hush(distributor)
-                return
-            distributor.asking.popleft()(part)
+        if b"\n" in piece:
+            *lines, distributor.answers = distributor.answers.split(b"\n")
+            for line in lines:
+                part = status.part_of(bytes(line))
+                if part is None or not distributor.asking:
+                    self._hush(distributor)
+                    return
+                distributor.asking.popleft()(part)
         if len(distributor.answers) > status.LONGEST_PART:
             self._hush(distributor)
 
@@ -890,11 +889,6 @@ def void(_: object) -> None:
 
 def _ignore(number: int, frame: object) -> None:
     """The signal has been written to the wake-up descriptor: that is what handles it."""
-
-
-def _close_all(fds: Iterable[int]) -> None:
-    """Close without waiting: a client's connection may be held here last, its server gone."""
-    channel.drop(fds)
 
 
 def _usable(config: Config) -> tuple[tuple[int, ...], ...]:
