@@ -85,7 +85,7 @@ run: $(VENV)/.base ## Run the main job: three copies of examples/hello.py behind
 # --------------------------------------------------------------------------------------------- tests
 
 QUICK := not campaign and not minutes and not compat
-CORE  := tests/core tests/model/test_world.py
+CORE  := tests/core tests/model/world/test_world.py
 
 test: lint ## Run every check: style, types, imports, all tests, the core's branch coverage
 	@$(MAKE) -j2 --output-sync=target types core
@@ -140,13 +140,13 @@ cpython: $(VENV)/.test ## Run CPython's own tests of sockets behind Distributors
 	@$(BIN)/python -m tests.compat.cpython
 
 mutants: $(VENV)/.test ## Run every mutant of the core against every check, and publish the matrix
-	@$(BIN)/python -m proofs.matrix --write
+	@$(BIN)/python -m proofs.mutation.matrix --write
 
 shell-mutants: $(VENV)/.test ## Run every mutant of the shell against its killer, and record the result
-	@$(BIN)/python -m proofs.shell_mutants --write
+	@$(BIN)/python -m proofs.mutation.shell --write
 
 mutation: $(VENV)/.test ## Run mutmut over the core (it goes on where it stopped), and publish the score
-	@nice $(BIN)/python -m proofs.mutation --write
+	@nice $(BIN)/python -m proofs.mutation.mutmut --write
 
 bench: $(VENV)/.test ## Measure next to HAProxy (installed from its Debian package)
 	@command -v haproxy >/dev/null || { $(call install,haproxy,the benchmark's peer is missing); }

@@ -1,7 +1,7 @@
 """Writes the pages and figures of this folder that follow from the code.
 
-``python -m docs.generate`` writes `reference/state-machines.md`, `reference/messages.md`, `reference/matrix.md`,
-`reference/verdicts.md` and `figures/a-stored-client-is-served.svg`; ``--check`` writes nothing and exits 1 where one of
+``python -m docs.generate`` writes `generated/state-machines.md`, `generated/messages.md`, `generated/matrix.md`,
+`generated/verdicts.md` and `figures/a-stored-client-is-served.svg`; ``--check`` writes nothing and exits 1 where one of
 them is stale.
 
 The diagrams are not drawn from what the code looks like but from what it does: `Record` takes steps of the three
@@ -29,8 +29,8 @@ from maitred.core import distributor, messages, monitor, server
 from maitred.core.messages import Acknowledge, Adopt, BindReply, BindRequest
 from maitred.core.transition import Reason, Rejected
 from maitred.core.wire import TAGS
-from maitred.model import diagram
-from maitred.model.checker import check
+from maitred.model.check.checker import check
+from maitred.model.story import diagram
 from maitred.model.world import Bounds, Deed, Stride, System, World
 
 T = TypeVar("T")
@@ -385,7 +385,7 @@ OPENING: Final = "Generated from the code by `python -m docs.generate`; do not e
 
 
 def state_machines(record: Record) -> str:
-    """The text of `reference/state-machines.md`."""
+    """The text of `generated/state-machines.md`."""
     out = [
         "# State machines",
         "",
@@ -457,7 +457,7 @@ SHELL: Final = {
 
 
 def message_page(record: Record) -> str:
-    """The text of `reference/messages.md`."""
+    """The text of `generated/messages.md`."""
     tags = {kind: tag for tag, kind in TAGS.items()}
     required = requirements()
     out = [
@@ -523,10 +523,10 @@ def files() -> dict[str, str]:
     """Every generated file of this folder, by its path, and its text."""
     record = explored()
     return {
-        "reference/state-machines.md": state_machines(record),
-        "reference/messages.md": message_page(record),
-        "reference/matrix.md": matrix.page(),
-        "reference/verdicts.md": verdicts.page(),
+        "generated/state-machines.md": state_machines(record),
+        "generated/messages.md": message_page(record),
+        "generated/matrix.md": matrix.page(),
+        "generated/verdicts.md": verdicts.page(),
         "figures/a-stored-client-is-served.svg": figure(),
     }
 

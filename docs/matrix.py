@@ -1,4 +1,4 @@
-"""Writes `reference/matrix.md`: from each requirement to what shows it, and back, so that nothing hangs in the air.
+"""Writes `generated/matrix.md`: from each requirement to what shows it, and back, so that nothing hangs in the air.
 
     requirement -> property -> witness -> mutant
                 -> test
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from proofs.mutants import CATALOGUE
+from proofs.mutation.core import CATALOGUE
 
-from maitred.model.liveness import LIVENESS
-from maitred.model.properties import PROPERTIES, WITNESSES
+from maitred.model.check.liveness import LIVENESS
+from maitred.model.claims.safety import PROPERTIES, WITNESSES
 
 REQUIREMENTS: Final = Path(__file__).parent.parent / "spec" / "requirements.toml"
 
@@ -115,7 +115,7 @@ def orphans(matrix: Matrix) -> list[str]:
 
 
 def page() -> str:
-    """The Markdown of `reference/matrix.md`."""
+    """The Markdown of `generated/matrix.md`."""
     matrix = read()
     return "\n".join([*_head(matrix), *_requirements(matrix), *_properties(matrix)]) + "\n"
 

@@ -1,4 +1,4 @@
-"""Writes `reference/verdicts.md`: of each property, on what it rests, with the numbers of the runs that say so.
+"""Writes `generated/verdicts.md`: of each property, on what it rests, with the numbers of the runs that say so.
 
 The numbers are not written by hand: they are what the manifest pins, what the proofs and the bridge have left beside
 them, and what is counted in the catalogues.  `python -m docs.generate` writes the page, and a test fails when it is
@@ -14,27 +14,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from proofs.bends import bends
-from proofs.bridge import is_compared
-from proofs.clauses import CLAUSES, IN_THE_END, Answer, Basis
-from proofs.mutants import CATALOGUE
-from proofs.pinned import TIERS as BRIDGED
-from proofs.pinned import Row, bridge_report
+from proofs.induction.evidence import CLAUSES, IN_THE_END, Answer, Basis
+from proofs.mutation.core import CATALOGUE
+from proofs.mutation.proof_mutants import bends
+from proofs.refinement.bridge import is_compared
+from proofs.refinement.pinned_configurations import TIERS as BRIDGED
+from proofs.refinement.pinned_configurations import Row, bridge_report
 from spec.relation.invariant import INVARIANT
 from spec.relation.progress import FAIRNESS as FAIRNESS_FOR_ANY
 from spec.relation.progress import PROGRESS, LeadsTo
 from spec.relation.system import ACTIONS
 
-from maitred.model.fairness import RULES, Fairness
-from maitred.model.liveness import LIVENESS
-from maitred.model.manifest import TIERS, Configuration, load
-from maitred.model.prints import collision_risk
-from maitred.model.properties import PROPERTIES
+from maitred.model.check.liveness import LIVENESS
+from maitred.model.check.manifest import TIERS, Configuration, load
+from maitred.model.claims.fairness import RULES, Fairness
+from maitred.model.claims.safety import PROPERTIES
+from maitred.model.search.fingerprints import collision_risk
 from maitred.model.world import Assumption
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PROOFS: Final = ROOT / "proofs"
-EXPLANATION: Final = ROOT / "docs" / "explanation"
+GENERATED: Final = ROOT / "docs" / "generated"
 
 OLDER: Final[dict[str, int]] = {"everything dies, four clients": 8_117_800}
 """Configurations that were not explored again after the model's last change: by name, the states that were counted.
@@ -62,7 +62,7 @@ Some runs take long, and what they have left may be older than what they were as
 
 
 def page() -> str:
-    """The Markdown of `reference/verdicts.md`."""
+    """The Markdown of `generated/verdicts.md`."""
     return "\n".join([HEAD, *_numbers(), *_outside(), *_always(), *_in_the_end(), *_assumed()]) + "\n"
 
 
@@ -136,7 +136,7 @@ def _numbers() -> Iterator[str]:
         _sentence(
             "mutation-score.md",
             r"^\| together \| ([\d,]+) \|",
-            "{} changes when it was last run, [what became of them](../explanation/mutation-score.md)",
+            "{} changes when it was last run, [what became of them](mutation-score.md)",
         ),
     )
     yield ""
@@ -151,12 +151,12 @@ def _row(*cells: str) -> str:
 
 def _hinted(name: str) -> int:
     """So many proofs have left what they needed."""
-    return len(json.loads((PROOFS / name).read_text(encoding="utf-8")))
+    return len(json.loads((PROOFS / "induction" / name).read_text(encoding="utf-8")))
 
 
 def _sentence(page_name: str, pattern: str, form: str) -> str:
     """A number, from the page that the run has written."""
-    found = re.search(pattern, (EXPLANATION / page_name).read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(pattern, (GENERATED / page_name).read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None, f"{page_name} does not say {pattern}"
     return form.format(found.group(1))
 

@@ -18,9 +18,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from maitred.core import messages, wire
 from maitred.core.record import to_record
-from maitred.model.liveness import LIVENESS
-from maitred.model.manifest import COUNTS, TIERS, Configuration, load
-from maitred.model.properties import PROPERTIES
+from maitred.model.check.liveness import LIVENESS
+from maitred.model.check.manifest import COUNTS, TIERS, Configuration, load
+from maitred.model.claims.safety import PROPERTIES
 from maitred.model.world import ANY, Bounds
 
 HERE = Path(__file__).parent

@@ -1,8 +1,8 @@
 """Finds and records the runs after which explorations begin: ``python -m spec.record`` writes `runs.toml`.
 
 `GOALS` says of each run within which bounds it happens and what is so at its end; the run is a shortest one.  What is
-recorded is played again, not searched for, whenever an exploration begins there (`maitred.model.runs`): so a run that
-the machines no longer take is noticed, and this is how to record it again, once it is understood why.
+recorded is played again, not searched for, whenever an exploration begins there (`maitred.model.world.recorded_runs`):
+so a run that the machines no longer take is noticed, and this is how to record it again, once it is understood why.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from maitred.core.distributor import Phase
-from maitred.model.explorer import Enquiry, Explorer, Observer
-from maitred.model.runs import recorded
+from maitred.model.search.explorer import Enquiry, Explorer, Observer
 from maitred.model.world import CLASS, Bounds, Life, System, World
+from maitred.model.world.recorded_runs import recorded
 
 PAGE: Final = Path(__file__).with_name("runs.toml")
 HEAD: Final = "# How a system comes to a world in which an exploration begins. Written by `python -m spec.record`.\n"

@@ -24,7 +24,7 @@ from proofs.crosshair import distributor, effects, engine, monitor, server, tabl
 from proofs.crosshair.engine import PATIENCE, Contract, Finding, Verdict
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PAGE: Final = ROOT / "docs" / "explanation" / "crosshair.md"
+PAGE: Final = ROOT / "docs" / "generated" / "crosshair.md"
 CACHE: Final = ROOT / "build" / "crosshair"
 CORE: Final = Path(invariants.__file__).parent
 CONTRACTS: Final[dict[str, Contract]] = {

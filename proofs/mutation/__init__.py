@@ -1,1 +1,1 @@
-"""Mutation testing of the core with mutmut: every small change that it can make, against the core's tests."""
+"""Slips in the core, in the shell and in the relation, each of which a check must notice."""

@@ -7,8 +7,8 @@ state before, ``now``.  What is not assigned does not change: that is not writte
 substitution.  The state after is a `View` in which each assigned symbol is a macro over the state before, so there are
 no frame axioms to get wrong, and an obligation has no more quantifiers than the property that it is about.
 
-The same text can be read twice: as logic, by a solver (`proofs.induction`), and as a program, by whoever walks the same
-syntax trees over a finite state.
+The same text can be read twice: as logic, by a solver (`proofs.induction.invariant`), and as a program, by whoever
+walks the same syntax trees over a finite state.
 """
 
 import inspect

@@ -3,7 +3,8 @@
 Each `LeadsTo` says: whenever ``pending`` holds, ``goal`` comes.  Why it comes is said by a *measure* that never rises
 and cannot fall for ever, and by *cases*: while the goal is missing, one of them applies, and goes on to apply until the
 measure falls; its helpful transitions make it fall; and fairness sees to it that one of these is taken.  This is the
-well-founded response rule of Manna and Pnueli; `proofs.progress` turns every word of it into obligations for Z3.
+well-founded response rule of Manna and Pnueli; `proofs.induction.progress` turns every word of it into obligations for
+Z3.
 
 A measure is a tuple, compared from the left, of finite sets (which fall when they lose an element and gain none) and of
 natural numbers.  First-order logic cannot say that a set is finite, nor count it.  `FINITE` and `COUNTED` do so by
@@ -197,7 +198,7 @@ def weights_are_positive(v: View) -> Any:
 
 
 AXIOMS: Final = {"loads_are_ordered": loads_are_ordered, "weights_are_positive": weights_are_positive}
-"""What is assumed of what never changes; `proofs.progress` shows that the code's comparison is so."""
+"""What is assumed of what never changes; `proofs.induction.progress` shows that the code's comparison is so."""
 
 # ================================================================ what is finite, what is counted, what is chosen
 

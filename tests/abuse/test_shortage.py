@@ -26,7 +26,7 @@ from tests.abuse.measures import (
 )
 from tests.system.harness import SERVERS, free_port, greeter, write_config
 
-from maitred.shell import report
+from maitred.shell.io import report
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 PATIENT = {"queue_timeout": 600}

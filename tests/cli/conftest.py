@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from maitred.cli import main
-from maitred.config import place
+from maitred.config import instances
 
 STATUS = {
     "version": 1,
@@ -66,7 +66,7 @@ STATUS = {
 def own_directory(tmp_path, monkeypatch):
     """A run-time directory of the test's own: no instance of the machine's user is seen or disturbed."""
     directory = tmp_path / "own"
-    monkeypatch.setattr(place, "candidates", lambda: [directory])
+    monkeypatch.setattr(instances, "candidates", lambda: [directory])
     return directory
 
 

@@ -1,6 +1,6 @@
 """Seven slips of the pen that somebody may make who is new to the core: the default `maitred check` notices each."""
 
-from proofs.mutants.bend import Kind, Mutant
+from proofs.mutation.core.mutant import Kind, Mutant
 
 PLANTED = (
     Mutant(

@@ -14,9 +14,9 @@ from maitred.cli.check import BOUNDS
 from maitred.cli.replay import _overlong
 from maitred.core import monitor
 from maitred.core.record import to_record
-from maitred.model import checker, manifest
-from maitred.model.checker import Bounds, Progress
-from maitred.model.properties import PROPERTIES
+from maitred.model.check import checker, manifest
+from maitred.model.check.checker import Bounds, Progress
+from maitred.model.claims.safety import PROPERTIES
 from maitred.model.world import ANY, REPEATABLE, Assumption
 
 SMALL = ("check", "--servers", 1, "--clients", 1)

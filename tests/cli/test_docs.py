@@ -19,7 +19,7 @@ from maitred.core.messages import Adopt, Begin, Count, RestartReply
 from maitred.core.timing import Durations
 from maitred.core.transition import Transition
 from maitred.shell import distributor as shell_distributor
-from maitred.shell import status as shell_status
+from maitred.shell.supervise import status as shell_status
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 COMMAND = (REFERENCE / "command.md").read_text()

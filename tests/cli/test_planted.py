@@ -15,7 +15,7 @@ from tests.cli.planted import PLANTED
 from tests.cli.schema import faults
 
 from maitred.cli.check import EPILOG
-from maitred.model import manifest, portfolio
+from maitred.model.check import manifest, portfolio
 from maitred.model.world import Bounds
 
 pytestmark = pytest.mark.properties

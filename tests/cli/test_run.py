@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maitred.cli import follow
 from maitred.cli.run import OPTIONS, split
 from maitred.config.error import ConfigError
+from maitred.shell.observe import verifier_process
 
 
 def told(line):
@@ -112,7 +112,7 @@ def test_verify_is_a_switch_that_names_the_process_which_follows(maitred, monito
     assert maitred("run", "--verify", "-m", "json", "--verify")[0] == 3
     assert monitor.given[0].verify and monitor.given[0].classes[0].program.args == ("--verify",)
     assert maitred("run", "--config", path, "--verify")[0] == 3
-    assert monitor.given[1].verify and monitor.follow == [follow.run, follow.run]
+    assert monitor.given[1].verify and monitor.follow == [verifier_process.run, verifier_process.run]
     assert maitred("run", "--config", path)[0] == 3
     assert not monitor.given[2].verify and monitor.follow[2] is None
 

@@ -17,7 +17,7 @@ from tests.cli.conftest import STATUS
 
 from maitred.cli import control, status
 from maitred.config.error import ConfigError
-from maitred.shell import unsupervised
+from maitred.shell.supervise import leftovers
 
 
 def test_the_tables_show_servers_ports_and_who_waits(maitred, instance, monkeypatch):
@@ -330,7 +330,7 @@ def left_behind(own_directory):
     started = []
 
     def start(*words, name="personnel", session=True, first="pass", **environment):
-        environment = {**os.environ, unsupervised.CONTROL: str(own_directory / f"{name}.sock"), **environment}
+        environment = {**os.environ, leftovers.CONTROL: str(own_directory / f"{name}.sock"), **environment}
         code = f"import os, time; {first}; print(flush=True); time.sleep(60)"
         command = [sys.executable, "-c", code, *words]
         made = subprocess.Popen(command, env=environment, start_new_session=session, stdout=subprocess.PIPE)
@@ -399,7 +399,7 @@ def test_another_instance_that_is_left_behind_is_not_meant(maitred, left_behind,
 
 
 def test_without_being_told_where_only_the_usual_places_count(maitred, left_behind, own_directory, tmp_path):
-    left_behind(MAITRED_SERVER="{}", **{unsupervised.CONTROL: str(tmp_path / "elsewhere")})
+    left_behind(MAITRED_SERVER="{}", **{leftovers.CONTROL: str(tmp_path / "elsewhere")})
     assert "no instance of yours is running" in maitred("status")[2]
     assert "unsupervised" in maitred("status", "--control", tmp_path / "elsewhere")[2]
 
@@ -412,7 +412,7 @@ def test_who_has_a_monitor_is_not_unsupervised(maitred, left_behind, instance):
 
 
 def test_all_that_a_monitor_starts_says_whose_it_is(monkeypatch, tmp_path):
-    monkeypatch.setenv(unsupervised.CONTROL, "")
+    monkeypatch.setenv(leftovers.CONTROL, "")
     monkeypatch.chdir(tmp_path)
-    unsupervised.mark(Path("personnel.sock"))
-    assert os.environ[unsupervised.CONTROL] == str(tmp_path / "personnel.sock")
+    leftovers.mark(Path("personnel.sock"))
+    assert os.environ[leftovers.CONTROL] == str(tmp_path / "personnel.sock")

@@ -22,7 +22,7 @@ import xml.etree.ElementTree
 from collections import Counter
 from pathlib import Path
 
-from maitred.model.replay import replay
+from maitred.shell.observe.replay import replay
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -29,9 +29,9 @@ from contextlib import suppress
 from maitred.core import distributor as core
 from maitred.core import messages
 from maitred.core.timing import Durations
-from maitred.shell import channel
 from maitred.shell.distributor import Distributor, DistributorSpec
-from maitred.shell.loop import Loop
+from maitred.shell.io import channel
+from maitred.shell.io.loop import Loop
 
 READ = 1
 SERVER = 1

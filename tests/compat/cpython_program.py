@@ -158,7 +158,9 @@ class Endpoints:
         return self._by_port[port]
 
     def _open(self, port, address, listening):
-        from maitred.shell import channel, endpoint, registry, trace
+        from maitred.shell.inside import endpoint
+        from maitred.shell.io import channel, registry
+        from maitred.shell.observe import trace
 
         self._bury()
         self.handed += 1
@@ -218,15 +220,22 @@ def install(address, trace):
     import socket
 
     sys.path.insert(0, REFERENCE)
-    for module in ("channel", "diag", "endpoint", "registry", "standin", "trace"):
+    for module in (
+        "io.channel",
+        "io.sock_diag",
+        "inside.endpoint",
+        "io.registry",
+        "inside.stand_in",
+        "observe.trace",
+    ):
         importlib.import_module(f"maitred.shell.{module}")  # now: the tests change the directory, and the path
-    from maitred.shell import standin
+    from maitred.shell.inside import stand_in
 
     del sys.path[0]
     private = {trace}
     endpoints = Endpoints(address, trace, private)
-    here = standin.StandIn(endpoints, os.getpid(), lambda: True, private)
-    standin.install(here)
+    here = stand_in.StandIn(endpoints, os.getpid(), lambda: True, private)
+    stand_in.install(here)
     real_listen = socket.socket.listen
 
     def listen(self, *backlog):
@@ -253,7 +262,7 @@ def report(here, path):
     """Say how many listeners were handed over, and which connections are really open still."""
     import socket
 
-    from maitred.shell.diag import SO_COOKIE
+    from maitred.shell.io.sock_diag import SO_COOKIE
 
     gc.collect()
     left = []

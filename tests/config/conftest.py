@@ -2,14 +2,14 @@ import socket
 
 import pytest
 
-from maitred.config import place
+from maitred.config import instances
 
 
 @pytest.fixture(autouse=True)
 def own_directory(tmp_path, monkeypatch):
     """A run-time directory of the test's own: no instance of the machine's user is seen or disturbed."""
     directory = tmp_path / "own"
-    monkeypatch.setattr(place, "candidates", lambda: [directory])
+    monkeypatch.setattr(instances, "candidates", lambda: [directory])
     return directory
 
 

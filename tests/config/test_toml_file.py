@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from maitred.config import checks, keys, place, toml_file
+from maitred.config import checks, instances, keys, toml_file
 from maitred.config.error import ConfigError
 from maitred.config.model import Program
 from maitred.core import monitor
@@ -412,4 +412,4 @@ def test_an_instance_of_that_name_that_runs_is_not_disturbed(load, own_directory
     assert load(FIG_13).control == own_directory / f"personnel-{os.getpid()}.sock"
     with pytest.raises(ConfigError, match="give this one another --name"):
         load("name = 'personnel'\n" + FIG_13)
-    assert place.running() == [own_directory / "personnel.sock"]
+    assert instances.running() == [own_directory / "personnel.sock"]

@@ -16,8 +16,8 @@ from tests.core import test_distributor, test_monitor, test_server
 
 from maitred.core import server, wire
 from maitred.core.transition import Rejected
-from maitred.model.replay import replay
-from maitred.shell.trace import Trace
+from maitred.shell.observe.replay import replay
+from maitred.shell.observe.trace import Trace
 
 VECTORS = json.loads((Path(__file__).resolve().parents[2] / "spec" / "vectors.json").read_text())["vectors"]
 PACKETS = [bytes.fromhex(vector["bytes"]) for vector in VECTORS]

@@ -2,7 +2,7 @@
 
 import pytest
 import z3
-from proofs.clauses import CLAUSES, Basis
+from proofs.induction.evidence import CLAUSES, Basis
 from spec.relation.invariant import INVARIANT
 from spec.relation.state import ACCEPTED, NOW, Client, Port, Server, alive, owes_any, unread, unsaid, up
 

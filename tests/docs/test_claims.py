@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 from docs import verdicts
-from proofs import fields
-from proofs.bridge import is_compared
-from proofs.mutants import CATALOGUE
-from proofs.pinned import TIERS, bridge_report
+from proofs.mutation.core import CATALOGUE
+from proofs.refinement import field_table
+from proofs.refinement.bridge import is_compared
+from proofs.refinement.pinned_configurations import TIERS, bridge_report
 from spec.relation.progress import PROGRESS
 from spec.relation.system import ACTIONS
 from tests.docs.test_tutorials import PAGE as TUTORIAL
 from tests.docs.test_tutorials import Edit, edited, steps
 
-from maitred.model.manifest import load
+from maitred.model.check.manifest import load
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = re.compile(r"(Generated|Written|written) (by|from)|also writes this page", re.IGNORECASE)
@@ -79,7 +79,7 @@ def test_the_pages_say_what_the_relation_does_not_tell(page):
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     assert {why for tier in TIERS for row in bridge_report(tier).values() for why in row.outside} == OUTSIDE.keys()
     assert [phrase for phrase in OUTSIDE.values() if phrase not in text] == []
-    assert any("counts deaths" in why for why in fields.UNTOLD.values())
+    assert any("counts deaths" in why for why in field_table.UNTOLD.values())
     assert "the counting of deaths" in text
     assert "asks_again" in ACTIONS.by_name
     assert "audits that only wake" in text or "`asks_again`" in text

@@ -29,10 +29,10 @@ def test_a_stale_file_is_seen_and_mended(files, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
     generate.main([])
     assert generate.main(["--check"]) == 0
-    (tmp_path / "reference" / "messages.md").write_text("something else")
+    (tmp_path / "generated" / "messages.md").write_text("something else")
     capsys.readouterr()
     assert generate.main(["--check"]) == 1
-    assert capsys.readouterr().err == "stale: reference/messages.md; run: python -m docs.generate\n"
+    assert capsys.readouterr().err == "stale: generated/messages.md; run: python -m docs.generate\n"
 
 
 def section(page, title):
@@ -53,18 +53,18 @@ def section(page, title):
     ],
 )
 def test_every_phase_is_reached_in_its_diagram(files, title, phases: type[Enum]):
-    text = section(files["reference/state-machines.md"], title)
+    text = section(files["generated/state-machines.md"], title)
     assert "[*] --> " in text
     assert [phase for phase in phases if f'state "{phase.value}" as ' not in text] == []
 
 
 def test_every_reason_to_decline_was_given(files):
-    text = section(files["reference/state-machines.md"], "Why an event is declined")
+    text = section(files["generated/state-machines.md"], "Why an event is declined")
     assert [reason for reason in Reason if reason.value not in text] == []
 
 
 def test_every_message_is_sent_and_read(files):
-    page = files["reference/messages.md"]
+    page = files["generated/messages.md"]
     for kind in TAGS.values():
         row = page.partition(f"### {kind.__name__}\n")[2].partition("\n### ")[0]
         assert "| sent on | " in row, kind
@@ -77,7 +77,7 @@ def test_the_links_to_the_wire_format_exist(files):
     headings = {line[4:].lower().replace(": ", "-") for line in wire.splitlines() if line.startswith("### ")}
     for kind in TAGS.values():
         anchor = next(h for h in headings if h.endswith(f"-{kind.__name__.lower()}"))
-        assert f"wire.md#{anchor})" in files["reference/messages.md"]
+        assert f"wire.md#{anchor})" in files["generated/messages.md"]
 
 
 def test_an_edge_that_the_code_takes_no_more_is_gone(monkeypatch):

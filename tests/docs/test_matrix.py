@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from docs import matrix
 
-from maitred.model.liveness import LIVENESS
-from maitred.model.properties import PROPERTIES
+from maitred.model.check.liveness import LIVENESS
+from maitred.model.claims.safety import PROPERTIES
 
 
 @pytest.fixture(scope="module")

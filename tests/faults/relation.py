@@ -1,4 +1,5 @@
-"""Follows a campaign's trace through the relation, for each server class in a process of its own (`proofs.follow`).
+"""Follows a campaign's trace through the relation, for each server class in a process of its own
+(`proofs.refinement.traces`).
 
 `maitred replay` asks whether each machine did what it should; this asks whether what they did together is a run of what
 the proofs are about.  Nothing is followed past a class's first line that the relation does not tell: an audit that
@@ -13,8 +14,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-from proofs.bridge import Divergence
-from proofs.follow import follow
+from proofs.refinement.bridge import Divergence
+from proofs.refinement.traces import follow
 
 MOST = 200_000
 """Lines of a trace that are followed: some 80,000 steps, of which a second takes a few hundred."""

@@ -27,13 +27,18 @@ def test_what_is_recorded_covers_the_core_or_the_relation(name):
 
 def test_what_is_imported_by_the_way_is_covered():
     """By a function, by a package, by what another file imports; and what is said beside."""
-    covered = records.covered("tests/proofs/test_mutants.py", ("tests/core",))
-    assert {CORE, "proofs/mutants/_server.py", "proofs/mutants/bend.py", "reference/maitred/model/liveness.py"} <= {
+    covered = records.covered("tests/proofs/mutation/test_core.py", ("tests/core",))
+    assert {
+        CORE,
+        "proofs/mutation/core/_server.py",
+        "proofs/mutation/core/mutant.py",
+        "reference/maitred/model/check/liveness.py",
+    } <= {*covered}
+    assert {"tests/core/test_tree.py", "spec/manifest.toml", "proofs/induction/hints.json", "tests/conftest.py"} <= {
         *covered
     }
-    assert {"tests/core/test_tree.py", "spec/manifest.toml", "proofs/hints.json", "tests/conftest.py"} <= {*covered}
     with pytest.raises(FileNotFoundError, match="which is not there"):
-        records.covered("tests/proofs/test_mutants.py", ("tests/nowhere",))
+        records.covered("tests/proofs/mutation/test_core.py", ("tests/nowhere",))
 
 
 # ---------------------------------------------------------------- in a house of its own

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from maitred.model.checker import Result, Verdict, VerdictOn
-from maitred.model.diagram import bounds_in_words
-from maitred.model.liveness import Lasso, LivenessResult, VerdictOnLiveness
-from maitred.model.manifest import Outcome
-from maitred.model.narrate import narrate
-from maitred.model.replay import Report
+from maitred.model.check.checker import Result, Verdict, VerdictOn
+from maitred.model.check.liveness import Lasso, LivenessResult, VerdictOnLiveness
+from maitred.model.check.manifest import Outcome
+from maitred.model.story.diagram import bounds_in_words
+from maitred.model.story.narrate import narrate
+from maitred.shell.observe.replay import Report
 
 
 def shown(found: object) -> str:

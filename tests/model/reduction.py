@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import permutations
 from typing import NamedTuple
 
-from maitred.model.properties import PROPERTIES, judge
-from maitred.model.symmetry import Names
+from maitred.model.claims.safety import PROPERTIES, judge
 from maitred.model.world import Bounds, System, World
+from maitred.model.world.symmetry import Names
 
 
 class Forms:

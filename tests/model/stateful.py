@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.core.driving import parts
 
 from maitred.core import distributor, messages, monitor, server
-from maitred.model.explorer import Path, Step
-from maitred.model.narrate import narrate
-from maitred.model.properties import LEGITIMATE, PROPERTIES, judge
+from maitred.model.claims.safety import LEGITIMATE, PROPERTIES, judge
+from maitred.model.search.explorer import Path, Step
+from maitred.model.story.narrate import narrate
 from maitred.model.world import ANY, CLASS, REPEATABLE, Bounds, Deed, Fate, Life, Program, System
 
 # ================================================================ kinds of action

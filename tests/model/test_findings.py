@@ -42,8 +42,8 @@ from maitred.core.messages import (
     ServerReady,
 )
 from maitred.core.transition import Rejected
-from maitred.model.checker import Bounds, Verdict, check
-from maitred.model.properties import PROPERTIES
+from maitred.model.check.checker import Bounds, Verdict, check
+from maitred.model.claims.safety import PROPERTIES
 from maitred.model.world import Deed, System
 
 ADDRESS = "127.0.0.1:1"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from tests.model.outcome import shown
 
-from maitred.model.checker import Bounds, Verdict, check
-from maitred.model.manifest import load, run_one
-from maitred.model.replay import replay
+from maitred.model.check.checker import Bounds, Verdict, check
+from maitred.model.check.manifest import load, run_one
 from maitred.model.world import Assumption
+from maitred.shell.observe.replay import replay
 
 FOLDER = Path(__file__).parent
 LOSING = Bounds(servers=1, clients=2, distributor_crashes=1, warm=True, without=(Assumption.HEARD_OUT,))
@@ -44,7 +44,7 @@ def test_a_counterexample_is_told_step_by_step():
 
 def test_a_lasso_is_told():
     pytest.importorskip("scipy", reason="liveness needs scipy: the extra `verify` brings it")
-    from maitred.model.liveness import check_liveness
+    from maitred.model.check.liveness import check_liveness
 
     name = "who_waits_is_seated_or_ends"
     result = check_liveness(Bounds(servers=1, clients=2, warm=True), [name], without=["clients keep leaving"])

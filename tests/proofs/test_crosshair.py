@@ -9,10 +9,11 @@ import pytest
 import z3
 from crosshair.core_and_libs import NoTracing
 from proofs.crosshair import __main__ as command
-from proofs.crosshair import column, engine, report
+from proofs.crosshair import engine, report
 from proofs.crosshair.engine import IMPURE, RAISES, UNTYPED, Case, Contract, Verdict
 from proofs.crosshair.report import CONTRACTS, Memory, Outcome
-from proofs.mutants import CATALOGUE
+from proofs.mutation import crosshair_column
+from proofs.mutation.core import CATALOGUE
 
 from maitred.core import distributor, messages, monitor, server
 from maitred.core.transition import Rejected, Transition
@@ -169,7 +170,7 @@ def row_of(page, name):
     ],
 )
 def test_a_mutant_of_the_core_is_refuted(name, broken):
-    finding = column.refutation(CATALOGUE[name])
+    finding = crosshair_column.refutation(CATALOGUE[name])
     assert finding is not None and broken in finding.broken, finding
     assert "=" in finding.example, "it names numbers"
 
@@ -389,11 +390,11 @@ def test_a_wrong_argument_is_a_plain_error(arguments, said, capsys):
 
 
 def test_a_mutant_is_shown_to_the_contracts_that_come_to_it():
-    names = {c.name for c in column.asked(CATALOGUE["a_dialog_ends_and_its_answer_stays_owed"])}
+    names = {c.name for c in crosshair_column.asked(CATALOGUE["a_dialog_ends_and_its_answer_stays_owed"])}
     assert names == {"dialog_ended"}
-    everywhere = {c.name for c in column.asked(CATALOGUE["who_stops_waiting_stays_counted"])}
+    everywhere = {c.name for c in crosshair_column.asked(CATALOGUE["who_stops_waiting_stays_counted"])}
     assert {"peer_closed", "queue_timeout"} <= everywhere
-    by_a_guard = column.asked(CATALOGUE["an_address_that_nobody_asked_for_listens"])
+    by_a_guard = crosshair_column.asked(CATALOGUE["an_address_that_nobody_asked_for_listens"])
     assert [c.name for c in by_a_guard] == ["listening", "listening_failed"]
 
 
@@ -402,7 +403,7 @@ def test_the_column_tells_of_each_mutant():
     names = ["a_client_is_restored_twice", next(m.name for m in CATALOGUE.values() if m.module == "wire")]
     by_a_property = "a_dead_server_stays_counted"
     told_of = []
-    found = column.crosshair([CATALOGUE[name] for name in (*names, by_a_property)], lambda: told_of.append(1))
+    found = crosshair_column.crosshair([CATALOGUE[name] for name in (*names, by_a_property)], lambda: told_of.append(1))
     assert found == {names[0]: ("restore: waiting_total_is_true",), names[1]: ()}
     assert len(told_of) == 3
 
@@ -412,4 +413,4 @@ def test_the_column_tells_of_each_mutant():
 def test_the_unbent_core_would_not_be_taken_for_a_mutant():
     for name in REFUTED:
         plain = replace(CATALOGUE[name], new=CATALOGUE[name].old)
-        assert column.refutation(plain) is None
+        assert crosshair_column.refutation(plain) is None

@@ -30,9 +30,9 @@ from maitred.core.messages import (
     NotReady,
     RestartReply,
 )
-from maitred.shell import channel
-from maitred.shell.become import CODE
-from maitred.shell.registry import Reader, Registry, create
+from maitred.shell.inside.exec_server import CODE
+from maitred.shell.io import channel
+from maitred.shell.io.registry import Reader, Registry, create
 
 HOME = str(Path(channel.__file__).resolve().parents[2])
 SO_COOKIE = 57

@@ -18,9 +18,9 @@ from maitred.core import server as core
 from maitred.core.messages import BindReply, BindRequest, HandOff
 from maitred.core.transition import Transition
 from maitred.core.wire import WireError
-from maitred.shell import channel
-from maitred.shell.registry import Registry
-from maitred.shell.trace import Trace
+from maitred.shell.io import channel
+from maitred.shell.io.registry import Registry
+from maitred.shell.observe.trace import Trace
 
 
 class FakeServer:

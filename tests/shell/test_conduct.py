@@ -5,7 +5,7 @@ import random
 from types import SimpleNamespace
 
 import pytest
-from tests.shell.test_loop import clock
+from tests.shell.io.test_loop import clock
 
 from maitred.core import messages as m
 from maitred.core.messages import Client, Count

@@ -16,11 +16,11 @@ from tests.shell.instance import eventually, free_port, open_descriptors
 from maitred.core import messages as m
 from maitred.core.timing import Durations
 from maitred.core.wire import decode
-from maitred.shell import channel, diag
 from maitred.shell.distributor import AUDIT_AGAIN, DistributorSpec
-from maitred.shell.launch import start_distributor
-from maitred.shell.listening import open_listeners, split_address
-from maitred.shell.registry import Doing, Registry, create
+from maitred.shell.io import channel, sock_diag
+from maitred.shell.io.listening import open_listeners, split_address
+from maitred.shell.io.registry import Doing, Registry, create
+from maitred.shell.supervise.launch import start_distributor
 
 pytestmark = pytest.mark.system
 
@@ -258,7 +258,7 @@ def test_a_client_goes_to_the_server_and_is_counted_out_again(start):
     with monitor.connect() as browser:
         client, connection = server.accept(monitor.port)
         assert connection.getpeername() == browser.getsockname()
-        assert diag.cookie_of(connection) == client.cookie
+        assert sock_diag.cookie_of(connection) == client.cookie
         assert connection.gettimeout() is None and os.get_blocking(connection.fileno())
         connection.sendall(b"hello")
         assert browser.recv(10) == b"hello"

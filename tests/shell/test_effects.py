@@ -17,12 +17,13 @@ from maitred.core import monitor as core
 from maitred.core.messages import Client
 from maitred.core.timing import Durations
 from maitred.core.transition import Transition
-from maitred.shell import channel, kernel, monitor
+from maitred.shell import monitor
 from maitred.shell.distributor import Distributor, DistributorSpec
-from maitred.shell.loop import Loop
+from maitred.shell.io import channel, kernel
+from maitred.shell.io.loop import Loop
+from maitred.shell.io.registry import Registry, create
 from maitred.shell.monitor import Monitor
-from maitred.shell.registry import Registry, create
-from maitred.shell.trace import Trace
+from maitred.shell.observe.trace import Trace
 
 CLIENT = Client(1, 2, 80)
 

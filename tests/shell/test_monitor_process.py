@@ -15,7 +15,7 @@ import pytest
 from tests.shell.instance import Instance, alive, eventually, open_descriptors, read_line
 
 from maitred.core.monitor import ServerGone
-from maitred.shell.loop import Loop
+from maitred.shell.io.loop import Loop
 from maitred.shell.monitor import Monitor
 
 pytestmark = pytest.mark.system

@@ -13,10 +13,10 @@ from maitred.core import monitor as core
 from maitred.core.messages import Client
 from maitred.core.server import EndpointState
 from maitred.core.tree import Tree
-from maitred.shell import channel, kernel
-from maitred.shell.endpoint import Endpoint
+from maitred.shell.inside.endpoint import Endpoint
+from maitred.shell.io import channel, kernel
+from maitred.shell.io.registry import Reader, Registry, create
 from maitred.shell.monitor import Monitor
-from maitred.shell.registry import Reader, Registry, create
 
 
 @pytest.mark.system

@@ -9,7 +9,7 @@ from tests.shell.instance import eventually
 from tests.shell.test_distributor_process import Monitor
 
 from maitred.core.timing import Durations
-from maitred.shell import channel
+from maitred.shell.io import channel
 
 pytestmark = pytest.mark.system
 

@@ -17,10 +17,12 @@ from maitred.core import messages
 from maitred.core import monitor as core
 from maitred.core.messages import Client
 from maitred.core.timing import Durations
-from maitred.shell import channel, distributor, monitor, status
+from maitred.shell import distributor, monitor
 from maitred.shell.distributor import DistributorSpec, status_of
-from maitred.shell.loop import Loop
+from maitred.shell.io import channel
+from maitred.shell.io.loop import Loop
 from maitred.shell.monitor import Monitor
+from maitred.shell.supervise import status
 
 pytestmark = pytest.mark.system
 

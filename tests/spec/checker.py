@@ -230,8 +230,8 @@ def main() -> int:
     """Print every problem, and what is still to be covered."""
     sys.path.insert(0, str(PACKAGES))
     try:
-        from maitred.model.liveness import LIVENESS
-        from maitred.model.properties import PROPERTIES
+        from maitred.model.check.liveness import LIVENESS
+        from maitred.model.claims.safety import PROPERTIES
     except ImportError as error:
         print(f"maitred.model cannot be imported ({error}): no property name is known")
         PROPERTIES, LIVENESS = {}, {}

@@ -85,8 +85,8 @@ IDS = [requirement["id"] for requirement in REQUIREMENTS]
 
 @pytest.fixture(scope="module")
 def properties():
-    from maitred.model.liveness import LIVENESS
-    from maitred.model.properties import PROPERTIES
+    from maitred.model.check.liveness import LIVENESS
+    from maitred.model.claims.safety import PROPERTIES
 
     return {**PROPERTIES, **LIVENESS}
 

@@ -4,7 +4,7 @@
 key             meaning
 ==============  ====================================================================================================
 ``room``        bytes of each machine's ring
-``mutant``      a mutant of `proofs.mutants`: the core of the Distributor's process, and of no other, is bent so
+``mutant``      a mutant of `proofs.mutation.core`: the core of the Distributor's process, and of no other, is bent so
 ``after``       the number of the step from which it is
 ==============  ====================================================================================================
 """
@@ -22,7 +22,7 @@ OPTIONS = "MAITRED_TEST_BENT"
 def distribute(spec, handed):
     """In the place of the Distributor's process."""
     sys.path.insert(0, str(ROOT))
-    from proofs.mutants import CATALOGUE
+    from proofs.mutation.core import CATALOGUE
 
     from maitred.core import distributor as core
     from maitred.shell import distributor
@@ -43,12 +43,13 @@ def distribute(spec, handed):
 
 def main():
     from maitred.cli import main as command
-    from maitred.shell import launch, verify
+    from maitred.shell.observe import verifier
+    from maitred.shell.supervise import launch
 
     os.environ[OPTIONS] = sys.argv[1]
     options = json.loads(sys.argv[1])
     if "room" in options:
-        verify.ROOM = verify.SERVER_ROOM = options["room"]
+        verifier.ROOM = verifier.SERVER_ROOM = options["room"]
     if "mutant" in options:
         import bent  # by this name the new process finds it, too: this directory comes first on the path
 

@@ -8,7 +8,7 @@ import tempfile
 import pytest
 from tests.system.harness import free_port
 
-from maitred.config import options, place
+from maitred.config import instances, options
 from maitred.config.error import ConfigError
 from maitred.config.model import Program
 from maitred.shell import monitor
@@ -46,11 +46,11 @@ def test_no_directory_for_temporary_files(monkeypatch):
         raise FileNotFoundError(2, "No usable temporary directory found")
 
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
-    monkeypatch.setattr(place.os.path, "isdir", lambda path: False)
+    monkeypatch.setattr(instances.os.path, "isdir", lambda path: False)
 
-    assert place.candidates() == [] == place.running()
+    assert instances.candidates() == [] == instances.running()
     with pytest.raises(ConfigError, match="no directory for temporary files can be written to; say --control PATH"):
-        place.own_directory()
+        instances.own_directory()
 
 
 @pytest.mark.parametrize(

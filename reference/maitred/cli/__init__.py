@@ -87,7 +87,7 @@ def _open_standard_streams() -> None:
 
 def complain(message: str, code: int) -> int:
     """Say what is wrong, in one line on stderr; returns the exit code."""
-    from maitred.shell.report import printable  # late: most commands have nothing to complain of
+    from maitred.shell.io.report import printable  # late: most commands have nothing to complain of
 
     print(f"maitred: {printable(message)}", file=sys.stderr)
     return code

@@ -21,10 +21,10 @@ from maitred.config import values
 from maitred.config.error import ConfigError
 
 if TYPE_CHECKING:
-    from maitred.model import manifest
-    from maitred.model.checker import Bounds, Progress, Result
-    from maitred.model.liveness import LivenessResult
-    from maitred.model.manifest import Configuration
+    from maitred.model.check import manifest
+    from maitred.model.check.checker import Bounds, Progress, Result
+    from maitred.model.check.liveness import LivenessResult
+    from maitred.model.check.manifest import Configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Bound:
     """One bound of the exploration, as an option."""
 
     name: str
-    """As in `maitred.model.checker.Bounds`."""
+    """As in `maitred.model.check.checker.Bounds`."""
     group: str
     default: int | str
     """The number, or the other bound that says it."""
@@ -172,11 +172,11 @@ def main(argv: Sequence[str]) -> int:
     """Explore, and print the result; see the help for the exit codes."""
     arguments = parser().parse_args(argv)
     _consistent(arguments)
-    from maitred.model.checkpoint import CheckpointError
-    from maitred.model.liveness import MissingLibraryError
-    from maitred.model.manifest import ManifestError
-    from maitred.model.parallel import WorkerLost
-    from maitred.model.runs import RunError
+    from maitred.model.check.liveness import MissingLibraryError
+    from maitred.model.check.manifest import ManifestError
+    from maitred.model.search.checkpoint import CheckpointError
+    from maitred.model.search.parallel import WorkerLost
+    from maitred.model.world.recorded_runs import RunError
 
     try:
         if arguments.list or arguments.all or arguments.config is not None:
@@ -247,7 +247,7 @@ def _explore(arguments: argparse.Namespace) -> int:
         return _explore_liveness(arguments, bounds, max_states)
     names = _names(arguments)
     _check_occasions(arguments, [bounds])
-    from maitred.model.checker import check
+    from maitred.model.check.checker import check
 
     with verdicts.display(quiet=arguments.quiet) as tell:
         result = check(
@@ -284,7 +284,7 @@ def _names(arguments: argparse.Namespace) -> tuple[str, ...] | None:
     """
     if arguments.property is None:
         return None
-    from maitred.model.properties import PROPERTIES
+    from maitred.model.claims.safety import PROPERTIES
 
     for name in arguments.property:
         _known("--property", name, PROPERTIES, "no property")
@@ -310,8 +310,8 @@ def _check_occasions(arguments: argparse.Namespace, systems: Sequence[Bounds]) -
     Raises:
         ConfigError: the text says which bounds would do.
     """
-    from maitred.model.occasion import needed
-    from maitred.model.properties import PROPERTIES
+    from maitred.model.claims.occasion import needed
+    from maitred.model.claims.safety import PROPERTIES
 
     asked = [("--to", arguments.to)] if arguments.to is not None else []
     asked += [("--property", name) for name in arguments.property or ()]
@@ -346,7 +346,7 @@ def _about(tell: Callable[[str], None], what: str) -> Callable[[Progress], None]
 
 def _portfolio(arguments: argparse.Namespace) -> int:
     """Explore the small systems; with --to, only the first in which that may happen."""
-    from maitred.model import manifest, portfolio
+    from maitred.model.check import manifest, portfolio
 
     chosen = portfolio.portfolio(manifest.load())
     workers = _workers(arguments)
@@ -412,8 +412,8 @@ def _workers(arguments: argparse.Namespace) -> int | None:
 
 
 def _explore_liveness(arguments: argparse.Namespace, bounds: Bounds, max_states: int | None) -> int:
-    from maitred.model.fairness import UnknownRuleError
-    from maitred.model.liveness import LIVENESS, check_liveness
+    from maitred.model.check.liveness import LIVENESS, check_liveness
+    from maitred.model.claims.fairness import UnknownRuleError
 
     for name in arguments.property or ():
         _known("--property", name, LIVENESS, "nothing that must happen in the end")
@@ -444,7 +444,7 @@ def _draw_lasso(arguments: argparse.Namespace, result: LivenessResult) -> None:
     if lasso is None:
         complain(f"--diagram: {arguments.diagram}: not drawn, as nothing is violated", 0)
         return
-    from maitred.model.diagram import write_lasso
+    from maitred.model.story.diagram import write_lasso
 
     _drawn(arguments, partial(write_lasso, lasso, result[lasso.property.name]))
 
@@ -455,12 +455,12 @@ def _draw_lasso(arguments: argparse.Namespace, result: LivenessResult) -> None:
 def _check_drawing(arguments: argparse.Namespace) -> None:
     """Complain of what can be known to be wrong before hours are spent."""
     if arguments.to is not None:
-        from maitred.model.properties import PROPERTIES
+        from maitred.model.claims.safety import PROPERTIES
 
         known = (name for name, prop in PROPERTIES.items() if prop.kind == "sometimes")
         _known("--to", arguments.to, known, "nothing that sometimes happens")
     if arguments.diagram is not None:
-        from maitred.model.diagram import SUFFIXES
+        from maitred.model.story.diagram import SUFFIXES
 
         file = Path(arguments.diagram)
         if file.suffix not in SUFFIXES:
@@ -491,7 +491,7 @@ def _draw(arguments: argparse.Namespace, result: Result, found: Sequence[documen
     if arguments.diagram is not None and way is None:
         complain(f"--diagram: {arguments.diagram}: not drawn, as nothing is violated; --to names what else to draw", 0)
     elif arguments.diagram is not None and way is not None and way.path is not None:
-        from maitred.model.diagram import write
+        from maitred.model.story.diagram import write
 
         _drawn(arguments, partial(write, way.path, way))
     return code
@@ -511,7 +511,7 @@ def _drawn(arguments: argparse.Namespace, draw: Callable[[Path], None]) -> None:
 
 
 def _manifest(arguments: argparse.Namespace) -> int:
-    from maitred.model import manifest
+    from maitred.model.check import manifest
 
     configurations = manifest.load()
     if arguments.list:
@@ -529,7 +529,7 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
 
 def _all(arguments: argparse.Namespace, configurations: Sequence[Configuration], tiers: Sequence[str]) -> int:
-    from maitred.model import manifest
+    from maitred.model.check import manifest
 
     gaps = list(manifest.gaps(configurations))
     count = len(manifest.chosen(configurations, tiers))
@@ -568,7 +568,7 @@ def _found(outcome: manifest.Outcome) -> document.Found:
 
 def _configuration(arguments: argparse.Namespace, one: Configuration) -> int:
     """One configuration: all that was found, and whether it is what is written down."""
-    from maitred.model import manifest
+    from maitred.model.check import manifest
 
     _check_drawing(arguments)
     with verdicts.display(quiet=arguments.quiet) as tell:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from maitred.cli import complain
-from maitred.config import place
+from maitred.config import instances
 from maitred.config.error import ConfigError
-from maitred.shell import unsupervised
+from maitred.shell.supervise import leftovers
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
@@ -47,9 +47,11 @@ def find(control: str | None) -> Path:
     """
     if control is not None:
         return Path(control)
-    found = place.running()
+    found = instances.running()
     if not found:
-        looked = ", ".join(map(str, place.candidates())) or "no directory, since there is none that can be written to"
+        looked = (
+            ", ".join(map(str, instances.candidates())) or "no directory, since there is none that can be written to"
+        )
         raise ControlError(f"no instance of yours is running (looked in {looked}); for another one, say --control PATH")
     if len(found) > 1:
         listing = " or ".join(f"--control {path}" for path in found)
@@ -59,7 +61,7 @@ def find(control: str | None) -> Path:
 
 def unanswered(control: str | None, error: ControlError) -> int:
     """Say why nobody has answered, be it that what a dead Monitor has started serves on; the exit code."""
-    remains = unsupervised.find(None if control is None else Path(control))
+    remains = leftovers.find(None if control is None else Path(control))
     for each in remains:
         complain(str(each), 1)
     return 1 if remains else complain(str(error), 1)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from maitred.model.checker import Result, VerdictOn
-    from maitred.model.liveness import Lasso, LivenessResult
-    from maitred.model.manifest import Configuration
+    from maitred.model.check.checker import Result, VerdictOn
+    from maitred.model.check.liveness import Lasso, LivenessResult
+    from maitred.model.check.manifest import Configuration
     from maitred.model.world import Bounds
 
 VERSION: Final = 1
@@ -85,8 +85,8 @@ def _property(on: Any) -> dict[str, Any]:  # Any: a verdict on either kind of pr
 
 
 def _way(way: VerdictOn | Lasso) -> dict[str, Any]:  # Any: as JSON has it
-    from maitred.model.liveness import Lasso
-    from maitred.model.narrate import narrate
+    from maitred.model.check.liveness import Lasso
+    from maitred.model.story.narrate import narrate
 
     path = way.path
     assert path is not None, "only what was found is shown"

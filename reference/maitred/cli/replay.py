@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from maitred.cli import complain
 
 if TYPE_CHECKING:
-    from maitred.model.replay import Report
+    from maitred.shell.observe.replay import Report
 
 LONGEST: Final = 16 << 20
 """Bytes in a line; the longest that a Monitor writes, its start with all classes and elements, is a third of that."""
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Replay, and say what came of it; see the help for the exit codes."""
     file = parser().parse_args(argv).file
-    from maitred.model.replay import replay  # late: it brings the core
+    from maitred.shell.observe.replay import replay  # late: it brings the core
 
     fd = -1
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from maitred.config.error import ConfigError
 
 if TYPE_CHECKING:
-    from maitred.shell.verify import Follow
+    from maitred.shell.observe.verifier import Follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ def main(argv: list[str]) -> int:
         parser().print_help()
         return 0
     from maitred.config.model import Config, Program  # late: they bring the core
-    from maitred.shell import kernel
+    from maitred.shell.io import kernel
 
     if kernel.working_directory() is None:
         raise ConfigError("run: the directory that this was started in has been removed: enter another one")
@@ -293,6 +293,6 @@ def main(argv: list[str]) -> int:
 
 def _verifier() -> Follow:
     """The verifier's process."""
-    from maitred.cli import follow  # late: it brings the model
+    from maitred.shell.observe import verifier_process  # late: it brings the model
 
-    return follow.run
+    return verifier_process.run

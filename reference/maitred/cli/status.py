@@ -17,7 +17,7 @@ from rich.text import Text
 
 from maitred.cli import complain
 from maitred.cli.control import ControlError, Json, add_arguments, ask, find, unanswered
-from maitred.shell.report import printable
+from maitred.shell.io.report import printable
 
 VERSION = 1
 """Of the document that is understood here."""

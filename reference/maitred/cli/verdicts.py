@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from maitred.model.checker import Progress, Result, VerdictOn
-    from maitred.model.liveness import Lasso, LivenessResult
-    from maitred.model.manifest import Configuration, Outcome
-    from maitred.model.portfolio import Explored
+    from maitred.model.check.checker import Progress, Result, VerdictOn
+    from maitred.model.check.liveness import Lasso, LivenessResult
+    from maitred.model.check.manifest import Configuration, Outcome
+    from maitred.model.check.portfolio import Explored
 
 HEARTBEAT: Final = 3.0
 """Seconds of silence before a word on the progress, where there is no terminal; more as time goes by."""
@@ -176,7 +176,7 @@ def rows(cells: Iterable[tuple[str, str, str]]) -> None:
 
 def tell(on: VerdictOn) -> None:
     """Print the shortest way to where the property is violated, or is witnessed."""
-    from maitred.model.narrate import narrate
+    from maitred.model.story.narrate import narrate
 
     if on.path is None:
         return

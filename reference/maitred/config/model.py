@@ -82,7 +82,7 @@ class Config:
     elements: tuple[ProcessingElement, ...]
     durations: Durations
     control: Path
-    """The control socket; its directory is there, and nobody else serves it (see `maitred.config.place`)."""
+    """The control socket; its directory is there, and nobody else serves it (see `maitred.config.instances`)."""
     trace: Path | None
     """Where every event and effect is written, for ``maitred replay``."""
     log_directory: Path | None

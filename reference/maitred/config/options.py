@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from maitred.config import checks, place, values
+from maitred.config import checks, instances, values
 from maitred.config.error import ConfigError
 from maitred.config.model import Config, Program, ServerClass
 from maitred.config.toml_file import least, one_per_cpu, plausible
@@ -82,9 +82,9 @@ def configure(options: Options) -> Config:
     verify = values.at("--verify", lambda wanted: values.not_both(wanted, trace), "verify" in options.single)
     control = options.text("control", checks.socket_path)
     if control is None:
-        instance, socket_path = place.default(cls.name, chosen=name is not None)
+        instance, socket_path = instances.default(cls.name, chosen=name is not None)
     else:
-        instance, socket_path = cls.name, place.claim(Path(os.path.abspath(control)))
+        instance, socket_path = cls.name, instances.claim(Path(os.path.abspath(control)))
     return Config(
         name=instance,
         classes=(cls,),

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, TypeVar
 
-from maitred.config import checks, keys, place, values
+from maitred.config import checks, instances, keys, values
 from maitred.config.error import ConfigError
 from maitred.config.model import Config, ProcessingElement, Program, ServerClass
 from maitred.core.timing import Durations
@@ -124,9 +124,9 @@ def read(document: dict[str, object], path: str) -> Config:
     control = top.get("control", top.path(checks.socket_path), None)
     try:
         if control is None:
-            name, socket_path = place.default(name, chosen="name" in document)
+            name, socket_path = instances.default(name, chosen="name" in document)
         else:
-            socket_path = place.claim(Path(control))
+            socket_path = instances.claim(Path(control))
     except ConfigError as error:
         raise top.error("name" if control is None else "control", error) from None
     return Config(

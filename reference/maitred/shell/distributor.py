@@ -41,12 +41,12 @@ from maitred.core import messages, wire
 from maitred.core.messages import Address, Client, Incarnation, Port, ServerId
 from maitred.core.timing import Durations, duration
 from maitred.core.transition import Reason, Rejected
-from maitred.shell import channel, diag, report
 from maitred.shell.conduct import PATIENCE, Conduct
-from maitred.shell.listening import MAX_PORT, open_listeners, says_where
-from maitred.shell.loop import Loop
-from maitred.shell.registry import Damaged, Reader
-from maitred.shell.trace import Trace
+from maitred.shell.io import channel, report, sock_diag
+from maitred.shell.io.listening import MAX_PORT, open_listeners, says_where
+from maitred.shell.io.loop import Loop
+from maitred.shell.io.registry import Damaged, Reader
+from maitred.shell.observe.trace import Trace
 
 T = TypeVar("T")
 
@@ -163,7 +163,7 @@ class Distributor:
         self._audited, self._audit_cost = -math.inf, 0.0
         self._had: dict[ServerId, dict[int, float]] = {}
         """Since when each server has had its clients, where there is a limit."""
-        self._connections = diag.Connections()
+        self._connections = sock_diag.Connections()
         self._limit = _open_files_limit()
         self._tight = False
         self._said: dict[str, float] = {}
@@ -416,7 +416,7 @@ class Distributor:
         """Whether it is a server's end of what this process has an end of: it would never be seen to end."""
         ends = [end.fileno() for held in self._servers.values() for end in (held.control, *held.dialogs.values())]
         try:
-            return diag.peer_of(os.fstat(fd).st_ino) in {os.fstat(end).st_ino for end in ends if end >= 0}
+            return sock_diag.peer_of(os.fstat(fd).st_ino) in {os.fstat(end).st_ino for end in ends if end >= 0}
         except OSError as error:
             report.debug(f"distributor of {self.spec.name}: nothing is known of a dialog: {error}")
             return False
@@ -469,7 +469,7 @@ class Distributor:
                 return self._exhausted(port)
             return None  # that client has gone again; the next readiness tells of others
         self._tight = connection.fileno() >= self._limit - min(RESERVE, self._limit // 4)
-        cookie = diag.cookie_of(connection)
+        cookie = sock_diag.cookie_of(connection)
         self._copies[cookie] = connection
         return core.ConnectionRequest(port, cookie)
 
@@ -948,7 +948,7 @@ def _wait_for_room(monitor: channel.Socket, *, crowded: bool) -> None:
 
 
 def run(spec: DistributorSpec, handed: object) -> None:
-    """The process: what `maitred.shell.launch` has multiprocessing start.
+    """The process: what `maitred.shell.supervise.launch` has multiprocessing start.
 
     Args:
         spec: what to do.

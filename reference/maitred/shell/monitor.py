@@ -35,17 +35,19 @@ from maitred.core.messages import Address, Client, Incarnation, Port, ServerId, 
 from maitred.core.monitor import ClassId, Complaint
 from maitred.core.timing import duration
 from maitred.core.transition import Rejected
-from maitred.shell import channel, foreign, kernel, report, status, unsupervised
-from maitred.shell.become import ServerSpec
-from maitred.shell.descendants import Family, Groups, kill_holders, kill_orphans, reap_orphans
 from maitred.shell.distributor import READ, DistributorSpec
-from maitred.shell.launch import Child, start_distributor, start_server
-from maitred.shell.listening import resolve, split_address
-from maitred.shell.loop import Loop
-from maitred.shell.registry import Reader
-from maitred.shell.registry import create as create_registry
-from maitred.shell.trace import Trace
-from maitred.shell.verify import Follow, Verification
+from maitred.shell.inside import native_sockets
+from maitred.shell.inside.exec_server import ServerSpec
+from maitred.shell.io import channel, kernel, report
+from maitred.shell.io.listening import resolve, split_address
+from maitred.shell.io.loop import Loop
+from maitred.shell.io.registry import Reader
+from maitred.shell.io.registry import create as create_registry
+from maitred.shell.observe.trace import Trace
+from maitred.shell.observe.verifier import Follow, Verification
+from maitred.shell.supervise import leftovers, status
+from maitred.shell.supervise.descendants import Family, Groups, kill_holders, kill_orphans, reap_orphans
+from maitred.shell.supervise.launch import Child, start_distributor, start_server
 
 PACKETS_A_TURN: Final = 64
 LOOK_ROUND: Final = 2.0
@@ -188,7 +190,7 @@ class Monitor:
             self._control = status.ControlServer(self.loop, config.control, self._answer)
         except OSError as error:
             raise UnusableError(f"the control socket {config.control} cannot be made: {error.strerror}") from error
-        unsupervised.mark(config.control)
+        leftovers.mark(config.control)
 
     def run(self) -> int:
         """Start everything, look after it, and return the exit code once it has ended."""
@@ -376,7 +378,7 @@ class Monitor:
         known = self._foreign.get(server.class_id, 0)
         noted = server.registry.foreign
         self._foreign[server.class_id] = known | noted
-        for maker in foreign.makers(noted & ~known):
+        for maker in native_sockets.makers(noted & ~known):
             report.say(f"{self._title(server)} cannot be handed clients: {maker}")
 
     def _kill_all(self, server: _Server) -> None:
@@ -831,7 +833,7 @@ class Monitor:
         """Why its servers do not come up, as far as that is known; nothing, once one of them has."""
         if any(place.phase is core.PlacePhase.READY for place in self.state.classes[class_id].places.values()):
             return []
-        makers = map(str, foreign.makers(self._foreign.get(class_id, 0)))
+        makers = map(str, native_sockets.makers(self._foreign.get(class_id, 0)))
         return [*makers, *([_DAEMON] if class_id in self._daemons else [])]
 
     def _title(self, server: _Server) -> str:
@@ -854,7 +856,7 @@ class Monitor:
                 self._why = f"{name}: cannot listen on {message.address}: {os.strerror(message.errno)}"
                 report.say(self._why)
                 if message.errno == errno.EADDRINUSE:
-                    for holder in unsupervised.holders(message.port):
+                    for holder in leftovers.holders(message.port):
                         report.say(f"port {message.port} is held by {holder}")
             case messages.Unresponsive():
                 held = self._servers.get(message.server)

@@ -16,8 +16,8 @@ import sys
 
 from maitred.core import server
 from maitred.core.messages import Accepted, HandOff
-from maitred.shell.endpoint import Endpoint
-from maitred.shell.registry import Registry
+from maitred.shell.inside.endpoint import Endpoint
+from maitred.shell.io.registry import Registry
 
 (HOST, _, PORT), INSTANT, MARK = sys.argv[1].rpartition(":"), *sys.argv[2:4]
 step, save = Endpoint._step, Registry.save

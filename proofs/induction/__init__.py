@@ -1,0 +1,1 @@
+"""What holds for any number of everything: the invariant, what it rests on, and progress."""

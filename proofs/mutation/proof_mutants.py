@@ -1,0 +1,343 @@
+"""Mutants of the proof: each guard dropped, each assignment dropped, and which sentence of the invariant breaks.
+
+A bent transition is looked at in finite scopes first (`proofs.induction.finite_scope`): a state that has the whole
+invariant, and a step after which some conjunct is false, kills the mutant.  Where there is none, Z3 is asked of every
+obligation of the transition, at any size: one that it cannot discharge is no longer proved, which kills the mutant too.
+ If all still hold, safety does not need what was dropped; then it is for the bridge to see that the relation does not
+ say what the
+code does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import cache
+from typing import Any, Final
+
+import z3
+from spec.relation.invariant import INVARIANT
+from spec.relation.language import Step, View
+from spec.relation.state import STATE
+from spec.relation.system import ACTIONS
+
+from proofs.induction.invariant import HINTS, INDUCTIVE, before, obligation, speaks_of, step_of
+from proofs.induction.invariant import THEORY as INDUCTION
+from proofs.induction.necessity import SCOPES, Room
+from proofs.refinement.abstraction import essence
+from proofs.refinement.bridge import TRANSITIONS, Move, Tally
+from proofs.refinement.interpreter import State, Transition
+from proofs.refinement.pinned_configurations import here_and_there
+from proofs.solve.solver import ROOT, TIMEOUT, Obligation, Parts, Theory, register, solve, watched
+
+PAGE: Final = ROOT / "docs" / "generated" / "mutants-of-the-proof.md"
+SEPARATOR: Final = " | "
+WORLDS: Final = 150
+"""So many worlds of each pinned configuration the bridge looks at."""
+WALKS: Final = 10
+"""So many random walks within each of the deep bounds."""
+
+
+@dataclass(frozen=True)
+class Bend:
+    """One guard or one assignment of a transition, dropped."""
+
+    transition: str
+    guard: int | None = None
+    """The place of the guard among the transition's."""
+    assignment: str = ""
+    """Or the symbol that keeps its value."""
+
+    @property
+    def name(self) -> str:
+        """Unique."""
+        return f"{self.transition} without {self.assignment or f'guard {self.guard}'}"
+
+    @property
+    def text(self) -> str:
+        """What is dropped."""
+        if self.guard is None:
+            return self.assignment
+        return " ".join(str(step_of(ACTIONS.by_name[self.transition]).guards[self.guard][1]).split())
+
+    def step(self) -> Step:
+        """The bent transition."""
+        step = step_of(ACTIONS.by_name[self.transition])
+        if self.guard is None:
+            return replace(step, changed={name: m for name, m in step.changed.items() if name != self.assignment})
+        return replace(step, guards=step.guards[: self.guard] + step.guards[self.guard + 1 :])
+
+
+@cache
+def bends() -> dict[str, Bend]:
+    """All of them, by name."""
+    found = []
+    for action in ACTIONS:
+        step = step_of(action)
+        found += [Bend(action.name, guard=n) for n in range(len(step.guards))]
+        found += [Bend(action.name, assignment=name) for name in step.changed]
+    return {bend.name: bend for bend in found}
+
+
+def bend(transition: str, text: str) -> Bend:
+    """The one of the transition that drops what contains this text; of assignments, the symbol.
+
+    Raises:
+        LookupError: there is none, or more than one.
+    """
+    of_it = [b for b in bends().values() if b.transition == transition]
+    found = [b for b in of_it if b.assignment == text] or [b for b in of_it if b.guard is not None and text in b.text]
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} guards or assignments of {transition} are {text!r}")
+    return found[0]
+
+
+# ================================================================ obligations
+
+
+def touched(bend: Bend) -> list[str]:
+    """The conjuncts that the bent transition could break."""
+    changed = set(bend.step().changed)
+    return [name for name in INDUCTIVE if changed & speaks_of(INVARIANT[name].says)]
+
+
+def formula(name: str, assume: Sequence[str]) -> Parts:
+    """The obligation of a bent transition: `induction.formula`, but for what was dropped."""
+    bent, _, conjunct = name.partition(SEPARATOR)
+    step = bends()[bent].step()
+    goal = INVARIANT[conjunct].says(View(STATE, step.changed))
+    assumptions = [(other, before(INVARIANT[other].says)) for other in assume]
+    return [*assumptions, ("guard", guard_of(step)), ("goal", z3.Not(goal))]
+
+
+def guard_of(step: Step) -> z3.BoolRef:
+    """All that is required, which may be nothing."""
+    return step.guard if step.guards else z3.BoolVal(True)
+
+
+THEORY: Final = register(Theory("proofs.mutation.proof_mutants", formula, INDUCTIVE, HINTS))
+
+
+class Fate(Enum):
+    """What became of a mutant."""
+
+    KILLED = "refuted by the induction"
+    UNPROVED = "no longer proved"
+    NOTICED = "noticed by the bridge"
+    SURVIVED = "noticed by neither"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant, and by which conjunct."""
+
+    bend: Bend
+    fate: Fate
+    conjunct: str = ""
+
+
+def judge(bend: Bend, patience: int = TIMEOUT) -> Verdict:
+    """Look in the scopes, then ask Z3 at any size; `patience` is in milliseconds for one obligation."""
+    for scope in SCOPES:
+        broken = broken_by(bend, touched(bend), room(SCOPES.index(scope)))
+        if broken:
+            return Verdict(bend, Fate.KILLED, broken)
+    hints = INDUCTION.hints()
+    for conjunct in touched(bend):
+        asked = Obligation(THEORY.name, f"{bend.name}{SEPARATOR}{conjunct}")
+        hint = hints.get(obligation(bend.transition, conjunct).name)
+        quick = hint is not None and solve(asked, [n for n in hint if n in INDUCTIVE], patience // 4).holds
+        if not quick and not solve(asked, None, patience).holds:
+            return Verdict(bend, Fate.UNPROVED, conjunct)
+    return Verdict(bend, Fate.SURVIVED)
+
+
+@cache
+def room(n: int) -> Room:
+    """The invariant in one of the scopes, written out once for each process."""
+    return Room(SCOPES[n])
+
+
+def broken_by(bend: Bend, conjuncts: Sequence[str], room: Room) -> str:
+    """One of the conjuncts that is false after the bent transition, a promise rather than a lemma; or nothing."""
+    step, scope = bend.step(), room.scope
+    after = View(STATE, step.changed)
+    goals = {name: scope.ground(z3.Not(INVARIANT[name].says(after))) for name in conjuncts}
+    room.solver.push()
+    try:
+        room.solver.add(scope.ground(guard_of(step)), z3.Or(*goals.values()))
+        numbers = [parameter for parameter in step.parameters.values() if parameter.sort() == z3.IntSort()]
+        room.solver.add(*(z3.And(n >= 0, n <= scope.top) for n in numbers))
+        if room.solver.check(list(room.assumed.values())) != z3.sat:
+            return ""
+        model = room.solver.model()
+        false = [name for name, goal in goals.items() if z3.is_true(model.eval(goal, model_completion=True))]
+        return min(false, key=lambda name: not INVARIANT[name].promised)
+    finally:
+        room.solver.pop()
+
+
+# ================================================================ what the bridge notices
+
+
+@dataclass
+class Noticed:
+    """A watch on the bridge.
+
+    A guard that alone is false, where an exact transition could be tried and nothing of the kind happens in the code,
+    is one whose absence would be noticed there.  An assignment without which the transitions of a step lead elsewhere,
+    or no further, is so too.
+    """
+
+    among: set[Bend]
+    """What has not been noticed yet, and may be."""
+    found: set[Bend] = field(default_factory=set)
+
+    def walked(self, state: State, wanted: State, moves: Sequence[Move]) -> None:
+        """Try the step again without each assignment of its transitions."""
+        for name in {name for name, _ in moves}:
+            for symbol in TRANSITIONS[name].updates:
+                bend = Bend(name, assignment=symbol)
+                if bend in self.among and not _leads_there(state, wanted, moves, bend):
+                    self._note(bend)
+
+    def refused(self, state: State, refused: Transition, parameters: Mapping[str, Any]) -> None:
+        """Note the guard that is the only one that is false."""
+        verdicts = refused.verdicts(state, parameters)
+        if verdicts.count(False) == 1:
+            bend = Bend(refused.name, guard=verdicts.index(False))
+            if bend in self.among:
+                self._note(bend)
+
+    def _note(self, bend: Bend) -> None:
+        self.among.discard(bend)
+        self.found.add(bend)
+
+
+def _leads_there(state: State, wanted: State, moves: Sequence[Move], bend: Bend) -> bool:
+    for name, parameters in moves:
+        taken = TRANSITIONS[name]
+        if name == bend.transition:
+            taken = replace(taken, updates={s: update for s, update in taken.updates.items() if s != bend.assignment})
+        if taken.refused(state, parameters) is not None:
+            return False
+        state = taken.after(state, parameters)
+    return essence(state) == essence(State(wanted.tables, state.domains, wanted.defaults))
+
+
+def may_be_noticed(bend: Bend) -> bool:
+    """The bridge compares every assignment that is no ghost's, and the guards of exact transitions."""
+    transition = TRANSITIONS[bend.transition]
+    return transition.exact if bend.guard is not None else bend.assignment in transition.updates
+
+
+def shown_to_the_bridge(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, where the bridge has noticed what the induction has not: one comparison does for all."""
+    watch = Noticed({v.bend for v in verdicts if v.fate is Fate.SURVIVED and may_be_noticed(v.bend)})
+    for _ in here_and_there(WORLDS, WALKS, Tally(watch=watch)) if watch.among else ():
+        if not watch.among:
+            break
+    return [replace(v, fate=Fate.NOTICED) if v.bend in watch.found else v for v in verdicts]
+
+
+# ================================================================ the page and the command
+
+INTRODUCTION: Final = """\
+# Mutants of the proof
+
+Written by `python -m proofs.mutation.proof_mutants --write`. A proof that nothing could break proves nothing. Here each
+guard of each transition of the [relation](../../spec/relation/system.py) is dropped, and each assignment, one at a
+time, and the induction is asked again. *Breaks* means that Z3 has found a state with the whole invariant and a step
+after which that sentence of it is false; *unproved*, that Z3 finds neither this nor a proof within {seconds} s, which
+is a failure too. What safety does not need, the [bridge](../../proofs/README.md) compares with the code, and notices.
+
+What neither notices is of three kinds. A *ghost* is there for the proofs alone, and here the proofs do without. A
+guard of the *world*, whose transitions may do more than the model's do, is an assumption that the proofs do not need.
+And *idle* is what has made no difference in any world that was looked at, mostly because it follows from the rest: that
+an unread message has been sent, say.
+
+What breaks without each sentence of the invariant is told in [why each conjunct](why-each-conjunct.md).
+"""
+
+
+def page(verdicts: Sequence[Verdict]) -> str:
+    """Every mutant and its fate, as Markdown."""
+    return "\n".join(_lines(verdicts)) + "\n"
+
+
+def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    yield from INTRODUCTION.format(seconds=TIMEOUT // 1000).splitlines()
+    yield f"\nOf {len(verdicts)} mutants {_counted(verdicts, ' are')}."
+    for kind, title in ((False, "Guards"), (True, "Assignments")):
+        of_kind = [verdict for verdict in verdicts if bool(verdict.bend.assignment) is kind]
+        yield f"\n## {title}\n"
+        yield f"{len(of_kind)}: {_counted(of_kind)}."
+        yield "\n| transition | dropped | |\n|---|---|---|"
+        for verdict in of_kind:
+            text = verdict.bend.text.replace("|", "\\|")
+            short = text if len(text) <= 90 else f"{text[:87]}..."
+            yield f"| `{verdict.bend.transition}` | `{short}` | {_told(verdict)} |"
+
+
+def _counted(verdicts: Sequence[Verdict], verb: str = "") -> str:
+    counts = Counter(verdict.fate for verdict in verdicts)
+    return ", ".join(f"{counts[fate]}{verb} {fate.value}" for fate in Fate)
+
+
+def _told(verdict: Verdict) -> str:
+    match verdict.fate:
+        case Fate.KILLED:
+            return f"breaks `{verdict.conjunct}`"
+        case Fate.UNPROVED:
+            return f"unproved: `{verdict.conjunct}`"
+        case Fate.NOTICED:
+            return "the bridge"
+    if verdict.bend.assignment and STATE.symbols[verdict.bend.assignment].ghost:
+        return "neither: a ghost"
+    exact = ACTIONS.by_name[verdict.bend.transition].exact
+    return "neither: idle" if exact or verdict.bend.assignment else "neither: the world's"
+
+
+def judged(
+    those: Sequence[Bend], advance: Callable[[], None] = lambda: None, workers: int | None = None
+) -> list[Verdict]:
+    """The fate of each, on all cores."""
+    verdicts = []
+    with ProcessPoolExecutor(workers) as pool:
+        for verdict in pool.map(judge, those, chunksize=4):
+            verdicts.append(verdict)
+            advance()
+    return verdicts
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m proofs.mutation.proof_mutants", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a transition; all by default")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.names if name not in ACTIONS.by_name]
+    if unknown:
+        parser.error(f"no such transition: {', '.join(unknown)}")
+    if given.write and given.names:
+        parser.error("the page tells of every mutant: --write takes no names")
+    those = [b for b in bends().values() if not given.names or b.transition in given.names]
+    with watched("mutants", len(those)) as advance:
+        verdicts = shown_to_the_bridge(judged(those, advance))
+    for verdict in verdicts:
+        print(f"{verdict.bend.name}: {verdict.fate.value} {verdict.conjunct}".rstrip())
+    if given.write:
+        PAGE.write_text(page(verdicts))
+    print(f"{len(verdicts)} mutants: {_counted(verdicts)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

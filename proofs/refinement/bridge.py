@@ -1,0 +1,830 @@
+"""The bridge: every step of the code is a step of the relation, and what the relation allows the code does.
+
+For each world that an exploration reaches, and each action in it:
+
+1.  *Same step.*  The action is told as a sequence of transitions (`plan`: the event's own, then one for each effect
+    that others notice, in the order of the effects).  Each transition's guard must hold where it is taken, and the
+    state that they lead to must be the abstraction of the world that the code leads to.
+2.  *Same enabledness.*  Where the guard of an *exact* transition holds in the abstraction of a world, with some
+    parameters, an action of the code must begin with that transition and those parameters.  Of the others that
+    progress rests on, something of the kind must happen (`HELPFUL`).
+
+Both readings are of one text (`proofs.refinement.interpreter`).  A world or an action that the relation does not tell
+(`Outside`: a stop, an audit that finds somebody gone, a socket that cannot be opened) is counted, not compared; the
+exploration does not go on from there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeAlias
+
+from spec.relation.system import ACTIONS
+
+from maitred.core import distributor, monitor, server
+from maitred.core.messages import (
+    Accepted,
+    Adopt,
+    Begin,
+    BindReply,
+    CreateServer,
+    CreationFailed,
+    Disconnect,
+    Drained,
+    HandOff,
+    InitialMsg,
+    KeepDialog,
+    KeepListener,
+    NotReady,
+    Refused,
+    Release,
+    RestartReply,
+    Restore,
+    ServerNotReady,
+    ServerReady,
+    Store,
+    Unresponsive,
+)
+from maitred.model.story.text import tell
+from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Fate, Group, Program, System, World
+from proofs.refinement.abstraction import SHIFT, Outside, Unlike, abstract, essence
+from proofs.refinement.interpreter import State, Transition, transition
+from proofs.solve import sentence
+
+TRANSITIONS: dict[str, Transition] = {action.name: transition(action) for action in ACTIONS}
+Move: TypeAlias = tuple[str, dict[str, Any]]
+"""A transition by name, and its parameters."""
+Witness: TypeAlias = Callable[[State, str, dict[str, Any]], None]
+"""Is told of a transition: the state before, its name, its parameters."""
+
+
+class Divergence(Exception):
+    """The code and the relation do not do the same; the text says where."""
+
+    def __init__(self, text: str, about: str = "") -> None:
+        """Say it at length, and in a word or two: which transition, and what is wrong with it."""
+        super().__init__(text)
+        self.about = about
+
+
+class Watch(Protocol):
+    """Who looks on, at whatever has been compared without a difference."""
+
+    def walked(self, state: State, wanted: State, moves: Sequence[Move]) -> None:
+        """These transitions lead from the one state to the other."""
+
+    def refused(self, state: State, refused: Transition, parameters: Mapping[str, Any]) -> None:
+        """This exact transition is not enabled there, and nothing of the kind happens in the code."""
+
+
+@dataclass
+class Tally:
+    """What was compared."""
+
+    watch: Watch | None = None
+    worlds: int = 0
+    steps: int = 0
+    taken: Counter[str] = field(default_factory=Counter)
+    """How often each transition was taken."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """How often each guard, by its place in the specification, was false where a transition was tried."""
+    outside: Counter[str] = field(default_factory=Counter)
+
+
+DEEP: Final = {
+    "everything dies": Bounds(
+        servers=2,
+        clients=4,
+        ports=2,
+        server_crashes=2,
+        forked_children=1,
+        distributor_crashes=2,
+        descriptor_losses=2,
+        listener_closes=1,
+        reorders=ANY,
+        hang_ups=1,
+        queue_timeouts=1,
+        warm=True,
+    ),
+    "dynamic servers": Bounds(
+        servers=1,
+        clients=5,
+        dynamic=2,
+        creations=ANY,
+        deletions=ANY,
+        server_crashes=2,
+        distributor_crashes=1,
+        hand_off_timeouts=1,
+        warm=True,
+    ),
+    "processing elements": Bounds(
+        servers=2,
+        clients=4,
+        max_clients=2,
+        elements=3,
+        element_failures=2,
+        element_returns=1,
+        unsent=2,
+        accept_failures=1,
+        distributor_crashes=1,
+        server_crashes=1,
+        warm=True,
+    ),
+    "from the start": Bounds(
+        servers=2, clients=3, distributor_crashes=3, descriptor_losses=2, server_crashes=1, repeated_binds=1
+    ),
+    "unready": Bounds(servers=1, clients=3, dynamic=2, creations=ANY, server_crashes=6, warm=True),
+    "who waits is restored": Bounds(servers=1, clients=3, distributor_crashes=2, warm=True),
+    "interrupted": Bounds(
+        servers=2,
+        clients=4,
+        ports=2,
+        interruptions=12,
+        room=1,
+        server_crashes=1,
+        forked_children=1,
+        distributor_crashes=1,
+        listener_closes=1,
+        descriptor_losses=1,
+        audits=2,
+        warm=True,
+    ),
+    "interrupted with room": Bounds(
+        servers=1,
+        clients=4,
+        max_clients=2,
+        interruptions=12,
+        server_crashes=1,
+        forked_children=1,
+        distributor_crashes=2,
+        listener_closes=2,
+        descriptor_losses=1,
+        reorders=ANY,
+        audits=ANY,
+        warm=True,
+    ),
+    "stale answers": Bounds(
+        servers=1, clients=2, distributor_crashes=2, descriptor_losses=2, listener_closes=2, warm=True
+    ),
+    "many servers": Bounds(
+        servers=4, clients=5, ports=3, elements=3, server_crashes=2, forked_children=1, distributor_crashes=1, warm=True
+    ),
+    "many clients": Bounds(
+        servers=1, clients=12, max_clients=5, waiting_limit=6, distributor_crashes=1, hang_ups=1, warm=True
+    ),
+}
+"""Bounds too wide to be explored: walks go there."""
+MIDST: Final = Bounds(servers=1, clients=1, interruptions=1, warm=True)
+"""2,533 worlds, all to be compared: a process dies with each kind of message about a client."""
+
+
+@dataclass(frozen=True)
+class Helpful:
+    """How a transition that progress rests on is compared, though it is not exact."""
+
+    about: tuple[str, ...] = ()
+    """Those of its parameters that the code's must have: the others are the code's to choose."""
+    instead: tuple[str, ...] = ()
+    """What stands for it: the relation leaves open which of them it is, or has it in another order."""
+
+
+BIND: Final = "a request to bind is read"
+HELPFUL: Final[Mapping[str, Helpful]] = {
+    # the requests to bind that a dead server has left are read first, of which the relation does not tell
+    "sees_control_end": Helpful(("s",), (BIND,)),
+    "distributor_starts": Helpful(),
+    "monitor_creates_server": Helpful((), ("monitor_declines_server",)),
+    "monitor_declines_server": Helpful((), ("monitor_creates_server",)),
+    "server_refuses": Helpful(("s", "p"), ("server_accepts",)),
+}
+"""What liveness rests on of the transitions that are not exact.  The others that it names are no actions of their own:
+`sends_hand_in_vain` is in the midst of a step, `server_sends` and `server_lets_go` mostly at the end of one.
+"""
+
+# ================================================================ an action, told in transitions
+
+
+def plan(system: System, before: World, action: Action, after: World, state: State) -> list[Move]:
+    """The transitions that the action is; the first one's parameters are those by which it is enabled."""
+    if action.who.startswith("client"):
+        return _client(action)
+    if action.who == "monitor":
+        running = after.monitor.phase is monitor.Phase.RUNNING
+        return monitor_moves(action.what, system.stride("monitor", before.monitor, action.what).effects, running)
+    if action.who == "distributor":
+        return _distributor(system, before, action, state)
+    return _server(system, before, action)
+
+
+def _client(action: Action) -> list[Move]:
+    c = int(action.who.split()[1])
+    if action.what is Deed.ARRIVES:
+        return [("client_comes", {"c": c})]
+    return [("client_closes", {"c": c})] if action.what is Deed.HANGS_UP else []
+
+
+def monitor_moves(event: Any, effects: Sequence[Any], running: bool) -> list[Move]:
+    """The transitions that a step of the Monitor is.
+
+    Args:
+        event: of the Monitor.
+        effects: of the step.
+        running: whether the system goes on.
+
+    Raises:
+        Outside: the relation does not tell it.
+    """
+    started = [e.server for e in effects if isinstance(e, monitor.StartServer)]
+    match event:
+        case monitor.Told():
+            return [_heard(event.message, started)]
+        case monitor.ServerExited():
+            return [("monitor_sees_server_end", {"s": event.server})] if effects else []
+        case monitor.ServerGone():
+            if not running:
+                raise Outside("a class that is given up")
+            return [("monitor_sees_server_gone", {"s": event.server})]
+        case monitor.DistributorExited():
+            return [("monitor_sees_distributor_dead", {})]
+        case monitor.ElementFailed():
+            return [("element_fails", {"e": event.element})]
+        case monitor.ElementRestored():
+            return [("element_returns", {"e": event.element})]
+        case monitor.Fired():
+            return _monitor_timer(event.timer, effects, started)
+    raise Outside(type(event).__name__)
+
+
+def _heard(message: Any, started: Sequence[int]) -> Move:
+    names = {
+        Store: "monitor_stores",
+        Release: "monitor_releases",
+        KeepDialog: "monitor_keeps_dialog",
+        ServerReady: "monitor_hears_ready",
+        ServerNotReady: "monitor_hears_not_ready",
+        Drained: "monitor_hears_drained",
+        Unresponsive: "monitor_hears_unresponsive",
+        KeepListener: "monitor_hears_of_socket",
+    }
+    if isinstance(message, CreateServer):
+        return ("monitor_creates_server", {"s": started[0]}) if started else ("monitor_declines_server", {})
+    if type(message) not in names:
+        raise Outside(type(message).__name__)
+    return names[type(message)], {}
+
+
+def _monitor_timer(timer: Any, effects: Sequence[Any], started: Sequence[int]) -> list[Move]:
+    match timer:
+        case monitor.RestartServer():
+            return [("monitor_starts_server", {"s": started[0]})] if started else []
+        case monitor.RestartDistributor():
+            begun = [e.element for e in effects if isinstance(e, monitor.StartDistributor)]
+            return [("distributor_starts", {"e": begun[0]})] if begun else []
+        case monitor.DynamicRest():
+            return [("dynamic_rest_is_over", {})]
+        case monitor.KillDelay():
+            return [("server_outstays", {"s": timer.server})]
+        case monitor.ServerStable() | monitor.DistributorStable() | monitor.StartWarning():
+            return []
+    raise Outside(type(timer).__name__)
+
+
+def _server(system: System, before: World, action: Action) -> list[Move]:
+    s = int(action.who.split()[1])
+    group = before.group(s)
+    assert group is not None, "it acts"
+    match action.what:
+        case Deed.DIES | Deed.ENDS:
+            return [("server_dies", {"s": s})]
+        case Deed.LEAVES_A_CHILD:
+            return _leaves_a_child(system, group)
+        case Deed.IS_KILLED:
+            return [("server_is_killed", {"s": s})]
+        case Deed.READS_REPLY:
+            reply = group.replies[0]
+            link = group.link(reply.port)
+            bound = link is not None and link.program is Program.BINDING and not reply.errno
+            if not bound:
+                return []
+            own = server_moves(s, server.Bound(reply.port), group.endpoint)
+            return [*own, *_left_to_say(s, own, group.endpoint.outbox)]
+        case Deed.BINDS | Deed.BINDS_AGAIN:
+            return []
+        case Deed.SENDS:
+            return [("server_sends", _message(s, system.next_to_send(group)))]
+        case Deed.DEFERS:
+            return [("server_lets_go", {"s": s})]
+        case Deed.RESUMES:
+            return [("server_resumes", {"s": s})]
+        case Deed.LOSES_A_SENDER:
+            return [("sender_dies", _message(s, system.in_flight(group)))]
+        case Deed.LOSES_A_READER:
+            return [_reader_dies(group, action.about)]
+    own = server_moves(s, action.what, group.endpoint)
+    left = system.stride("server", group.endpoint, action.what).state.outbox
+    return [*own, *(_left_to_say(s, own, left) if system.splits else _all_said(s, left))]
+
+
+def _message(s: int, reply: server.Reply | None) -> dict[str, Any]:
+    """The parameters of a transition about a message of the server."""
+    assert reply is not None, "it is being sent"
+    return {"s": s, "q": reply.message.count.sequence + SHIFT}
+
+
+def _leaves_a_child(system: System, group: Group) -> list[Move]:
+    at = {"s": group.server}
+    if not group.sending:
+        return [("server_leaves_a_child", at)]
+    in_flight = system.in_flight(group)
+    if in_flight is None:
+        return [("server_lets_go", at), ("server_leaves_a_child", at)]
+    return [("server_leaves_a_child_in_the_midst", _message(group.server, in_flight))]
+
+
+def _reader_dies(group: Group, port: int | None) -> Move:
+    link = group.link(port) if port is not None else None
+    assert link is not None, "it read there"
+    lost = "hand_off" if isinstance(link.to_server[0], HandOff) else "question"
+    return f"reader_dies_with_{lost}", {"s": group.server, "p": port}
+
+
+def _left_to_say(s: int, own: Sequence[Move], outbox: Sequence[server.Reply]) -> list[Move]:
+    """Where sending is steps of its own: the lock is held on while, and only while, something is to be said."""
+    held = own[0][0] not in ("server_binds", "server_listens")
+    if held == bool(outbox):
+        return []
+    return [("server_lets_go" if held else "server_resumes", {"s": s})]
+
+
+def _all_said(s: int, outbox: Sequence[server.Reply]) -> list[Move]:
+    """Where it is not: all is sent and noted at once."""
+    sent = [move for reply in outbox for move in (("server_sends", _message(s, reply)), ("server_notes", {"s": s}))]
+    return [*sent, ("server_lets_go", {"s": s})] if sent else []
+
+
+def server_moves(s: int, event: Any, endpoint: server.EndpointState) -> list[Move]:
+    """The transitions that a step of a server's endpoint is.
+
+    Args:
+        s: the server.
+        event: of its endpoint.
+        endpoint: in the state before.
+
+    Raises:
+        Outside: the relation does not tell it.
+    """
+    match event:
+        case server.Bound():
+            return [("server_binds", {"s": s, "p": event.port})]
+        case server.Disconnected():
+            return [("client_leaves", {"s": s, "c": event.client.cookie})]
+        case server.Listened():
+            owes = endpoint.listeners[event.port].asked
+            return [("server_listens_and_answers" if owes else "server_listens", {"s": s, "p": event.port})]
+        case server.ListenerClosed():
+            return [("server_closes_listener", {"s": s, "p": event.port})]
+        case server.MessageRead():
+            at = {"s": s, "p": event.port}
+            listens = endpoint.listeners[event.port].listening
+            if isinstance(event.message, HandOff):
+                return [("server_accepts" if event.intact and listens else "server_refuses", at)]
+            return [("server_answers" if listens else "server_answers_later", at)]
+        case server.Acknowledged():
+            return []
+        case server.Sent():
+            return [("server_notes", {"s": s})]
+        case server.Interrupted():
+            return _found(s, event.reply, endpoint)
+    raise Outside(str(event))
+
+
+def _found(s: int, reply: server.Reply | None, endpoint: server.EndpointState) -> list[Move]:
+    """What is done about a process that has died in the midst of a step."""
+    accepted = [one for one in endpoint.outbox if isinstance(one.message, Accepted)]
+    taken_back: list[Move] = [("server_takes_back", _message(s, one)) for one in accepted]
+    if reply in accepted:
+        return taken_back
+    if reply is None or isinstance(reply.message, Refused):
+        name = "server_wants_to_be_asked"
+    else:
+        name = "server_counts_again" if isinstance(reply.message, Disconnect) else "server_tells_again"
+    return [*taken_back, (name, {"s": s})]
+
+
+def _distributor(system: System, before: World, action: Action, state: State) -> list[Move]:
+    if action.what is Deed.DIES:
+        return [("distributor_dies", {})]
+    if isinstance(action.what, Deed):
+        raise Outside(action.what.value)
+    assert before.distributor is not None, "it acts"
+    stride = system.stride("distributor", before.distributor, action.what)
+
+    def in_vain(i: int, effect: distributor.Send) -> bool:
+        group = before.group(effect.server)
+        return i == action.declined or group is None or not group.alive
+
+    if action.declined is not None and isinstance(stride.effects[action.declined], distributor.Listen):
+        raise Outside("a socket that cannot be opened")
+    performed = stride.effects if action.performed is None else stride.effects[: action.performed]
+    told = Told(action.what, stride.effects, performed, stride.rejected is not None, action.performed is not None)
+    return distributor_moves(told, before.distributor, state, in_vain)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A step of the Distributor."""
+
+    event: Any  # Any: an event of the Distributor's
+    effects: Sequence[Any]
+    performed: Sequence[Any]
+    """Those that it performed: all, or as many as it came to."""
+    rejected: bool
+    dies: bool
+    shift: int = SHIFT
+    """What is added to the code's sequence numbers."""
+
+
+def distributor_moves(
+    told: Told,
+    before: distributor.DistributorState,
+    state: State,
+    in_vain: Callable[[int, distributor.Send], bool],
+) -> list[Move]:
+    """The transitions that a step of the Distributor is.
+
+    Args:
+        told: the step.
+        before: the Distributor's state before.
+        state: the whole system's.
+        in_vain: of the place of an effect that sends a hand-off, and of the effect: whether nobody will get it.
+
+    Raises:
+        Outside: the relation does not tell it.
+        Divergence: which transition it is cannot be said, as there should be just one.
+    """
+    own = [] if told.rejected else _event(told, before, state)
+    if told.rejected and isinstance(told.event, distributor.Unsent):
+        own = [("notices_unsent_late", {"s": told.event.server, "c": told.event.client.cookie})]
+    if told.dies and isinstance(told.event, distributor.Received) and not any(_is_told(e) for e in told.performed):
+        q = told.event.message.count.sequence + told.shift
+        return [("distributor_dies_having_read", {"s": told.event.server, "q": q})]
+    if told.dies and _is_undone(told.event, told.performed):
+        return [("distributor_dies", {})]
+    moves = [*own, *_effects(told, before, in_vain)]
+    return [*moves, ("distributor_dies", {})] if told.dies else moves
+
+
+def _is_told(effect: Any) -> bool:
+    return isinstance(effect, (distributor.Tell, distributor.Send))
+
+
+def _is_undone(event: Any, performed: Sequence[Any]) -> bool:
+    """The Distributor died before anything of what the event brings about could be noticed."""
+    if isinstance(event, (distributor.PeerClosed, distributor.Fired, Adopt, distributor.BindRequested)):
+        return not any(isinstance(e, (distributor.ShutDown, distributor.Tell, distributor.Send)) for e in performed)
+    return isinstance(event, distributor.Listening) and not any(_is_told(e) for e in performed)
+
+
+def _event(told: Told, before: distributor.DistributorState, now: State) -> list[Move]:
+    """The transition of the event itself."""
+    event = told.event
+    match event:
+        case Adopt():
+            newcomer = now.value("late", event.server)
+            return [("adopts_newcomer" if newcomer else "adopts", {"s": event.server})]
+        case Restore():
+            return [("restores", {"c": event.client.cookie})]
+        case Begin():
+            return [("begins", {})]
+        case CreationFailed():
+            return [("hears_that_none_comes", {})]
+        case distributor.ConnectionRequest():
+            return [("accepts", {"c": event.cookie})]
+        case distributor.AcceptFailed():
+            return [("accept_fails", {"p": event.port})]
+        case distributor.PeerClosed():
+            return [("shuts_waiter_down", {"c": event.client.cookie})]
+        case distributor.Received():
+            return [_received(event, now, told.shift)]
+        case distributor.DialogEnded():
+            return [("sees_dialog_end", {"s": event.server, "p": event.port})]
+        case distributor.ControlEnded():
+            return [("sees_control_end", {"s": event.server})]
+        case distributor.Unsent():
+            return [("notices_unsent", {"s": event.server})]
+        case distributor.Listening():
+            return [("hears_of_socket", {"p": event.port})]
+        case distributor.BindRequested():
+            return _bind(event, before, told.effects)
+        case distributor.StillServes():
+            told_so = any(isinstance(e, distributor.Tell) for e in told.effects)
+            return [("finds_server_unresponsive", {"s": event.server})] if told_so else []
+        case distributor.Unfit():
+            return [("finds_server_unresponsive", {"s": event.server})]
+        case distributor.Audited(gone=gone):
+            if gone:
+                raise Outside("an audit that finds connections gone")
+            return [("asks_again", {"s": e.server, "p": e.port}) for e in told.effects]
+        case distributor.Fired():
+            return _timer(event.timer, told.effects)
+    raise Outside(type(event).__name__)
+
+
+def _received(event: distributor.Received, now: State, shift: int) -> Move:
+    """Which of the transitions for a message of this class it is: just one of them is enabled."""
+    names = {
+        Accepted: ("hears_accepted",),
+        Refused: ("hears_refused", "hears_stale_refusal"),
+        Disconnect: ("hears_disconnect",),
+        RestartReply: ("hears_that_it_listens", "hears_that_it_still_listens"),
+        NotReady: ("hears_that_it_is_deaf", "hears_that_it_has_closed", "hears_that_it_was_deaf"),
+    }[type(event.message)]
+    at = {"s": event.server, "q": event.message.count.sequence + shift}
+    fit = [name for name in names if TRANSITIONS[name].refused(now, at) is None]
+    if len(fit) != 1:
+        why = {name: TRANSITIONS[name].refused(now, at) for name in names}
+        raise Divergence(f"of {names}, one should be enabled: {why}", f"{names[0]} is not enabled")
+    return fit[0], at
+
+
+def _bind(event: distributor.BindRequested, state: Any, effects: Sequence[Any]) -> list[Move]:
+    if any(isinstance(e, distributor.Tell) and isinstance(e.message, KeepDialog) for e in effects):
+        return []  # the dialog is opened by the effect
+    known = event.port in state.servers[event.server].dialogs
+    declined = any(
+        isinstance(e, distributor.SendControl) and isinstance(e.message, BindReply) and e.message.errno for e in effects
+    )
+    if known or declined:
+        return []
+    return [("binds_later", {"s": event.server, "p": event.port})]
+
+
+def _timer(timer: Any, effects: Sequence[Any]) -> list[Move]:
+    match timer:
+        case distributor.QueueTimeout():
+            return [("shuts_waiter_down", {"c": timer.client.cookie})]
+        case distributor.HandOffTimeout():
+            return [("finds_server_unresponsive", {"s": timer.server})]
+        case distributor.RestOver():
+            return [("rest_is_over", {"s": timer.server})]
+        case distributor.CreateDelay():
+            asked = any(isinstance(e, distributor.Tell) and isinstance(e.message, CreateServer) for e in effects)
+            return [("asks_for_server" if asked else "asks_for_no_server", {})]
+        case distributor.DeleteDelay():
+            return [("drains_idle_server", {"s": timer.server})]
+        case distributor.AcceptRetry():
+            return [("accept_is_tried_again", {"p": timer.port})]
+        case distributor.AuditDue():
+            return []
+    raise Outside(type(timer).__name__)
+
+
+def _effects(
+    told: Told, before: distributor.DistributorState, in_vain: Callable[[int, distributor.Send], bool]
+) -> Iterator[Move]:
+    """One transition for each effect that others notice, but for those that are the event's own."""
+    dropping = isinstance(told.event, distributor.PeerClosed) or (
+        isinstance(told.event, distributor.Fired) and isinstance(told.event.timer, distributor.QueueTimeout)
+    )
+    for i, effect in enumerate(told.performed):
+        match effect:
+            case distributor.Send(message=HandOff()):
+                yield ("sends_hand_in_vain" if in_vain(i, effect) else "sends_hand"), {"s": effect.server}
+            case distributor.Send(message=InitialMsg()):
+                yield "sends_initial", {"s": effect.server, "p": effect.port}
+            case distributor.Tell(message=Store()):
+                yield "stores_hand", {}
+            case distributor.Tell(message=Release(client=client)):
+                if dropping:
+                    dropping = False
+                    yield "releases_dropped", {}
+                else:
+                    yield "releases", {"c": client.cookie}
+            case distributor.Tell(message=Drained(server=s)):
+                gone = _is_the_last_to_end(told.event, before)
+                yield ("says_drained_of_the_gone" if gone else "says_drained"), {"s": s}
+            case distributor.Tell(message=KeepDialog(server=s, port=p)):
+                yield "opens_dialog", {"s": s, "p": p}
+            case distributor.Accept():
+                yield "issues_accept", {"p": effect.port}
+            case distributor.SetTimer(timer=distributor.CreateDelay()):
+                yield "wants_server", {}
+            case distributor.Listen():
+                yield "opens_socket", {"p": effect.port}
+            case _:
+                pass  # nobody else notices, or it is the event's own
+
+
+def _is_the_last_to_end(event: Any, before: distributor.DistributorState) -> bool:
+    """Whether nothing is left by which the Distributor knows the server: it leaves the table."""
+    if not isinstance(event, distributor.DialogEnded):
+        return False
+    status = before.servers[event.server]
+    return not status.attached and [*status.dialogs] == [event.port]
+
+
+# ================================================================ the comparison
+
+
+def compare(
+    bounds: Bounds,
+    worlds: int | None = None,
+    tally: Tally | None = None,
+    enabled: bool = True,
+    witness: Witness | None = None,
+    symmetric: bool = False,
+) -> Tally:
+    """Compare the code with the relation in every world that can be reached, or in the first so many.
+
+    Args:
+        bounds: of the system.
+        worlds: after so many the comparison ends.
+        tally: to be counted on.
+        enabled: whether to ask as well that the relation allows nothing that the code does not do.
+        witness: is told of each transition before it is taken: the state, its name, its parameters.
+        symmetric: take worlds that differ only in which server or client is which for one.
+
+    Raises:
+        Divergence: the first difference.
+    """
+    tally = tally or Tally()
+    system, steady = System(bounds, symmetric=symmetric), System(bounds, steady=True)
+    first = system.initial()
+    seen, queue = {system.key(first)}, deque([first])
+    while queue and (worlds is None or tally.worlds < worlds):
+        world = queue.popleft()
+        tally.worlds += 1
+        for after in _compare(steady, bounds, world, tally, enabled, witness):
+            normal = system.seal(system.canonical(after))  # whose parts may be `steady`'s: keys are of one system
+            key = system.key(normal)
+            if key not in seen:
+                seen.add(key)
+                queue.append(normal)
+    return tally
+
+
+def compare_on_the_way(
+    bounds: Bounds,
+    seed: str,
+    length: int,
+    tally: Tally | None = None,
+    enabled: bool = True,
+    witness: Witness | None = None,
+    first: int | None = None,
+) -> Tally:
+    """Compare in every world on a random walk, which gets deeper than an exploration; the rest is as of `compare`.
+
+    Args:
+        bounds: of the system.
+        seed: of the walk.
+        length: how many steps.
+        tally: to be counted on.
+        enabled: as of `compare`.
+        witness: as of `compare`.
+        first: renumber nothing on the way, and begin every counter so far up.
+
+    Raises:
+        Divergence: the first difference.
+    """
+    tally = tally or Tally()
+    system, steady = System(bounds, first=first), System(bounds, steady=True, first=first)
+    dice, world = random.Random(seed), system.initial()
+    for _ in range(length):
+        tally.worlds += 1
+        following = [*_compare(steady, bounds, world, tally, enabled, witness)]
+        if not following:
+            break
+        chosen = dice.choice(following)
+        world = system.canonical(chosen) if first is None else chosen
+    return tally
+
+
+def _compare(
+    steady: System, bounds: Bounds, world: World, tally: Tally, enabled: bool, witness: Witness | None
+) -> Iterator[World]:
+    firsts: set[tuple[str, tuple[tuple[str, Any], ...]]] = set()
+    first = steady.first or 0
+    usual = abstract(world, bounds, {}, {}, first)
+    for action, after, _ in steady.successors(world):
+        try:
+            started, ports = _given(world, after)
+            state = abstract(world, bounds, ports, started, first) if started or ports else usual
+            state = state.with_changes({"reordering": {(): action.late}})
+            wanted = abstract(after, bounds, {}, {}, first)
+            moves = plan(steady, world, action, after, state)
+        except Outside as outside:
+            tally.outside[str(outside)] += 1
+            continue
+        except Unlike as unlike:
+            raise Divergence(f"{_told_action(action)}: {unlike}", "copies of a client differ") from unlike
+        if moves and action.performed is None:
+            firsts.add((moves[0][0], tuple(sorted(moves[0][1].items()))))
+        if isinstance(action.what, distributor.BindRequested):
+            firsts.add((BIND, (("s", action.what.server),)))
+        _walk(state, wanted, moves, action, tally, witness)
+        tally.steps += 1
+        yield after
+    if enabled:
+        _nothing_else(usual, firsts, tally)
+        _something_helps(usual, firsts)
+
+
+def _given(world: World, after: World) -> tuple[dict[int, tuple[int, int]], dict[int, int]]:
+    """What the step decides that never changes: where a server is started, and which port a client comes to."""
+    cls = after.monitor.classes[CLASS]
+    new = range(world.monitor.next_server, after.monitor.next_server)
+    started = {s: (cls.living[s], cls.places[cls.living[s]].element) for s in new if s in cls.living}
+    queued = ((cookie, i + 1) for i, queue in enumerate(after.kernel.backlog) for cookie in queue)
+    return started, {cookie: port for cookie, port in queued if world.guests[cookie].fate is Fate.ABSENT}
+
+
+def _walk(
+    state: State, wanted: State, moves: Sequence[Move], action: Action, tally: Tally, witness: Witness | None
+) -> None:
+    """Take the transitions, and compare where they lead."""
+    beginning = state
+    for name, parameters in moves:
+        if witness is not None:
+            witness(state, name, parameters)
+        transition_ = TRANSITIONS[name]
+        if transition_.refused(state, parameters) is not None:
+            false = sentence.refusal(transition_, state, parameters)
+            told = f"{_told_action(action)}: {name}{parameters} is not enabled, as this does not hold: {false}"
+            raise Divergence(told, f"{name} is not enabled")
+        state = transition_.after(state, parameters)
+        tally.taken[name] += 1
+    integers = tuple(sorted({*state.domains["Int"], *wanted.domains["Int"]}))  # the code's may have been closed up
+    domains = {**state.domains, "Int": integers}
+    got, want = (essence(State(of.tables, domains, of.defaults)) for of in (state, wanted))
+    if got != want:
+        where = f"{moves[-1][0]} leads elsewhere" if moves else "something changes"
+        raise Divergence(f"{_told_action(action)}: {[*moves]} leads elsewhere: {differences(got, want)}", where)
+    if tally.watch is not None:
+        tally.watch.walked(beginning, wanted, moves)
+
+
+def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ...]]], tally: Tally) -> None:
+    """Every exact transition that the relation enables is one with which an action of the code begins."""
+    for transition_ in TRANSITIONS.values():
+        if not transition_.exact:
+            continue
+        for parameters in _parameters(transition_, state):
+            line = transition_.refused(state, parameters)
+            if line is not None:
+                tally.refused[line] += 1
+                if tally.watch is not None:
+                    tally.watch.refused(state, transition_, parameters)
+            elif (transition_.name, tuple(sorted(parameters.items()))) not in firsts:
+                told = f"the relation enables {transition_.name}{parameters}, and the code does not"
+                raise Divergence(told, f"{transition_.name} does not happen")
+
+
+def _parameters(transition_: Transition, state: State) -> Iterator[dict[str, Any]]:
+    """All parameters that the transition may have in the state."""
+    for place in itertools.product(*(state.domains[sort] for sort in transition_.sorts.values())):
+        yield dict(zip(transition_.sorts, place, strict=True))
+
+
+def _something_helps(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ...]]]) -> None:
+    """Where the relation enables one of `HELPFUL`, an action of the code begins with it, or with what stands for it."""
+    done = [(name, dict(parameters)) for name, parameters in firsts]
+    for name, helpful in HELPFUL.items():
+        transition_ = TRANSITIONS[name]
+        for parameters in _parameters(transition_, state):
+            if transition_.refused(state, parameters) is not None:
+                continue
+            wanted = {key: parameters[key] for key in helpful.about}
+            if not any(one in (name, *helpful.instead) and wanted.items() <= of.items() for one, of in done):
+                told = f"the relation enables {name}{parameters}, which progress rests on, and the code does not"
+                raise Divergence(told, f"{name} does not happen")
+
+
+def is_compared(name: str) -> bool:
+    """Whether the code is asked for the transition wherever the relation enables it."""
+    return TRANSITIONS[name].exact or name in HELPFUL
+
+
+def _told_action(action: Action) -> str:
+    what = action.what.value if isinstance(action.what, Deed) else tell(action.what)
+    return f"{action.who}: {what}" + (f" (dies after {action.performed})" if action.performed is not None else "")
+
+
+def differences(got: Mapping[str, Any], want: Mapping[str, Any], at: str = "") -> list[str]:
+    """Where the two essences differ: relation, then code."""
+    found = []
+    for key in {**got, **want}:
+        a, b = got.get(key), want.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{at}{key}.")
+        elif a != b:
+            found.append(f"{at}{key}: {a} in the relation, {b} in the code")
+    return found
+
+
+def uncovered(tally: Tally) -> list[str]:
+    """The transitions that no step took, and the guards of exact ones that were never false."""
+    return [name for name in TRANSITIONS if not tally.taken[name]]

@@ -1,0 +1,318 @@
+"""The field table: what each symbol of the relation is in the code, and which fields of the code it leaves out.
+
+``python -m proofs.refinement.field_table`` prints it; ``--write`` writes `docs/generated/field-table.md`.
+`proofs.refinement.abstraction` is what makes tables of fields; here it is said, for each symbol, of which.  A test asks
+whether that is so: in no two worlds do a symbol's fields agree and its tables differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Final
+
+from spec.relation.state import STATE
+
+from maitred.core import distributor, messages, monitor, server
+from maitred.model import world
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "generated" / "field-table.md"
+
+STATES: Final[Mapping[str, tuple[type, ...]]] = {
+    "The Distributor": (
+        distributor.DistributorState,
+        distributor.ServerStatus,
+        distributor.Dialog,
+        distributor.PortInfo,
+        distributor.Seat,
+    ),
+    "The Application Server's endpoint": (server.EndpointState, server.VirtualListener),
+    "The Monitor": (
+        monitor.MonitorState,
+        monitor.ClassState,
+        monitor.ClassConfig,
+        monitor.Place,
+        monitor.DistributorPlace,
+        monitor.ElementState,
+    ),
+    "Values": (messages.Client, messages.Count),
+    "The world around them, as the model plays it": (world.World, world.Group, world.Link, world.Kernel, world.Guest),
+}
+"""The classes that a state is made of."""
+
+MIDST: Final = "of the midst of a step: nothing of it in a world, which is between steps"
+GHOST: Final = "ghost: only the proofs speak of it"
+FIRST: Final = "always 0: positions count from the first unread"
+
+FIELDS: Final[Mapping[str, str]] = {
+    # ------------------------------------------------ rigid
+    "port_of": "Client.port Kernel.backlog",
+    "max_clients": "ClassConfig.max_clients",
+    "weight": "ElementState.weight Place.element Place.server Group.element",
+    "place_of": "ClassState.living DistributorState.servers ServerStatus.dynamic World.to_distributor",
+    "element_of": "Place.element Place.server Group.element",
+    "dynamic": "ClassConfig.static ClassConfig.dynamic",
+    "has_dynamic": "ClassConfig.dynamic",
+    "limit": "ClassConfig.waiting_limit",
+    "lighter": "Seat.load Seat.weight",
+    "reordering": "",
+    "full": "",
+    # ------------------------------------------------ clients
+    "absent": "Guest.fate",
+    "backlog": "Guest.fate",
+    "came": "Kernel.backlog",
+    "next_came": "World.guests",
+    "closed": "Guest.hung",
+    "accepted": "Guest.fate",
+    "over": "Guest.fate",
+    "shut": "Guest.fate",
+    # ------------------------------------------------ the Distributor
+    "life": "World.life",
+    "condemned": "World.life",
+    "incarnation": "DistributorPlace.incarnation",
+    "operating": "DistributorState.phase",
+    "row": "DistributorState.servers",
+    "attached": "ServerStatus.attached",
+    "draining": "ServerStatus.draining",
+    "resting": "ServerStatus.resting",
+    "heard": "ServerStatus.heard",
+    "known": "ServerStatus.known",
+    "said_drained": "ServerStatus.draining ServerStatus.known ServerStatus.request ServerStatus.owed Count.clients",
+    "rank": "ServerStatus.rank",
+    "next_rank": "DistributorState.next_rank",
+    "count": "ServerStatus.count Count.clients",
+    "count_sequence": "ServerStatus.count Count.sequence",
+    "requested": "ServerStatus.request",
+    "request": "ServerStatus.request Client.cookie",
+    "unsent": "World.pending",
+    "dialog": "ServerStatus.dialogs",
+    "binding": "ServerStatus.dialogs Dialog.phase",
+    "ready": "ServerStatus.dialogs Dialog.phase",
+    "dialog_sequence": "ServerStatus.dialogs Dialog.sequence",
+    "owed": "ServerStatus.dialogs ServerStatus.owed",
+    "waiting": "PortInfo.waiting",
+    "arrival": "Client.arrival",
+    "next_arrival": "DistributorState.next_arrival",
+    "total": "DistributorState.waiting",
+    "accepting": "PortInfo.accepting",
+    "pausing": "PortInfo.pausing",
+    "opened": "PortInfo.opened",
+    "listens": "PortInfo.listeners",
+    "creation": "DistributorState.creation",
+    "promised": "DistributorState.promised",
+    # ------------------------------------------------ the kernel
+    "socket": "Kernel.listening",
+    "unkept": "Kernel.listening World.life ClassState.listeners World.to_monitor",
+    "down_kind": "Link.to_server",
+    "down_client": "Link.to_server",
+    "down_incarnation": "Link.to_server",
+    "down_tail": "Link.to_server",
+    "up_kind": "Link.to_distributor EndpointState.outbox",
+    "up_port": "Link.to_distributor EndpointState.outbox",
+    "up_client": "Link.to_distributor EndpointState.outbox",
+    "up_count": "Link.to_distributor EndpointState.outbox",
+    "up_incarnation": "Link.to_distributor EndpointState.outbox",
+    "up_sent": "Link.to_distributor EndpointState.outbox Group.sent",
+    "up_read": "Link.to_distributor EndpointState.outbox EndpointState.sequence Group.main Group.child Group.sent "
+    "Group.broken",
+    "word_kind": "World.to_monitor",
+    "word_client": "World.to_monitor",
+    "word_server": "World.to_monitor",
+    "word_port": "World.to_monitor",
+    "word_tail": "World.to_monitor",
+    # ------------------------------------------------ servers
+    "born": "MonitorState.next_server",
+    "main": "Group.main",
+    "child": "Group.child",
+    "doomed": "Group.condemned",
+    "asked_to_end": "Group.asked",
+    "serving": "EndpointState.clients",
+    "lapsed": "Group.gone",
+    "clients": "EndpointState.clients",
+    "undelivered": "EndpointState.outbox",
+    "sequence": "EndpointState.sequence EndpointState.outbox Link.to_distributor Group.main Group.child Group.sent "
+    "Group.broken",
+    "sending": "Group.sending",
+    "unnoted": "Group.sent",
+    "broken": "Group.broken",
+    "broken_at": "Group.broken",
+    "broken_port": "Group.broken",
+    "listening": "EndpointState.listeners VirtualListener.listening",
+    "bound": "EndpointState.listeners",
+    "owes": "EndpointState.listeners VirtualListener.asked",
+    # ------------------------------------------------ the Monitor
+    "store": "ClassState.store",
+    "kept": "Place.server Place.phase Place.dialogs",
+    "used": "Place.server Place.phase Place.dialogs",
+    "living": "Place.server Place.phase",
+    "filled": "Place.phase",
+    "phase": "Place.server Place.phase",
+    "reported": "Group.reported",
+    "died_unready": "Place.server Place.phase Place.dynamic Place.unready_deaths",
+    "dynamic_resting": "ClassState.dynamic_resting",
+    "usable": "ElementState.up",
+    "distributor_element": "DistributorPlace.element",
+    "to_adopt": "World.to_distributor",
+    "late": "World.to_distributor",
+    "adopt_draining": "World.to_distributor",
+    "adopt_kept": "World.to_distributor",
+    "adopt_used": "World.to_distributor",
+    "to_restore": "World.to_distributor",
+    "begin_due": "World.to_distributor",
+    "decline_due": "World.to_distributor",
+}
+"""For each symbol, the fields that its tables are made of."""
+
+WITHOUT: Final[Mapping[str, str]] = {
+    "reordering": "of an action: whether its message overtook another",
+    "full": "of an instant: whether Link.to_distributor has reached the bounds' `room`",
+    **dict.fromkeys(("initial_due", "holding", "hand", "dropping", "dropped"), MIDST),
+    **dict.fromkeys(("down_head", "word_head"), FIRST),
+}
+"""For each symbol that has no field and is no ghost, why."""
+
+KEY: Final = "names the row"
+ROWS: Final = "a table: what its rows hold is told, field by field"
+CONFIGURED: Final = "configured: told from ClassConfig"
+INDEX: Final = "an index, derived from other fields; an invariant of the core says that it is kept"
+DELAY: Final = "counts deaths: decides delays, and when a class is given up, which is outside the relation"
+
+UNTOLD: Final[Mapping[str, str]] = {
+    "DistributorState.incarnation": "what it was started as: told from DistributorPlace.incarnation",
+    "DistributorState.dynamic": CONFIGURED,
+    "DistributorState.waiting_limit": CONFIGURED,
+    "DistributorState.fixed": "which ports a class has is left open: the set-up of sockets allows any",
+    "DistributorState.ports": ROWS,
+    "DistributorState.drainable": INDEX,
+    "DistributorState.drained": INDEX,
+    "DistributorState.outstanding": INDEX,
+    "ServerStatus.server": KEY,
+    "ServerStatus.max_clients": CONFIGURED,
+    "ServerStatus.weight": "of its processing element: told from ElementState.weight",
+    "ServerStatus.full_at": "decides whether a time-out is heeded: they come at any time in the relation",
+    "PortInfo.port": KEY,
+    "PortInfo.free": f"{INDEX}; the relation chooses among all servers",
+    "Seat.rank": "in PortInfo.free: told from ServerStatus.rank",
+    "Seat.server": KEY,
+    "MonitorState.phase": "running: what closes is outside the relation",
+    "MonitorState.classes": "one server class at a time: the others share nothing with it but processing elements",
+    "MonitorState.elements": ROWS,
+    "MonitorState.failure": "only of a Monitor that ends, which is outside the relation",
+    "ClassState.config": ROWS,
+    "ClassState.distributor": ROWS,
+    "ClassState.places": ROWS,
+    "ClassState.vacant": INDEX,
+    "ClassState.proven": "decides when a class is given up, which is outside the relation",
+    "ClassState.dynamic_deaths": DELAY,
+    "ClassConfig.elements": "on which element something starts is left open",
+    "ClassConfig.listeners": "which ports a class has is left open",
+    "ClassConfig.fixed": "which ports a class has is left open",
+    "Place.place": KEY,
+    "Place.deaths": DELAY,
+    "DistributorPlace.phase": "told from the process itself, World.life",
+    "DistributorPlace.deaths": DELAY,
+    "ElementState.processes": "on which element something starts is left open",
+    "World.monitor": ROWS,
+    "World.distributor": ROWS,
+    "World.groups": ROWS,
+    "World.kernel": ROWS,
+    "World.budget": "what may still go wrong in a bounded exploration; the relation has no bounds",
+    "Group.server": KEY,
+    "Group.links": ROWS,
+    "Group.endpoint": ROWS,
+    "Group.requests": "requests to bind on their way: the set-up of dialogs is told more broadly",
+    "Group.replies": "answers to them: the set-up of dialogs is told more broadly",
+    "Link.port": KEY,
+    "Link.program": "how far the program has come: it may bind, listen and close as it likes",
+    "Group.held": "the world's own account, for the model's properties; told from EndpointState.clients and Group.gone",
+    "Group.offered": "the world's own account, for the model's properties; told from ServerStatus.request",
+    "Kernel.kept": "the world's own account; told from ClassState.listeners",
+    "Guest.at_distributor": "the world's own account, for the model's properties; told from the Distributor's tables",
+    "Guest.at_monitor": "the world's own account, for the model's properties; told from ClassState.store",
+    "Guest.void": "for the model's properties: a slip that no sound machine makes",
+    "Guest.taken": "for the model's properties; the relation has the ghosts `taken` and `taken_twice`",
+    "Kernel.accepted": "the world's own account, for the model's properties; the relation has `arrival`",
+    "Guest.answered": "for the model's properties: explains a loss; the relation has the ghost `claimed`",
+    "Guest.bereft": "for the model's properties: explains a loss; the relation has `broken` and `undelivered`",
+    "Guest.unanswered": "for the model's properties: explains a loss; the relation says who is lost where it happens",
+}
+"""For each field of the code that no symbol tells, why."""
+
+
+def names(kind: type) -> list[str]:
+    """The fields of a dataclass or of a named tuple."""
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    found: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]  # the other classes are named tuples
+    return [*found]
+
+
+def every_field() -> Iterator[str]:
+    """Every field of every class that a state is made of, as ``Class.field``."""
+    for kinds in STATES.values():
+        yield from (f"{kind.__name__}.{name}" for kind in kinds for name in names(kind))
+
+
+def told_by(field: str) -> list[str]:
+    """The symbols whose tables are made of the field."""
+    return [symbol for symbol, of in FIELDS.items() if field in of.split()]
+
+
+INTRODUCTION: Final = """\
+# Code and relation, field by field
+
+Written by `python -m proofs.refinement.field_table --write`. The [transition relation](../../spec/relation/system.py)
+has a vocabulary of its own. [One function](../../proofs/refinement/abstraction.py) says what a state of the code is in
+it; this is its table. A test asks whether it is true: among explored worlds, whenever the fields named here are equal,
+so is the symbol.
+
+*Rigid* symbols never change. *Ghosts* are remembered for proofs alone, and are no part of the code.
+"""
+
+
+def table() -> str:
+    """The page."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield from INTRODUCTION.splitlines()
+    yield "\n## From the relation to the code\n"
+    yield "| symbol | arguments | means | in the code |"
+    yield "|---|---|---|---|"
+    for name, symbol in STATE.symbols.items():
+        arguments = ", ".join(sort.name() for sort in symbol.arguments)
+        rigid = "*rigid* " if symbol.rigid else ""
+        where = GHOST if symbol.ghost else ", ".join(f"`{of}`" for of in FIELDS.get(name, "").split()) or WITHOUT[name]
+        yield f"| `{name}` | {arguments} | {rigid}{symbol.meaning} | {where} |"
+    yield "\n## From the code to the relation"
+    for title, kinds in STATES.items():
+        yield f"\n### {title}\n"
+        yield "| field | told by |"
+        yield "|---|---|"
+        for kind in kinds:
+            for name in names(kind):
+                field = f"{kind.__name__}.{name}"
+                by = ", ".join(f"`{symbol}`" for symbol in told_by(field))
+                yield f"| `{field}` | {by or f'*not told*: {UNTOLD[field]}'} |"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m proofs.refinement.field_table", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(PAGE.parents[2])}")
+    given = parser.parse_args(arguments)
+    if given.write:
+        PAGE.write_text(table(), encoding="utf-8")
+    else:
+        print(table(), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

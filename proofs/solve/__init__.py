@@ -1,0 +1,1 @@
+"""Obligations, and the solvers that discharge them."""

@@ -1,0 +1,119 @@
+"""Knows which descriptors of this process are clients' connections, and notices when a client's last one closes.
+
+Duplicates within the process are counted here; a fork is counted in the registry.  What a connection was handed on to
+outside of that, a program that was exec'd or another process that got it through a socket, cannot be counted: there the
+kernel is asked whether anybody holds it.  (Not in every case, since the Distributor holds its copy until it has read
+that the client was accepted.)  What ends unheard, a child that was killed, the Distributor's audit finds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from maitred.core.messages import Client
+from maitred.shell.io import sock_diag
+
+AGAIN: Final = 4
+"""So many connections that were handed on are looked at again on each occasion."""
+
+
+@dataclass(slots=True)
+class Connection:
+    """A client's connection, as the kernel is asked for it."""
+
+    client: Client
+    family: int
+    local: sock_diag.SocketAddress
+    remote: sock_diag.SocketAddress
+    fresh: bool = True
+    """Has not been wrapped in a socket object yet, so that its number is certain to be its own."""
+    passed: bool = False
+    """Was handed to somebody whom we cannot see."""
+    fds: set[int] = field(default_factory=set)
+    """This process's descriptors of it."""
+
+
+class Tracker:
+    """The clients' connections of this process."""
+
+    def __init__(self, let_go: Callable[[Client], None]) -> None:
+        """Call ``let_go`` of each client whose last descriptor in this process has closed."""
+        self.by_fd: Final[dict[int, Connection]] = {}
+        """The descriptors.  A number may be stale, where it was closed out of sight."""
+        self.handed_on: Final[dict[Client, Connection]] = {}
+        """Closed here, and held by somebody whom we cannot see."""
+        self._by_cookie: Final[dict[int, Connection]] = {}
+        self._let_go = let_go
+        self._close = os.close
+
+    def add(self, fd: int, connection: Connection) -> None:
+        """The descriptor is one of the connection's."""
+        stale = self.claim(fd)
+        self.by_fd[fd] = connection
+        self._by_cookie[connection.client.cookie] = connection
+        connection.fds.add(fd)
+        if stale is not None:
+            self.closed(stale)
+
+    def recognise(self, fd: int, cookie: int) -> None:
+        """An object was made for the descriptor: note whose it is, going by the cookie."""
+        known, connection = self.by_fd.get(fd), self._by_cookie.get(cookie)
+        if connection is not None:
+            if known is not connection:
+                self.add(fd, connection)
+        elif known is not None:
+            self.claim(fd)
+            self.closed(known)
+
+    def claim(self, fd: int) -> Connection | None:
+        """The connection that the descriptor, about to be closed, belongs to; from now on the number means nothing."""
+        connection = self.by_fd.pop(fd, None)
+        if connection is not None:
+            connection.fds.discard(fd)
+        return connection
+
+    def closed(self, connection: Connection) -> None:
+        """A descriptor of the connection that was claimed has been closed."""
+        if connection.fds:
+            return
+        self._by_cookie.pop(connection.client.cookie, None)
+        if connection.passed and is_held(connection):
+            self.handed_on[connection.client] = connection
+        else:
+            self._let_go(connection.client)
+
+    def look_again(self) -> None:
+        """Ask again about some of those that were handed on."""
+        for client in list(self.handed_on)[:AGAIN]:
+            connection = self.handed_on.pop(client, None)
+            if connection is not None:
+                self.closed(connection)
+
+    def close_all(self) -> None:
+        """This process is about to end: close every connection."""
+        for fd in list(self.by_fd):
+            connection = self.claim(fd)
+            if connection is not None:
+                with suppress(OSError):
+                    self._close(fd)
+                self.closed(connection)
+
+    def connections(self) -> list[Connection]:
+        """All that this process holds."""
+        return list({connection.client: connection for connection in list(self.by_fd.values())}.values())
+
+    def after_fork_in_child(self) -> None:
+        """What the parent handed on, the parent looks after."""
+        self.handed_on.clear()
+
+
+def is_held(connection: Connection) -> bool:
+    """Whether any process has a descriptor of it, as far as the kernel says."""
+    try:
+        return sock_diag.held(connection.family, connection.local, connection.remote, connection.client.cookie)
+    except OSError:
+        return True  # no descriptor is free to ask with

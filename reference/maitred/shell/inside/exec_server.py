@@ -1,0 +1,183 @@
+"""Turns a process that multiprocessing has just started into an Application Server: settles it, then execs.
+
+This runs in the new process only, and imports next to nothing, so that a server is up soon.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import resource
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from maitred.shell.io import kernel, report
+
+ENVIRONMENT: Final = "MAITRED_SERVER"
+"""Tells the exec'd program's bootstrap who it is: see `_identity`."""
+CONTROL: Final = "MAITRED_CONTROL"
+"""In the environment of every process that a Monitor starts: the path of its control socket.  The program does not see
+it; the kernel goes on showing it to whoever looks for what a dead Monitor has left behind (`maitred.shell.supervise.leftovers`)."""
+CODE: Final = (
+    "import os, sys; path, library = sys.path[:], os.path.dirname(os.__file__);"
+    " sys.path[:] = [{home!r}, *sorted(filter(None, path), key=lambda entry: not entry.startswith(library))];"
+    " from maitred.shell.inside.bootstrap import main; main(path)"
+)
+"""While what is ours is imported, the standard library comes first, and the current directory ('') is not searched: a
+json.py that lies there is not the json that we mean.  The program gets the path as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """What an Application Server's process is started with; descriptors are numbers that it inherits."""
+
+    class_id: int
+    server: int
+    control: int
+    registry: int
+    trace: int | None
+    cpus: tuple[int, ...]
+    open_files: tuple[int, int]
+    """RLIMIT_NOFILE, soft and hard, as the user has set it."""
+    memory_limit: int | None
+    interpreter: str
+    interpreter_options: tuple[str, ...]
+    program: tuple[str, ...]
+    """``-m`` or ``script``, the name, the arguments."""
+    path: tuple[str, ...]
+    directory: str | None
+    started_in: str | None
+    """Where the Monitor was started, by name; its process is there still, and so is each that it starts."""
+    environment: tuple[tuple[str, str], ...]
+    log: str | None
+    """A file for stdout and stderr; None: those of the Monitor."""
+    group: str | None
+    """A control group to join."""
+    fixed: bool
+    """Whether the ports of the class are configured."""
+
+
+def run(spec: ServerSpec, handed: object) -> NoReturn:
+    """The process: what `maitred.shell.supervise.launch` has multiprocessing start.  Ends in exec.
+
+    Args:
+        spec: what to become.
+        handed: the descriptors named in ``spec``; it is enough that they have come along.
+    """
+    del handed
+    try:
+        os.setsid()
+        _join(spec.group)
+        _redirect(spec.log)
+        _settle_on(spec.cpus)
+        _enter(spec)
+        control, registry, trace = _keep_only((spec.control, spec.registry, spec.trace))
+        environment = _environment(spec, _identity(spec, control, registry, trace))
+        resource.setrlimit(resource.RLIMIT_NOFILE, spec.open_files)
+        if spec.memory_limit is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (spec.memory_limit, spec.memory_limit))
+        home = os.path.abspath(__file__)
+        for _ in range(4):  # inside, shell, maitred, and where it is installed
+            home = os.path.dirname(home)
+        code = CODE.format(home=home)
+        arguments = [spec.interpreter, *spec.interpreter_options, "-c", code, *spec.program]
+        os.execve(spec.interpreter, arguments, environment)
+    except (OSError, ValueError) as error:
+        report.say(f"server {spec.server} cannot be started: {error}")
+        os._exit(1)
+
+
+def _join(group: str | None) -> None:
+    """Enter the control group.  Where that fails, the session and the parents still tell who is who."""
+    if group is None:
+        return
+    try:
+        with open(os.path.join(group, "cgroup.procs"), "w", encoding="ascii") as file:
+            file.write("0")
+    except OSError:
+        return
+
+
+def _redirect(log: str | None) -> None:
+    """Nothing to read on stdin; stdout and stderr to the log, where there is to be one."""
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    if log is not None:
+        file = report.open_file(log, empty=False)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+
+
+def _enter(spec: ServerSpec) -> None:
+    """The directory that is configured; else we are in the right one, unless it has been removed since.
+
+    Then what bears its name now is meant: after a deployment, the next version.
+
+    Raises:
+        OSError: the configured one cannot be entered.
+    """
+    if spec.directory is not None:
+        os.chdir(spec.directory)
+    elif spec.started_in is not None and kernel.working_directory() is None:
+        try:
+            os.chdir(spec.started_in)
+        except OSError:
+            report.say(f"server {spec.server}: {spec.started_in}, where maitred was started, has been removed")
+
+
+def _settle_on(cpus: Iterable[int]) -> None:
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:
+        report.say(f"cannot be bound to the CPUs {sorted(cpus)}: {error.strerror}")
+
+
+def _keep_only(wanted: tuple[int, int, int | None]) -> tuple[int, int, int | None]:
+    """Close all but the standard streams and these, and give these the lowest numbers (for programs that use select).
+
+    What multiprocessing has left open would otherwise leak into the program.
+    """
+    keep = {fd for fd in wanted if fd is not None}
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2 and fd not in keep:
+            _close(fd)
+    control, registry, trace = (None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD, 3) for fd in wanted)
+    for fd in keep:
+        _close(fd)
+    assert control is not None and registry is not None
+    return control, registry, trace
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        return  # the descriptor of the listing itself
+
+
+def _identity(spec: ServerSpec, control: int, registry: int, trace: int | None) -> str:
+    """What the bootstrap must know; ``main`` stays true through the exec."""
+    return json.dumps(
+        {
+            "class": spec.class_id,
+            "server": spec.server,
+            "control": control,
+            "registry": registry,
+            "trace": trace,
+            "main": os.getpid(),
+            "fixed": spec.fixed,
+            "path": list(spec.path),
+        }
+    )
+
+
+def _environment(spec: ServerSpec, identity: str) -> dict[str, str]:
+    environment = {**os.environ, **dict(spec.environment), ENVIRONMENT: identity}
+    if spec.directory is not None and "PWD" in environment:
+        environment["PWD"] = os.path.normpath(spec.directory)  # as a shell does that enters it
+    paths = [*spec.path, *filter(None, [environment.get("PYTHONPATH")])]
+    if paths:
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment

@@ -1,0 +1,1 @@
+"""What a running machine has done: written to a trace, played again, and checked as it happens by the verifier."""

@@ -1,0 +1,924 @@
+"""An explanation names what is wrong: for each property that must always hold, the core, a step or a state is bent, the
+property is seen to break, and the explanation to name who and what breaks it.
+"""
+
+from dataclasses import replace
+
+import pytest
+from tests.model.outcome import shown
+
+from maitred.core import distributor, monitor, server
+from maitred.core.distributor import Dialog, DialogPhase, Listening, Phase, Received
+from maitred.core.messages import (
+    Accepted,
+    Adopt,
+    Begin,
+    Client,
+    Close,
+    Count,
+    Disconnect,
+    Drained,
+    DropListeners,
+    HandOff,
+    Release,
+    RestartReply,
+)
+from maitred.core.monitor import PlacePhase
+from maitred.core.transition import Reason, Rejected
+from maitred.core.tree import Tree
+from maitred.model.check.checker import Bounds, Verdict, check
+from maitred.model.claims.explain import EXPLANATIONS, Moment, retake, why
+from maitred.model.claims.safety import PROPERTIES
+from maitred.model.search.explorer import Path, Step
+from maitred.model.world import Action, Deed, Fate, Stride, System
+
+ALWAYS = {name for name, prop in PROPERTIES.items() if prop.kind == "always"}
+ADDRESS = "*:1"
+
+
+def test_every_property_that_must_always_hold_has_an_explanation():
+    assert EXPLANATIONS.keys() == ALWAYS
+
+
+# ================================================================ the core is bent
+
+BENT = {}
+
+
+def bent(name, *phrases, **bounds):
+    """Register: the property that must break, and what its explanation must say."""
+
+    def register(bend):
+        BENT[bend.__name__] = (bend, name, phrases, Bounds(**{"warm": True, **bounds}))
+        return bend
+
+    return register
+
+
+def act(monkeypatch, machine, event, action):
+    """Put `action`, which is given the former one as well, in the place of what the machine does on the event."""
+    before = machine._ACTIONS[event]
+    monkeypatch.setitem(machine._ACTIONS, event, lambda *given: action(before, *given))
+
+
+@bent(
+    "a_request_comes_back_only_from_the_server",
+    *("Client 0 was taken from server 1 on Fired(timer=HandOffTimeout(server=1))", "is sent to server 2"),
+    servers=2,
+    clients=1,
+    hand_off_timeouts=1,
+)
+def a_timer_takes_the_request_back(monkeypatch):
+    def fired(before, work, event):
+        if isinstance(event.timer, distributor.HandOffTimeout):
+            work.take_back(work.servers[event.timer.server], resting=True)
+        else:
+            before(work, event)
+
+    act(monkeypatch, distributor, distributor.Fired, fired)
+
+
+@bent(
+    "no_client_has_two_servers",
+    *("Client 0 has been accepted 2 times", "by server 1 in step", "by server 2 in step"),
+    servers=2,
+    clients=1,
+    hand_off_timeouts=1,
+)
+def a_client_is_given_to_two_servers(monkeypatch):
+    a_timer_takes_the_request_back(monkeypatch)
+
+
+@bent(
+    "released_before_sent",
+    "Client 1, who has waited, is sent to server 1 before it is released",
+    servers=1,
+    clients=2,
+)
+def who_waited_is_released_after_being_sent(monkeypatch):
+    def settle(work):
+        before(work)
+        releases = [e for e in work.effects if isinstance(e, distributor.Tell) and isinstance(e.message, Release)]
+        work.effects = [e for e in work.effects if e not in releases] + releases
+
+    before = distributor._Work.settle
+    monkeypatch.setattr(distributor._Work, "settle", settle)
+
+
+@bent(
+    "no_successor_is_told_of_a_client_with_a_server",
+    *("Server 1 has yet to read the hand-off of client 1", "still in the Monitor's store"),
+    servers=1,
+    clients=2,
+)
+def who_waited_is_never_released(monkeypatch):
+    def leave(work, client):
+        before(work, client)
+        work.effects.pop()
+
+    before = distributor._Work.leave
+    monkeypatch.setattr(distributor._Work, "leave", leave)
+
+
+@bent("never_stale_low", "server 1 free with 0 clients, but the server serves client 0", servers=1, clients=2)
+def counts_are_always_nothing(monkeypatch):
+    def received(before, work, event):
+        message = replace(event.message, count=Count(0, event.message.count.sequence))
+        before(work, replace(event, message=message))
+
+    act(monkeypatch, distributor, distributor.Received, received)
+
+
+@bent(
+    "the_count_is_exact_when_dialogs_are_quiet",
+    *("between the Distributor and server 1", "gives it 1 client, and it serves nobody"),
+    servers=1,
+    clients=1,
+)
+def who_leaves_is_not_reported(monkeypatch):
+    def disconnected(before, state, event):
+        taken = before(state, event)
+        return replace(taken, state=replace(taken.state, outbox=state.outbox))
+
+    act(monkeypatch, server, server.Disconnected, disconnected)
+
+
+@bent(
+    "each_process_knows_whom_it_has",
+    "The Distributor has the connection of client 0, and does not count it",
+    servers=1,
+    clients=1,
+    descriptor_losses=1,
+)
+def who_is_refused_is_forgotten(monkeypatch):
+    def take_back(work, status, *, resting):
+        new = replace(status, request=None, resting=resting)
+        work.update(new, status)
+        return new
+
+    monkeypatch.setattr(distributor._Work, "take_back", take_back)
+
+
+@bent(
+    "each_process_knows_whom_it_has",
+    "Server 1 has the connection of client 0, and does not count it",
+    servers=1,
+    clients=2,
+    listener_closes=1,
+)
+def a_listener_that_closes_forgets_who_is_served(monkeypatch):
+    def closed(before, state, event):
+        return before(replace(state, clients=Tree()), event)
+
+    act(monkeypatch, server, server.ListenerClosed, closed)
+
+
+@bent(
+    "rows_are_as_configured",
+    "The Distributor's row of server 1 has weight 1, and the configuration has 2",
+    servers=1,
+    clients=0,
+    elements=2,
+    warm=False,
+)
+def every_element_weighs_the_same(monkeypatch):
+    before = monitor._Work.adoption
+    monkeypatch.setattr(monitor._Work, "adoption", lambda *given: replace(before(*given), weight=1))
+
+
+@bent("no_client_lost", "Client 0 has not left, but nobody holds", servers=1, clients=1)
+def a_client_is_accepted_and_discarded(monkeypatch):
+    def sent(before, state, event):
+        taken = before(state, event)
+        return replace(taken, effects=tuple(server.Discard(effect.client) for effect in taken.effects))
+
+    act(monkeypatch, server, server.Sent, sent)
+
+
+@bent(
+    "an_answer_comes_before_the_client",
+    "does nothing about it; due: delivers client 0",
+    servers=1,
+    clients=1,
+)
+def a_client_is_accepted_and_not_delivered(monkeypatch):
+    act(monkeypatch, server, server.Sent, lambda before, *given: replace(before(*given), effects=()))
+
+
+@bent("no_client_lost", "Client 1 has not left, but nobody holds", servers=1, clients=2, distributor_crashes=1)
+def a_death_between_two_steps_loses_somebody(monkeypatch):
+    """The one who waits is in no store, so that the Distributor alone holds it: that is none of the named instants."""
+
+    def place(work, client):
+        before(work, client)
+        stores = [e for e in work.effects if isinstance(e, distributor.Tell) and hasattr(e.message, "client")]
+        work.effects = [e for e in work.effects if e not in stores]
+
+    before = distributor._Work.place
+    monkeypatch.setattr(distributor._Work, "place", place)
+
+
+@bent(
+    "nobody_passes_on_what_it_has_not",
+    *("delivers or closes a copy of client 1's connection, and has none", "held by: Distributor (waits)"),
+    servers=1,
+    clients=2,
+    queue_timeouts=1,
+)
+def who_waits_too_long_is_closed_twice(monkeypatch):
+    def fired(before, work, event):
+        before(work, event)
+        if isinstance(event.timer, distributor.QueueTimeout):
+            work.effects.append(distributor.CloseCopy(event.timer.client))
+
+    act(monkeypatch, distributor, distributor.Fired, fired)
+
+
+@bent("no_client_lost", "Client 0 was in the kernel's backlog, and the listening socket", servers=1, clients=1, stops=1)
+def a_stop_leaves_the_backlog(monkeypatch):
+    def close(before, work, event):
+        before(work, event)
+        for port in list(work.ports):
+            distributor._close_listeners(work, port)
+
+    act(monkeypatch, distributor, Close, close)
+
+
+@bent(
+    "no_one_waits_while_a_seat_is_free",
+    "Client 1 waits on port 1 while a seat is free at server 1 (0 of 1)",
+    servers=1,
+    clients=2,
+)
+def nobody_is_seated_when_a_seat_becomes_free(monkeypatch):
+    monkeypatch.setattr(distributor._Work, "next_to_seat", lambda work: None)
+
+
+@bent(
+    "first_come_first_served",
+    "Server 1 was sent client 2 while client 1, who came earlier, waits on port 1",
+    servers=1,
+    clients=3,
+)
+def the_last_to_come_is_served_first(monkeypatch):
+    def next_to_seat(work):
+        return max((client for info in work.ports.values() if info.free for client in info.waiting), default=None)
+
+    monkeypatch.setattr(distributor._Work, "next_to_seat", next_to_seat)
+
+
+@bent("hand_offs_go_to_free_servers", "which serves 1 client of at most 1", servers=1, clients=2)
+def the_maximum_is_one_too_high(monkeypatch):
+    def free_on(status, port):
+        free = status.answers_on(port) and status.request is None and not status.resting
+        return free and status.count.clients <= status.max_clients
+
+    monkeypatch.setattr(distributor.ServerStatus, "free_on", free_on)
+
+
+@bent("store_has_exactly_those_who_wait", "Client 1 is on the waiting list and not in", servers=1, clients=2)
+def who_waits_is_not_stored(monkeypatch):
+    def place(work, client):
+        before(work, client)
+        work.effects = [
+            e for e in work.effects if not (isinstance(e, distributor.Tell) and hasattr(e.message, "client"))
+        ]
+
+    before = distributor._Work.place
+    monkeypatch.setattr(distributor._Work, "place", place)
+
+
+@bent(
+    "never_more_servers_than_configured",
+    *("Server 1 and server 2 live at once", "1 static and 0 dynamic: 1 in all"),
+    servers=1,
+    clients=0,
+    server_crashes=1,
+    forked_children=1,
+)
+def a_place_is_free_when_the_main_process_is_dead(monkeypatch):
+    def exited(before, work, event):
+        before(work, event)
+        monitor._server_gone(work, event)
+
+    act(monkeypatch, monitor, monitor.ServerExited, exited)
+
+
+@bent(
+    "no_surprising_rejection",
+    *("The Monitor declines", "Release(client 1)", Reason.UNKNOWN_CLIENT.value),
+    servers=1,
+    clients=2,
+)
+def the_monitor_is_told_of_a_release_twice(monkeypatch):
+    def leave(work, client):
+        before(work, client)
+        work.tell(Release(client))
+
+    before = distributor._Work.leave
+    monkeypatch.setattr(distributor._Work, "leave", leave)
+
+
+@bent(
+    "accepts_only_below_the_limit",
+    "An accept is issued on port 1 while 1 client wait, of at most 1",
+    servers=1,
+    clients=2,
+    waiting_limit=1,
+)
+def the_bound_is_forgotten(monkeypatch):
+    def accept(work, info):
+        if info.opened and info.listening and not info.accepting and not info.pausing:
+            work.put(replace(info, accepting=True))
+            work.effects.append(distributor.Accept(info.port, wait=True))
+
+    monkeypatch.setattr(distributor._Work, "accept", accept)
+
+
+@bent("shut_down_before_released", "Client 1 is released before its connection", servers=1, clients=2, queue_timeouts=1)
+def who_waits_too_long_is_released_first(monkeypatch):
+    def fired(before, work, event):
+        if not isinstance(event.timer, distributor.QueueTimeout):
+            return before(work, event)
+        work.leave(event.timer.client)
+        work.effects.append(distributor.ShutDown(event.timer.client))
+
+    act(monkeypatch, distributor, distributor.Fired, fired)
+
+
+@bent("only_drained_servers_are_asked_to_end", "Server 1 is asked to end on StopRequested()", clients=0, stops=1)
+def a_stop_asks_everybody_to_end(monkeypatch):
+    def stop(before, work, event):
+        before(work, event)
+        for class_id, cls in work.state.classes.items():
+            for place in cls.places.values():
+                if place.phase is PlacePhase.READY:
+                    work.terminate(class_id, place)
+
+    act(monkeypatch, monitor, monitor.StopRequested, stop)
+
+
+@bent(
+    "no_one_is_cut_off_by_draining",
+    *("Server 1 was asked to end, and", "client 0", "the Monitor is closing"),
+    servers=1,
+    clients=1,
+    stops=1,
+)
+def a_stop_cuts_clients_off(monkeypatch):
+    a_stop_asks_everybody_to_end(monkeypatch)
+
+
+@bent(
+    "an_acknowledgement_changes_nothing",
+    *("Server 1 has read Acknowledge(sequence=", "and knows something else than before"),
+    servers=1,
+    clients=1,
+)
+def what_should_be_discarded_is_counted(monkeypatch):
+    def acknowledged(before, state, event):
+        return replace(before(state, event), state=replace(state, sequence=state.sequence + 1))
+
+    act(monkeypatch, server, server.Acknowledged, acknowledged)
+
+
+@bent(
+    "deaths_are_counted",
+    "Place 0 has 0 deaths in a row, and should have 1",
+    servers=1,
+    clients=0,
+    server_crashes=1,
+)
+def a_death_is_not_counted(monkeypatch):
+    def exited(before, work, event):
+        before(work, event)
+        place = work.state.classes[0].places[0]
+        work.put_place(0, replace(place, deaths=0))
+
+    act(monkeypatch, monitor, monitor.ServerExited, exited)
+
+
+@bent(
+    "processes_are_killed_only_for_a_reason",
+    "The Monitor kills the Distributor on Fired(timer=StartWarning(",
+    servers=1,
+    clients=0,
+    warm=False,
+)
+def a_slow_start_kills_the_distributor(monkeypatch):
+    def fired(before, work, event):
+        before(work, event)
+        if isinstance(event.timer, monitor.StartWarning):
+            work.effects.append(monitor.KillDistributor(event.timer.class_id))
+
+    act(monkeypatch, monitor, monitor.Fired, fired)
+
+
+@bent(
+    "no_surprising_rejection",
+    *("The Distributor declines Begin()", Reason.ALREADY_BEGUN.value),
+    servers=1,
+    clients=0,
+    warm=False,
+)
+def a_step_that_has_only_effects_is_taken(monkeypatch):
+    """The Monitor's state stays as it is, and a message is on its way."""
+
+    def fired(before, work, event):
+        before(work, event)
+        if isinstance(event.timer, monitor.StartWarning):
+            work.tell(event.timer.class_id, Begin())
+
+    act(monkeypatch, monitor, monitor.Fired, fired)
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_what_is_bent_is_named(name, monkeypatch):
+    bend, broken, phrases, bounds = BENT[name]
+    bend(monkeypatch)
+    found = check(bounds, max_states=3_000, stop_at_violation=False)[broken]
+    assert found.verdict is Verdict.VIOLATED and found.path is not None, shown(found)
+    said = " ".join(why(broken, found.path))
+    assert [phrase for phrase in phrases if phrase not in said] == [], said
+
+
+def test_what_is_not_broken_is_not_explained():
+    path = check(Bounds(servers=1, clients=1, warm=True))["a_client_is_served_and_leaves"].path
+    assert path is not None
+    assert why("a_client_is_served_and_leaves", path) == []
+    for name in ("no_client_lost", "never_stale_low", "index_is_true", "no_surprising_rejection"):
+        assert why(name, path) == []
+
+
+# ================================================================ a state is bent
+
+
+def operating(count=0):
+    """A Distributor with servers 1 and 2 ready on port 1, and a client sent to the first."""
+    state = distributor.initial(1, 0, 4, ((1, ADDRESS),), True)
+    events = [Begin(), Listening(1, ADDRESS)]
+    for number in (1, 2):
+        events += [Adopt(number, 1, 1, False, False, (), ()), distributor.BindRequested(number, 1, ADDRESS)]
+        events += [Received(number, 1, RestartReply(1, Count(0, 1)))]
+    for cookie in range(count):
+        events.append(distributor.ConnectionRequest(1, cookie))
+    for event in events:
+        taken = distributor.step(state, event)
+        assert not isinstance(taken, Rejected), (event, taken)
+        state = taken.state
+    return state
+
+
+def with_row(state, number, **changes):
+    return replace(state, servers=state.servers.set(number, replace(state.servers[number], **changes)))
+
+
+def with_port(state, **changes):
+    return replace(state, ports=state.ports.set(1, replace(state.ports[1], **changes)))
+
+
+STATES = {
+    "index_is_true": (
+        lambda s: with_row(s, 1, request=None),
+        "the index of free servers has server 1 not at all, and by its row in the table it is free with load 1",
+    ),
+    "summaries_are_true": (lambda s: replace(s, drained=7), "number of drained servers: 7"),
+    "waiting_total_is_true": (lambda s: replace(s, waiting=5), "is kept as 5; the waiting lists have client 2"),
+    "waiters_wait_on_their_own_port": (
+        lambda s: with_port(s, waiting=Tree.of([(Client(9, 9, 2), None)])),
+        "Client 9, who came to port 2, is on the waiting list of port 1",
+    ),
+    "no_client_is_held_twice": (
+        lambda s: with_row(s, 2, request=s.servers[1].request),
+        "Client 0 is on its way to server 1 and is on its way to server 2 at once",
+    ),
+    "arrivals_lie_in_the_past": (lambda s: replace(s, next_arrival=0), "Client 2 is held with arrival 2"),
+    "requests_travel_on_ready_dialogs": (
+        lambda s: with_row(s, 1, dialogs=Tree()),
+        "Server 1 is to answer about client 0 on port 1",
+    ),
+    "rows_and_ports_agree": (
+        lambda s: with_row(s, 2, attached=False, dialogs=Tree()),
+        "Server 2 has neither a control channel nor a dialog left",
+    ),
+    "binders_await_the_listeners": (
+        lambda s: with_row(s, 2, dialogs=Tree.of([(1, Dialog(DialogPhase.BINDING))])),
+        "Server 2's bind to port 1 is unanswered, and the port is listened on",
+    ),
+    "accepts_only_where_it_listens": (
+        lambda s: with_port(s, accepting=True, listeners=Tree()),
+        "An accept is outstanding on port 1, and no socket is there",
+    ),
+    "servers_are_wanted_only_by_waiters": (lambda s: replace(s, dynamic=1), "client 2"),
+    "closed_means_over": (lambda s: replace(s, phase=Phase.CLOSED), "closed, and client 2 still on the waiting list"),
+    "ranks_are_past": (lambda s: replace(s, next_rank=0), "the next to be chosen will have rank 0"),
+    "only_who_was_asked_is_full": (
+        lambda s: with_row(s, 2, request=None, full_at=1),
+        "No hand-off to server 2 is unanswered",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_bent_state_of_the_distributor_is_explained(name):
+    bend, phrase = STATES[name]
+    holds = distributor_invariants()[name]
+    sound = operating(count=3)
+    assert holds(sound)
+    state = bend(sound)
+    assert not holds(state)
+    assert phrase in explained(name, state)
+
+
+def distributor_invariants():
+    from maitred.core.invariants import DISTRIBUTOR
+
+    return DISTRIBUTOR
+
+
+def explained(name, outcome, **more):
+    """What the explanation says of a machine that a step has left so."""
+    world = System(Bounds()).initial()
+    moment = Moment(Path(Bounds(), world, ()), world, world, **{"outcome": outcome, "state": outcome, **more})
+    said = " ".join(EXPLANATIONS[name](moment))
+    return said[:1].upper() + said[1:]
+
+
+def test_a_bent_state_of_a_server_is_explained():
+    from maitred.core.invariants import SERVER
+
+    action = Action("server 3", server.Listened(1))
+    state = server.EndpointState(clients=Tree.of([(Client(0, 4, 7), None)]))
+    assert not SERVER["clients_came_through_a_listener"](state)
+    said = explained("clients_came_through_a_listener", state, action=action)
+    assert said == "Server 3 serves client 4 of port 7, which its program has not bound"
+    state = server.EndpointState(listeners=Tree.of([(1, server.VirtualListener(True, asked=2))]))
+    assert not SERVER["an_answer_is_owed_only_while_deaf"](state)
+    said = explained("an_answer_is_owed_only_while_deaf", state, action=action)
+    assert "listens on port 1, and Distributor 2 is still owed" in said
+
+
+def watching():
+    """A Monitor that runs one class of two servers."""
+    config = monitor.ClassConfig(2, 0, 1, 4, (0,), ((1, ADDRESS),), True)
+    taken = monitor.step(monitor.initial((config,), (1,)), monitor.Started())
+    assert not isinstance(taken, Rejected)
+    return taken.state
+
+
+def with_class(state, **changes):
+    return replace(state, classes=state.classes.set(0, replace(state.classes[0], **changes)))
+
+
+def with_place(state, number, **changes):
+    places = state.classes[0].places
+    return with_class(state, places=places.set(number, replace(places[number], **changes)))
+
+
+WATCHES = {
+    "living_is_true": (lambda s: with_class(s, living=Tree()), "the living has server 1 at place -"),
+    "places_are_within_the_configuration": (
+        lambda s: with_class(s, places=s.classes[0].places.remove(1)),
+        "There are 1 static place, and 2 are configured",
+    ),
+    "processes_are_counted": (
+        lambda s: replace(s, elements=s.elements.set(0, replace(s.elements[0], processes=1))),
+        "is said to have 1 process, and has server 1, server 2 and the Distributor (running)",
+    ),
+    "servers_are_new": (lambda s: replace(s, next_server=2), "Place 1 has server 2, and the next to start will be 2"),
+    "an_empty_place_keeps_nothing": (
+        lambda s: with_place(s, 0, phase=PlacePhase.DOWN, dialogs=Tree.of([(1, True)])),
+        "Place 0 is empty, and the dialog on port 1 is kept",
+    ),
+    "ended_means_over": (lambda s: replace(s, phase=monitor.Phase.ENDED), "and server 2 is starting"),
+}
+
+
+@pytest.mark.parametrize("name", WATCHES)
+def test_a_bent_state_of_the_monitor_is_explained(name):
+    from maitred.core.invariants import MONITOR
+
+    bend, phrase = WATCHES[name]
+    assert MONITOR[name](watching())
+    state = bend(watching())
+    assert not MONITOR[name](state)
+    assert phrase in explained(name, state)
+
+
+# ================================================================ a step, or a world, is bent
+
+
+def stepped(name, before, event, after, *effects):
+    """The step must break the property; what the explanation says of it."""
+    stride = Stride(after, effects, None, ())
+    prop = PROPERTIES[name]
+    assert prop.step is not None and not prop.step("distributor", before, event, stride)
+    return explained(name, after, who="distributor", state=before, event=event, stride=stride)
+
+
+def test_a_dialog_that_is_closed_in_use_is_named():
+    state = operating(count=1)
+    said = stepped("a_dialog_in_use_stays_open", state, Close(), state, distributor.CloseDialog(1, 1))
+    assert "the dialog with server 1 on port 1, which its table still has ready" in said
+    assert "awaits an answer about client 0" in said
+
+
+def test_an_address_that_is_asked_for_twice_is_named():
+    state = operating()
+    said = stepped("an_address_is_listened_on_once", state, Close(), state, distributor.Listen(1, ADDRESS))
+    assert said == "*:1 is asked for, and has been asked for already"
+
+
+def test_the_server_that_should_have_been_chosen_is_named():
+    before = with_row(operating(), 1, count=Count(0, 1))
+    client = Client(0, 5, 1)
+    after = with_row(with_row(before, 2, request=client, count=Count(1, 2), max_clients=4), 1, max_clients=4)
+    before = with_row(with_row(before, 2, count=Count(1, 2), max_clients=4), 1, max_clients=4)
+    event = distributor.ConnectionRequest(1, 5)
+    send = distributor.Send(2, 1, HandOff(client))
+    said = stepped("the_chosen_server_was_least_loaded", before, event, after, send)
+    assert said == "Client 5 was sent to server 2 (1 client), while server 1 (0 clients) was free on port 1"
+
+
+MACHINES = {"distributor": distributor, "server": server, "monitor": monitor}
+
+
+def without(*kinds):
+    """The step's effects, but for those of these kinds."""
+    return lambda effects: tuple(effect for effect in effects if not isinstance(effect, kinds))
+
+
+def closing():
+    """A Distributor that takes what its backlog holds."""
+    taken = distributor.step(operating(), Close())
+    assert not isinstance(taken, Rejected)
+    return taken.state
+
+
+def binding():
+    """A Distributor with a server whose bind awaits the listening socket."""
+    state = distributor.initial(1, 0, 4, ((1, ADDRESS),), True)
+    for event in (Begin(), Adopt(1, 1, 1, False, False, (), ()), distributor.BindRequested(1, 1, ADDRESS)):
+        taken = distributor.step(state, event)
+        assert not isinstance(taken, Rejected)
+        state = taken.state
+    return state
+
+
+def serves(*cookies, listening=True):
+    """A server whose program has bound port 1."""
+    return server.EndpointState(
+        Tree.of([(1, server.VirtualListener(listening))]),
+        Tree.of((Client(cookie, cookie, 1), None) for cookie in cookies),
+    )
+
+
+def answering():
+    """A server whose answer to the hand-off of client 0 is yet to be sent."""
+    taken = server.step(serves(), OFFERED)
+    assert not isinstance(taken, Rejected)
+    return taken.state
+
+
+def storing():
+    """A Monitor that stores client 0."""
+    return with_class(watching(), store=Tree.of([(Client(0, 0, 1), None)]))
+
+
+GUEST = Client(0, 0, 1)
+OFFERED = server.MessageRead(1, HandOff(GUEST))
+ANSWER = server.Reply(1, Accepted(GUEST, Count(1, 1)))
+LEFT = Received(1, 1, Disconnect(GUEST, Count(0, 2)))
+CONNECTS = distributor.ConnectionRequest(1, 0)
+ANOTHER = distributor.Accept(1, wait=True)
+
+ALTERED = (
+    (
+        *("what_may_fire_was_set", "distributor", operating(), CONNECTS, without(distributor.SetTimer)),
+        "after ConnectionRequest(port=1, cookie=0) the Distributor's timer HandOffTimeout(server=1) may fire",
+    ),
+    (
+        *("what_may_fire_was_set", "monitor", watching(), monitor.StopRequested(), without(monitor.SetTimer)),
+        "the Monitor's timer GraceOver() may fire, and nobody has started it",
+    ),
+    (
+        *("one_accept_at_a_time", "distributor", operating(), CONNECTS, lambda effects: (*effects, ANOTHER)),
+        "an accept is issued on port 1 twice",
+    ),
+    (
+        *("one_accept_at_a_time", "distributor", operating(), LEFT, lambda effects: (*effects, ANOTHER)),
+        "an accept is issued on port 1 while another is outstanding",
+    ),
+    (
+        *("one_accept_at_a_time", "distributor", operating(), CONNECTS, without(distributor.Accept)),
+        "has an accept outstanding on port 1, and none is issued",
+    ),
+    (
+        *("one_accept_at_a_time", "distributor", closing(), CONNECTS, lambda effects: (*effects[:-1], ANOTHER)),
+        "an accept is issued on port 1 to wait for a client while closing",
+    ),
+    (
+        *("one_accept_at_a_time", "distributor", operating(), distributor.AcceptFailed(1)),
+        *(lambda effects: (*effects, ANOTHER), "on port 1 while it pauses after one that failed"),
+    ),
+    (
+        *("copies_are_closed_when_clients_are_let_go", "distributor", operating(count=1)),
+        *(Received(1, 1, Accepted(GUEST, Count(1, 2))), without(distributor.CloseCopy)),
+        "client 0 is let go, and the Distributor's copy of its connection stays open",
+    ),
+    (
+        *("copies_are_closed_when_clients_are_let_go", "distributor", operating(count=1)),
+        *(Received(1, 1, Accepted(GUEST, Count(1, 2))), lambda effects: effects * 2),
+        "closes its copy of client 0's connection 2 times",
+    ),
+    (
+        *("copies_are_closed_when_clients_are_let_go", "distributor", operating(), CONNECTS),
+        *(lambda effects: (*effects, distributor.CloseCopy(GUEST)), "client 0's connection, which it does not let go"),
+    ),
+    (
+        *("an_answer_comes_before_the_client", "server", serves(), OFFERED, lambda effects: (server.Deliver(GUEST),)),
+        "whose program listens there, reads the hand-off of client 0, which has come with its descriptor,"
+        " and accepts client 0, then delivers client 0; due: accepts client 0",
+    ),
+    (
+        *("an_answer_comes_before_the_client", "server", serves(listening=False), OFFERED, lambda effects: ()),
+        "whose program does not listen there, reads the hand-off of client 0, which has come with its descriptor,"
+        " and refuses client 0; due: refuses client 0, then discards client 0",
+    ),
+    (
+        *("an_answer_comes_before_the_client", "server", serves(0), server.Disconnected(GUEST)),
+        *(lambda effects: (server.Discard(GUEST),), "server 1 discards client 0; due: nothing about a hand-off"),
+    ),
+    (
+        *("an_answer_comes_before_the_client", "server", answering(), server.Sent(ANSWER), lambda effects: ()),
+        "server 1 does nothing about it; due: delivers client 0",
+    ),
+    (
+        *("an_answer_comes_before_the_client", "server", answering(), server.Interrupted(1, ANSWER)),
+        *(lambda effects: (server.Deliver(GUEST),), "refuses client 0, then delivers client 0; due: refuses client 0"),
+    ),
+    (
+        *("what_is_opened_is_kept", "distributor", binding(), Listening(1, ADDRESS), lambda effects: effects[1:]),
+        "*:1 listens, and the Monitor is given no duplicate",
+    ),
+    (
+        *("what_is_opened_is_kept", "distributor", binding(), Listening(1, ADDRESS)),
+        *(lambda effects: (effects[0], *effects[:0:-1]), "server 1's program is told to listen on port 1 before"),
+    ),
+    (
+        *("what_is_opened_is_kept", "distributor", binding(), Listening(1, ADDRESS), without(distributor.SendControl)),
+        "server 1's bind of port 1 is decided, and its program is not told",
+    ),
+    (
+        *("a_dialog_in_use_stays_open", "distributor", operating(), distributor.DialogEnded(1, 1)),
+        *(without(distributor.CloseDialog), "keeps its end of the dialog with server 1 on port 1 open"),
+    ),
+    (
+        *("a_dialog_in_use_stays_open", "distributor", operating(), distributor.ControlEnded(1)),
+        *(without(distributor.CloseDialog), "keeps its end of server 1's control socket open"),
+    ),
+    (
+        *("only_drained_servers_are_asked_to_end", "monitor", watching(), monitor.Told(0, Drained(1))),
+        *(without(monitor.Terminate), "server 1 is taken to be stopping, and nobody has asked it to"),
+    ),
+    (
+        *("what_is_no_longer_kept_is_dropped", "monitor", storing(), monitor.Told(0, Release(GUEST))),
+        *(without(monitor.DropDuplicate), "strikes client 0 off, and leaves the duplicates open"),
+    ),
+    (
+        *("what_is_no_longer_kept_is_dropped", "monitor", watching(), monitor.ServerGone(0, 1)),
+        *(lambda effects: effects[:1] + effects, "strikes server 1 off, and closes the duplicates that it keeps for"),
+    ),
+    (
+        *("what_is_no_longer_kept_is_dropped", "monitor", watching(), monitor.Told(0, DropListeners(1))),
+        *(without(monitor.DropListener), "strikes port 1 off, and leaves the duplicates open"),
+    ),
+    (
+        *("what_is_no_longer_kept_is_dropped", "monitor", watching(), monitor.StopRequested()),
+        *(lambda effects: (monitor.DropServer(0, 2),), "keeps for server 2, which it has not struck off"),
+    ),
+    (
+        *("every_leave_is_acknowledged", "distributor", operating(), LEFT, without(distributor.SendControl)),
+        "sends no acknowledgement, and should send Acknowledge(sequence=2) to server 1",
+    ),
+)
+
+
+@pytest.mark.parametrize(("name", "who", "before", "event", "alter", "phrase"), ALTERED)
+def test_a_step_with_other_effects_is_explained(name, who, before, event, alter, phrase):
+    taken = MACHINES[who].step(before, event)
+    assert not isinstance(taken, Rejected), taken
+    step, stride = PROPERTIES[name].step, Stride(taken.state, taken.effects, None, ())
+    assert step(who, before, event, stride)
+    stride = stride._replace(effects=alter(taken.effects))
+    assert not step(who, before, event, stride)
+    action = Action("server 1" if who == "server" else who, event)
+    more = {"who": who, "action": action, "state": before, "event": event, "stride": stride}
+    said = explained(name, taken.state, **more)
+    assert phrase in said[:1].lower() + said[1:], said
+
+
+def test_an_accept_before_any_server_has_answered_is_named():
+    state = binding()
+    said = stepped("one_accept_at_a_time", state, Close(), with_port(state, accepting=True), ANOTHER)
+    assert said == "An accept is issued on port 1 before any server has answered there"
+
+
+def test_a_half_close_that_ends_the_waiting_is_named():
+    state = operating(count=3)
+    event = distributor.PeerClosed(Client(2, 2, 1), reset=False, unread=True)
+    taken = distributor.step(state, replace(event, reset=True))
+    assert not isinstance(taken, Rejected)
+    said = stepped("a_half_close_is_no_hang_up", state, event, taken.state, *taken.effects)
+    assert said.startswith("Client 2 has closed its sending side only") and said.endswith("it is in no table")
+
+
+@pytest.mark.parametrize(("warm", "comes_up"), [(False, False), (True, True)])
+def test_what_is_wrong_before_the_first_world_is_found_and_explained(monkeypatch, warm, comes_up):
+    def started(before, work, event):
+        before(work, event)
+        work.effects = list(without(monitor.SetTimer)(work.effects))
+
+    act(monkeypatch, monitor, monitor.Started, started)
+    found = check(Bounds(servers=1, clients=0, warm=warm))["what_may_fire_was_set"]
+    assert found.verdict is Verdict.VIOLATED and found.path is not None and not found.path.steps, shown(found)
+    (said,) = why("what_may_fire_was_set", found.path)
+    assert said.startswith("A step that leads to the first world breaks it: the Monitor's start")
+    assert ("does not begin warm" in said) is comes_up
+
+
+def ready_world(**changes):
+    """A warm world whose parts a test replaces, and the path of one step that leads there."""
+    bounds = Bounds(servers=1, clients=2, warm=True)
+    world = System(bounds).initial()
+    after = world._replace(**{name: change(world) for name, change in changes.items()})
+    return Path(bounds, world, (Step(Action("server 1", Deed.DIES), after),))
+
+
+def broken(name, path):
+    prop = PROPERTIES[name]
+    assert prop.world is not None
+    assert prop.world(path.start) and not prop.world(path.steps[-1].world)
+    return " ".join(why(name, path))
+
+
+def serving(*cookies, **changes):
+    """The groups, of which the one server serves these clients."""
+
+    def change(world):
+        group = world.groups[0]
+        held = tuple(Client(cookie, cookie, 1) for cookie in cookies)
+        clients = Tree.of((client, None) for client in held)
+        return (group._replace(endpoint=replace(group.endpoint, clients=clients), held=held, **changes),)
+
+    return change
+
+
+def test_who_is_above_the_maximum_is_named():
+    said = broken("never_above_the_maximum", ready_world(groups=serving(0, 1)))
+    assert said == "Server 1 serves client 0 and client 1, and may serve 1 at a time."
+
+
+def test_two_requests_outstanding_are_named():
+    def sent(world):
+        group = world.groups[0]
+        unread = tuple(HandOff(Client(cookie, cookie, 1)) for cookie in (0, 1))
+        return (group._replace(links=(group.links[0]._replace(to_server=unread),)),)
+
+    said = broken("at_most_one_request_outstanding", ready_world(groups=sent))
+    assert said == "Server 1 has the hand-offs of client 0 and client 1 unread at once."
+
+
+def test_a_table_that_is_not_exact_after_a_restart_is_named():
+    def restarted(world):
+        return with_row(replace(world.distributor, incarnation=2), 1, count=Count(2, 9), request=Client(0, 0, 1))
+
+    path = ready_world(distributor=restarted, groups=serving(0))
+    said = broken("the_table_is_exact_again_after_a_restart", path)
+    assert "gives it 2 clients, and it serves client 0" in said
+    assert "awaits an answer about client 0 from server 1" in said
+
+
+def test_who_is_stored_and_does_not_wait_is_named():
+    def stored(world):
+        return with_class(world.monitor, store=Tree.of([(Client(0, 0, 1), None)]))
+
+    said = broken("store_has_exactly_those_who_wait", ready_world(monitor=stored))
+    assert "Client 0 is in the Monitor's store and not on the waiting list" in said
+
+
+def test_the_world_that_is_first_can_be_explained_too():
+    bounds = Bounds(servers=1, clients=2, warm=True)
+    world = System(bounds).initial()
+    bad = world._replace(groups=serving(0, 1)(world))
+    assert why("never_above_the_maximum", Path(bounds, bad, ())) != []
+    assert why("released_before_sent", Path(bounds, bad, ())) == []
+
+
+def test_a_step_is_taken_once_more_only_where_a_machine_took_it():
+    system = System(Bounds(servers=1, clients=1, warm=True))
+    world = system.initial()
+    assert retake(system, world, Action("client 0", Deed.ARRIVES, 1)) is None
+    taken = retake(system, world, Action("server 1", server.MessageRead(1, HandOff(Client(0, 0, 1)))))
+    assert taken is not None and taken.rejected is None and taken.state.outbox and not world.groups[0].endpoint.outbox
+    assert world.guests[0].fate is Fate.ABSENT  # the world itself is untouched

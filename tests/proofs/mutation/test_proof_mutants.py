@@ -1,0 +1,109 @@
+"""A proof that nothing could break proves nothing: guards and assignments are dropped, and the induction breaks."""
+
+import pytest
+from proofs.mutation.proof_mutants import (
+    PAGE,
+    Fate,
+    Noticed,
+    Verdict,
+    bend,
+    bends,
+    broken_by,
+    judge,
+    judged,
+    main,
+    may_be_noticed,
+    page,
+    room,
+    shown_to_the_bridge,
+    touched,
+)
+from proofs.refinement.bridge import Tally, compare
+from spec.relation.state import STATE
+from spec.relation.system import ACTIONS
+
+from maitred.model.world import Bounds
+
+pytestmark = pytest.mark.properties
+
+KILLED = {
+    ("server_accepts", "== HandOff"): "who_is_not_delivered_is_nowhere_else",
+    ("server_accepts", "down_head"): "who_is_unread_is_not_taken",
+    ("server_accepts", "clients"): "the_last_message_has_the_count",
+    ("releases", "effective"): "store_has_exactly_those_who_wait",
+    ("releases", "waiting"): "store_has_exactly_those_who_wait",
+    ("hears_refused", "request(s!)"): "what_is_in_hand_is_nowhere_else",
+    ("monitor_sees_distributor_dead", "word_head"): "a_dead_distributor_is_heard_out",
+    ("monitor_sees_server_gone", "main(s!)"): "who_is_alive_fills_a_place",
+    ("monitor_stores", "store"): "the_last_word_decides",
+    ("distributor_dies", "waiting"): "a_dead_distributor_knows_nothing",
+    ("distributor_starts", "to_restore"): "store_has_exactly_those_who_wait",
+    ("sends_hand", "ready"): "what_is_unread_is_kept",
+}
+"""What is dropped, and a conjunct that breaks."""
+
+
+@pytest.mark.parametrize("which", KILLED, ids=" without ".join)
+def test_a_mutant_of_the_proof_is_killed(which):
+    assert broken_by(bend(*which), [KILLED[which]], room(0)) == KILLED[which]
+
+
+def test_the_relation_itself_is_not(monkeypatch):
+    """The same question, of a transition that is not bent, finds nothing."""
+    unbent = bend("server_accepts", "clients")
+    monkeypatch.setattr(type(unbent), "step", lambda self: ACTIONS.by_name[self.transition].step(STATE))
+    assert not broken_by(unbent, touched(unbent), room(0))
+
+
+def test_what_safety_does_not_need_is_said_to_be_so():
+    assert judge(bend("dynamic_rest_is_over", "dynamic_resting")).fate is Fate.SURVIVED
+
+
+def test_every_guard_and_every_assignment_is_dropped_once():
+    guards = sum(len(action.step(STATE).guards) for action in ACTIONS)
+    assignments = sum(len(action.step(STATE).changed) for action in ACTIONS)
+    assert len(bends()) == guards + assignments
+
+
+def test_who_names_what_is_not_there_is_told(capsys):
+    with pytest.raises(LookupError, match="0 guards or assignments"):
+        bend("server_accepts", "no such thing")
+    with pytest.raises(SystemExit):
+        main(["server_acepts"])
+    assert "no such transition: server_acepts" in capsys.readouterr().err
+
+
+def test_the_page_names_what_breaks():
+    killed, left = bend("server_accepts", "clients"), bend("dynamic_rest_is_over", "dynamic_resting")
+    text = page([Verdict(killed, Fate.KILLED, "never_above_the_maximum"), Verdict(left, Fate.SURVIVED)])
+    assert "| `server_accepts` | `clients` | breaks `never_above_the_maximum` |" in text
+    assert "| `dynamic_rest_is_over` | `dynamic_resting` | neither: idle |" in text
+
+
+def test_the_page_says_of_what_nobody_notices_why():
+    idle, ghost = bend("hears_accepted", "q! >= 1"), bend("server_accepts", "taken_by")
+    worlds = next(b for b in bends().values() if b.guard is not None and not ACTIONS.by_name[b.transition].exact)
+    text = page([Verdict(each, Fate.SURVIVED) for each in (idle, ghost, worlds)])
+    assert [line.rpartition("neither: ")[2] for line in text.splitlines() if "neither: " in line] == [
+        "idle |",
+        "the world's |",
+        "a ghost |",
+    ]
+
+
+def test_the_bridge_notices_what_safety_does_not_need():
+    """An assignment that is compared; a guard that is the only one to be false; not a ghost, nor what is idle."""
+    seen = bend("hears_accepted", "requested"), bend("issues_accept", "opened(p!)")
+    unseen = bend("server_accepts", "taken_by"), bend("hears_accepted", "q! >= 1")
+    assert [may_be_noticed(each) for each in (*seen, *unseen)] == [True, True, False, True]
+    watch = Noticed({*seen, *unseen})
+    compare(Bounds(servers=1, clients=2, warm=True), 300, Tally(watch=watch))
+    assert watch.found == set(seen)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(0)
+def test_what_neither_notices_is_told():
+    verdicts = shown_to_the_bridge(judged(list(bends().values())))
+    told = {line for line in PAGE.read_text().splitlines() if "neither: " in line}
+    assert {line for line in page(verdicts).splitlines() if "neither: " in line} <= told

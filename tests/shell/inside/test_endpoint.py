@@ -1,0 +1,737 @@
+"""The endpoint in one process, with the real channels and registry; the Distributor's part is played by the test."""
+
+import gc
+import itertools
+import json
+import operator
+import os
+import signal
+import socket
+import threading
+import time
+from errno import EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ENOBUFS, ENOMEM, EPIPE
+
+import pytest
+from tests.shell.fake import Distributor
+
+from maitred.core import server
+from maitred.core.distributor import BIND_YOURSELF
+from maitred.core.messages import (
+    Accepted,
+    Acknowledge,
+    Client,
+    Count,
+    Disconnect,
+    HandOff,
+    InitialMsg,
+    NotReady,
+    Refused,
+    RestartReply,
+)
+from maitred.core.record import from_record
+from maitred.core.transition import Rejected
+from maitred.shell.inside import endpoint, stand_in
+from maitred.shell.inside.endpoint import Endpoint
+from maitred.shell.io import channel
+from maitred.shell.io.registry import Registry
+from maitred.shell.observe.trace import Trace
+
+PORT = 4049
+
+
+class Bench:
+    """An endpoint and, in a thread where it must answer, the Distributor."""
+
+    def __init__(self, trace=None):
+        self.distributor = Distributor()
+        self.endpoint = self.another(trace)
+
+    def another(self, trace=None):
+        """The endpoint of another process of the server."""
+        registry = Registry.open(os.dup(self.distributor.registry.fd))
+        return Endpoint(registry, channel.attach(os.dup(self.distributor.theirs.fileno())), trace)
+
+    def pumping(self, work):
+        """Do the work while the Distributor answers."""
+        done = threading.Event()
+
+        def pump():
+            while not done.is_set():
+                self.distributor.pump(0.01)
+
+        thread = threading.Thread(target=pump)
+        thread.start()
+        try:
+            return work()
+        finally:
+            done.set()
+            thread.join()
+
+    def listening(self, port=PORT):
+        assert self.pumping(lambda: self.endpoint.request_bind(port, f"127.0.0.1:{port}")) == 0
+        self.endpoint.listen(port)
+        self.distributor.ready(port)
+        return self
+
+    def state(self):
+        registry = self.distributor.registry
+        with registry.locked():
+            return registry.load()
+
+    def send(self, message, fds=(), port=PORT):
+        channel.send(self.distributor.dialogs[port], message, fds)
+
+    def hand(self, n, port=PORT, message_port=None):
+        """A hand-off whose connection is one end of a pipe-like pair; the other end."""
+        far, near = socket.socketpair()
+        self.send(HandOff(Client(n, n, message_port or port)), [near.fileno()], port)
+        near.close()
+        return far
+
+    def heard(self, seconds=0.05):
+        return self.distributor.quiet(seconds)
+
+
+def fill(dialog):
+    while True:
+        channel.send(dialog, Refused(Client(0, 0, PORT), Count(0, 0)))
+
+
+@pytest.fixture
+def bench():
+    made = Bench()
+    yield made
+    made.distributor.close()
+
+
+# ---------------------------------------------------------------- bind
+
+
+def test_a_bind_is_asked_for_and_its_initial_msg_answered_before_the_program_can_poll(bench):
+    assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == 0
+    bench.heard()  # what the pump has left
+    assert [m for _, m in bench.distributor.heard] == [NotReady(1, Count(0, 1))]
+    assert not endpoint.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
+
+    bench.endpoint.listen(PORT)
+    assert bench.heard() == [RestartReply(1, Count(0, 2))]
+
+
+def test_what_is_asked_between_bind_and_listen_is_answered_by_listen(bench):
+    """Not by the first accept: a program that polls would see a client where there is none."""
+    assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == 0
+    bench.heard()  # what the pump has left
+    bench.send(InitialMsg(2))
+    assert bench.heard() == []
+    bench.endpoint.listen(PORT)
+    said = bench.heard()
+    assert [(type(m), m.incarnation) for m in said] == [(RestartReply, 2)], "who asked before is no more"
+    assert not endpoint.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
+
+
+def test_the_number_that_says_bind_yourself_is_the_core_s():
+    assert stand_in.BIND_YOURSELF == BIND_YOURSELF
+
+
+@pytest.mark.parametrize("errno", [BIND_YOURSELF, EADDRINUSE])
+def test_a_declined_bind_leaves_no_dialog(bench, errno):
+    bench.distributor.bind_errno[PORT] = errno
+    before = len(os.listdir("/proc/self/fd"))
+    assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == errno
+    assert bench.endpoint.dialogs == {}
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_bind_is_asked_again_until_a_distributor_answers(bench, monkeypatch):
+    monkeypatch.setattr(endpoint, "BIND_AGAIN", 0.05)
+    bench.distributor.silent_binds = 2
+    assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == 0
+    assert len(bench.distributor.binds) == 3
+    bench.endpoint.listen(PORT)
+    bench.distributor.ready(PORT)
+
+
+def test_a_bind_that_nobody_answers_fails_and_says_why(bench, monkeypatch, capfd):
+    monkeypatch.setattr(endpoint, "BIND_AGAIN", 0.02)
+    monkeypatch.setattr(endpoint, "BIND_PATIENCE", 0.1)
+    assert bench.endpoint.request_bind(PORT, "127.0.0.1:4049") == EADDRNOTAVAIL
+    assert "no Distributor answers for port 4049" in capfd.readouterr().err
+
+
+def test_only_so_many_ports(bench, monkeypatch, capfd):
+    monkeypatch.setattr(endpoint, "PORT_LIMIT", 1)
+    bench.listening()
+    assert bench.endpoint.request_bind(6157, "127.0.0.1:6157") != 0
+    assert bench.distributor.binds[-1].port == PORT
+    assert "port 6157 is declined: a server can bind 1 ports through its Distributor" in capfd.readouterr().err
+
+
+# ---------------------------------------------------------------- taking
+
+
+def test_a_hand_off_is_counted_and_answered_then_delivered(bench):
+    bench.listening()
+    far = bench.hand(1)
+    fd, client = bench.endpoint.take(PORT)
+    assert client == Client(1, 1, PORT)
+    assert bench.heard() == [Accepted(client, Count(1, 3))]
+    os.write(fd, b"it works")
+    assert far.recv(100) == b"it works"
+    assert bench.distributor.registry.clients() == (client,)
+    os.close(fd)
+
+    bench.endpoint.let_go(client)
+    assert bench.heard() == [Disconnect(client, Count(0, 4))]
+    assert bench.distributor.registry.clients() == ()
+    bench.endpoint.let_go(client)
+    assert bench.heard() == []
+
+
+def test_empty_is_none_and_one_take_takes_one(bench):
+    bench.listening()
+    assert bench.endpoint.take(PORT) is None
+    bench.hand(1), bench.hand(2)
+    assert [bench.endpoint.take(PORT)[1].arrival for _ in range(2)] == [1, 2]
+    assert bench.endpoint.take(PORT) is None
+
+
+def test_an_initial_msg_among_hand_offs_is_answered_with_what_was_read_before_it(bench):
+    bench.listening()
+    bench.hand(1)
+    bench.send(InitialMsg(2))
+    bench.hand(2)
+    bench.endpoint.take(PORT)
+    assert [type(m) for m in bench.heard()] == [Accepted]
+    bench.endpoint.take(PORT)
+    reply, accepted = bench.heard()
+    assert (reply.incarnation, reply.count.clients) == (2, 1)
+    assert accepted.count.clients == 2 and accepted.count.sequence > reply.count.sequence
+
+
+def test_a_lost_descriptor_is_refused_and_so_is_what_makes_no_sense(bench):
+    bench.listening()
+    before = len(os.listdir("/proc/self/fd"))
+    bench.send(HandOff(Client(1, 1, PORT)))
+    bench.send(HandOff(Client(2, 2, PORT)), [0, 1])
+    bench.hand(3, message_port=6157)
+    assert bench.endpoint.take(PORT) is None
+    heard = bench.heard()
+    assert [(type(m), m.client.arrival, m.count.clients) for m in heard] == [(Refused, n, 0) for n in (1, 2)]
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # the far end
+
+
+@pytest.mark.parametrize("garbage", [b"\xff garbage", b"", b"\x04", b"\x03" + bytes(24)])
+def test_garbage_on_the_dialog_is_passed_over(bench, garbage):
+    bench.listening()
+    socket.send_fds(bench.distributor.dialogs[PORT], [garbage], [0, 1])
+    bench.hand(1)
+    assert bench.endpoint.take(PORT)[1].arrival == 1
+    assert [type(m) for m in bench.heard()] == [Accepted]
+
+
+def test_garbage_on_the_control_socket_is_passed_over(bench):
+    bench.listening()
+    bench.distributor.control.send(b"\xff garbage")
+    channel.send(bench.distributor.control, InitialMsg(1), [0])
+    before = len(os.listdir("/proc/self/fd"))
+    bench.hand(1)
+    fd, client = bench.endpoint.take(PORT)
+    os.close(fd)
+    bench.endpoint.let_go(client)
+    assert [type(m) for m in bench.heard()] == [Accepted, Disconnect]
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_the_audit_s_word_is_taken(bench):
+    bench.listening()
+    bench.hand(1), bench.hand(2)
+    first, second = bench.endpoint.take(PORT), bench.endpoint.take(PORT)
+    bench.heard()
+    bench.send(InitialMsg(1, (first[1],)))
+    assert bench.endpoint.take(PORT) is None
+    assert bench.heard() == [RestartReply(1, Count(1, 5))]
+    assert bench.distributor.registry.clients() == (second[1],)
+    bench.endpoint.let_go(first[1])
+    assert bench.heard() == []
+
+
+def test_the_end_of_the_dialog_is_noticed_and_survived(bench):
+    bench.listening()
+    bench.distributor.dialogs.pop(PORT).close()
+    assert bench.endpoint.take(PORT) is None
+    assert bench.endpoint.dialogs == {}
+    bench.endpoint.let_go(Client(1, 1, PORT))
+    bench.endpoint.close(PORT, shared=False)
+
+
+# ---------------------------------------------------------------- closing
+
+
+def test_a_closed_listener_refuses_what_is_unread_and_says_not_ready(bench):
+    bench.listening()
+    far = bench.hand(1)
+    bench.send(InitialMsg(2))
+    bench.pumping(lambda: bench.endpoint.close(PORT, shared=False))
+    bench.heard()
+    said = [m for _, m in bench.distributor.heard[2:]]
+    assert [type(m) for m in said] == [Refused, NotReady, NotReady]
+    assert said[0].client.arrival == 1
+    assert [m.incarnation for m in said if type(m) is NotReady] == [0, 1]
+    assert far.recv(10) == b""  # this was the last copy: the Distributor would have its own
+    assert not bench.state().listeners[PORT].listening
+
+
+def test_what_was_sent_while_the_listener_was_closing_is_refused_too(bench):
+    """The Distributor sends one more before it has read NotReady."""
+    bench.listening()
+    bench.distributor.acknowledge = False
+    thread = threading.Thread(target=lambda: bench.endpoint.close(PORT, shared=False))
+    thread.start()
+    closing = bench.distributor.next(NotReady)
+    closing = closing if closing.incarnation == 0 else bench.distributor.next(NotReady)
+    bench.hand(5)
+    bench.send(InitialMsg(1))
+    channel.send(bench.distributor.control, Acknowledge(closing.count.sequence))
+    thread.join(5)
+    refused, answer = bench.heard()
+    assert (type(refused), refused.client.arrival) == (Refused, 5)
+    assert (type(answer), answer.incarnation) == (NotReady, 1)
+
+
+def test_a_hand_off_behind_an_initial_msg_is_refused_even_if_others_have_the_listener(bench):
+    """Nobody else might ever read it."""
+    bench.listening()
+    bench.send(InitialMsg(2))
+    bench.hand(1)
+    bench.pumping(lambda: bench.endpoint.close(PORT, shared=True))
+    bench.heard()
+    said = [m for _, m in bench.distributor.heard[2:]]
+    assert [type(m) for m in said] == [Refused, NotReady]
+
+
+def test_without_an_acknowledgement_the_close_takes_a_second_not_for_ever(bench):
+    bench.listening()
+    bench.distributor.acknowledge = False
+    began = time.monotonic()
+    bench.endpoint.close(PORT, shared=False)
+    assert 0.9 < time.monotonic() - began < 3
+
+
+def test_a_listener_opened_again_uses_the_same_dialog(bench):
+    bench.listening()
+    bench.pumping(lambda: bench.endpoint.close(PORT, shared=False))
+    dialog = bench.endpoint.dialogs[PORT]
+    bench.heard()
+    assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == 0
+    assert bench.endpoint.dialogs[PORT] is dialog
+    bench.endpoint.listen(PORT)
+    assert [type(m) for m in bench.heard()] == [RestartReply]
+    bench.hand(1)
+    assert bench.endpoint.take(PORT) is not None
+
+
+def test_a_closed_port_is_answered_for_as_long_as_another_is_served(bench):
+    """A new Distributor waits for the answers of all dialogs."""
+    bench.listening(PORT)
+    bench.listening(6157)
+    bench.pumping(lambda: bench.endpoint.close(6157, shared=False))
+    bench.heard()
+    bench.send(InitialMsg(2), port=6157)
+    bench.hand(1, port=6157)
+    assert bench.endpoint.take(PORT) is None
+    answer, refused = bench.heard()
+    assert (type(answer), answer.incarnation, type(refused)) == (NotReady, 2, Refused)
+
+
+def test_another_process_that_accepts_keeps_the_port_open(bench):
+    """Here the other process is this one's parent, which exists for sure."""
+    bench.listening()
+    registry = bench.distributor.registry
+    with registry.locked():
+        registry.hold(PORT, os.getppid())
+    bench.endpoint.close(PORT, shared=True)
+    assert bench.heard() == []
+    assert bench.state().listeners[PORT].listening
+
+    with registry.locked():
+        registry.drop(PORT, os.getppid())
+        registry.hold(PORT, 2**22 + 1)  # no such process
+    bench.endpoint.take(PORT)
+    bench.pumping(lambda: bench.endpoint.close(PORT, shared=True))
+    assert not bench.state().listeners[PORT].listening
+
+
+def test_a_process_that_inherited_the_listener_is_heard_of_when_it_accepts(bench):
+    """The parent closes its copy before any worker has accepted; the InitialMsg that follows wakes the workers."""
+    bench.listening()
+    worker = bench.another()
+    worker.dialogs[PORT] = channel.attach(os.dup(bench.endpoint.dialogs[PORT].fileno()))
+    bench.pumping(lambda: bench.endpoint.close(PORT, shared=True))
+    assert endpoint.wait_readable(worker.dialogs[PORT].fileno(), 1000)
+    bench.heard()
+    assert worker.take(PORT) is None
+    assert [type(m) for m in bench.heard()] == [RestartReply]
+    assert bench.state().listeners[PORT].listening
+
+
+# ---------------------------------------------------------------- many hands
+
+
+def test_threads_share_one_count_and_no_hand_off_is_lost_or_doubled(bench):
+    bench.listening()
+    numbers, newest = itertools.count(1), operator.attrgetter("sequence")
+    taken, stop = [], threading.Event()
+
+    def serve():
+        while not stop.is_set():
+            found = bench.endpoint.take(PORT)
+            if found is None:
+                endpoint.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 20)
+                continue
+            taken.append(found[1])
+            os.close(found[0])
+            bench.endpoint.let_go(found[1])
+
+    threads = [threading.Thread(target=serve) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(150):
+        bench.hand(next(numbers)).close()
+        bench.distributor.next(Accepted)
+        bench.send(InitialMsg(1))
+    bench.distributor.until(lambda: max((m.count for _, m in bench.distributor.heard), key=newest).clients == 0)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(client.arrival for client in taken) == list(range(1, 151))
+    counts = [m.count for _, m in bench.distributor.heard]
+    assert len({count.sequence for count in counts}) == len(counts)
+    assert bench.state().clients == server.EndpointState().clients
+
+
+def test_a_finaliser_in_the_middle_of_a_step_is_noted_and_taken_up(bench):
+    """Garbage collection may close a connection at any point, also in the step of the same thread."""
+    bench.listening()
+    bench.hand(1), bench.hand(2)
+    (_, first), (_, second) = bench.endpoint.take(PORT), bench.endpoint.take(PORT)
+    bench.heard()
+    step = bench.endpoint._step
+
+    class Dropped:
+        def __del__(self):
+            bench.endpoint.let_go(first)
+
+    def collecting(event, touched=()):
+        dropped = Dropped()
+        dropped.cycle = dropped
+        del dropped
+        bench.endpoint._step = step
+        gc.collect()
+        return step(event, touched)
+
+    bench.endpoint._step = collecting
+    bench.endpoint.let_go(second)
+    assert [(m.client, m.count.clients) for m in bench.heard()] == [(first, 0)], "the last of those who leave is named"
+
+
+def test_a_listener_closed_in_the_middle_of_a_step_is_noted_too(bench):
+    bench.listening()
+    step = bench.endpoint._step
+
+    def closing(event, touched=()):
+        bench.endpoint._step = step
+        bench.endpoint.close(PORT, shared=False)
+        return step(event, touched)
+
+    bench.endpoint._step = closing
+    bench.send(InitialMsg(1))
+    assert bench.endpoint.take(PORT) is None
+    assert [type(m) for m in bench.heard()] == [RestartReply, NotReady]
+
+
+def fill_up(bench):
+    """The Distributor reads nothing until no packet more goes into the dialog."""
+    with pytest.raises(BlockingIOError):
+        fill(bench.endpoint.dialogs[PORT])
+
+
+def seat(bench, numbers):
+    """Clients whom the program has, and whose answers have been read."""
+    clients = []
+    for n in numbers:
+        bench.hand(n).close()
+        fd, client = bench.endpoint.take(PORT)
+        os.close(fd)
+        clients.append(client)
+        bench.heard(0.001)
+    return clients
+
+
+def test_of_those_who_leave_while_the_distributor_does_not_read_it_hears_the_last_count(bench):
+    bench.listening()
+    clients = seat(bench, range(1, 41))
+    fill_up(bench)
+    began = time.monotonic()
+    for client in clients:
+        bench.endpoint.let_go(client)
+    assert time.monotonic() - began < 1, "nobody waits for it"
+    assert [type(reply.message) for reply in bench.state().outbox] == [Disconnect]
+
+    bench.heard()
+    bench.another().let_go(Client(0, 0, PORT))  # a process that has no dialog leaves it to those that do
+    assert bench.heard() == []
+    bench.endpoint.let_go(Client(0, 0, PORT))  # any step
+    assert bench.heard() == [Disconnect(clients[-1], Count(0, bench.state().sequence))]
+    assert bench.state().outbox == ()
+
+
+def test_no_hand_off_is_read_where_there_is_no_room_for_its_answer(bench):
+    """It stays in the dialog, so nobody has to wait under the lock, or to deliver a client who was not answered for."""
+    bench.listening()
+    far = bench.hand(1)
+    fill_up(bench)
+    began = time.process_time(), time.monotonic()
+    for _ in range(50):
+        assert bench.endpoint.take(PORT) is None
+    assert time.monotonic() - began[1] > 50 * endpoint.ROOM_PATIENCE / 1000 * 0.9, "a poller does not spin"
+    assert time.process_time() - began[0] < 0.2
+    assert bench.state().clients == server.EndpointState().clients
+    assert bench.distributor.registry.left_unsaid, "the audit sees it, and wakes who polls for edges"
+
+    bench.heard()
+    fd, client = bench.endpoint.take(PORT)
+    assert bench.heard() == [Accepted(client, Count(1, 3))]
+    assert not bench.distributor.registry.left_unsaid
+    os.write(fd, b"it works")
+    assert far.recv(100) == b"it works"
+    os.close(fd)
+
+
+def test_closed_descriptors_are_survived(bench):
+    """A program that closes every descriptor it did not open has closed ours."""
+    bench.listening()
+    os.close(bench.endpoint._registry.fd)
+    assert bench.endpoint.take(PORT) is None
+    bench.endpoint.let_go(Client(1, 1, PORT))
+    bench.endpoint.close(PORT, shared=False)
+    bench.endpoint.before_fork([Client(1, 1, PORT)])
+    bench.endpoint.after_fork_in_parent()
+
+
+# ---------------------------------------------------------------- what the kernel does not take
+
+
+def failing(monkeypatch, *errnos):
+    """The next sends fail for these reasons, one after another."""
+    send, left = channel.send, list(errnos)
+
+    def failing_send(*args, **kwargs):
+        if left:
+            number = left.pop(0)
+            raise OSError(number, os.strerror(number))
+        send(*args, **kwargs)
+
+    monkeypatch.setattr(channel, "send", failing_send)
+    return left
+
+
+@pytest.mark.parametrize("number", [ENOBUFS, ENOMEM])
+def test_an_answer_for_which_the_kernel_has_no_memory_is_tried_again(bench, monkeypatch, number):
+    bench.listening()
+    bench.hand(1)
+    failing(monkeypatch, number, number)
+    fd, client = bench.endpoint.take(PORT)
+    assert bench.heard() == [Accepted(client, Count(1, 3))]
+    os.close(fd)
+
+
+@pytest.mark.parametrize("number", [ENOBUFS, ENOMEM, EAGAIN])
+def test_where_it_is_not_taken_the_client_is_refused_and_that_is_said_when_it_can_be(bench, monkeypatch, number):
+    """Not dropped, not delivered: the Distributor offers its copy again."""
+    bench.listening()
+    bench.hand(1)
+    before = len(os.listdir("/proc/self/fd"))
+    left = failing(monkeypatch, *[number] * (endpoint.TRIES + 2))
+    assert bench.endpoint.take(PORT) is None
+    assert len(os.listdir("/proc/self/fd")) == before, "its connection is closed here"
+    left.clear()
+    bench.endpoint.take(PORT)
+    assert [(m.client.arrival, m.count.clients) for m in bench.heard() if isinstance(m, Refused)] == [(1, 0)]
+    assert bench.state().clients == server.EndpointState().clients
+    bench.hand(1)
+    assert bench.endpoint.take(PORT) is not None
+
+
+def test_where_nobody_holds_the_other_end_nobody_is_delivered(bench, monkeypatch):
+    """A Distributor that has closed the dialog offers its copy elsewhere."""
+    bench.listening()
+    far = bench.hand(1)
+    failing(monkeypatch, EPIPE)
+    assert bench.endpoint.take(PORT) is None
+    assert far.recv(10) == b"", "its connection is closed here"
+    assert bench.endpoint.dialogs == {}
+    assert bench.state().clients == server.EndpointState().clients
+    assert bench.state().outbox == (), "there is nobody to say anything to"
+
+
+# ---------------------------------------------------------------- what is interrupted
+
+
+class Torn(Exception):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("instant", ["read", "saved", "sent"])
+def test_what_a_signal_handler_tears_apart_is_put_right(bench, monkeypatch, instant):
+    """The process lives: it knows whether its answer is in the socket."""
+    bench.listening()
+    far = bench.hand(1)
+    tear(bench.endpoint, monkeypatch, instant, raise_torn)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(Torn):
+        bench.endpoint.take(PORT)
+    monkeypatch.undo()
+    heard = bench.heard()
+    if instant == "sent":
+        assert [type(m) for m in heard] == [Accepted]
+        fd, _ = bench.endpoint.take(PORT)
+        os.write(fd, b"it works")
+        assert far.recv(100) == b"it works"
+    else:
+        heard += [] if heard else bench.endpoint.take(PORT) or bench.heard()
+        assert [(type(m), m.count.clients) for m in heard] == [(Refused, 0)]
+        assert far.recv(10) == b""
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert not bench.distributor.registry.left_unsaid
+
+
+def raise_torn():
+    raise Torn
+
+
+def tear(of, monkeypatch, instant, happen):
+    """Let something happen at an instant of the next hand-off."""
+    step, take = of._step, channel.take
+
+    def torn_take(*args):
+        monkeypatch.setattr(channel, "take", take)
+        take(*args)
+        happen()
+
+    def torn_step(event, touched=()):
+        hand_off = isinstance(event, server.MessageRead)
+        if instant == "sent" and isinstance(event, server.Sent):
+            monkeypatch.setattr(of, "_step", step)
+            happen()
+        effects = step(event, touched)
+        if instant == "saved" and hand_off:
+            monkeypatch.setattr(of, "_step", step)
+            happen()
+        return effects
+
+    monkeypatch.setattr(*((channel, "take", torn_take) if instant == "read" else (of, "_step", torn_step)))
+
+
+@pytest.mark.parametrize("instant", ["read", "saved", "sent"])
+def test_a_fork_in_the_middle_of_a_step_leaves_the_step_to_the_parent(bench, monkeypatch, instant):
+    bench.listening()
+    far = bench.hand(1)
+    children = []
+
+    def fork():
+        bench.endpoint.before_fork(())
+        children.append(os.fork())
+        if children[0]:
+            bench.endpoint.after_fork_in_parent()
+        else:
+            bench.endpoint.after_fork_in_child()
+
+    tear(bench.endpoint, monkeypatch, instant, fork)
+    found = bench.endpoint.take(PORT)
+    if not children[0]:
+        os._exit(0 if found is None else 1)
+    assert os.waitpid(children[0], 0)[1] == 0, "the child has nobody"
+    fd, client = found
+    assert [(type(m), m.client) for m in bench.heard()] == [(Accepted, client)]
+    os.close(fd)
+    assert far.recv(10) == b"", "and nothing of the client"
+
+
+@pytest.mark.parametrize("instant", ["read", "saved", "sent"])
+def test_a_process_that_died_in_the_middle_is_found_by_the_next_that_takes_the_lock(bench, monkeypatch, instant):
+    bench.listening()
+    bench.hand(1)
+    pid = os.fork()
+    if pid == 0:
+        other = bench.another()
+        other.dialogs = bench.endpoint.dialogs
+        tear(other, monkeypatch, instant, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        other.take(PORT)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert bench.distributor.registry.left_unsaid, "the audit sees it"
+    assert bench.endpoint.take(PORT) is None
+    heard = bench.heard()
+    accepted = [Accepted(Client(1, 1, PORT), Count(1, 3))] if instant == "sent" else []
+    assert heard[: len(accepted)] == accepted
+    assert [(type(m), m.client.arrival, m.count.clients) for m in heard[len(accepted) :]] == [(Refused, 1, 0)]
+    assert not bench.distributor.registry.left_unsaid
+    bench.hand(2)
+    assert bench.endpoint.take(PORT)[1].arrival == 2
+
+
+def test_a_process_that_died_before_it_had_read_anything_has_taken_nothing(bench, monkeypatch):
+    bench.listening()
+    bench.hand(1)
+    pid = os.fork()
+    if pid == 0:
+        other = bench.another()
+        other.dialogs = bench.endpoint.dialogs
+        monkeypatch.setattr(channel, "take", lambda *args: os.kill(os.getpid(), signal.SIGKILL))
+        other.take(PORT)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert bench.endpoint.take(PORT)[1].arrival == 1
+
+
+# ---------------------------------------------------------------- trace
+
+
+def test_every_step_is_traced_and_is_a_step_of_the_machine(tmp_path):
+    path = tmp_path / "trace"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    trace = Trace(fd, "server 0 7")
+    trace.start()
+    bench = Bench(trace)
+    bench.listening()
+    bench.hand(1)
+    taken, client = bench.endpoint.take(PORT)
+    os.close(taken)
+    bench.send(HandOff(Client(2, 2, PORT)))
+    bench.endpoint.take(PORT)
+    bench.endpoint.let_go(client)
+    bench.endpoint.let_go(client)
+    bench.heard()
+    bench.pumping(lambda: bench.endpoint.close(PORT, shared=False))
+    os.close(fd)
+
+    state, expected, kinds = server.EndpointState(), [], []
+    for line in map(json.loads, path.read_text().splitlines()):
+        assert line["who"] == "server 0 7"
+        if "event" in line:
+            assert expected == []
+            event = from_record(server.Event, line["event"])
+            kinds.append(type(event))
+            result = server.step(state, event)
+            if isinstance(result, Rejected):
+                expected = [result.reason.name]
+            else:
+                state, expected = result.state, list(result.effects)
+        elif "effect" in line:
+            assert from_record(server.Effect, line["effect"]) == expected.pop(0)
+        elif "rejected" in line:
+            assert line["rejected"] == expected.pop(0)
+    assert expected == []
+    assert {server.Bound, server.Listened, server.MessageRead, server.Disconnected, server.ListenerClosed} <= set(kinds)
+    assert state == bench.state()
+    bench.distributor.close()

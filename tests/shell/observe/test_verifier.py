@@ -1,0 +1,672 @@
+"""The verifier's channel: bounded, never in the way, and honest about what it could not carry."""
+
+import errno
+import fcntl
+import itertools
+import json
+import os
+import random
+import socket
+import types
+from dataclasses import fields, is_dataclass, replace
+
+import pytest
+
+from maitred.config import options
+from maitred.config.model import Program
+from maitred.core import distributor, monitor, record, server
+from maitred.core.messages import Accepted, Adopt, Begin, Client, Count, HandOff, InitialMsg, RestartReply
+from maitred.core.transition import Reason, Rejected
+from maitred.shell import monitor as shell_monitor
+from maitred.shell.io.loop import Loop
+from maitred.shell.observe import encoding, replay, ring, verifier_process
+from maitred.shell.observe.encoding import NoValue, encode, reader
+from maitred.shell.observe.ring import Book, Damaged, Total
+from maitred.shell.observe.trace import Trace
+from maitred.shell.observe.verifier import Verification
+from maitred.shell.supervise import launch
+
+PORT, ADDRESS = 4049, "127.0.0.1:4049"
+WHO, SERVER = "distributor 0 1", "server 0 1"
+ARGUMENTS = {"incarnation": 1, "dynamic": 0, "waiting_limit": 100, "listeners": ((PORT, ADDRESS),), "fixed": True}
+ROOM = 1 << 16
+
+
+class Paper:
+    """The books of two machines and the verifier's, and how they come to it."""
+
+    def __init__(self):
+        self.own = ring.create()
+        self.mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        its.setblocking(False)
+        self.fds = {}
+        self.verifier = verifier_process.Verifier(Book(self.own, "verifier"), its)
+
+    def add(self, who, room):
+        self.fds[who] = ring.create(room)
+        socket.send_fds(self.mine, [who.encode()], [self.fds[who]])
+
+    def over(self, who):
+        ring.note_end(self.fds[who])
+
+    def sums(self):
+        return tuple(map(sum, zip(*map(ring.steps, self.fds.values()), strict=True)))
+
+    def close(self):
+        for end in (self.mine, self.verifier._arrivals):
+            end.close()
+        for fd in (self.own, *self.fds.values()):
+            os.close(fd)
+
+
+@pytest.fixture
+def paper():
+    made = Paper()
+    made.add(WHO, ROOM)
+    made.add(SERVER, ROOM)
+    yield made
+    made.close()
+
+
+# ---------------------------------------------------------------- the ring
+
+
+@pytest.fixture
+def ends(paper):
+    """One book, as its writer and its reader see it."""
+    writer, reads = Book(paper.fds[WHO], WHO), Book(paper.fds[WHO], WHO)
+    yield writer, reads
+    writer.close()
+    reads.close()
+
+
+def test_a_ring_gives_what_it_was_given_however_often_it_goes_round(ends):
+    writer, reads = ends
+    chance, sent, seen = random.Random(7), [], []
+    while sum(map(len, sent)) < 8 * ROOM:
+        piece = bytes([len(sent) % 251]) * chance.randrange(0, ROOM // 3)
+        while not writer.put(piece):
+            seen.append(reads.take())
+        sent.append(piece)
+    while (piece := reads.take()) is not None:
+        seen.append(piece)
+    assert seen == sent
+    assert reads.take() is None
+
+
+def test_a_ring_is_full_at_its_bound_and_writes_nothing_then(ends):
+    writer, reads = ends
+    assert writer.put(bytes(ROOM - 8))
+    before = bytes(writer._ring)
+
+    assert not writer.put(b"")
+
+    assert writer.free == 0 and bytes(writer._ring) == before
+    assert reads.take() == bytes(ROOM - 8)
+    assert writer.put(b"again") and reads.take() == b"again"
+
+
+def test_bytes_without_a_head_are_no_record(ends):
+    """As a writer leaves them that is killed while it writes."""
+    writer, reads = ends
+    writer.put(b"whole")
+    writer._ring[13:40] = b"x" * 27
+    assert reads.take() == b"whole"
+    assert reads.take() is None
+    assert writer.put(b"next") and reads.take() == b"next"
+
+
+def test_a_damaged_record_is_said_and_what_follows_is_read(ends):
+    writer, reads = ends
+    writer.put(b"a record")
+    writer._ring[10] ^= 1
+    assert {reads.take() for _ in range(ring.PATIENCE - 1)} == {None}  # for its writer may not have come to the end
+    with pytest.raises(Damaged):
+        reads.take()
+    writer.put(b"the next")
+    assert reads.take() == b"the next"
+
+
+def test_nobody_takes_the_memory_back_from_under_the_others(paper):
+    for size in (4096, 1 << 30):
+        with pytest.raises(PermissionError):
+            os.ftruncate(paper.fds[WHO], size)
+    assert fcntl.fcntl(paper.fds[WHO], fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+
+
+def test_a_server_that_writes_nonsense_into_its_book_spoils_what_is_known_of_it_alone(paper, followed, history):
+    chance, fd = random.Random(7), paper.fds[SERVER]
+    for step in history[:50]:
+        followed.act(*step)
+        os.pwrite(fd, chance.randbytes(ring.HEADER), 0)
+        os.pwrite(fd, b"\xff" * 64, ring._NUMBERS)
+        followed.read()
+    assert paper.sums() == (50, 0)
+    assert followed.read() == (50, 0, 0)
+    assert followed.verifier._is_deserted() is False
+
+
+def test_a_reader_goes_by_what_it_has_read_itself(ends):
+    """A writer that turns the tail back would have its records read, and counted, again and again."""
+    writer, reads = ends
+    assert writer.put(b"once") and reads.take() == b"once"
+    writer.numbers[ring.Count.TAIL] = 0
+    assert reads.take() is None
+
+
+# ---------------------------------------------------------------- values
+
+
+def test_every_event_effect_and_state_can_be_read():
+    for kind, (event, effect) in record.MACHINES.items():
+        for hint in (event, effect, replay.STATES[kind], *replay.ARGUMENTS[kind].values()):
+            for choice in encoding._choices(reader(hint) and hint):
+                if is_dataclass(choice):
+                    assert len(encoding._field_readers(choice)) == len(fields(choice))
+
+
+def back(hint, value):
+    return reader(hint)(json.loads(encode([value]))[0])
+
+
+def test_values_come_back_as_they_were(history):
+    for state, event, taken in history:
+        assert back(distributor.DistributorState, state) == state
+        assert back(distributor.Event, event) == event
+        for effect in getattr(taken, "effects", ()):
+            assert back(distributor.Effect, effect) == effect
+    config = monitor.ClassConfig(2, 1, 64, 100, (0, 1), ((80, "*:80"),), True)
+    state = monitor.step(monitor.initial((config,), (1, 2)), monitor.Started()).state
+    assert back(monitor.MonitorState, state) == state
+
+
+@pytest.mark.parametrize("packed", [["Nonsense"], ["Begin", 1], ["PeerClosed", 1, 2, 3], "Begin", 3, None, [], [[]]])
+def test_what_is_no_event_is_refused(packed):
+    with pytest.raises(NoValue):
+        reader(distributor.Event)(packed)
+
+
+# ---------------------------------------------------------------- a machine and who follows it
+
+
+def life():
+    """Of a Distributor that begins and seats clients for ever: each state, what happens, and what that comes to."""
+    state = distributor.initial(**ARGUMENTS)
+    for event in _happenings():
+        outcome = distributor.step(state, event)
+        yield state, event, outcome
+        state = getattr(outcome, "state", state)
+
+
+def _happenings():
+    yield from (Begin(), distributor.Listening(PORT, ADDRESS), Adopt(1, 2, 1, False, False, (PORT,), (PORT,)))
+    yield distributor.Received(1, PORT, RestartReply(1, Count(0, 1)))
+    for i in itertools.count():
+        client = Client(i, 100 + i, PORT)
+        yield distributor.ConnectionRequest(PORT, 100 + i)
+        yield distributor.Received(1, PORT, Accepted(client, Count(i % 2, i + 2)))
+        yield distributor.Unsent(1, client)  # which is declined: the request has been answered
+
+
+@pytest.fixture
+def history():
+    """The beginning of that life."""
+    return list(itertools.islice(life(), 184))
+
+
+class Followed:
+    """A machine that writes, and the verifier that reads, in turns."""
+
+    def __init__(self, paper, who):
+        self.trace = Trace(paper.fds[who], who)
+        self.verifier = paper.verifier
+        self.totals = self.verifier._totals
+
+    def act(self, state, event, outcome):
+        """Take a step, and tell of it."""
+        self.trace.event(event, state)
+        if isinstance(outcome, Rejected):
+            self.trace.rejected(outcome.reason)
+        else:
+            for effect in outcome.effects:
+                self.trace.effect(effect)
+
+    def read(self):
+        """What the verifier comes to: steps verified, steps unchecked, divergences."""
+        while self.verifier.turn():
+            pass
+        return self.totals[Total.VERIFIED], self.totals[Total.UNCHECKED], self.totals[Total.DIVERGED]
+
+
+@pytest.fixture
+def followed(paper):
+    made = Followed(paper, WHO)
+    made.trace.start(**ARGUMENTS)
+    return made
+
+
+@pytest.fixture
+def served(paper):
+    made = Followed(paper, SERVER)
+    made.trace.start()
+    return made
+
+
+def test_sound_steps_are_verified(followed, history, capfd):
+    for step in history:
+        followed.act(*step)
+    assert followed.read() == (len(history), 0, 0)
+    assert capfd.readouterr().err == ""
+
+
+def changed(outcome, **other):
+    return replace(outcome, **other)
+
+
+BENT = {
+    "an effect is missing": (lambda o: changed(o, effects=o.effects[1:]), "the event of step 5 has"),
+    "the last effect is missing": (lambda o: changed(o, effects=o.effects[:-1]), "still owes its effect"),
+    "an effect too many": (lambda o: changed(o, effects=(*o.effects, o.effects[0])), "has no such effect"),
+    "it declines": (lambda o: Rejected(Reason.UNKNOWN_PORT), "the machine takes the event of step 5"),
+}
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_a_bent_step_is_told_with_its_number(followed, history, capfd, name):
+    bend, why = BENT[name]
+    for step in history[:4]:
+        followed.act(*step)
+    state, event, outcome = history[4]
+    assert isinstance(event, distributor.ConnectionRequest)
+    followed.act(state, event, bend(outcome))
+    for step in history[5:7]:
+        followed.act(*step)
+
+    verified, unchecked, diverged = followed.read()
+
+    assert diverged == 1 and verified == 4
+    said = capfd.readouterr().err
+    assert "DIVERGENCE of distributor 0 1 at step" in said and why in said
+    assert "step 5: ConnectionRequest(port=4049, cookie=100)" in said
+    assert verified + unchecked + diverged == 7
+
+
+def test_the_guard_that_was_false_is_told_with_its_sentence(followed, history, capfd):
+    place = next(i for i, step in enumerate(history) if isinstance(step[2], Rejected))
+    for step in history[:place]:
+        followed.act(*step)
+    state, event, _ = history[place]
+    followed.trace.event(event, state)
+    followed.trace.effect(distributor.ShutDown(Client(0, 100, PORT)))
+
+    assert followed.read() == (place, 0, 1)
+    said = capfd.readouterr().err
+    assert f"the machine declines the event of step {place + 1}" in said
+    assert "NOT_OUTSTANDING: no request is outstanding with the server" in said
+
+
+def test_an_invariant_that_was_broken_is_told_with_its_sentence(followed, history, capfd, monkeypatch):
+    for step in history[:20]:
+        followed.act(*step)
+    assert followed.read() == (20, 0, 0)
+    monkeypatch.setattr(replay, "broken", lambda state: ("ranks_are_past",))
+    followed.act(*history[20])
+
+    assert followed.read() == (20, 0, 1)
+    assert "breaks ranks_are_past: The next choice will be later than all that were made" in capfd.readouterr().err
+
+
+def test_the_last_fifty_events_are_told_and_no_more(followed, history, capfd):
+    for step in history[:100]:
+        followed.act(*step)
+    followed.trace.effect(distributor.ShutDown(Client(0, 100, PORT)))
+    assert followed.read() == (99, 0, 1)
+    lines = capfd.readouterr().err.splitlines()
+    steps = [line for line in lines if line.startswith("  step ")]
+    assert len(steps) == 50
+    assert steps[0].startswith("  step 51: ") and steps[-1].startswith("  step 100: ")
+    assert "ShutDown" in steps[-1] and "declined: NOT_OUTSTANDING, no request is outstanding" in "".join(steps)
+
+
+def test_after_a_divergence_it_goes_on_from_the_state_that_the_machine_tells(followed, history, capfd):
+    for step in history[:30]:
+        followed.act(*step)
+    followed.trace.effect(distributor.ShutDown(Client(0, 100, PORT)))
+    assert followed.read() == (29, 0, 1)
+    for step in history[30:]:
+        followed.act(*step)
+    assert followed.read() == (len(history) - 1, 0, 1)
+    assert "DIVERGENCE" in capfd.readouterr().err
+
+
+def test_divergences_that_go_on_are_counted_and_not_told(followed, history, capfd):
+    for step in history[:20]:
+        followed.act(*step)
+        followed.trace.effect(distributor.ShutDown(Client(0, 1, PORT)))
+        followed.trace._to._next_state = 0.0
+        followed.read()
+    assert followed.read()[2] > verifier_process.IN_FULL
+    said = capfd.readouterr().err
+    assert said.count("DIVERGENCE") == verifier_process.IN_FULL and said.count("are counted only") == 1
+
+
+def test_a_state_that_went_wrong_where_no_effect_shows_it_is_found(followed, history, capfd, monkeypatch):
+    monkeypatch.setattr(verifier_process, "COMPARE", 0.0)
+    for step in history[:20]:
+        followed.act(*step)
+    assert followed.read() == (20, 0, 0)
+    state, event, outcome = history[20]
+
+    followed.act(replace(state, next_rank=state.next_rank + 5), event, outcome)
+
+    assert followed.read() == (20, 0, 1)
+    said = capfd.readouterr().err
+    assert f"next_rank is {state.next_rank + 5}, should be {state.next_rank}" in said
+
+
+# ---------------------------------------------------------------- gaps
+
+
+def fill(followed, steps):
+    """Let the machine take steps that nobody reads, until some are dropped; how many it took."""
+    for number, step in enumerate(steps, 1):
+        followed.act(*step)
+        if followed.trace._to._numbers[ring.Count.DROPPED] == 20:
+            return number
+    raise AssertionError("it never ends")
+
+
+def test_a_full_ring_drops_steps_counts_them_and_is_checked_again_from_a_state(paper, followed, capfd):
+    steps = life()
+    took = fill(followed, steps)
+    assert paper.sums() == (took, 20)
+    assert followed.read() == (took - 20, 0, 0)
+
+    for step in itertools.islice(steps, 30):
+        followed.act(*step)
+
+    assert followed.read() == (took - 20 + 30, 0, 0)
+    assert paper.sums() == (took + 30, 20)
+    said = capfd.readouterr().err
+    assert f"20 steps not checked: steps {took - 19} to {took}; it is checked again from step {took + 1}" in said
+
+
+def test_a_bend_within_a_gap_is_found_where_the_state_shows_it(followed, capfd):
+    """What happened in the gap is not checked, but the state that it led to must keep the invariants."""
+    steps = life()
+    fill(followed, steps)
+    followed.read()
+    state, event, outcome = next(steps)
+    followed.act(replace(state, waiting=state.waiting + 1), event, outcome)
+    assert followed.read()[2] == 1
+    assert "breaks waiting_total_is_true: The number of those who wait" in capfd.readouterr().err
+
+
+def test_while_the_ring_is_full_no_state_is_written_down(followed, history, monkeypatch):
+    fill(followed, life())
+    monkeypatch.setattr(encoding, "encode", lambda record: pytest.fail("this takes time"))
+    for step in history:
+        followed.act(*step)
+
+
+def test_a_server_that_has_no_state_to_tell_stays_unchecked_after_a_gap(paper, served, capfd):
+    state = server.EndpointState()
+    for event in (server.Bound(PORT), server.Listened(PORT)):
+        served.act(None, event, server.step(state, event))
+        state = server.step(state, event).state
+    served.trace._to._drop()
+    for event in (server.MessageRead(PORT, InitialMsg(1)), server.MessageRead(PORT, HandOff(Client(0, 9, PORT)))):
+        served.act(None, event, server.step(state, event))
+        state = server.step(state, event).state
+    assert served.read() == (2, 0, 0)
+    assert paper.sums()[1] == 3
+
+    event = server.Disconnected(Client(0, 9, PORT))
+    served.act(state, event, server.step(state, event))
+
+    assert served.read() == (3, 0, 0)
+    assert "2 steps not checked: steps 3 to 4; it is checked again from step 5" in capfd.readouterr().err
+
+
+def test_a_state_that_would_take_long_is_not_written_down(followed, history, monkeypatch):
+    monkeypatch.setattr(encoding, "MOST_ENTRIES", 0)
+    for step in history[:10]:
+        followed.act(*step)
+    followed.trace._to._drop()
+    for step in history[10:]:
+        followed.act(*step)
+    assert followed.read() == (10, 0, 0)
+
+
+def test_a_step_of_which_an_effect_found_no_room_is_not_verified(followed, history):
+    for step in history[:4]:
+        followed.act(*step)
+    state, event, outcome = history[4]
+    followed.trace.event(event, state)
+    followed.trace.effect(outcome.effects[0])
+    followed.trace._to._drop()
+    for effect in outcome.effects[1:]:
+        followed.trace.effect(effect)
+    assert followed.read() == (4, 0, 0)
+    for step in history[5:9]:
+        followed.act(*step)
+    assert followed.read() == (8, 0, 0)
+
+
+def test_damage_is_said_and_the_machine_is_checked_again_from_its_state(followed, history, capfd):
+    for step in history[:10]:
+        followed.act(*step)
+    assert followed.read() == (10, 0, 0)
+    for step in history[10:12]:
+        followed.act(*step)
+    paper = followed.trace._to._book
+    paper._ring[paper.numbers[ring.Count.TAIL] % ROOM + 9] ^= 255
+    for _ in range(ring.PATIENCE + 1):
+        followed.read()
+    for step in history[12:]:
+        followed.act(*step)
+    assert followed.read() == (len(history) - 2, 0, 0)
+    said = capfd.readouterr().err
+    assert "its records are damaged" in said
+    assert "2 steps not checked: steps 11 to 12" in said
+
+
+def test_what_no_pen_writes_is_said_and_harms_nothing(followed, history, capfd):
+    junk = [
+        b"[]",
+        b"{",
+        b"[3]",
+        b"[" * 30_000,
+        b'["event",1,2,["Nonsense"]]',
+        b'["effect",["Nonsense"]]',
+        b"\xff",
+        b'["start",{}]',
+    ]
+    for number, step in enumerate(history):
+        followed.trace._to._book.put(junk[number % len(junk)])
+        followed.trace._to._next_state = 0.0
+        followed.read()
+        followed.act(*step)
+    assert followed.read() == (len(history), 0, 0)
+    assert capfd.readouterr().err.count("a record makes no sense") == len(history)
+
+
+# ---------------------------------------------------------------- several processes of a server
+
+
+def test_a_process_of_a_server_that_is_killed_in_a_step_is_no_divergence(paper, served, monkeypatch):
+    state = server.EndpointState()
+    for event in (server.Bound(PORT), server.Listened(PORT)):
+        served.act(state, event, server.step(state, event))
+        state = server.step(state, event).state
+    hand_off = server.MessageRead(PORT, HandOff(Client(0, 9, PORT)))
+    served.trace.event(hand_off, state)  # and is killed before the step is saved
+    other = Trace(paper.fds[SERVER], SERVER)
+    monkeypatch.setattr(encoding, "os", types.SimpleNamespace(getpid=lambda: 1 << 22))
+    served.trace = other
+    for event in (server.MessageRead(PORT, InitialMsg(1)), hand_off):
+        served.act(state, event, server.step(state, event))
+        state = server.step(state, event).state
+    verified, unchecked, diverged = served.read()
+    assert (verified, unchecked, diverged) == (5, 0, 0)
+    assert paper.sums() == (5, 0)
+
+
+def test_forked_processes_share_one_ring_and_one_numbering(paper, served):
+    state, pids = server.EndpointState(), []
+    for event in (server.Bound(PORT), server.Listened(PORT), server.MessageRead(PORT, InitialMsg(1))):
+        outcome = server.step(state, event)
+        pid = os.fork()
+        if pid == 0:
+            served.act(state, event, outcome)
+            os._exit(0)
+        pids.append(pid)
+        os.waitpid(pid, 0)
+        state = outcome.state
+    assert served.read() == (3, 0, 0)
+    assert paper.sums() == (3, 0)
+
+
+def test_a_process_that_was_killed_before_it_saved_a_step_without_effects_is_no_divergence(paper, served, monkeypatch):
+    state = server.EndpointState()
+    served.trace.event(server.Bound(PORT), state)  # and is killed before the step is saved
+    served.read()
+    monkeypatch.setattr(encoding, "os", types.SimpleNamespace(getpid=lambda: 1 << 22))
+    served.trace._to._numbers[ring.Count.WANTED] = 1
+    served.act(state, server.Bound(PORT + 1), server.step(state, server.Bound(PORT + 1)))
+    assert served.read()[2] == 0
+    state = server.step(state, server.Bound(PORT + 1)).state
+
+    served.trace._to._numbers[ring.Count.WANTED], served.trace._to._next_state = 1, 0.0
+    served.act(server.EndpointState(), server.Listened(PORT + 1), server.step(state, server.Listened(PORT + 1)))
+
+    assert served.read()[2] == 1  # the same process has not forgotten what it did
+
+
+# ---------------------------------------------------------------- asking for the state
+
+
+def test_the_state_is_told_when_it_is_asked_for_but_not_too_often(followed, history):
+    numbers = followed.trace._to._numbers
+    numbers[ring.Count.WANTED] = 1
+    followed.act(*history[0])
+    assert numbers[ring.Count.WANTED] == 0
+    numbers[ring.Count.WANTED] = 1
+    followed.act(*history[1])
+    assert numbers[ring.Count.WANTED] == 1
+    followed.trace._to._next_state = 0.0
+    followed.act(*history[2])
+    assert numbers[ring.Count.WANTED] == 0
+    assert followed.read() == (3, 0, 0)
+
+
+def test_a_machine_whose_beginning_found_no_room_is_checked_from_its_first_step(paper, history, capfd):
+    paper.add("distributor 0 2", 1 << 13)
+    made = Followed(paper, "distributor 0 2")
+    made.trace.start(**{**ARGUMENTS, "listeners": ((PORT, "x" * (1 << 13)),)})
+    for step in history[:10]:
+        made.act(*step)
+    assert made.read() == (10, 0, 0)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_machine_whose_beginning_makes_no_sense_is_asked_for_its_state(paper, followed, history):
+    followed.trace._to._book._ring[9] ^= 255
+    for _ in range(ring.PATIENCE):
+        followed.read()
+    for step in history[:10]:
+        followed.act(*step)
+        followed.read()
+    assert followed.read() == (9, 1, 0)
+
+
+def test_a_number_that_is_missing_without_a_word_is_a_gap(followed, history, capfd):
+    for step in history[:10]:
+        followed.act(*step)
+    followed.trace._to._numbers[ring.Count.BEGUN] += 1
+    followed.act(*history[10])
+    assert followed.read() == (10, 1, 0)
+    for step in history[11:20]:
+        followed.act(*step)
+    assert followed.read() == (19, 1, 0)
+    assert "2 steps not checked: steps 11 to 12; it is checked again from step 13" in capfd.readouterr().err
+
+
+def test_so_are_two_of_a_server_whichever_process_goes_on(served, monkeypatch):
+    state = server.EndpointState()
+    served.act(state, server.Bound(PORT), server.step(state, server.Bound(PORT)))
+    monkeypatch.setattr(encoding, "os", types.SimpleNamespace(getpid=lambda: 1 << 22))
+    state = server.step(state, server.Bound(PORT)).state
+    served.trace._to._numbers[ring.Count.BEGUN] += 2
+    served.act(state, server.Listened(PORT), server.step(state, server.Listened(PORT)))
+    assert served.read() == (1, 1, 0)
+
+
+def test_what_was_dropped_at_the_end_of_a_machine_is_told_when_it_ends(paper, followed, history, capfd):
+    for step in history[:10]:
+        followed.act(*step)
+    followed.read()
+    for _ in range(5):
+        followed.trace._to._numbers[ring.Count.BEGUN] += 1
+        followed.trace._to._drop()
+    paper.over(WHO)
+    assert followed.read() == (10, 0, 0)
+    assert [machine.who for machine in followed.verifier._machines] == [SERVER]
+    assert (
+        capfd.readouterr().err == "maitred: verify: distributor 0 1: 5 steps not checked: up to its last one, step 15\n"
+    )
+
+
+# ---------------------------------------------------------------- the Monitor's side
+
+
+@pytest.fixture
+def keeper():
+    made = Verification(verifier_process.run)
+    yield made
+    made.close()
+
+
+def no_room(*_):
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+
+def test_no_memory_for_the_book_is_a_configuration_that_does_not_fit_this_machine(tmp_path, monkeypatch, capfd):
+    single = {"verify": "", "control": str(tmp_path / "c"), "static": "1"}
+    config = options.configure(options.Options(Program("module", "json", ()), ["127.0.0.1:9"], single))
+    monkeypatch.setattr(ring.os, "memfd_create", no_room)
+    assert shell_monitor.run(config, verifier_process.run) == shell_monitor.UNUSABLE
+    said = capfd.readouterr().err
+    assert said == "maitred: there is no memory for what the verifier reads: Cannot allocate memory\n"
+
+
+def test_a_verifier_that_cannot_be_started_is_said_and_harms_nothing(keeper, monkeypatch, capfd):
+    monkeypatch.setattr(launch, "Handed", no_room)
+    keeper.start(Loop())
+    assert keeper.status()["pid"] is None and not keeper.reap()
+    assert "the verifier cannot be started, so no step will be verified: Cannot" in capfd.readouterr().err
+
+
+def test_a_machine_for_which_there_is_no_memory_is_said_and_harms_nothing(keeper, monkeypatch, capfd):
+    monkeypatch.setattr(ring, "create", no_room)
+    assert keeper.add(SERVER) is None
+    assert capfd.readouterr().err == "maitred: no step of server 0 1 will be verified: Cannot allocate memory\n"
+    assert not Trace(None, SERVER).wanted
+
+
+def test_the_numbers_are_told_together(keeper):
+    trace = Trace(keeper.add(WHO), WHO)
+    trace.start(**ARGUMENTS)
+    for _ in range(3):
+        trace.event(Begin())
+    trace._to._drop()
+    assert keeper.status() == {
+        "pid": None,
+        "steps": 3,
+        "verified": 0,
+        "dropped": 1,
+        "unchecked": 0,
+        "divergences": 0,
+    }
+    keeper.over(WHO)
+    assert str(keeper) == "verified: 0 of 3 steps; 1 dropped, 0 came while the state was not known; 0 divergences"
