@@ -133,7 +133,7 @@ def test_deaths_of_servers_and_distributors_leave_nothing_behind(maitred, tmp_pa
     ("what", "word"),
     [
         ("hoard.append(os.dup(0))", "descriptors"),
-        ("hoard.append(os.urandom(64_000))", "bytes"),
+        ("hoard.append(os.urandom(500_000))", "bytes"),
         ("threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "threads"),
         ("subprocess.Popen(['sleep', '60'])", "processes"),
     ],
@@ -159,4 +159,4 @@ def test_a_leak_is_noticed(start, tmp_path, what, word):
     cycle(port, 400)
 
     instance.wait_counts([0, 0, 0])
-    assert any(word in leak for leak in leaks(before, levels(instance, port), room=100_000))
+    assert any(word in leak for leak in leaks(before, levels(instance, port), room=1_000_000))
