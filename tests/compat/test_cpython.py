@@ -37,7 +37,7 @@ def test_the_outcomes_are_those_of_plain_python(tmp_path, suite):
 BENT = """
 import sys
 sys.path.append({reference!r})
-from maitred.shell import {module}
+import maitred.shell.{module}
 {bend}
 """
 
@@ -60,7 +60,11 @@ def run_bent(directory, module, bend):
 @NEEDED
 @pytest.mark.system
 def test_a_client_that_is_never_disconnected_is_noticed(tmp_path):
-    found = run_bent(tmp_path, "inside.connections", "connections.Tracker.closed = lambda self, connection: None")
+    found = run_bent(
+        tmp_path,
+        "inside.connections",
+        "maitred.shell.inside.connections.Tracker.closed = lambda self, connection: None",
+    )
     assert found.outcomes == {"test.test_socketserver.SocketServerTest.test_ThreadingTCPServer": "ok"}
     assert any("never disconnected" in complaint or "audit" in complaint for complaint in found.complaints)
 
@@ -68,7 +72,11 @@ def test_a_client_that_is_never_disconnected_is_noticed(tmp_path):
 @NEEDED
 @pytest.mark.system
 def test_a_listener_that_says_what_it_should_not_is_noticed(tmp_path):
-    found = run_bent(tmp_path, "inside.stand_in", "stand_in.VirtualListener.getsockname = lambda self: ('127.0.0.1', 1)")
+    found = run_bent(
+        tmp_path,
+        "inside.stand_in",
+        "maitred.shell.inside.stand_in.VirtualListener.getsockname = lambda self: ('127.0.0.1', 1)",
+    )
     ((test, outcome),) = found.outcomes.items()
     assert outcome in {"failure", "error"}
     assert differences({test: "ok"}, found.outcomes, "3.11")[0] == {test: ("ok", outcome)}

@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 
 def test_the_packaged_one_is_found_first(tmp_path, monkeypatch):
-    module = tmp_path / "a" / "b" / "c" / "manifest.py"
+    module = tmp_path / "a" / "b" / "c" / "d" / "manifest.py"
     module.parent.mkdir(parents=True)
     monkeypatch.setattr(manifest, "__file__", str(module))
     with pytest.raises(ManifestError, match="there is no manifest"):

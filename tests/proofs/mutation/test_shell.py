@@ -40,7 +40,7 @@ ONE = CATALOGUE[CUT[0]]
 def test_there_are_enough_of_every_part():
     assert len(CATALOGUE) >= 60
     parts = {mutant.module for mutant in CATALOGUE.values()}
-    wanted = "distributor monitor endpoint standin channel loop registry status launch trace"
+    wanted = "distributor monitor endpoint stand_in channel loop registry status launch trace"
     assert set(wanted.split()) <= parts <= TITLES.keys()
 
 
