@@ -10,7 +10,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test lint types core records unit properties bench campaign campaign-faults hostile abuse mutants shell-mutants mutation compat cpython clean lock
+.PHONY: help run fast unit test lint types core pages records lock clean properties campaign campaign-faults \
+  hostile abuse mutants shell-mutants mutation compat cpython bench
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 PYTEST := $(BIN)/python -m pytest
@@ -25,10 +26,12 @@ else \
 fi
 endef
 
+##@ Use it
+
 help: ## Show this list
-	@echo "maitred: seats each client at the least-busy of several copies of an unmodified server"; echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1|\2/p' Makefile | while IFS='|' read -r what why; do \
-	  printf '%-18s %s\n' "$$what" "$$why"; done
+	@echo "maitred: seats each client at the least-busy of several copies of an unmodified server"
+	@sed -nE 's/^##@ (.*)$$/|\1/p; s/^([a-z-]+):.*## (.*)$$/\1|\2/p' Makefile | while IFS='|' read -r what why; do \
+	  if [ -n "$$what" ]; then printf '  make %-16s %s\n' "$$what" "$$why"; else printf '\n%s\n' "$$why"; fi; done
 
 # --------------------------------------------------------------------------------------- environments
 
@@ -61,14 +64,9 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml $(wildcard requirements/*.txt)
 	fi
 	@touch $(VENV)/.base $@
 
-lock: $(VENV)/.made ## Write down the versions and hashes that the tests run with, for this Python
-	@$(BIN)/python requirements/lock.py
-
 $(VENV)/.compat: $(VENV)/.test
 	@$(PIP) -e '.[compat]'
 	@touch $@
-
-# ------------------------------------------------------------------------------------------ main job
 
 run: $(VENV)/.base ## Run the main job: three copies of examples/hello.py behind one port
 	@echo
@@ -82,25 +80,33 @@ run: $(VENV)/.base ## Run the main job: three copies of examples/hello.py behind
 	@echo
 	@exec $(BIN)/maitred run -b 127.0.0.1:8000 --static 3 examples/hello.py
 
-# --------------------------------------------------------------------------------------------- tests
+##@ While you change something
 
 QUICK := not campaign and not minutes and not compat
+UNIT  := not properties and not campaign and not system and not compat and not slow
 CORE  := tests/core tests/model/world/test_world.py
+
+fast: $(VENV)/.test ## Check style and types, test the core and the model with few examples: some ten seconds
+	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && echo "== style: ok"
+	@$(MAKE) -j2 --output-sync=target types fast-tests
+
+.PHONY: fast-tests
+fast-tests:
+	@HYPOTHESIS_PROFILE=fast $(PYTEST) -q -n 2 --dist worksteal -m "$(UNIT)" tests/core tests/model
+
+unit: $(VENV)/.test ## Run the quick tests: no processes, no long explorations
+	@$(PYTEST) -q -n 2 --dist worksteal -m "$(UNIT)"
+
+pages: $(VENV)/.test ## Write every generated page that takes less than two minutes; name the commands of the others
+	@$(BIN)/python -m docs.pages
+
+##@ Before you submit
 
 test: lint ## Run every check: style, types, imports, all tests, the core's branch coverage
 	@$(MAKE) -j2 --output-sync=target types core
 	@echo "== all other tests, three at a time (many wait for processes), but for what is recorded (make records)"
 	@$(PYTEST) -q -n 3 --dist worksteal --recorded -m "$(QUICK)" $(CORE:%=--ignore=%) --durations=10
 	@echo "maitred: all checks passed: style, types, imports, tests, and every branch of the core"
-
-core: $(VENV)/.test ## Run the tests of the core: every branch is covered, or it fails
-	@echo "== tests of the core, and its branch coverage: 100 % or it fails"
-	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest -q -m "$(QUICK)" $(CORE)
-	@$(BIN)/python -m coverage report --include='*/maitred/core/*' --fail-under=100 --precision=2
-
-records: $(VENV)/.test ## Run the long tests whose sources have changed since they were recorded, and record them
-	@$(PYTEST) -q -n 2 --dist worksteal --recorded --record -m "recorded and $(QUICK)" --durations=10
 
 lint: $(VENV)/.test ## Check style (ruff) and the import contracts
 	@echo "== style"
@@ -113,8 +119,16 @@ types: $(VENV)/.test ## Check types (mypy --strict)
 	@echo "== types"
 	@$(BIN)/python -m mypy --strict
 
-unit: $(VENV)/.test ## Run the quick tests only: no processes, no long explorations
-	@$(PYTEST) -q -m "not properties and not campaign and not system and not compat"
+core: $(VENV)/.test ## Run the tests of the core: every branch is covered, or it fails
+	@echo "== tests of the core, and its branch coverage: 100 % or it fails"
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest -q -m "$(QUICK)" $(CORE)
+	@$(BIN)/python -m coverage report --include='*/maitred/core/*' --fail-under=100 --precision=2
+
+records: $(VENV)/.test ## Run the long tests whose sources have changed since they were recorded, and record them
+	@$(PYTEST) -q -n 2 --dist worksteal --recorded --record -m "recorded and $(QUICK)" --durations=10
+
+##@ Long checks: minutes to hours; some write a page
 
 properties: $(VENV)/.test ## Run model checking and proofs only, those that take minutes included
 	@$(PYTEST) -q -n 2 --dist worksteal -m "properties and not campaign" --timeout=0
@@ -131,14 +145,6 @@ hostile: $(VENV)/.test ## Have one copy attack from inside, and clients from out
 abuse: $(VENV)/.test ## Run the tests of load and abuse in full, and write their page
 	@$(BIN)/python -m tests.abuse --write
 
-compat: $(VENV)/.compat ## Run the servers of the compatibility table, and write the page
-	@MAITRED_COMPAT_RESULTS=docs/reference/compatibility.json \
-	  $(PYTEST) -q tests/compat/test_servers.py tests/compat/test_foreign.py
-	@$(BIN)/python -m tests.compat.table
-
-cpython: $(VENV)/.test ## Run CPython's own tests of sockets behind Distributors, and compare with plain Python
-	@$(BIN)/python -m tests.compat.cpython
-
 mutants: $(VENV)/.test ## Run every mutant of the core against every check, and publish the matrix
 	@$(BIN)/python -m proofs.mutation.matrix --write
 
@@ -148,10 +154,23 @@ shell-mutants: $(VENV)/.test ## Run every mutant of the shell against its killer
 mutation: $(VENV)/.test ## Run mutmut over the core (it goes on where it stopped), and publish the score
 	@nice $(BIN)/python -m proofs.mutation.mutmut --write
 
+compat: $(VENV)/.compat ## Run the servers of the compatibility table, and write the page
+	@MAITRED_COMPAT_RESULTS=docs/reference/compatibility.json \
+	  $(PYTEST) -q tests/compat/test_servers.py tests/compat/test_foreign.py
+	@$(BIN)/python -m tests.compat.table
+
+cpython: $(VENV)/.test ## Run CPython's own tests of sockets behind Distributors, and compare with plain Python
+	@$(BIN)/python -m tests.compat.cpython
+
 bench: $(VENV)/.test ## Measure next to HAProxy (installed from its Debian package)
 	@command -v haproxy >/dev/null || { $(call install,haproxy,the benchmark's peer is missing); }
 	@$(PIP) -e '.[bench]'
 	@$(BIN)/python -m benchmarks
+
+##@ The house
+
+lock: $(VENV)/.made ## Write down the versions and hashes that the tests run with, for this Python
+	@$(BIN)/python requirements/lock.py
 
 clean: ## Remove the virtual environment and all that the tools left behind
 	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \

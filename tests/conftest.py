@@ -1,7 +1,7 @@
 """How hard Hypothesis tries, and where the examples that failed are kept.
 
-`HYPOTHESIS_PROFILE` chooses the profile: ``ci`` (the same examples every time), ``dev`` (others every time), ``night``
-(many, for hours).  Where it is not set, it is ``ci`` if `CI` is, else ``dev``.
+`HYPOTHESIS_PROFILE` chooses the profile: ``ci`` (the same examples every time), ``dev`` (others every time), ``fast``
+(few, for `make fast`), ``night`` (many, for hours).  Where it is not set, it is ``ci`` if `CI` is, else ``dev``.
 
 `MAITRED_EXAMPLES` says where failing examples are shared, besides the developer's own ``.hypothesis/examples``: a
 directory, or the address of a Redis (``redis://``, ``rediss://`` or ``unix://``).  Only ``night`` writes there.
@@ -22,9 +22,12 @@ pytest_plugins = ["tests.records"]
 
 OWN = Path(__file__).resolve().parents[1] / ".hypothesis" / "examples"
 REDIS = ("redis://", "rediss://", "unix://")
+SETTINGS = "_hypothesis_internal_use_settings"
+"""Where Hypothesis keeps what a test asks for with ``@settings``; it has no public name."""
 PROFILES = {
     "ci": {"max_examples": 100, "stateful_step_count": 80, "derandomize": True, "print_blob": True},
     "dev": {"max_examples": 100, "stateful_step_count": 80},
+    "fast": {"max_examples": 10, "stateful_step_count": 20, "derandomize": True, "print_blob": True},
     "night": {"max_examples": 5_000, "stateful_step_count": 200},
 }
 
@@ -44,6 +47,16 @@ def pytest_configure(config):
     for each, values in PROFILES.items():
         settings.register_profile(each, deadline=None, database=database(each, where), **values)
     settings.load_profile(name)
+
+
+def pytest_collection_modifyitems(items):
+    """In the profile ``fast``, cap also the tests that ask for more examples than the profile."""
+    limit = PROFILES["fast"]["max_examples"]
+    if settings.get_current_profile_name() == "fast":
+        for function in {getattr(item, "obj", None) for item in items}:
+            own = getattr(function, SETTINGS, None)
+            if own is not None and own.max_examples > limit:
+                setattr(function, SETTINGS, settings(own, max_examples=limit))
 
 
 def pytest_terminal_summary(terminalreporter, config):

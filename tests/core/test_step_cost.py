@@ -33,6 +33,8 @@ from maitred.core.messages import (
 )
 from maitred.core.transition import Transition
 
+pytestmark = pytest.mark.slow
+
 FEW, MANY = 4, 4_096
 CROWD = 20_000
 TIMES = 3

@@ -1,5 +1,9 @@
 """The profiles of Hypothesis, and where failing examples are kept: what the environment asks for is what happens."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -7,6 +11,7 @@ from fakeredis import TcpFakeServer
 from hypothesis.database import DirectoryBasedExampleDatabase, MultiplexedDatabase, ReadOnlyDatabase
 from tests.conftest import OWN, PROFILES, chosen, database
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY, EXAMPLE = b"a test", b"an example"
 
 
@@ -17,6 +22,7 @@ KEY, EXAMPLE = b"a test", b"an example"
         ({"CI": "true"}, "ci"),
         ({"CI": ""}, "dev"),
         ({"HYPOTHESIS_PROFILE": "night"}, "night"),
+        ({"HYPOTHESIS_PROFILE": "fast", "CI": "true"}, "fast"),
         ({"HYPOTHESIS_PROFILE": "dev", "CI": "true"}, "dev"),
         ({"HYPOTHESIS_PROFILE": ""}, "dev"),
     ],
@@ -26,7 +32,7 @@ def test_the_environment_chooses_the_profile(environ, name):
 
 
 def test_a_profile_that_is_not_there():
-    with pytest.raises(pytest.UsageError, match="HYPOTHESIS_PROFILE=nite: no such profile; there are ci, dev, night"):
+    with pytest.raises(pytest.UsageError, match="=nite: no such profile; there are ci, dev, fast, night"):
         chosen({"HYPOTHESIS_PROFILE": "nite"})
 
 
@@ -90,3 +96,23 @@ def test_what_the_night_finds_a_developer_is_shown_and_cannot_delete(redis, monk
 def test_a_place_that_cannot_be_shared_is_said_to_be_none(where, why):
     with pytest.raises(pytest.UsageError, match=f"^MAITRED_EXAMPLES={where}: .*{why}"):
         database("night", where)
+
+
+CAPPED = """
+from hypothesis import given, settings, strategies as st
+seen = []
+@settings(max_examples=150)
+@given(st.integers())
+def test_many(number): seen.append(number)
+def test_how_many(): assert len(seen) == {few}
+"""
+
+
+@pytest.mark.parametrize(("profile", "few"), [("fast", 10), ("ci", 150)])
+def test_fast_caps_also_who_asks_for_more(tmp_path, profile, few):
+    (tmp_path / "test_many.py").write_text(CAPPED.format(few=few))
+    options = ["-c", os.devnull, "--rootdir", tmp_path, "-p", "no:cacheprovider", "-p", "tests.conftest"]
+    command = [sys.executable, "-m", "pytest", "-q", *options, tmp_path / "test_many.py"]
+    environment = {**os.environ, "HYPOTHESIS_PROFILE": profile}
+    run = subprocess.run([*map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -94,6 +94,7 @@ def test_what_was_reached_is_not_missing():
 FAULTS = {name: ANY if name in REPEATABLE else 2 for name in Budget._fields if name != "stops"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [3, 7, 11])
 @pytest.mark.parametrize("stops", [0, 1])
 @pytest.mark.parametrize("split", [{}, {"interruptions": 0}, {"room": 1}], ids=["split", "whole", "little room"])
@@ -173,6 +174,7 @@ def reasons_of(machine, runs):
     return reasons - {None}
 
 
+@pytest.mark.slow
 def test_every_reason_is_given_by_a_machine_to_which_anything_may_happen():
     given_by = {machine: reasons_of(machine, runs) for machine, runs in ANYTHING.items()}
     assert set().union(*given_by.values()) == {*Reason}

@@ -432,6 +432,7 @@ def a_step_that_has_only_effects_is_taken(monkeypatch):
     act(monkeypatch, monitor, monitor.Fired, fired)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENT)
 def test_what_is_bent_is_named(name, monkeypatch):
     bend, broken, phrases, bounds = BENT[name]

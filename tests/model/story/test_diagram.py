@@ -16,6 +16,8 @@ from maitred.model.story.diagram import write, write_lasso
 from maitred.model.story.text import Held, Holder, holders, label
 from maitred.model.world import ANY, Assumption, Fate, System
 
+pytestmark = pytest.mark.slow
+
 SVG = "{http://www.w3.org/2000/svg}"
 LEAVING = "clients keep leaving"
 LASSOS = (

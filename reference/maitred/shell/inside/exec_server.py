@@ -19,7 +19,8 @@ ENVIRONMENT: Final = "MAITRED_SERVER"
 """Tells the exec'd program's bootstrap who it is: see `_identity`."""
 CONTROL: Final = "MAITRED_CONTROL"
 """In the environment of every process that a Monitor starts: the path of its control socket.  The program does not see
-it; the kernel goes on showing it to whoever looks for what a dead Monitor has left behind (`maitred.shell.supervise.leftovers`)."""
+it.  The kernel goes on showing it, so that what a dead Monitor has left behind can be found
+(`maitred.shell.supervise.leftovers`)."""
 CODE: Final = (
     "import os, sys; path, library = sys.path[:], os.path.dirname(os.__file__);"
     " sys.path[:] = [{home!r}, *sorted(filter(None, path), key=lambda entry: not entry.startswith(library))];"

@@ -1,0 +1,54 @@
+"""`make pages` knows every generated page, and each page names the command that writes it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from docs import pages
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {file: page for page in pages.PAGES for file in page.files}
+SCRIPT = "import sys; open('page.md', 'w').write(sys.argv[1]); sys.exit(len(sys.argv) - 2)"
+MARK = re.compile(r"(?:Written|Generated)[^`\n]*`python -m ([\w. -]+)`")
+
+
+def test_no_page_is_listed_twice_and_all_are_there():
+    assert len(FILES) == sum(len(page.files) for page in pages.PAGES)
+    assert [file for file in FILES if not (ROOT / file).exists()] == []
+
+
+def test_every_file_of_the_generated_folder_is_listed():
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "generated").iterdir()} <= FILES.keys()
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("spec/*.md")]), ids=lambda p: p.name)
+def test_a_page_that_names_its_command_is_listed_with_it(path):
+    if found := MARK.search(path.read_text()):
+        assert FILES[path.relative_to(ROOT).as_posix()].command == found[1]
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    (tmp_path / "write.py").write_text(SCRIPT)
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_pages_are_written_and_campaigns_only_named(house, monkeypatch, capsys):
+    quick, slow = pages.Page("write fresh", ("page.md",)), pages.Page("campaign --write", ("slow.md",), "hours")
+    monkeypatch.setattr(pages, "PAGES", (slow, quick))
+    assert pages.main([]) == 0
+    assert (house / "page.md").read_text() == "fresh"
+    assert capsys.readouterr().out == (
+        "left as it is: slow.md (hours: python -m campaign --write)\npage.md: changed: 1\n"
+    )
+    assert pages.main(["page"]) == 0
+    assert capsys.readouterr().out == "page.md: as before\n"
+    assert pages.main(["none"]) == 2
+    assert capsys.readouterr().err == "no generated page is called none\n"
+
+
+def test_a_command_that_fails_is_named(house, monkeypatch, capsys):
+    monkeypatch.setattr(pages, "PAGES", (pages.Page("write fresh 2", ("page.md",)),))
+    assert pages.main([]) == 1
+    assert capsys.readouterr().err == "failed with status 1: python -m write fresh 2\n"
