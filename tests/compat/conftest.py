@@ -16,8 +16,8 @@ _noted = {}
 def pytest_runtest_logreport(report):
     """A server works where its whole test has passed, its end included.  Noted at once: a run may be cut short."""
     properties = dict(report.user_properties)
-    if "server" not in properties:
-        return
+    if not properties.keys() >= {"server", "version"}:
+        return  # it is none of a server, or has failed before its version was known
     row = _noted.setdefault(report.nodeid, {"version": properties["version"], "passed": True})
     row["passed"] = row["passed"] and report.passed
     if report.when == "teardown" and RESULTS in os.environ:

@@ -225,22 +225,27 @@ def install(address, trace):
         "io.sock_diag",
         "inside.endpoint",
         "io.registry",
-        "inside.stand_in",
+        "inside.install",
         "observe.trace",
     ):
         importlib.import_module(f"maitred.shell.{module}")  # now: the tests change the directory, and the path
-    from maitred.shell.inside import stand_in
+    from maitred.shell.inside import install as installation
+    from maitred.shell.inside.descriptor_table import DescriptorTable
+    from maitred.shell.inside.listener_socket import disguise
+    from maitred.shell.inside.processes import Processes
+    from maitred.shell.inside.stand_in import StandIn
 
     del sys.path[0]
     private = {trace}
     endpoints = Endpoints(address, trace, private)
-    here = stand_in.StandIn(endpoints, os.getpid(), lambda: True, private)
-    stand_in.install(here)
+    descriptors = DescriptorTable(endpoints, private)
+    here = StandIn(descriptors, lambda: True)
+    installation.install(here, Processes(descriptors, os.getpid()))
     real_listen = socket.socket.listen
 
     def listen(self, *backlog):
         real_listen(self, *backlog)
-        if here.of(self) is not None or self.family not in (socket.AF_INET, socket.AF_INET6):
+        if descriptors.listener_of(self) is not None or self.family not in (socket.AF_INET, socket.AF_INET6):
             return
         if self.type != socket.SOCK_STREAM or self.proto not in (0, socket.IPPROTO_TCP):
             return
@@ -251,8 +256,9 @@ def install(address, trace):
             return
         errno = endpoints.hand_over(port, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", self.fileno())
         assert errno == 0, f"the Distributor of a socket that listens says {errno}"
-        here._replace(self, port, name, twin=False)
-        here.listen(here.of(self))
+        listener = here.replace(self, port, name, twin=False)
+        disguise(self)
+        here.listen(listener)
 
     socket.socket.listen = listen
     return here
@@ -266,7 +272,7 @@ def report(here, path):
 
     gc.collect()
     left = []
-    for fd, connection in list(here.tracker.by_fd.items()):
+    for fd, connection in list(here.descriptors.connections.by_fd.items()):
         probe = _socket.socket(connection.family, socket.SOCK_STREAM, 0, fd)
         try:
             cookie = int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), sys.byteorder)

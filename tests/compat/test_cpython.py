@@ -63,7 +63,7 @@ def test_a_client_that_is_never_disconnected_is_noticed(tmp_path):
     found = run_bent(
         tmp_path,
         "inside.connections",
-        "maitred.shell.inside.connections.Tracker.closed = lambda self, connection: None",
+        "maitred.shell.inside.connections.Connections.closed = lambda self, connection: None",
     )
     assert found.outcomes == {"test.test_socketserver.SocketServerTest.test_ThreadingTCPServer": "ok"}
     assert any("never disconnected" in complaint or "audit" in complaint for complaint in found.complaints)
@@ -74,8 +74,8 @@ def test_a_client_that_is_never_disconnected_is_noticed(tmp_path):
 def test_a_listener_that_says_what_it_should_not_is_noticed(tmp_path):
     found = run_bent(
         tmp_path,
-        "inside.stand_in",
-        "maitred.shell.inside.stand_in.VirtualListener.getsockname = lambda self: ('127.0.0.1', 1)",
+        "inside.listener_socket",
+        "maitred.shell.inside.listener_socket.ListenerSocket.getsockname = lambda self: ('127.0.0.1', 1)",
     )
     ((test, outcome),) = found.outcomes.items()
     assert outcome in {"failure", "error"}

@@ -252,7 +252,7 @@ def test_the_command_says_the_same(unaudited):
         assert server["clients"] == 0
 
 
-BENT = "from maitred.shell.inside.connections import Tracker\nTracker.closed = lambda self, connection: None\n"
+BENT = "from maitred.shell.inside.connections import Connections\nConnections.closed = lambda self, connection: None\n"
 
 
 def test_a_server_that_notices_no_end_does_not_pass(tmp_path, certificate):

@@ -300,15 +300,14 @@ def test_whoever_is_made_somebody_else_is_given_nothing(tmp_path, way):
 def test_a_change_of_group_groups_or_user_is_known_by_its_place(place):
     """Among the arguments that subprocess gives on, whether or not it may be done here."""
 
-    class Estate:
-        def hand_down(self, inherits):
-            return workers.Legacy("{}", (7,))
+    def hand_down(inherits):
+        return workers.Inheritance("{}", (7,))
 
     rest = [-1] * 8 + [True, False, -1, None, None, None, -1, None, True]
     plain = ([sys.executable, "x"], [os.fsencode(sys.executable)], True, (), None, None)
-    assert 7 in workers.fork_exec(Estate(), (*plain, *rest), {})[0][3]
+    assert 7 in workers.fork_exec(hand_down, (*plain, *rest), {})[0][3]
     rest[place] = [] if place == 12 else 0
-    assert workers.fork_exec(Estate(), (*plain, *rest), {}) == ((*plain, *rest), {})
+    assert workers.fork_exec(hand_down, (*plain, *rest), {}) == ((*plain, *rest), {})
 
 
 def test_a_program_that_has_closed_what_is_ours_starts_others_as_ever(tmp_path):

@@ -22,12 +22,12 @@ would have them.
 A worker that the program execs comes by `join` (see `maitred.shell.inside.workers`), and runs itself.  Its environment
 has ``program``, what the main process runs, in the place of ``path``, and
 
-=============  =======================================================================================
-``shelf``      the descriptors of both ends of the shelf (see `maitred.shell.inside.passed_listeners`)
-``dialogs``    pairs of a port and the descriptor of its dialog
-``listeners``  of each listener that was handed down: ``inode``; ``port``; ``name``, as `getsockname` is to say;
-               ``original``, the descriptor of the TCP socket; ``twin``; ``listened``
-=============  =======================================================================================
+====================  ================================================================================
+``passed_listeners``  the descriptors of both ends of the channel of `maitred.shell.inside.passed_listeners`
+``dialogs``           pairs of a port and the descriptor of its dialog
+``listeners``         of each listener that was handed down: ``inode``; ``port``; ``name``, as `getsockname` is to give
+                      it; ``original``, the descriptor of the TCP socket; ``twin``; ``listened``
+====================  ================================================================================
 """
 
 from __future__ import annotations
@@ -44,10 +44,15 @@ from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from importlib.util import MAGIC_NUMBER
 from typing import Any, Final
 
-from maitred.shell.inside import green_threads, native_sockets, stand_in
+from maitred.shell.inside import green_threads, native_sockets
+from maitred.shell.inside.descriptor_table import DescriptorTable
 from maitred.shell.inside.endpoint import Endpoint
 from maitred.shell.inside.exec_server import CONTROL
-from maitred.shell.inside.passed_listeners import Shelf
+from maitred.shell.inside.install import install
+from maitred.shell.inside.listener import Listener
+from maitred.shell.inside.passed_listeners import PassedListeners
+from maitred.shell.inside.processes import Processes
+from maitred.shell.inside.stand_in import StandIn
 from maitred.shell.inside.workers import ENVIRONMENT, Identity
 from maitred.shell.io import channel, report
 from maitred.shell.io.registry import Registry
@@ -90,17 +95,17 @@ def join() -> None:
     """Become one more process of the server that the environment describes, before anything of the program runs."""
     record = _described()
     try:
-        here = _install(record, begins=False)
+        descriptors = _install(record, begins=False)
     except OSError as error:  # whoever started it has closed, in between, what was handed down
         report.say(f"process {os.getpid()} is none of the server's: {error}")
         return
     for row in record["listeners"]:
         original = _socket.socket(fileno=_take(row["original"]))
-        here.take_up(row["inode"], stand_in.Listening.of_row(row, original))
-    here.find()
+        descriptors.expect(row["inode"], Listener.of_row(row, original))
+    descriptors.recognise_all()
 
 
-def _install(record: dict[str, Any], *, begins: bool) -> stand_in.StandIn:  # Any: as JSON has it
+def _install(record: dict[str, Any], *, begins: bool) -> DescriptorTable:  # Any: as JSON has it
     """Put the stand-in in place.
 
     Args:
@@ -108,9 +113,9 @@ def _install(record: dict[str, Any], *, begins: bool) -> stand_in.StandIn:  # An
         begins: whether the server begins with this process.
     """
     registry, control = _take(record["registry"]), _take(record["control"])
-    front, back = record.get("shelf") or (end.detach() for end in channel.pair())
-    shelf = Shelf(_take(front), _take(back))
-    private = {registry, control, *shelf.fds}
+    front, back = record.get("passed_listeners") or (end.detach() for end in channel.pair())
+    passed_listeners = PassedListeners(_take(front), _take(back))
+    private = {registry, control, *passed_listeners.fds}
     endpoint_registry = Registry.open(registry)
     private |= _duplicates(registry)
     number, trace = None, None
@@ -134,13 +139,13 @@ def _install(record: dict[str, Any], *, begins: bool) -> stand_in.StandIn:  # An
         return fixed or os.getpid() == main_process or (same and os.getpid() == begun)
 
     identity = Identity(
-        record["class"], record["server"], control, registry, number, shelf.fds, main_process, fixed, program
+        record["class"], record["server"], control, registry, number, passed_listeners.fds, main_process, fixed, program
     )
-    here = stand_in.StandIn(endpoint, main_process, reports, private, identity, shelf)
-    stand_in.install(here)
+    descriptors = DescriptorTable(endpoint, private, passed_listeners)
+    install(StandIn(descriptors, reports), Processes(descriptors, main_process, identity))
     green_threads.watch()
     native_sockets.watch(endpoint_registry.note_foreign)
-    return here
+    return descriptors
 
 
 def _dialog(fd: int) -> channel.Socket:

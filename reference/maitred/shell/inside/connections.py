@@ -1,9 +1,9 @@
 """Knows which descriptors of this process are clients' connections, and notices when a client's last one closes.
 
-Duplicates within the process are counted here; a fork is counted in the registry.  What a connection was handed on to
-outside of that, a program that was exec'd or another process that got it through a socket, cannot be counted: there the
-kernel is asked whether anybody holds it.  (Not in every case, since the Distributor holds its copy until it has read
-that the client was accepted.)  What ends unheard, a child that was killed, the Distributor's audit finds.
+Duplicates within the process are counted here; a fork is counted in the registry.  Where else a connection was passed
+to (a program that was exec'd, another process by a socket) cannot be counted: there the kernel is asked whether anybody
+holds it.  (Not always, since the Distributor holds its copy until it has read that the client was
+accepted.)  What ends without a call of ours, as in a child that was killed, the Distributor's audit finds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from maitred.core.messages import Client
 from maitred.shell.io import sock_diag
 
 AGAIN: Final = 4
-"""So many connections that were handed on are looked at again on each occasion."""
+"""Number of connections that were passed on that are looked at again on each occasion."""
 
 
 @dataclass(slots=True)
@@ -32,20 +32,20 @@ class Connection:
     fresh: bool = True
     """Has not been wrapped in a socket object yet, so that its number is certain to be its own."""
     passed: bool = False
-    """Was handed to somebody whom we cannot see."""
+    """Was passed to a process that does not count it."""
     fds: set[int] = field(default_factory=set)
     """This process's descriptors of it."""
 
 
-class Tracker:
+class Connections:
     """The clients' connections of this process."""
 
     def __init__(self, let_go: Callable[[Client], None]) -> None:
         """Call ``let_go`` of each client whose last descriptor in this process has closed."""
         self.by_fd: Final[dict[int, Connection]] = {}
-        """The descriptors.  A number may be stale, where it was closed out of sight."""
-        self.handed_on: Final[dict[Client, Connection]] = {}
-        """Closed here, and held by somebody whom we cannot see."""
+        """The descriptors.  A number may be stale, where it was closed by C code."""
+        self.passed_on: Final[dict[Client, Connection]] = {}
+        """Closed here, and held by a process that does not count it."""
         self._by_cookie: Final[dict[int, Connection]] = {}
         self._let_go = let_go
         self._close = os.close
@@ -60,7 +60,7 @@ class Tracker:
             self.closed(stale)
 
     def recognise(self, fd: int, cookie: int) -> None:
-        """An object was made for the descriptor: note whose it is, going by the cookie."""
+        """An object was made for the descriptor: note whose it is, by the cookie."""
         known, connection = self.by_fd.get(fd), self._by_cookie.get(cookie)
         if connection is not None:
             if known is not connection:
@@ -82,14 +82,14 @@ class Tracker:
             return
         self._by_cookie.pop(connection.client.cookie, None)
         if connection.passed and is_held(connection):
-            self.handed_on[connection.client] = connection
+            self.passed_on[connection.client] = connection
         else:
             self._let_go(connection.client)
 
     def look_again(self) -> None:
-        """Ask again about some of those that were handed on."""
-        for client in list(self.handed_on)[:AGAIN]:
-            connection = self.handed_on.pop(client, None)
+        """Ask again about some of those that were passed on."""
+        for client in list(self.passed_on)[:AGAIN]:
+            connection = self.passed_on.pop(client, None)
             if connection is not None:
                 self.closed(connection)
 
@@ -102,13 +102,13 @@ class Tracker:
                     self._close(fd)
                 self.closed(connection)
 
-    def connections(self) -> list[Connection]:
-        """All that this process holds."""
+    def open(self) -> list[Connection]:
+        """All that this process has open."""
         return list({connection.client: connection for connection in list(self.by_fd.values())}.values())
 
     def after_fork_in_child(self) -> None:
-        """What the parent handed on, the parent looks after."""
-        self.handed_on.clear()
+        """What the parent passed on, the parent looks after."""
+        self.passed_on.clear()
 
 
 def is_held(connection: Connection) -> bool:

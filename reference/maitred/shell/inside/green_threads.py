@@ -14,17 +14,18 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
-from maitred.shell.inside import stand_in
+from maitred.shell.inside import install, listener_socket, real_calls
+from maitred.shell.inside.descriptor_table import rights
+from maitred.shell.inside.stand_in import here
 
 Passed: TypeAlias = Any  # Any: an argument or result of a real method, passed on as it is
 
 MODULES: Final = frozenset({"gevent._socket3", "socket"})
 
 _plain: Final[Passed] = _socket.socket
-_finalise: Final[Passed] = _socket.socket.__del__  # type: ignore[attr-defined]  # it is there, typeshed does not say so
 
 
-class GreenSocket(stand_in.ListenerMethods, _socket.socket):
+class GreenSocket(listener_socket.ListenerMethods, _socket.socket):
     """A socket of the C type that the stand-in looks after."""
 
     __slots__ = ()
@@ -32,26 +33,26 @@ class GreenSocket(stand_in.ListenerMethods, _socket.socket):
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         _plain.__init__(self, family, type, proto, fileno)
         if fileno is not None:
-            stand_in.here().adopt(self, family, fileno)
+            here().descriptors.adopt(self, family, fileno)
 
     def bind(self, address: Passed, /) -> None:
-        stand_in.here().bind(self, address)
+        here().bind(self, address)
 
     def close(self) -> None:
-        stand_in.here().release(self, _plain.close)
+        here().descriptors.close_object(self, _plain.close)
 
     def __del__(self) -> None:
-        stand_in.here().release(self, _finalise)
+        here().descriptors.close_object(self, real_calls.finalise)
 
     def sendmsg(self, buffers: Passed, ancdata: Passed = (), *args: Passed) -> int:
         ancdata = list(ancdata)
-        stand_in.here().passes(stand_in.rights(ancdata))
+        here().descriptors.pass_on(rights(ancdata))
         sent: int = _plain.sendmsg(self, buffers, ancdata, *args)
         return sent
 
 
 def watch() -> None:
-    """From now on, have such modules make sockets of ours."""
+    """From now on, have such modules make sockets of this class."""
     sys.meta_path.insert(0, _Watcher())
 
 
@@ -69,11 +70,11 @@ class _Watcher:
         spec = next((spec for spec in specs if spec is not None), None)
         loader: Passed = None if spec is None else spec.loader
         if loader is not None:
-            loader.exec_module = _with_ours(loader.exec_module)
+            loader.exec_module = _with_green_sockets(loader.exec_module)
         return spec
 
 
-def _with_ours(execute: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+def _with_green_sockets(execute: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
     def exec_module(module: ModuleType) -> None:
         attribute: Passed = _socket
         attribute.socket = GreenSocket
@@ -84,6 +85,6 @@ def _with_ours(execute: Callable[[ModuleType], None]) -> Callable[[ModuleType], 
         made: Passed = getattr(module, "socket", None)
         derives = isinstance(made, type) and issubclass(made, GreenSocket)
         if derives:
-            made.__init__ = stand_in.adopting(made.__init__)  # it calls the C type's by name
+            made.__init__ = install.adopting(made.__init__)  # it calls the C type's by name
 
     return exec_module

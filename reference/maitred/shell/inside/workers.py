@@ -2,8 +2,8 @@
 
 Nothing of a process survives an exec but its descriptors and its environment.  So a Python program that a server starts
 is given both: the descriptors that make a process one of this server's, and an environment that names them and puts
-`maitred.shell.hook` on the module search path, where the new interpreter finds it before it runs anything.  That covers
-multiprocessing's spawn (uvicorn, hypercorn), reloaders (Flask, Django), and programs that exec themselves anew.
+`maitred.shell.inside.hook` on the module search path, where the new interpreter finds it before it runs anything.  That
+covers multiprocessing's spawn (uvicorn, hypercorn), reloaders (Flask, Django), and programs that exec themselves anew.
 
 Only the interpreter that runs this very process is given them, called directly or by the first line of a script; and
 not where it is told to heed no environment (-E, -I) or to leave out ``site`` (-S).  Any other program could do nothing
@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 ENVIRONMENT: Final = "MAITRED_SERVER"
 HOOK: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hook")
@@ -35,7 +35,7 @@ _LONGEST_FIRST_LINE: Final = 256
 _OWNERS: Final = slice(11, 14)
 """Group, further groups and user, among the arguments of `_posixsubprocess.fork_exec` after the environment."""
 _PREEXEC: Final = 15
-_DEAF: Final = frozenset(b"EIS")
+_IGNORING: Final = frozenset(b"EIS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class Identity:
     control: int
     registry: int
     trace: int | None
-    shelf: tuple[int, int]
+    passed_listeners: tuple[int, int]
+    """Both ends of the channel of `maitred.shell.inside.passed_listeners`."""
     main: int
     """The process id of the main process."""
     fixed: bool
@@ -63,7 +64,7 @@ class Identity:
             "control": self.control,
             "registry": self.registry,
             "trace": self.trace,
-            "shelf": self.shelf,
+            "passed_listeners": self.passed_listeners,
             "main": self.main,
             "fixed": self.fixed,
             "program": self.program,
@@ -72,11 +73,11 @@ class Identity:
     @property
     def fds(self) -> list[int]:
         """The descriptors."""
-        return [fd for fd in (self.control, self.registry, self.trace, *self.shelf) if fd is not None]
+        return [fd for fd in (self.control, self.registry, self.trace, *self.passed_listeners) if fd is not None]
 
 
 @dataclass(frozen=True, slots=True)
-class Legacy:
+class Inheritance:
     """What a worker is given."""
 
     identity: str
@@ -85,17 +86,12 @@ class Legacy:
     """The descriptors that it names."""
 
 
-class Estate(Protocol):
-    """What a process of the server can hand down."""
-
-    def hand_down(self, inherits: Inherits) -> Legacy | None:
-        """What a worker is given; None where the program has closed what it would need."""
+HandDown: TypeAlias = Callable[[Inherits], Inheritance | None]
+"""Gives what a worker is given; None where the program has closed what it would need."""
+Equip: TypeAlias = Callable[[HandDown, tuple[Given, ...], dict[str, Given]], Arguments]
 
 
-Equip: TypeAlias = Callable[[Estate, tuple[Given, ...], dict[str, Given]], Arguments]
-
-
-def fork_exec(estate: Estate, args: tuple[Given, ...], kwargs: dict[str, Given]) -> Arguments:
+def fork_exec(hand_down: HandDown, args: tuple[Given, ...], kwargs: dict[str, Given]) -> Arguments:
     """Equip a call of `_posixsubprocess.fork_exec`, by which subprocess and multiprocessing start programs."""
     argv, candidates, close_fds, kept, cwd, environment, *rest = args
     if any(who is not None for who in rest[_OWNERS]):
@@ -103,26 +99,26 @@ def fork_exec(estate: Estate, args: tuple[Given, ...], kwargs: dict[str, Given])
     executable = next((path for path in candidates if os.path.exists(os.path.join(*filter(None, (cwd, path))))), None)
     if executable is None or not becomes_worker(executable, argv):
         return args, kwargs
-    legacy = estate.hand_down(lambda fd: fd in kept or (not close_fds and os.get_inheritable(fd)))
-    if legacy is None:
+    inheritance = hand_down(lambda fd: fd in kept or (not close_fds and os.get_inheritable(fd)))
+    if inheritance is None:
         return args, kwargs
     if environment is None:
         given: Mapping[Given, Given] = os.environ
     else:
         given = dict(item.split(b"=", 1) for item in map(os.fsencode, environment))
-    variables = [name + b"=" + value for name, value in _environment(given, legacy).items()]
+    variables = [name + b"=" + value for name, value in _environment(given, inheritance).items()]
     if rest[_PREEXEC] is not None:
-        rest[_PREEXEC] = _withholding(rest[_PREEXEC], legacy.fds)
-    return (argv, candidates, close_fds, tuple(sorted({*kept, *legacy.fds})), cwd, variables, *rest), kwargs
+        rest[_PREEXEC] = _withholding(rest[_PREEXEC], inheritance.fds)
+    return (argv, candidates, close_fds, tuple(sorted({*kept, *inheritance.fds})), cwd, variables, *rest), kwargs
 
 
 def rights() -> tuple[object, ...]:
-    """As whom this process acts."""
+    """The user, the group and the groups with which this process acts."""
     return os.getresuid(), os.getresgid(), os.getgroups()
 
 
 def _withholding(preexec: Callable[[], object], fds: Sequence[int]) -> Callable[[], None]:
-    """Call this before the exec, instead of `preexec`: a child that it makes somebody else is given nothing."""
+    """Call this before the exec, instead of `preexec`: a child whose user or groups it changes is given nothing."""
 
     def withhold() -> None:
         before = rights()
@@ -135,26 +131,26 @@ def _withholding(preexec: Callable[[], object], fds: Sequence[int]) -> Callable[
     return withhold
 
 
-def posix_spawn(estate: Estate, args: tuple[Given, ...], kwargs: dict[str, Given]) -> Arguments:
+def posix_spawn(hand_down: HandDown, args: tuple[Given, ...], kwargs: dict[str, Given]) -> Arguments:
     """Equip a call of `os.posix_spawn` or `os.posix_spawnp`."""
-    legacy = None
+    inheritance = None
     resets = kwargs.get("resetids") and (os.getuid(), os.getgid()) != (os.geteuid(), os.getegid())
     if len(args) == 3 and not resets and becomes_worker(_found(args[0]), args[1]):
-        legacy = estate.hand_down(os.get_inheritable)
-    if legacy is None:
+        inheritance = hand_down(os.get_inheritable)
+    if inheritance is None:
         return args, kwargs
     path, argv, environment = args
     # To duplicate a descriptor onto itself is the way to have it survive.
-    actions = [*(kwargs.get("file_actions") or ()), *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in legacy.fds)]
-    return (path, argv, _environment(environment, legacy)), {**kwargs, "file_actions": actions}
+    actions = [*(kwargs.get("file_actions") or ()), *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in inheritance.fds)]
+    return (path, argv, _environment(environment, inheritance)), {**kwargs, "file_actions": actions}
 
 
-def execve(estate: Estate, path: Given, argv: Given, environment: Given) -> tuple[Given, tuple[int, ...]]:
+def execve(hand_down: HandDown, path: Given, argv: Given, environment: Given) -> tuple[Given, tuple[int, ...]]:
     """What `os.execve` is to be given as environment, and which descriptors are to survive it."""
-    legacy = None
+    inheritance = None
     if isinstance(path, (str, bytes, os.PathLike)) and argv and becomes_worker(path, argv):
-        legacy = estate.hand_down(os.get_inheritable)
-    return (environment, ()) if legacy is None else (_environment(environment, legacy), legacy.fds)
+        inheritance = hand_down(os.get_inheritable)
+    return (environment, ()) if inheritance is None else (_environment(environment, inheritance), inheritance.fds)
 
 
 def becomes_worker(executable: Given, argv: Sequence[Given]) -> bool:
@@ -178,7 +174,7 @@ def _heeds_environment(argv: Sequence[Given]) -> bool:
     for word in map(os.fsencode, argv[1:]):
         if not word.startswith(b"-") or word[1:2] in b"cm-":
             return True
-        if word[1:2] not in b"WX" and _DEAF & set(word):
+        if word[1:2] not in b"WX" and _IGNORING & set(word):
             return False
     return True
 
@@ -191,9 +187,9 @@ def _found(path: Given) -> Given:
     return next(filter(os.path.exists, candidates), path)
 
 
-def _environment(given: Mapping[Given, Given], legacy: Legacy) -> dict[bytes, bytes]:
+def _environment(given: Mapping[Given, Given], inheritance: Inheritance) -> dict[bytes, bytes]:
     variables = {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
     path = [os.fsencode(HOOK), *filter(None, [variables.get(b"PYTHONPATH")])]
     variables[b"PYTHONPATH"] = os.fsencode(os.pathsep).join(path)
-    variables[os.fsencode(ENVIRONMENT)] = os.fsencode(legacy.identity)
+    variables[os.fsencode(ENVIRONMENT)] = os.fsencode(inheritance.identity)
     return variables
