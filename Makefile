@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run fast unit test lint types core pages records lock clean properties campaign campaign-faults \
+.PHONY: help run fast unit test lint types core pages records dist lock clean properties campaign campaign-faults \
   hostile abuse mutants shell-mutants mutation compat cpython bench
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
@@ -127,6 +127,9 @@ core: $(VENV)/.test ## Run the tests of the core: every branch is covered, or it
 
 records: $(VENV)/.test ## Run the long tests whose sources have changed since they were recorded, and record them
 	@$(PYTEST) -q -n 2 --dist worksteal --recorded --record -m "recorded and $(QUICK)" --durations=10
+
+dist: $(VENV)/.test ## Build sdist and wheel; install the wheel for each Python here, and use it away from the sources
+	@$(BIN)/python -m tests.house.dist
 
 ##@ Long checks: minutes to hours; some write a page
 
