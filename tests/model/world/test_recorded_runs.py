@@ -8,7 +8,7 @@ from maitred.core import distributor
 from maitred.model.check import manifest
 from maitred.model.check.checker import check
 from maitred.model.world import Bounds, System, recorded_runs
-from maitred.model.world.recorded_runs import RunError, before, find, load, play
+from maitred.model.world.recorded_runs import RunError, before, find, load
 
 NAME = "two wait for a second Distributor"
 BOUNDS = Bounds(servers=1, clients=4, begins=NAME)
@@ -22,7 +22,7 @@ def test_every_goal_is_recorded_and_no_other():
 @pytest.mark.parametrize("name", GOALS)
 def test_a_run_plays_and_reaches_its_goal(name):
     goal = GOALS[name]
-    world, wrong = play(System(before(goal.within, find(name)), steady=True), find(name))
+    world, wrong = System(before(goal.within, find(name)), steady=True).play(find(name))
     assert goal.reached(world) and wrong == ()
     assert not any(getattr(world.budget, key) for key in world.budget._fields), "it spends what it says, and no more"
 

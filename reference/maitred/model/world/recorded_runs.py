@@ -15,12 +15,11 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from maitred.core.messages import Client, Count
-
-if TYPE_CHECKING:
-    from maitred.model.world import Action, Bounds, Budget, System, World
+from maitred.model.world.actions import Action
+from maitred.model.world.bounds import Bounds, Budget
 
 _PLACES: Final = (Path(__file__).with_name("runs.toml"), Path(__file__).parents[4] / "spec" / "runs.toml")
 
@@ -121,39 +120,11 @@ def before(bounds: Bounds, run: Run) -> Bounds:
     Raises:
         RunError: the run spends what does not exist.
     """
-    from maitred.model.world import Budget
-
     unknown = [name for name in run.spends if name not in Budget._fields]
     if unknown:
         raise RunError(f"run {run.name!r}: spends: there is no {unknown[0]!r}")
     spends: dict[str, Any] = {name: run.spends.get(name, 0) for name in Budget._fields}  # Any: `Bounds` has flags too
     return replace(bounds, begins="", warm=True, **spends)
-
-
-def play(system: System, run: Run) -> tuple[World, tuple[str, ...]]:
-    """The world at the end of the run, and the properties that its steps break.
-
-    Args:
-        system: within the bounds of `before`, with steady names.
-        run: to be played.
-
-    Raises:
-        RunError: a step is not possible, or more than one is so called; the text names the step and what is possible.
-    """
-    world, wrong = system.initial(), system.amiss
-    for number, wanted in enumerate(run.actions, 1):
-        offered: dict[str, list[tuple[World, tuple[str, ...]]]] = {}
-        for action, after, broken in system.successors(world):
-            offered.setdefault(spelled(action), []).append((after, broken))
-        found = offered.get(wanted, [])
-        if len(found) != 1:
-            raise RunError(
-                f"run {run.name!r}, step {number}: {wanted!r} is {'ambiguous' if found else 'not possible'} there; "
-                f"possible are: {'; '.join(sorted(offered))}"
-            )
-        world, broken = found[0]
-        wrong += broken
-    return world, wrong
 
 
 def recorded(name: str, why: str, bounds: Bounds, actions: Sequence[Action], left: Budget) -> str:

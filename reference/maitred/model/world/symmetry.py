@@ -4,7 +4,7 @@ Rules
 -----
 1.  *Arrivals* of clients who wait, are stored, or may come back to the waiting list are renumbered in their order,
     together with the next arrival.  So are *server ids*, with the next one, and *ranks* and *sequence numbers* (where
-    they change: `distributor.canonical`, `world._renumber`).  `core.numbering` says how; nothing is put right by it: a
+    they change: `distributor.canonical`, `renumbered`).  `core.numbering` says how; nothing is put right by it: a
     counter that has fallen behind, equals a number in use, or comes up with one after so many steps, does so after.
 2.  While a Distributor may yet be started, or is being told who waits, distances between arrivals are kept, from 0 on:
     its counter begins at 0, is set to a successor of an arrival, and rises by one with each client that has yet to come
@@ -45,17 +45,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from maitred.core.distributor import DistributorState
 from maitred.core.messages import Adopt, Client, Closed, Restore, ServerId
 from maitred.core.monitor import ClassState, DistributorPhase, MonitorState, Phase, Place, PlaceId
 from maitred.core.numbering import closed_up, spaced
 from maitred.core.tree import Tree
-from maitred.model.world import CLASS, Fate, Group, Guest, Life, Link, World, issued, map_issued
-
-if TYPE_CHECKING:
-    from maitred.model.world import System
+from maitred.model.world.components import Components
+from maitred.model.world.state import CLASS, Fate, Group, Guest, Life, Link, World, issued, map_issued
 
 M = TypeVar("M")
 SERVED: Final = -1
@@ -96,9 +94,9 @@ class Mentions(NamedTuple):
 class Normal:
     """The normal form of the worlds of one system."""
 
-    def __init__(self, system: System, *, symmetric: bool) -> None:
-        """For the worlds of this system, whose components it interns the renamed ones among."""
-        self._system: Final = system
+    def __init__(self, components: Components, *, symmetric: bool) -> None:
+        """For worlds of these components, among which the renamed ones are interned."""
+        self._components: Final = components
         self._symmetric: Final = symmetric
         self._mentions: dict[int, tuple[Any, Mentions]] = {}  # Any: components of every type, kept alive
         self._renamed: dict[tuple[Any, ...], Any] = {}  # Any: as above
@@ -218,19 +216,19 @@ class Normal:
             return world
         cookies = names.cookies
         guests, kernel = world.guests, world.kernel
-        system = self._system
+        interned = self._components.interned
         if any(old != new for old, new in cookies.items()):
             old = {new: old for old, new in cookies.items()}
-            guests = system.interned(tuple(guests[old[cookie]] for cookie in range(len(guests))))
+            guests = interned(tuple(guests[old[cookie]] for cookie in range(len(guests))))
             backlog = tuple(tuple(cookies[cookie] for cookie in queue) for queue in kernel.backlog)
             accepted = tuple(cookies[cookie] for cookie in kernel.accepted)
-            kernel = system.interned(kernel._replace(backlog=backlog, accepted=accepted))
+            kernel = interned(kernel._replace(backlog=backlog, accepted=accepted))
         groups = [self._rename(group, names, ()) for group in world.groups]
         return World(
             monitor=self._rename(world.monitor, names, (names.next_server, *names.places.items())),
             distributor=self._rename(world.distributor, names, (names.next_arrival,)),
             life=world.life,
-            groups=system._team(tuple(sorted(groups, key=lambda group: group.server))),
+            groups=self._components.team(tuple(sorted(groups, key=lambda group: group.server))),
             to_monitor=self._rename(world.to_monitor, names, ()),
             to_distributor=self._rename(world.to_distributor, names, ()),
             pending=self._rename(world.pending, names, ()),
@@ -249,7 +247,7 @@ class Normal:
         key = (id(part), servers, lining, others, more)
         known: M | None = self._renamed.get(key)
         if known is None:
-            known = self._renamed[key] = self._system.interned(_renamed(part, names))
+            known = self._renamed[key] = self._components.interned(_renamed(part, names))
         return known
 
 
