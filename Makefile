@@ -165,10 +165,11 @@ compat: $(VENV)/.compat ## Run the servers of the compatibility table, and write
 cpython: $(VENV)/.test ## Run CPython's own tests of sockets behind Distributors, and compare with plain Python
 	@$(BIN)/python -m tests.compat.cpython
 
-bench: $(VENV)/.test ## Measure next to HAProxy (installed from its Debian package)
+bench: $(VENV)/.test ## Measure beside HAProxy, nginx and the kernel (twenty-five minutes)
 	@command -v haproxy >/dev/null || { $(call install,haproxy,the benchmark's peer is missing); }
+	@command -v $${CC:-cc} >/dev/null || { $(call install,gcc libc6-dev,a C compiler is missing); }
 	@$(PIP) -e '.[bench]'
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 ##@ The house
 

@@ -1,177 +1,256 @@
-"""maitred beside HAProxy, in front of the same unmodified servers: `python -m benchmarks` (or `make bench`).
+"""maitred beside its peers, in front of the same unmodified servers: `python -m benchmarks` (or `make bench`).
 
-All peers run from the beginning to the end; in each round every peer takes its turn at every workload, and the next
-round begins with the next peer.  So whatever else the machine does, it does to all.  Reported are medians over the
-rounds, and ratios taken within each round.  `--write` records the run in docs/benchmarks/.
+A run is a sequence of stages.  All peers of a stage run from its beginning to its end; in each round every peer takes
+its turn at every workload, and the next round begins with the next peer.  So whatever else the machine does, it does to
+all.  Reported are medians over the rounds with their spread, and ratios taken within each round.  `--write` records the
+run in docs/benchmarks/.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from types import FrameType
 
-import maitred
-from benchmarks import report
-from benchmarks.load import Sample
-from benchmarks.peers import PEERS, SEATS, Peer, PeerFailed, cpu_seconds
+from benchmarks import build, counts, load, machine, report
+from benchmarks.peers import PEERS, SEATS, Absent, Peer, ask, cpu_seconds, installed, maitred, maitred_status, memory
 
-WARMUP = 0.2
-SLACK = 20.0
-"""Seconds a load generator may take beyond its time before the run is given up."""
+COPIES = 4
+ONE, MANY, BUSY = 0.001, 0.1, 0.7
+"""Heavy tail: seconds of 9 clients in 10, of the tenth, and the share of their time that the copies are to be busy."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One row group of the report."""
+    """What the load generator does, and for how long."""
 
     name: str
-    generator: str
+    mode: str
     clients: int
     share: float
     """Of the time asked for with --seconds."""
+    value: float = 0
 
 
-WORKLOADS = (
-    Workload("crowd", "connections", 64, 1.0),
-    Workload("alone", "connections", 1, 0.5),
-    Workload("requests", "requests", 64, 0.5),
-    Workload("download", "download", 1, 0.5),
+STORM = Workload("storm", "connections", 64, 1)
+ALONE = Workload("alone", "connections", 1, 1)
+REQUESTS = Workload("requests", "requests", 64, 0.5)
+BULK = Workload("bulk", "download", 1, 0.5, 64 << 20)
+TAIL = Workload("tail", "tail", 1, 5, BUSY * COPIES / (0.9 * ONE + 0.1 * MANY))
+HOLD = Workload("balance", "hold", 1000, 5)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Peers that run side by side, and what is done to them."""
+
+    name: str
+    peers: tuple[tuple[str, str, int], ...]
+    """Of each: its kind, its server and its copies."""
+    workloads: tuple[Workload, ...]
+    pinned: bool = False
+    seats: int = SEATS
+
+
+IN_C = tuple((kind, "c", COPIES) for kind in ("haproxy", "nginx", "shared", "reuseport", "maitred"))
+EVERYBODY = (
+    ("direct", "c", 1),
+    *IN_C,
+    *((kind, "blocking", COPIES) for kind in ("haproxy", "nginx", "shared", "reuseport", "maitred")),
+    *((kind, "gunicorn", COPIES) for kind in ("haproxy", "own", "maitred")),
+    *((kind, "uvicorn", COPIES) for kind in ("haproxy", "own", "maitred")),
+)
+STAGES = (
+    Stage("pinned", EVERYBODY, (STORM, ALONE), pinned=True),
+    Stage("free", EVERYBODY, (STORM, ALONE)),
+    Stage("open", (("direct", "c", 1), *(peer for peer in IN_C if "reuse" not in peer[0])), (REQUESTS, BULK)),
+    Stage(
+        "tail",
+        tuple((kind, "c", COPIES) for kind in ("haproxy", "haproxy-one", "shared", "reuseport", "maitred-one")),
+        (TAIL,),
+    ),
+    Stage("balance", IN_C, (HOLD,), seats=512),
+    Stage("growth", tuple((kind, "c", copies) for copies in (4, 16, 64) for kind in ("haproxy", "maitred")), (STORM,)),
+)
+QUICK = (
+    Stage("pinned", (("haproxy", "c", 2), ("shared", "c", 2), ("maitred", "c", 2)), (STORM, ALONE), pinned=True),
+    Stage("tail", (("shared", "c", COPIES), ("maitred-one", "c", COPIES)), (TAIL,)),
 )
 
 
-def measure(peer: Peer, workload: Workload, seconds: float, size: int) -> report.Measured:
+def measure(peer: Peer, workload: Workload, seconds: float, seed: int, cpus: set[int] | None) -> report.Measured:
     """One turn of a peer."""
-    command = [sys.executable, "-m", "benchmarks.load", workload.generator, str(peer.port)]
-    command += ["--clients", str(workload.clients), "--size", str(size)]
-    command += ["--warmup", str(WARMUP), "--seconds", str(seconds)]
     before = cpu_seconds(peer.front), cpu_seconds(peer.others), cpu_seconds(peer.servers)
     begun = monotonic()
-    said = subprocess.run(command, capture_output=True, text=True, timeout=seconds + SLACK, check=False)
-    if said.returncode:
-        raise PeerFailed(f"{peer.name}, {workload.name}: the load generator failed:\n{said.stderr}")
-    after = cpu_seconds(peer.front), cpu_seconds(peer.others), cpu_seconds(peer.servers)
+    sample = load.run(
+        workload.mode,
+        peer.port,
+        clients=workload.clients,
+        warmup=0 if workload.mode == "hold" else load.WARMUP,
+        seconds=seconds,
+        value=workload.value,
+        seed=seed,
+        cpus=cpus,
+    )
+    try:
+        after = cpu_seconds(peer.front), cpu_seconds(peer.others), cpu_seconds(peer.servers)
+    except FileNotFoundError:
+        raise build.Failed(f"{peer.name}, {workload.name}: one of its processes has ended") from None
     front, others, servers = (now - then for now, then in zip(after, before, strict=True))
-    sample = Sample(**json.loads(said.stdout))
     return report.Measured(sample, front, others, servers, monotonic() - begun)
 
 
-def others_busy(seconds: float) -> float:
-    """How much of the machine is in use while all peers rest: what the neighbours take, from 0 to 1."""
-    before = machine_times()
-    sleep(seconds)
-    after = machine_times()
-    idle, total = after[0] - before[0], after[1] - before[1]
-    return round(1 - idle / max(total, 1), 3)
+@contextmanager
+def on_one_cpu(wanted: bool) -> Iterator[set[int] | None]:
+    """Confine what is started in this context to one CPU; gives the CPUs that are left for the load generator."""
+    ours = os.sched_getaffinity(0)
+    if not wanted:
+        yield None
+        return
+    if len(ours) < 2:
+        raise Absent("to pin front and servers to one CPU and the client to another takes two CPUs")
+    os.sched_setaffinity(0, {min(ours)})
+    try:
+        yield ours - {min(ours)}
+    finally:
+        os.sched_setaffinity(0, ours)
 
 
-def machine_times() -> tuple[int, int]:
-    """Idle and all ticks of all CPUs since boot."""
-    ticks = [int(tick) for tick in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return ticks[3] + ticks[4], sum(ticks)
-
-
-def machine(server: str) -> dict[str, str]:
-    """What the figures depend on."""
-    haproxy = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "haproxy"
-    version = subprocess.run([haproxy, "-v"], capture_output=True, text=True, check=True).stdout.split()[2]
-    facts = machine_facts(server)
-    named = facts.pop("server")
-    return {**facts, "haproxy": version, "server": named}
-
-
-def machine_facts(server: str) -> dict[str, str]:
-    """What the figures depend on, where there is no peer."""
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "cpu": model[0].partition(":")[2].strip() if model else platform.machine(),
-        "cpus": str(len(os.sched_getaffinity(0))),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "maitred": maitred.__version__,
-        "server": f"benchmarks/servers/{server}.py",
-    }
-
-
-class Progress:
-    """Says on stderr how far the run has come."""
-
-    def __init__(self, turns: int) -> None:
-        self.turns = turns
-        self.done = 0
-        self.begun = monotonic()
-        self.live = sys.stderr.isatty()
-
-    def turn(self, what: str) -> None:
-        """The next turn begins."""
-        left = f", {(monotonic() - self.begun) / self.done * (self.turns - self.done):.0f} s left" if self.done else ""
-        self.done += 1
-        line = f"{self.done}/{self.turns} {what}{left}"
-        print(f"\r\x1b[K{line}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
-
-    def over(self) -> None:
-        if self.live:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def run(arrangements: Sequence[tuple[str, int]], options: argparse.Namespace) -> report.Results:
-    """All peers, all rounds."""
+def run_stage(stage: Stage, options: argparse.Namespace, absent: list[str]) -> report.Stage:
+    """All peers of the stage, all rounds."""
     with TemporaryDirectory(prefix="maitred-bench-") as place, ExitStack() as stack:
-        peers = [stack.enter_context(PEERS[kind](options.server, copies, Path(place))) for kind, copies in arrangements]
-        progress = Progress(options.rounds * len(peers) * len(WORKLOADS))
+        others = stack.enter_context(on_one_cpu(stage.pinned))
+        peers = []
+        for kind, server, copies in stage.peers:
+            more = {} if stage.seats == SEATS else {"seats": stage.seats}
+            if kind not in ("haproxy", "nginx", "maitred"):
+                more = {}  # nobody counts their clients
+            try:
+                peers.append(stack.enter_context(PEERS[kind](server, copies, Path(place), **more)))
+            except Absent as why:
+                if str(why) not in absent:
+                    absent.append(str(why))
+        progress = machine.Progress(options.rounds * len(peers) * len(stage.workloads))
         rounds, busy = [], []
         for number in range(options.rounds):
-            busy.append(others_busy(0.5))
+            busy.append(machine.others_busy(0.5))
             turns: dict[str, dict[str, report.Measured]] = {}
-            first = number % len(peers)
+            first = number % max(len(peers), 1)
             for peer in peers[first:] + peers[:first]:
-                for workload in WORKLOADS:
-                    progress.turn(f"{peer.name}, {workload.name}")
-                    measured = measure(peer, workload, options.seconds * workload.share, options.size)
-                    turns.setdefault(peer.name, {})[workload.name] = measured
+                for workload in stage.workloads:
+                    progress.turn(f"{stage.name}: {peer.name}, {workload.name}")
+                    seconds = options.seconds * workload.share
+                    turns.setdefault(peer.name, {})[workload.name] = measure(peer, workload, seconds, number, others)
             rounds.append({peer.name: turns[peer.name] for peer in peers})
         progress.over()
-        described = {
-            peer.name: report.Arrangement(peer.kind, peer.copies, peer.processes, peer.threads) for peer in peers
-        }
-    settings = {"rounds": options.rounds, "seconds": options.seconds, "size": options.size, "seats": SEATS}
-    settings["warmup"] = WARMUP
-    return report.Results(machine(options.server), settings, busy, described, rounds)
+        return report.Stage(busy, {peer.name: described(peer) for peer in peers}, rounds)
+
+
+def described(peer: Peer) -> report.Arrangement:
+    """The peer as it is after its last turn."""
+    front, servers = memory(peer.front + peer.others), memory(peer.servers)
+    return report.Arrangement(
+        peer.kind, peer.server, peer.copies, peer.processes, peer.threads, round(front, 1), round(servers, 1)
+    )
+
+
+def run_restarts(rounds: int) -> list[float]:
+    """Seconds from `kill -9` of a Distributor to the next client served, each a first death of a new instance."""
+    progress = machine.Progress(rounds)
+    taken = []
+    for number in range(rounds):
+        progress.turn("restart: maitred")
+        with TemporaryDirectory(prefix="maitred-bench-") as place, maitred("c", COPIES, Path(place)) as peer:
+            sleep(0.5)
+            begun = monotonic()
+            os.kill(peer.front[0], signal.SIGKILL)
+            while ask(peer.port) is None:
+                if monotonic() - begun > load.SLACK:
+                    raise build.Failed(f"restart {number}: nobody was served within {load.SLACK:g} s")
+            taken.append(monotonic() - begun)
+            control = Path(place) / peer.name / "control"
+            if maitred_status(peer.name, control)["classes"][0]["distributor"]["pid"] == peer.front[0]:
+                raise build.Failed("the Distributor that was killed is said to be running")
+    progress.over()
+    return taken
+
+
+def run_calls(absent: list[str]) -> dict[str, dict[str, counts.Calls]]:
+    """System calls of the peers with a process in front, by peer and workload."""
+    found: dict[str, dict[str, counts.Calls]] = {}
+    progress = machine.Progress(6)
+    for kind, server in (("haproxy", "c"), ("maitred", "c"), ("maitred", "blocking")):
+        try:
+            with TemporaryDirectory(prefix="maitred-bench-") as place, PEERS[kind](server, COPIES, Path(place)) as peer:
+                for workload in (ALONE, STORM):
+                    progress.turn(f"calls: {peer.name}, {workload.name}")
+                    of_roles = counts.system_calls(peer, Path(place), workload.clients)
+                    found.setdefault(peer.name, {})[workload.name] = of_roles
+        except Absent as why:
+            if str(why) not in absent:
+                absent.append(str(why))
+    progress.over()
+    return found
+
+
+def facts() -> dict[str, str]:
+    """The machine, and the versions of the peers that are here."""
+    found = machine.facts()
+    for command, question, place in (("haproxy", "-v", 2), ("nginx", "-v", 2)):
+        try:
+            said = subprocess.run([installed(command, ""), question], capture_output=True, text=True, check=True)
+        except Absent:
+            continue
+        found[command] = (said.stdout + said.stderr).split()[place].rpartition("/")[2]
+    compiler = subprocess.run([os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True, check=False)
+    return {**found, "compiler": compiler.stdout.split("\n", 1)[0]}
+
+
+def run(stages: Sequence[Stage], options: argparse.Namespace) -> report.Results:
+    """All stages."""
+    for name in ("load", "server"):
+        build.program(name)
+    absent: list[str] = []
+    found = {}
+    for stage in stages:
+        try:
+            found[stage.name] = run_stage(stage, options, absent)
+        except Absent as why:
+            absent.append(f"stage {stage.name}: {why}")
+    every = not options.quick
+    restarts = run_restarts(2 * options.rounds) if every and "restart" in options.stages else []
+    calls = run_calls(absent) if every and "calls" in options.stages else {}
+    settings = {"seconds": options.seconds, "seats": SEATS, "warmup": load.WARMUP}
+    return report.Results(facts(), settings, absent, found, restarts, calls)
 
 
 def main(arguments: list[str] | None = None) -> int:
+    names = [*(stage.name for stage in STAGES), "restart", "calls"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="turns that each peer takes (default: 5)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="measured time of the longest turn (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="one short round, only to see that it works")
-    parser.add_argument("--copies", type=int, nargs="+", default=[3, 2], help="copies behind a front (default: 3 2)")
-    parser.add_argument("--server", choices=("loop", "threads"), default="loop", help="which server (default: loop)")
-    parser.add_argument("--size", type=int, default=64 << 20, help="bytes of a download (default: 64 MiB)")
-    parser.add_argument("--without", choices=("maitred", "haproxy"), action="append", default=[], help="leave one out")
+    parser.add_argument("--seconds", type=float, default=2.0, help="measured time of a turn of storm (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="one short round of two stages, to see that it works")
+    parser.add_argument(
+        "--stages", nargs="+", choices=names, default=names, help="these only; --write keeps the others as recorded"
+    )
     parser.add_argument("--write", action="store_true", help="record the run in docs/benchmarks/")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.rounds, options.seconds = 1, 0.4
+        options.rounds, options.seconds = 1, 0.2
     signal.signal(signal.SIGTERM, leave)
-    fronts = [kind for kind in ("maitred", "haproxy") if kind not in options.without]
-    arrangements = [("direct", 1), *((kind, copies) for copies in options.copies for kind in fronts)]
+    stages = [stage for stage in (QUICK if options.quick else STAGES) if stage.name in options.stages]
     try:
-        results = run(arrangements, options)
-    except PeerFailed as failure:
+        results = run(stages, options)
+    except build.Failed as failure:
         print(f"benchmarks: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -179,6 +258,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     print(report.tables(results))
     if options.write:
+        if set(options.stages) != set(names):
+            results = report.merged(report.recorded(), results)
         for path in report.write(results):
             print(f"written: {path}", file=sys.stderr)
     return 1 if report.failures(results) else 0

@@ -1,7 +1,21 @@
-"""The peers: the same unmodified server with nothing in front, with maitred and with HAProxy, each on its own ports.
+"""The peers: the same unmodified servers behind HAProxy, nginx, the kernel's own means, their own masters, and maitred.
 
 A `Peer` is running and answers from every copy when its context is entered, and is gone when it is left.  Processes
 are ended by handles of this program's own (a child's Popen, a pidfd), never by name.
+
+===============  ============================================================================================
+kind             what stands between a client and the copies
+===============  ============================================================================================
+``direct``       nothing: one copy
+``haproxy``      HAProxy, TCP mode, ``balance leastconn``
+``haproxy-one``  the same with ``maxconn 1`` for each copy, so that it queues in HAProxy
+``nginx``        nginx, stream module, ``least_conn``
+``shared``       the kernel: all copies accept from one listener, inherited over fork
+``reuseport``    the kernel: each copy has a listener of its own (``SO_REUSEPORT``)
+``own``          what the program itself offers: gunicorn's workers, uvicorn's workers
+``maitred``      maitred
+``maitred-one``  the same with ``max_clients = 1``
+===============  ============================================================================================
 """
 
 from __future__ import annotations
@@ -13,26 +27,31 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from benchmarks.load import HOST, LAST, body
+from benchmarks.build import Failed, program
 
+HOST = "127.0.0.1"
+REQUEST = b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 SERVERS = Path(__file__).parent / "servers"
 SEATS = 64
-"""Clients that one copy serves at a time: maitred's default, and HAProxy is told the same."""
-START = 20.0
+"""Clients that one copy serves at a time: maitred's default, and the proxies have the same limit."""
+HAPROXY = "haproxy"
+START = 30.0
 """Seconds that a peer has to answer from all its copies."""
 STOP = 10.0
 """Seconds that a process has to end after SIGTERM."""
 
 
-class PeerFailed(Exception):
-    """A peer did not come up; the text says which and why."""
+class Absent(Failed):
+    """The peer is not installed here; the text says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class Peer:
 
     name: str
     kind: str
-    """``direct``, ``maitred`` or ``haproxy``."""
+    server: str
     copies: int
     port: int
     front: tuple[int, ...]
@@ -75,26 +94,28 @@ def ask(port: int) -> int | None:
     answer = b""
     try:
         with socket.create_connection((HOST, port), timeout=2) as sock:
-            sock.sendall(LAST)
+            sock.sendall(REQUEST)
             while data := sock.recv(65_536):
                 answer += data
     except OSError:
         return None
-    content = body(answer)
-    return int(content.split()[0]) if content else None
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(body.split()[0]) if head.startswith(b"HTTP/1.1 200 ") and len(body) == 64 else None
 
 
-def wait_for_copies(name: str, port: int, copies: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until so many copies have answered."""
-    seen: set[int | None] = set()
+def wait_for_copies(name: str, port: int, copies: int, process: subprocess.Popen[bytes], log: Path) -> tuple[int, ...]:
+    """Until so many copies have answered: their pids."""
+    seen: set[int] = set()
     end = monotonic() + START
-    while len(seen - {None}) < copies:
+    while len(seen) < copies:
         if process.poll() is not None:
-            raise PeerFailed(f"{name} ended with status {process.returncode}:\n{tail(log)}")
+            raise Failed(f"{name} ended with status {process.returncode}:\n{tail(log)}")
         if monotonic() > end:
-            raise PeerFailed(f"{name}: {len(seen - {None})} of {copies} copies answered in {START:g} s:\n{tail(log)}")
-        seen.add(ask(port))
+            raise Failed(f"{name}: {len(seen)} of {copies} copies answered in {START:g} s:\n{tail(log)}")
+        answered = ask(port)
+        seen |= {answered} if answered else set()
         sleep(0.01)
+    return tuple(sorted(seen))
 
 
 def tail(log: Path) -> str:
@@ -134,19 +155,45 @@ def ended_at_last() -> Iterator[list[int]]:
             os.close(handle)
 
 
+def installed(command: str, package: str) -> str:
+    """The path of a command that may be a system administrator's."""
+    found = shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        raise Absent(f"{command} is not installed (apt-get install {package})")
+    return found
+
+
+def arguments_of(server: str, port: int) -> list[str]:
+    """What the server's interpreter, or the server itself if it is in C, is to be given for one copy."""
+    if server == "c":
+        return ["listen", str(port)]
+    if server in ("gunicorn", "uvicorn") and find_spec(server) is None:
+        raise Absent(f"{server} is not installed (pip install '.[bench]')")
+    if server == "gunicorn":
+        return ["-m", "gunicorn", "--chdir", str(SERVERS), "--bind", f"{HOST}:{port}", "--workers", "1", "app:wsgi"]
+    if server == "uvicorn":
+        return ["-m", "uvicorn", "--app-dir", str(SERVERS), "--port", str(port), *QUIET_UVICORN, "app:asgi"]
+    return [str(SERVERS / f"{server}.py"), str(port)]
+
+
+QUIET_UVICORN = ("--no-access-log", "--log-level", "warning")
+
+
 def server_command(server: str, port: int) -> list[str]:
-    """One copy of the server `loop` or `threads`."""
-    return [sys.executable, str(SERVERS / f"{server}.py"), str(port)]
+    """One copy of a server: ``c`` (c/server.c), ``blocking``, ``loop``, ``threads``, ``gunicorn`` or ``uvicorn``."""
+    return [str(program("server")) if server == "c" else sys.executable, *arguments_of(server, port)]
 
 
 @contextmanager
-def copy_of(server: str, name: str, place: Path) -> Iterator[tuple[int, int]]:
-    """One copy on a port of its own: the port and the pid."""
+def copy_of(server: str, name: str, place: Path) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """One copy on a port of its own: the port and its pids."""
     port = free_port()
     log = place / f"{name}.log"
-    with running(server_command(server, port), log) as process:
+    with ended_at_last() as handles, running(server_command(server, port), log) as process:
         wait_for_copies(name, port, 1, process, log)
-        yield port, process.pid
+        inside = descendants(process.pid)
+        handles += [os.pidfd_open(pid) for pid in inside]
+        yield port, (process.pid, *inside)
 
 
 # ================================================================ the peers
@@ -156,28 +203,54 @@ def copy_of(server: str, name: str, place: Path) -> Iterator[tuple[int, int]]:
 def direct(server: str, copies: int, place: Path) -> Iterator[Peer]:
     """One copy, and nothing in front."""
     assert copies == 1
-    with copy_of(server, "direct", place) as (port, pid):
-        yield Peer("direct", "direct", 1, port, (), (), (pid,))
+    with copy_of(server, f"direct-{server}", place) as (port, pids):
+        yield Peer(f"direct-{server}", "direct", server, 1, port, (), (), pids)
 
 
 @contextmanager
-def haproxy(server: str, copies: int, place: Path) -> Iterator[Peer]:
-    """HAProxy in TCP mode, the client going to the copy with the fewest connections."""
-    program = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        raise PeerFailed("haproxy is not installed (apt-get install haproxy)")
-    name = f"haproxy-{copies}"
+def proxy(
+    kind: str,
+    command: list[str],
+    config: Callable[[int, list[int], int], str],
+    server: str,
+    copies: int,
+    place: Path,
+    seats: int = SEATS,
+) -> Iterator[Peer]:
+    """A proxy and its copies, each of which listens on a port of its own.
+
+    Args:
+        kind: of the peer.
+        command: the proxy's, to which the path of its configuration is added.
+        config: the proxy's configuration from its port, those of the copies and the clients that each may have.
+        server: what stands behind it.
+        copies: how many of them.
+        place: a directory for its files.
+        seats: clients that one copy serves at a time.
+    """
+    name = f"{kind}-{server}-{copies}"
     with ExitStack() as stack:
+        handles = stack.enter_context(ended_at_last())
         behind = [stack.enter_context(copy_of(server, f"{name}-server-{i}", place)) for i in range(copies)]
         port = free_port()
-        config, log = place / f"{name}.cfg", place / f"{name}.log"
-        config.write_text(haproxy_config(port, [port for port, _ in behind]))
-        process = stack.enter_context(running([program, "-db", "-f", str(config)], log))
+        file, log = place / f"{name}.conf", place / f"{name}.log"
+        file.write_text(config(port, [port for port, _ in behind], seats))
+        process = stack.enter_context(running([*command, str(file)], log))
         wait_for_copies(name, port, copies, process, log)
-        yield Peer(name, "haproxy", copies, port, (process.pid,), (), tuple(pid for _, pid in behind))
+        front = (process.pid, *descendants(process.pid))
+        handles += [os.pidfd_open(pid) for pid in front[1:]]
+        yield Peer(name, kind, server, copies, port, front, (), tuple(pid for _, pids in behind for pid in pids))
 
 
-def haproxy_config(port: int, servers: list[int]) -> str:
+def haproxy(
+    server: str, copies: int, place: Path, seats: int = SEATS, kind: str = "haproxy"
+) -> AbstractContextManager[Peer]:
+    """HAProxy in TCP mode, the client going to the copy with the fewest connections."""
+    command = [installed(HAPROXY, "haproxy"), "-db", "-f"]
+    return proxy(kind, command, haproxy_config, server, copies, place, seats)
+
+
+def haproxy_config(port: int, servers: list[int], seats: int) -> str:
     """What a user would write, and nothing that slows it: no logging, no health checks."""
     lines = [
         "defaults",
@@ -189,32 +262,113 @@ def haproxy_config(port: int, servers: list[int]) -> str:
         "listen bench",
         f"  bind {HOST}:{port}",
         "  balance leastconn",
-        *(f"  server s{i} {HOST}:{number} maxconn {SEATS}" for i, number in enumerate(servers, 1)),
+        *(f"  server s{i} {HOST}:{number} maxconn {seats}" for i, number in enumerate(servers, 1)),
     ]
     return "\n".join(lines) + "\n"
 
 
+def nginx(server: str, copies: int, place: Path, seats: int = SEATS) -> AbstractContextManager[Peer]:
+    """nginx's stream module, the client going to the copy with the fewest connections."""
+    command = [installed("nginx", "nginx libnginx-mod-stream"), "-e", "stderr", "-p", str(place), "-c"]
+    return proxy("nginx", command, nginx_config, server, copies, place, seats)
+
+
+NGINX_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+"""Where Debian has it; elsewhere it is built in."""
+
+
+def nginx_config(port: int, servers: list[int], seats: int) -> str:
+    """As many workers as CPUs, nothing logged."""
+    module = f"load_module {NGINX_MODULE};" if NGINX_MODULE.exists() else ""
+    upstream = " ".join(f"server {HOST}:{number} max_conns={seats};" for number in servers)
+    return f"""\
+{module}
+daemon off;
+pid nginx-{port}.pid;
+error_log stderr;
+worker_processes {len(os.sched_getaffinity(0))};
+events {{ worker_connections 8192; }}
+stream {{
+  upstream bench {{ zone bench 64k; least_conn; {upstream} }}
+  server {{ listen {HOST}:{port}; proxy_pass bench; }}
+}}
+"""
+
+
 @contextmanager
-def maitred(server: str, copies: int, place: Path, *options: str) -> Iterator[Peer]:
-    """`maitred run`, as its user would type it, with these options more; its control socket is NAME/control."""
-    name = "-".join([f"maitred-{copies}", *(option.strip("-") for option in options)])
+def master(kind: str, command: Callable[[int], list[str]], server: str, copies: int, place: Path) -> Iterator[Peer]:
+    """A program that runs its copies itself."""
+    name = f"{kind}-{server}-{copies}"
+    port = free_port()
+    log = place / f"{name}.log"
+    with ended_at_last() as handles, running(command(port), log) as process:
+        end = monotonic() + START
+        while len(pids := (process.pid, *descendants(process.pid))) < copies and monotonic() < end:
+            sleep(0.01)
+        wait_for_copies(name, port, 1, process, log)  # a kernel may always prefer the same one while it is idle
+        handles += [os.pidfd_open(pid) for pid in pids[1:]]
+        yield Peer(name, kind, server, copies, port, (), (), pids)
+
+
+def kernel(kind: str, server: str, copies: int, place: Path) -> AbstractContextManager[Peer]:
+    """The copies share one listener, or have one each."""
+
+    def command(port: int) -> list[str]:
+        if server == "c":
+            return [str(program("server")), kind, str(port), str(copies)]
+        return [*server_command(server, port), kind, str(copies)]
+
+    return master(kind, command, server, copies, place)
+
+
+def own(server: str, copies: int, place: Path) -> AbstractContextManager[Peer]:
+    """The workers that the program has itself."""
+
+    def command(port: int) -> list[str]:
+        if server == "gunicorn":
+            one = server_command(server, port)
+            return [*one[:-2], str(copies), one[-1]]
+        return [*server_command(server, port), "--workers", str(copies)]
+
+    return master("own", command, server, copies, place)
+
+
+@contextmanager
+def maitred(
+    server: str, copies: int, place: Path, *options: str, seats: int = SEATS, kind: str = "maitred"
+) -> Iterator[Peer]:
+    """`maitred run` from a file, with these options more; its control socket is NAME/control."""
+    name = "-".join([kind, server, str(copies), *(option[2:] for option in options if option.startswith("--"))])
     port = free_port()
     control, log = place / name / "control", place / f"{name}.log"
     control.parent.mkdir(mode=0o700)
-    command = [sys.executable, "-m", "maitred", "run", "-b", f"{HOST}:{port}", "--static", str(copies)]
-    command += ["--max-clients", str(SEATS), "--control", str(control), *options]
-    command += server_command(server, port)[1:]
+    file = control.with_name("bench.toml")
+    file.write_text(maitred_config(server, copies, port, seats))
+    command = [sys.executable, "-m", "maitred", "run", "--config", str(file), "--control", str(control), *options]
     with ExitStack() as stack:
         handles = stack.enter_context(ended_at_last())
         process = stack.enter_context(running(command, log))
         wait_for_copies(name, port, copies, process, log)
         status = maitred_status(name, control)
         distributor = int(status["classes"][0]["distributor"]["pid"])
-        servers = tuple(int(row["pid"]) for row in status["classes"][0]["servers"] if row["pid"])
+        servers = {int(row["pid"]) for row in status["classes"][0]["servers"] if row["pid"]}
+        servers |= {pid for server_pid in servers for pid in descendants(server_pid)}
         inside = descendants(process.pid)
         handles += [os.pidfd_open(pid) for pid in inside]
         others = (process.pid, *(pid for pid in inside if pid != distributor and pid not in servers))
-        yield Peer(name, "maitred", copies, port, (distributor,), others, servers)
+        yield Peer(name, kind, server, copies, port, (distributor,), others, tuple(sorted(servers)))
+
+
+def maitred_config(server: str, copies: int, port: int, seats: int) -> str:
+    """What a user would write; a server in C stands where the Python interpreter would (see c/server.c)."""
+    arguments = arguments_of(server, port)
+    if server == "c":
+        arguments = [str(program("server")), str(port)]
+    kind, (name, *rest) = ("module", arguments[1:]) if arguments[0] == "-m" else ("script", arguments)
+    lines = ["[[class]]", 'name = "bench"', f"{kind} = {json.dumps(name)}", f"args = {json.dumps(rest)}"]
+    lines += [f'listen = "{HOST}:{port}"', f"static = {copies}", f"max_clients = {seats}"]
+    lines += [f"interpreter = {json.dumps(name)}"] if server == "c" else []
+    return "\n".join(lines) + "\n"
 
 
 def maitred_status(name: str, control: Path) -> Any:  # Any: parsed JSON
@@ -222,7 +376,7 @@ def maitred_status(name: str, control: Path) -> Any:  # Any: parsed JSON
     command = [sys.executable, "-m", "maitred", "status", "--control", str(control), "--json"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=START, check=False)
     if said.returncode:
-        raise PeerFailed(f"{name}: no status:\n{said.stderr}")
+        raise Failed(f"{name}: no status:\n{said.stderr}")
     return json.loads(said.stdout)
 
 
@@ -248,7 +402,17 @@ def stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
-PEERS = {"direct": direct, "maitred": maitred, "haproxy": haproxy}
+PEERS: dict[str, Callable[..., AbstractContextManager[Peer]]] = {
+    "direct": direct,
+    "haproxy": haproxy,
+    "haproxy-one": partial(haproxy, seats=1, kind="haproxy-one"),
+    "nginx": nginx,
+    "shared": partial(kernel, "shared"),
+    "reuseport": partial(kernel, "reuseport"),
+    "own": own,
+    "maitred": maitred,
+    "maitred-one": partial(maitred, seats=1, kind="maitred-one"),
+}
 
 # ================================================================ what they use
 
@@ -262,3 +426,12 @@ def cpu_seconds(pids: tuple[int, ...]) -> float:
         fields = stat(pid)
         total += int(fields[11]) + int(fields[12])
     return total / TICKS
+
+
+def memory(pids: tuple[int, ...]) -> float:
+    """MiB that the processes hold: their proportional set size, in which shared pages count once."""
+    total = 0
+    for pid in pids:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,9 +18,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
-from benchmarks.__main__ import SLACK, WARMUP, Progress, machine_facts, others_busy
-from benchmarks.load import Sample
-from benchmarks.peers import Peer, PeerFailed, cpu_seconds, maitred, maitred_status
+from benchmarks import load, machine
+from benchmarks.build import Failed
+from benchmarks.peers import Peer, cpu_seconds, maitred, maitred_status
 from benchmarks.report import DOCS, QUIET, markdown
 
 CLIENTS = {"crowd": 64, "alone": 1}
@@ -76,14 +75,9 @@ def measure(peer: Peer, control: Path, clients: int, seconds: float) -> Turn:
     verifier = (before["pid"],) if before["pid"] else ()
     front = tuple(pid for pid in peer.front + peer.others if pid not in verifier)
     begun = [cpu_seconds(pids) for pids in (front, peer.servers, verifier)]
-    command = [sys.executable, "-m", "benchmarks.load", "connections", str(peer.port), "--clients", str(clients)]
-    command += ["--warmup", str(WARMUP), "--seconds", str(seconds)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=seconds + SLACK, check=False)
-    if said.returncode:
-        raise PeerFailed(f"{peer.name}: the load generator failed:\n{said.stderr}")
+    sample = load.run("connections", peer.port, clients=clients, seconds=seconds)
     after = settled(peer, control)
     used = [cpu_seconds(pids) - then for pids, then in zip((front, peer.servers, verifier), begun, strict=True)]
-    sample = Sample(**json.loads(said.stdout))
     each = [round(seconds / max(sample.everything, 1) * 1e6, 1) for seconds in used]
     names = ("steps", "verified", "dropped", "divergences")
     steps, verified, dropped, divergences = (after[name] - before[name] for name in names)
@@ -111,7 +105,7 @@ def settled(peer: Peer, control: Path) -> dict[str, int]:
         if now["steps"] - seen <= UNREAD:
             return now
         if monotonic() > end:
-            raise PeerFailed(f"{peer.name}: the verifier has not read what there was within {SETTLE:g} s: {now}")
+            raise Failed(f"{peer.name}: the verifier has not read what there was within {SETTLE:g} s: {now}")
         sleep(0.2)
 
 
@@ -128,10 +122,10 @@ def run(options: argparse.Namespace) -> Results:
             WITHOUT: stack.enter_context(maitred(options.server, options.copies, Path(place))),
             WITH: stack.enter_context(maitred(options.server, options.copies, Path(place), "--verify")),
         }
-        progress = Progress(options.rounds * len(peers) * len(CLIENTS))
+        progress = machine.Progress(options.rounds * len(peers) * len(CLIENTS))
         rounds, busy = [], []
         for number in range(options.rounds):
-            busy.append(others_busy(0.5))
+            busy.append(machine.others_busy(0.5))
             turns: dict[str, dict[str, Turn]] = {}
             for which in (WITHOUT, WITH) if number % 2 == 0 else (WITH, WITHOUT):
                 peer = peers[which]
@@ -141,8 +135,9 @@ def run(options: argparse.Namespace) -> Results:
                     turns.setdefault(which, {})[workload] = measure(peer, control, clients, options.seconds)
             rounds.append({which: turns[which] for which in (WITHOUT, WITH)})
         progress.over()
-    settings = {"rounds": options.rounds, "seconds": options.seconds, "warmup": WARMUP, "copies": options.copies}
-    return Results(machine_facts(options.server), settings, busy, rounds)
+    settings = {"rounds": options.rounds, "seconds": options.seconds, "warmup": load.WARMUP, "copies": options.copies}
+    facts = {**machine.facts(), "server": f"benchmarks/servers/{options.server}.py"}
+    return Results(facts, settings, busy, rounds)
 
 
 # ================================================================ the page
@@ -299,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         results = run(options)
-    except PeerFailed as failure:
+    except Failed as failure:
         print(f"benchmarks: {failure}", file=sys.stderr)
         return 1
     print(table(results), summary(results), sep="\n\n")

@@ -1,0 +1,111 @@
+"""What a connection takes is counted, never timed, and may not grow: system calls, and steps of the machines.
+
+One client at a time, so that there is nothing to batch.  A limit that is too high for what is measured should be
+lowered; one that is raised needs its reason beside it.
+"""
+
+import os
+import shutil
+from collections import Counter
+from time import monotonic, sleep
+
+import pytest
+from benchmarks import counts, peers
+from benchmarks.build import program
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(shutil.which(os.environ.get("CC", "cc")) is None, reason="no C compiler"),
+]
+
+SLACK = 0.5
+"""For timers and audits that fall into the time of counting; one call more for each connection is more than this."""
+LIMITS = {
+    "front": {
+        "accept4": 1,
+        "getsockopt": 2,  # the cookie; whether the client has been reset
+        "getsockname": 1,  # which port
+        "sendmsg": 2,  # the hand-off; the acknowledgement of the Disconnect
+        "recvmsg": 4,  # Accepted, Disconnect, and after each of them: nothing more
+        "epoll_wait": 3,  # for the client, for Accepted, for Disconnect
+        "setitimer": 6,  # the watch on a handler that hangs: on and off, for each turn of the loop
+        "close": 1,  # the copy of the connection, once it is answered
+    },
+    "others": {},  # nobody waits, so nobody is stored with the Monitor
+    "servers": {
+        "fcntl": 5,  # lock and unlock, for the hand-off and for the Disconnect; the flags of the new connection
+        "getsockname": 3,
+        "getpeername": 1,  # what accept returns
+        "recvmsg": 3,  # the hand-off; the acknowledgement, or that there is none
+        "sendmsg": 2,  # Accepted, Disconnect
+        "poll": 2,  # room for the answer; the program's own, for the next client
+        "recvfrom": 2,  # the program's own, as all that follows
+        "sendto": 1,
+        "getpid": 1,
+        "shutdown": 1,
+        "close": 1,
+    },
+}
+STEPS = {
+    "distributor ConnectionRequest": 1,
+    "distributor Received Accepted": 1,
+    "distributor Received Disconnect": 1,
+    "server MessageRead HandOff": 1,
+    "server Disconnected": 1,
+    "server Sent": 2,  # Accepted, Disconnect
+}
+UP_TO = {"server Acknowledged Acknowledge": 1}
+"""Read when the program calls us next."""
+
+
+def above(made):
+    """The calls that are made more often than they may be."""
+    return {
+        f"{role}: {name}": n
+        for role, names in made.items()
+        for name, n in names.items()
+        if n > LIMITS[role].get(name, 0) + SLACK
+    }
+
+
+def test_a_connection_takes_no_more_system_calls_than_are_written_down_here(tmp_path):
+    program("load")
+    with peers.maitred("blocking", 1, tmp_path) as peer:
+        try:
+            made = counts.system_calls(peer, tmp_path, seconds=0.5)
+        except peers.Absent as why:
+            pytest.skip(str(why))
+    assert above(made) == {}
+    assert made["front"]["accept4"] > 0.9 and made["servers"]["sendto"] > 0.9, "they have been counted at all"
+
+
+def test_one_call_more_is_noticed():
+    assert above({"front": {"accept4": 1.02, "recvmsg": 3.9}, "others": {"read": 0.2}}) == {}
+    assert above({"front": {"getsockname": 2.0}, "servers": {"stat": 1.0}}) == {
+        "front: getsockname": 2.0,
+        "servers: stat": 1.0,
+    }
+
+
+def test_a_connection_takes_these_steps_and_no_others(tmp_path):
+    clients, trace = 10, tmp_path / "trace"
+    with peers.maitred("blocking", 1, tmp_path, "--trace", str(trace)) as peer:
+        before = settled(trace)
+        for _ in range(clients):
+            assert peers.ask(peer.port) == peer.servers[0]
+        taken = settled(trace, at_least=before["distributor Received Disconnect"] + clients) - before
+    taken = Counter({kind: n for kind, n in taken.items() if " Fired " not in kind})
+    for kind, limit in UP_TO.items():
+        assert taken.pop(kind, 0) <= limit * clients
+    assert taken == {kind: n * clients for kind, n in STEPS.items()}
+
+
+def settled(trace, at_least=0):
+    """The steps so far, once so many clients have left and nobody takes any more."""
+    end = monotonic() + 10
+    last = None
+    while (now := counts.steps(trace)) != last or now["distributor Received Disconnect"] < at_least:
+        assert monotonic() < end, now
+        last = now
+        sleep(0.1)
+    return now
