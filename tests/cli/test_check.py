@@ -523,7 +523,7 @@ def test_a_line_without_an_end_is_no_trace(maitred, tmp_path):
 
 @pytest.mark.parametrize("length", [0, -1, 1], ids=["equal", "less", "more"])
 def test_a_long_line_is_counted_over_pieces(tmp_path, monkeypatch, length):
-    monkeypatch.setattr("maitred.cli.replay.LONGEST", 3_000_000)
+    monkeypatch.setattr("maitred.cli.replay.MAX_LINE", 3_000_000)
     path = tmp_path / "run.trace"
     path.write_bytes(b"\n\n" + b"x" * (3_000_000 + length) + b"\n" + b"y" * 10)
     with path.open("rb") as file:

@@ -253,7 +253,7 @@ def account(found, trace, report, *, replayed=True):
     if replayed and accepted:
         outcome = replay(trace)
         if not outcome.ok:
-            found.complaints.append(f"the trace is not one of the machines: {outcome.divergence}")
+            found.complaints.append(f"the trace is not one of the machines: {outcome.mismatch}")
 
 
 def _name(record, client):

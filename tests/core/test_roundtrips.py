@@ -129,7 +129,7 @@ def test_a_trace_of_any_run_is_one_of_the_machines(path, streams):
     report = replay(path)
     outcomes = [outcome for _, _, steps in streams for _, _, outcome in steps]
     taken = [outcome for outcome in outcomes if not isinstance(outcome, Rejected)]
-    assert report.divergence is None
+    assert report.mismatch is None
     assert (report.machines, report.steps) == (3, len(taken))
     assert report.effects == sum(len(outcome.effects) for outcome in taken)
     assert sum(report.rejections.values()) == len(outcomes) - len(taken)
@@ -178,10 +178,10 @@ def damaged(lines, data):
 def test_a_damaged_trace_is_replayed_or_refused_with_its_line(path, streams, data):
     lines = damaged([steady(line) for line in written(path, streams).splitlines()], data)
     path.write_bytes(b"".join(lines))
-    divergence = replay(path).divergence
-    if divergence is not None:
-        assert 0 <= divergence.line <= len(lines) + 1
-        assert divergence.why
+    mismatch = replay(path).mismatch
+    if mismatch is not None:
+        assert 0 <= mismatch.line <= len(lines) + 1
+        assert mismatch.why
 
 
 START = json.dumps({"who": "server 0 1", "start": {}}).encode() + b"\n"
@@ -201,6 +201,6 @@ BEGUN = b"".join(
 def test_any_lines_at_all_are_a_trace_or_are_refused(path, lines):
     path.write_bytes(b"\n".join(lines))
     report = replay(path)
-    assert report.ok is (report.divergence is None)
+    assert report.ok is (report.mismatch is None)
     if not any(START.strip() == line for line in lines):
         assert not report.ok, "no machine has begun"

@@ -12,7 +12,7 @@ from maitred.model.check.liveness import Lasso, LivenessResult, VerdictOnLivenes
 from maitred.model.check.manifest import Outcome
 from maitred.model.story.diagram import bounds_in_words
 from maitred.model.story.narrate import narrate
-from maitred.shell.observe.replay import Report
+from maitred.shell.observe.replay import ReplayResult
 
 
 def shown(found: object) -> str:
@@ -22,9 +22,9 @@ def shown(found: object) -> str:
 
 def _lines(found: object) -> Iterator[str]:
     match found:
-        case Report():
+        case ReplayResult():
             yield f"{found.lines} lines of {found.machines} machines, {found.steps} steps"
-            yield str(found.divergence or "every step is one of the machines")
+            yield str(found.mismatch or "every step is one of the machines")
         case Lasso():
             yield from found.tell()
         case VerdictOn(path=path):

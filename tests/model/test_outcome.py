@@ -55,7 +55,7 @@ def test_a_lasso_is_told():
 def test_a_divergence_is_told(tmp_path):
     (tmp_path / "trace").write_text("{}\n")
     report = replay(tmp_path / "trace")
-    assert shown(report).endswith(str(report.divergence)) and "line 1: " in shown(report)
+    assert shown(report).endswith(str(report.mismatch)) and "line 1: " in shown(report)
 
 
 def test_the_problems_of_a_configuration_are_told():

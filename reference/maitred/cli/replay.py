@@ -1,4 +1,4 @@
-"""``maitred replay``: play a recorded run through the machines, and say whether every step was one of theirs."""
+"""``maitred replay``: replay a recorded run through the machines, and report whether every step was one of theirs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 from maitred.cli import complain
 
 if TYPE_CHECKING:
-    from maitred.shell.observe.replay import Report
+    from maitred.shell.observe.replay import ReplayResult
 
-LONGEST: Final = 16 << 20
-"""Bytes in a line; the longest that a Monitor writes, its start with all classes and elements, is a third of that."""
+MAX_LINE: Final = 16 << 20
+"""Bytes in a line; a Monitor's longest line, its start with all classes and elements, has a third of that."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Replay, and say what came of it; see the help for the exit codes."""
+    """Replay, and print the result; see the help for the exit codes."""
     file = parser().parse_args(argv).file
     from maitred.shell.observe.replay import replay  # late: it brings the core
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         fd = _open(file)
         if (number := _overlong(fd)) is not None:
-            return complain(f"{file}: line {number}: longer than {LONGEST >> 20} MiB: this is no trace", 1)
+            return complain(f"{file}: line {number}: longer than {MAX_LINE >> 20} MiB: this is no trace", 1)
         found = replay(f"/proc/self/fd/{fd}")
     except OSError as error:
         return complain(f"{file}: cannot be read: {error.strerror}", 2)
@@ -51,10 +51,10 @@ def main(argv: Sequence[str]) -> int:
     finally:
         if fd >= 0:
             os.close(fd)
-    for line in told(found):
+    for line in summary(found):
         print(line)
-    if found.divergence is not None:
-        return complain(f"{file}: {found.divergence}", 1)
+    if found.mismatch is not None:
+        return complain(f"{file}: {found.mismatch}", 1)
     print(f"{file}: every step was a step of the machines, and kept their invariants")
     return 0
 
@@ -79,15 +79,15 @@ def _overlong(fd: int) -> int | None:
     while piece := os.pread(fd, 1 << 20, offset):
         offset += len(piece)
         first, *others = piece.split(b"\n")
-        if length + len(first) > LONGEST:
+        if length + len(first) > MAX_LINE:
             return number
         number += len(others)  # none of these is longer than the piece
         length = len(others[-1]) if others else length + len(first)
     return None
 
 
-def told(found: Report) -> list[str]:
-    """How much was replayed."""
+def summary(found: ReplayResult) -> list[str]:
+    """The lines that say how much was replayed."""
     lines = [
         f"{found.lines:,} lines of {_many(found.machines, 'machine')}: {_many(found.steps, 'step')},"
         f" {_many(found.effects, 'effect')}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from maitred.config.error import ConfigError
 
 if TYPE_CHECKING:
-    from maitred.shell.observe.verifier import Follow
+    from maitred.shell.observe.verifier import VerifierMain
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +291,7 @@ def main(argv: list[str]) -> int:
     return monitor.run(config, _verifier() if config.verify else None)
 
 
-def _verifier() -> Follow:
+def _verifier() -> VerifierMain:
     """The verifier's process."""
     from maitred.shell.observe import verifier_process  # late: it brings the model
 

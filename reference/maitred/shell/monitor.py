@@ -44,7 +44,7 @@ from maitred.shell.io.loop import Loop
 from maitred.shell.io.registry import Reader
 from maitred.shell.io.registry import create as create_registry
 from maitred.shell.observe.trace import Trace
-from maitred.shell.observe.verifier import Follow, Verification
+from maitred.shell.observe.verifier import Verifier, VerifierMain
 from maitred.shell.supervise import leftovers, status
 from maitred.shell.supervise.descendants import Family, Groups, kill_holders, kill_orphans, reap_orphans
 from maitred.shell.supervise.launch import Child, start_distributor, start_server
@@ -138,14 +138,14 @@ class UnusableError(Exception):
 class Monitor:
     """One Monitor at work."""
 
-    _verification: Verification | None = None
+    _verifier: Verifier | None = None
 
-    def __init__(self, config: Config, follow: Follow | None = None) -> None:
+    def __init__(self, config: Config, verifier_main: VerifierMain | None = None) -> None:
         """Prepare everything but the processes.
 
         Args:
             config: what is to run.
-            follow: the verifier's process, for a configuration that wants one.
+            verifier_main: the verifier's process, for a configuration that wants one.
 
         Raises:
             UnusableError: something that is configured cannot be had.
@@ -155,10 +155,10 @@ class Monitor:
         self._cpus = _cpus_of(config)
         _resolve_hosts(config)
         self._started_in = kernel.working_directory()
-        self._verification = _open_book(config, follow)
+        self._verifier = _open_verifier(config, verifier_main)
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files[1], self._open_files[1]))
-        self._trace_fd = _open_trace(config) if self._verification is None else None
+        self._trace_fd = _open_trace(config) if self._verifier is None else None
         self._trace = Trace(self._account_of("monitor"), "monitor")
         classes, weights = config.core()
         self._trace.start(classes=classes, weights=weights)
@@ -196,8 +196,8 @@ class Monitor:
         """Start everything, look after it, and return the exit code once it has ended."""
         self.loop.interrupt_waits()
         self.loop.set_timer("look round", LOOK_ROUND, self._look_round)
-        if self._verification is not None:
-            self._verification.start(self.loop)
+        if self._verifier is not None:
+            self._verifier.start(self.loop)
         self.handle(core.Started())
         while self._exit is None:
             self.loop.turn()
@@ -453,16 +453,16 @@ class Monitor:
     def _children(self) -> Iterable[Child]:
         children = [server.child for server in self._servers.values()]
         children += [distributor.child for distributor in self._distributors.values()]
-        children += [self._verification.child] if self._verification is not None else []
+        children += [self._verifier.child] if self._verifier is not None else []
         return [child for child in children if child is not None]
 
     def _account_of(self, who: str) -> int | None:
-        """Where the machine, which is about to be started, is to tell what it does: a book of its own, or the trace."""
-        return self._trace_fd if self._verification is None else self._verification.add(who)
+        """Where the machine, which is about to be started, is to record its steps: a ring of its own, or the trace."""
+        return self._trace_fd if self._verifier is None else self._verifier.add(who)
 
     def _unfollow(self, who: str) -> None:
-        if self._verification is not None:
-            self._verification.over(who)
+        if self._verifier is not None:
+            self._verifier.over(who)
 
     # ================================================================ effects
 
@@ -725,8 +725,8 @@ class Monitor:
                 kernel.send_signal(distributor.child.pidfd, signal.SIGKILL)
         while self._distributors:
             self.loop.turn(0.05)
-        if self._verification is not None:
-            self._verification.finish()
+        if self._verifier is not None:
+            self._verifier.finish()
         deadline = time.monotonic() + LAST_WAIT
         while kill_orphans() and time.monotonic() < deadline:
             time.sleep(KILL_AGAIN[0])
@@ -771,8 +771,8 @@ class Monitor:
             running = {i: each.child.pid for i, each in self._distributors.items() if each.child}
             obstacles = {class_id: self._obstacles(class_id) for class_id in {*self._foreign, *self._daemons}}
             document = status.build(self.config, self.state, pids, running, parts, obstacles)
-            if self._verification is not None:
-                document["verify"] = self._verification.status()
+            if self._verifier is not None:
+                document["verify"] = self._verifier.status()
             reply(document)
 
         def heard(class_id: ClassId, part: Part) -> None:
@@ -927,18 +927,17 @@ def _open_trace(config: Config) -> int | None:
         raise UnusableError(f"the trace {config.trace} cannot be written: {error.strerror}") from error
 
 
-def _open_book(config: Config, follow: Follow | None) -> Verification | None:
+def _open_verifier(config: Config, verifier_main: VerifierMain | None) -> Verifier | None:
     if not config.verify:
         return None
-    assert follow is not None, "whoever wants steps verified says by what process"
+    assert verifier_main is not None, "whoever wants steps verified says by what process"
     try:
-        verification = Verification(follow)
+        return Verifier(verifier_main)
     except OSError as error:
         raise UnusableError(f"there is no memory for what the verifier reads: {error.strerror}") from error
-    return verification
 
 
-def run(config: Config, follow: Follow | None = None) -> int:
+def run(config: Config, verifier_main: VerifierMain | None = None) -> int:
     """Run the instance until it is stopped; the exit code.
 
     0: it was asked to stop; 1: an address could not be listened on; 2: the configuration does not fit this machine;
@@ -946,7 +945,7 @@ def run(config: Config, follow: Follow | None = None) -> int:
     """
     kernel.hear_of_children()
     try:
-        monitor = Monitor(config, follow)
+        monitor = Monitor(config, verifier_main)
     except (UnusableError, OSError) as error:
         report.say(f"cannot start: {kernel.in_words(error)}" if isinstance(error, OSError) else str(error))
         return UNUSABLE

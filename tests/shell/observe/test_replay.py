@@ -153,7 +153,7 @@ def test_so_it_may_be_where_the_step_had_no_effects(play):
     found = by(8, run("server 0 1", state, lost, server.Sent(refusal), server.Listened(PORT)))
     report = play([*by(7, served), *attack, *found])
     assert report.ok, shown(report)
-    assert "goes on" in str(play([*by(7, served), *attack, *found, *attack]).divergence)
+    assert "goes on" in str(play([*by(7, served), *attack, *found, *attack]).mismatch)
     assert not play([*by(8, served), *by(8, attack), *found]).ok, "a process that lives has saved its step"
 
 
@@ -164,9 +164,9 @@ def test_one_connection_is_not_delivered_by_two_servers(play):
     for alone in (play(one), play(two)):
         assert alone.ok, shown(alone)
     report = play([*one, *two])
-    assert report.divergence.line == len(one) + len(two)
-    assert f"server 0 1 has delivered it on line {len(one)}" in str(report.divergence)
-    assert "server 0 2 delivers" in str(report.divergence)
+    assert report.mismatch.line == len(one) + len(two)
+    assert f"server 0 1 has delivered it on line {len(one)}" in str(report.mismatch)
+    assert "server 0 2 delivers" in str(report.mismatch)
 
 
 def test_who_was_refused_by_one_server_is_delivered_by_another(play):
@@ -182,41 +182,41 @@ def test_once_an_effect_is_written_the_step_was_saved(play, shared):
     first, attack, saved, unsaved = shared
     report = play([*first, *attack[:2], *saved])
     assert report.ok, shown(report)
-    assert play([*first, *attack[:2], *unsaved]).divergence.line == len(first) + 4
+    assert play([*first, *attack[:2], *unsaved]).mismatch.line == len(first) + 4
 
 
 def test_who_was_killed_does_not_go_on(play, shared):
     first, attack, saved, _ = shared
     report = play([*first, attack[0], *saved, *by(7, [saved[0]])])
-    assert "goes on" in str(report.divergence)
+    assert "goes on" in str(report.mismatch)
 
 
 def test_a_living_process_leaves_no_step_unfinished(play, shared):
     first, attack, saved, _ = shared
     report = play([*first, attack[0], *by(7, saved)])
-    assert "still owes its effect" in str(report.divergence)
+    assert "still owes its effect" in str(report.mismatch)
 
 
 def test_an_effect_that_is_missing_in_the_midst(play, distributed):
     gone = next(i for i, one in enumerate(distributed) if '"KeepListener"' in one)
     report = play(distributed[:gone] + distributed[gone + 1 :])
     assert not report.ok, shown(report)
-    assert report.divergence.line == gone + 1
-    assert "owes its effect" in str(report.divergence) and "KeepListener" in str(report.divergence)
+    assert report.mismatch.line == gone + 1
+    assert "owes its effect" in str(report.mismatch) and "KeepListener" in str(report.mismatch)
 
 
 def test_effects_in_another_order(play, distributed):
     i = next(i for i, one in enumerate(distributed) if '"effect"' in one and '"HandOff"' in one)
     distributed[i], distributed[i + 1] = distributed[i + 1], distributed[i]
     report = play(distributed)
-    assert report.divergence.line == i + 1
+    assert report.mismatch.line == i + 1
 
 
 def test_an_effect_that_no_machine_has(play, distributed):
     extra = line(WHO, effect=to_record(distributed_effect()))
     report = play([*distributed, extra])
-    assert report.divergence.line == len(distributed) + 1
-    assert "has no such effect" in str(report.divergence)
+    assert report.mismatch.line == len(distributed) + 1
+    assert "has no such effect" in str(report.mismatch)
 
 
 def distributed_effect():
@@ -226,30 +226,30 @@ def distributed_effect():
 def test_an_event_that_the_machine_declines_but_the_trace_took(play, distributed):
     assert '"rejected"' in distributed[-1]
     report = play([*distributed[:-1], distributed[-2], distributed[-1]])
-    assert report.divergence.line == len(distributed)
-    assert "NOT_OUTSTANDING" in str(report.divergence)
+    assert report.mismatch.line == len(distributed)
+    assert "NOT_OUTSTANDING" in str(report.mismatch)
 
 
 def test_a_rejection_that_the_machine_does_not_give(play, distributed):
     second = next(i for i, one in enumerate(distributed) if '"Listening"' in one)
     report = play([*distributed[: second + 1], line(WHO, rejected="UNKNOWN_PORT")])
-    assert report.divergence.line == second + 2
+    assert report.mismatch.line == second + 2
     report = play([*distributed[:-1], line(WHO, rejected="UNKNOWN_PORT")])
-    assert "NOT_OUTSTANDING" in str(report.divergence)
+    assert "NOT_OUTSTANDING" in str(report.mismatch)
 
 
 def test_a_state_that_breaks_an_invariant(play, distributed, monkeypatch):
     monkeypatch.setattr("maitred.shell.observe.replay.broken", lambda state: ("index_is_true",))
     report = play(distributed)
-    assert report.divergence.line == 2
-    assert "index_is_true" in str(report.divergence)
+    assert report.mismatch.line == 2
+    assert "index_is_true" in str(report.mismatch)
 
 
 @pytest.mark.parametrize("lines", [[], ["{}"], ["[]"], ["nonsense"], ["\x00"], ['{"who": "monitor"}']])
 def test_what_is_no_trace(play, lines):
     report = play(lines)
     assert not report.ok, shown(report)
-    assert report.divergence.line == len(lines)
+    assert report.mismatch.line == len(lines)
 
 
 @pytest.mark.parametrize(
@@ -265,19 +265,19 @@ def test_what_is_no_trace(play, lines):
 )
 def test_a_line_that_is_no_record(play, record, why):
     report = play([json.dumps(record)])
-    assert report.divergence.line == 1
-    assert why in str(report.divergence)
+    assert report.mismatch.line == 1
+    assert why in str(report.mismatch)
 
 
 @pytest.mark.parametrize("content", [{"event": {"is": "Begun"}}, {"event": 3}, {"effect": {"is": "Begin"}}])
 def test_a_record_of_nothing_the_machine_knows(play, content):
     report = play([line(WHO, start=START), line(WHO, **content)])
-    assert report.divergence.line == 2
+    assert report.mismatch.line == 2
 
 
 def test_a_machine_that_starts_twice(play):
     report = play([line("server 0 1", start={}), line("server 0 1", start={})])
-    assert "a second time" in str(report.divergence)
+    assert "a second time" in str(report.mismatch)
 
 
 def test_a_file_that_cannot_be_read(tmp_path):

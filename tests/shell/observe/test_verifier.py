@@ -20,10 +20,10 @@ from maitred.core.transition import Reason, Rejected
 from maitred.shell import monitor as shell_monitor
 from maitred.shell.io.loop import Loop
 from maitred.shell.observe import encoding, replay, ring, verifier_process
-from maitred.shell.observe.encoding import NoValue, encode, reader
-from maitred.shell.observe.ring import Book, Damaged, Total
+from maitred.shell.observe.encoding import DecodeError, decoder, encode
+from maitred.shell.observe.ring import Damaged, MachineHeader, Ring, VerifierHeader
 from maitred.shell.observe.trace import Trace
-from maitred.shell.observe.verifier import Verification
+from maitred.shell.observe.verifier import Verifier
 from maitred.shell.supervise import launch
 
 PORT, ADDRESS = 4049, "127.0.0.1:4049"
@@ -32,15 +32,15 @@ ARGUMENTS = {"incarnation": 1, "dynamic": 0, "waiting_limit": 100, "listeners": 
 ROOM = 1 << 16
 
 
-class Paper:
-    """The books of two machines and the verifier's, and how they come to it."""
+class Rings:
+    """The rings of two machines and the verifier's, and how they come to it."""
 
     def __init__(self):
         self.own = ring.create()
         self.mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         its.setblocking(False)
         self.fds = {}
-        self.verifier = verifier_process.Verifier(Book(self.own, "verifier"), its)
+        self.verifier = verifier_process.VerifierProcess(Ring(self.own, "verifier"), its)
 
     def add(self, who, room):
         self.fds[who] = ring.create(room)
@@ -50,7 +50,7 @@ class Paper:
         ring.note_end(self.fds[who])
 
     def sums(self):
-        return tuple(map(sum, zip(*map(ring.steps, self.fds.values()), strict=True)))
+        return tuple(map(sum, zip(*map(ring.step_counts, self.fds.values()), strict=True)))
 
     def close(self):
         for end in (self.mine, self.verifier._arrivals):
@@ -60,8 +60,8 @@ class Paper:
 
 
 @pytest.fixture
-def paper():
-    made = Paper()
+def rings():
+    made = Rings()
     made.add(WHO, ROOM)
     made.add(SERVER, ROOM)
     yield made
@@ -72,9 +72,9 @@ def paper():
 
 
 @pytest.fixture
-def ends(paper):
-    """One book, as its writer and its reader see it."""
-    writer, reads = Book(paper.fds[WHO], WHO), Book(paper.fds[WHO], WHO)
+def ends(rings):
+    """One ring, as its writer and its reader see it."""
+    writer, reads = Ring(rings.fds[WHO], WHO), Ring(rings.fds[WHO], WHO)
     yield writer, reads
     writer.close()
     reads.close()
@@ -97,11 +97,11 @@ def test_a_ring_gives_what_it_was_given_however_often_it_goes_round(ends):
 def test_a_ring_is_full_at_its_bound_and_writes_nothing_then(ends):
     writer, reads = ends
     assert writer.put(bytes(ROOM - 8))
-    before = bytes(writer._ring)
+    before = bytes(writer._records)
 
     assert not writer.put(b"")
 
-    assert writer.free == 0 and bytes(writer._ring) == before
+    assert writer.free == 0 and bytes(writer._records) == before
     assert reads.take() == bytes(ROOM - 8)
     assert writer.put(b"again") and reads.take() == b"again"
 
@@ -110,7 +110,7 @@ def test_bytes_without_a_head_are_no_record(ends):
     """As a writer leaves them that is killed while it writes."""
     writer, reads = ends
     writer.put(b"whole")
-    writer._ring[13:40] = b"x" * 27
+    writer._records[13:40] = b"x" * 27
     assert reads.take() == b"whole"
     assert reads.take() is None
     assert writer.put(b"next") and reads.take() == b"next"
@@ -119,7 +119,7 @@ def test_bytes_without_a_head_are_no_record(ends):
 def test_a_damaged_record_is_said_and_what_follows_is_read(ends):
     writer, reads = ends
     writer.put(b"a record")
-    writer._ring[10] ^= 1
+    writer._records[10] ^= 1
     assert {reads.take() for _ in range(ring.PATIENCE - 1)} == {None}  # for its writer may not have come to the end
     with pytest.raises(Damaged):
         reads.take()
@@ -127,21 +127,21 @@ def test_a_damaged_record_is_said_and_what_follows_is_read(ends):
     assert reads.take() == b"the next"
 
 
-def test_nobody_takes_the_memory_back_from_under_the_others(paper):
+def test_nobody_takes_the_memory_back_from_under_the_others(rings):
     for size in (4096, 1 << 30):
         with pytest.raises(PermissionError):
-            os.ftruncate(paper.fds[WHO], size)
-    assert fcntl.fcntl(paper.fds[WHO], fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+            os.ftruncate(rings.fds[WHO], size)
+    assert fcntl.fcntl(rings.fds[WHO], fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
-def test_a_server_that_writes_nonsense_into_its_book_spoils_what_is_known_of_it_alone(paper, followed, history):
-    chance, fd = random.Random(7), paper.fds[SERVER]
+def test_a_server_that_writes_nonsense_into_its_book_spoils_what_is_known_of_it_alone(rings, followed, history):
+    chance, fd = random.Random(7), rings.fds[SERVER]
     for step in history[:50]:
         followed.act(*step)
         os.pwrite(fd, chance.randbytes(ring.HEADER), 0)
-        os.pwrite(fd, b"\xff" * 64, ring._NUMBERS)
+        os.pwrite(fd, b"\xff" * 64, ring._HEADER_AT)
         followed.read()
-    assert paper.sums() == (50, 0)
+    assert rings.sums() == (50, 0)
     assert followed.read() == (50, 0, 0)
     assert followed.verifier._is_deserted() is False
 
@@ -150,7 +150,7 @@ def test_a_reader_goes_by_what_it_has_read_itself(ends):
     """A writer that turns the tail back would have its records read, and counted, again and again."""
     writer, reads = ends
     assert writer.put(b"once") and reads.take() == b"once"
-    writer.numbers[ring.Count.TAIL] = 0
+    writer.header[MachineHeader.READ] = 0
     assert reads.take() is None
 
 
@@ -160,13 +160,13 @@ def test_a_reader_goes_by_what_it_has_read_itself(ends):
 def test_every_event_effect_and_state_can_be_read():
     for kind, (event, effect) in record.MACHINES.items():
         for hint in (event, effect, replay.STATES[kind], *replay.ARGUMENTS[kind].values()):
-            for choice in encoding._choices(reader(hint) and hint):
+            for choice in encoding._choices(decoder(hint) and hint):
                 if is_dataclass(choice):
-                    assert len(encoding._field_readers(choice)) == len(fields(choice))
+                    assert len(encoding._field_decoders(choice)) == len(fields(choice))
 
 
 def back(hint, value):
-    return reader(hint)(json.loads(encode([value]))[0])
+    return decoder(hint)(json.loads(encode([value]))[0])
 
 
 def test_values_come_back_as_they_were(history):
@@ -182,8 +182,8 @@ def test_values_come_back_as_they_were(history):
 
 @pytest.mark.parametrize("packed", [["Nonsense"], ["Begin", 1], ["PeerClosed", 1, 2, 3], "Begin", 3, None, [], [[]]])
 def test_what_is_no_event_is_refused(packed):
-    with pytest.raises(NoValue):
-        reader(distributor.Event)(packed)
+    with pytest.raises(DecodeError):
+        decoder(distributor.Event)(packed)
 
 
 # ---------------------------------------------------------------- a machine and who follows it
@@ -217,9 +217,9 @@ def history():
 class Followed:
     """A machine that writes, and the verifier that reads, in turns."""
 
-    def __init__(self, paper, who):
-        self.trace = Trace(paper.fds[who], who)
-        self.verifier = paper.verifier
+    def __init__(self, rings, who):
+        self.trace = Trace(rings.fds[who], who)
+        self.verifier = rings.verifier
         self.totals = self.verifier._totals
 
     def act(self, state, event, outcome):
@@ -235,19 +235,23 @@ class Followed:
         """What the verifier comes to: steps verified, steps unchecked, divergences."""
         while self.verifier.turn():
             pass
-        return self.totals[Total.VERIFIED], self.totals[Total.UNCHECKED], self.totals[Total.DIVERGED]
+        return (
+            self.totals[VerifierHeader.VERIFIED],
+            self.totals[VerifierHeader.UNCHECKED],
+            self.totals[VerifierHeader.DIVERGED],
+        )
 
 
 @pytest.fixture
-def followed(paper):
-    made = Followed(paper, WHO)
+def followed(rings):
+    made = Followed(rings, WHO)
     made.trace.start(**ARGUMENTS)
     return made
 
 
 @pytest.fixture
-def served(paper):
-    made = Followed(paper, SERVER)
+def served(rings):
+    made = Followed(rings, SERVER)
     made.trace.start()
     return made
 
@@ -343,7 +347,7 @@ def test_divergences_that_go_on_are_counted_and_not_told(followed, history, capf
     for step in history[:20]:
         followed.act(*step)
         followed.trace.effect(distributor.ShutDown(Client(0, 1, PORT)))
-        followed.trace._to._next_state = 0.0
+        followed.trace._sink._next_state = 0.0
         followed.read()
     assert followed.read()[2] > verifier_process.IN_FULL
     said = capfd.readouterr().err
@@ -371,22 +375,22 @@ def fill(followed, steps):
     """Let the machine take steps that nobody reads, until some are dropped; how many it took."""
     for number, step in enumerate(steps, 1):
         followed.act(*step)
-        if followed.trace._to._numbers[ring.Count.DROPPED] == 20:
+        if followed.trace._sink._header[MachineHeader.DROPPED] == 20:
             return number
     raise AssertionError("it never ends")
 
 
-def test_a_full_ring_drops_steps_counts_them_and_is_checked_again_from_a_state(paper, followed, capfd):
+def test_a_full_ring_drops_steps_counts_them_and_is_checked_again_from_a_state(rings, followed, capfd):
     steps = life()
     took = fill(followed, steps)
-    assert paper.sums() == (took, 20)
+    assert rings.sums() == (took, 20)
     assert followed.read() == (took - 20, 0, 0)
 
     for step in itertools.islice(steps, 30):
         followed.act(*step)
 
     assert followed.read() == (took - 20 + 30, 0, 0)
-    assert paper.sums() == (took + 30, 20)
+    assert rings.sums() == (took + 30, 20)
     said = capfd.readouterr().err
     assert f"20 steps not checked: steps {took - 19} to {took}; it is checked again from step {took + 1}" in said
 
@@ -409,17 +413,17 @@ def test_while_the_ring_is_full_no_state_is_written_down(followed, history, monk
         followed.act(*step)
 
 
-def test_a_server_that_has_no_state_to_tell_stays_unchecked_after_a_gap(paper, served, capfd):
+def test_a_server_that_has_no_state_to_tell_stays_unchecked_after_a_gap(rings, served, capfd):
     state = server.EndpointState()
     for event in (server.Bound(PORT), server.Listened(PORT)):
         served.act(None, event, server.step(state, event))
         state = server.step(state, event).state
-    served.trace._to._drop()
+    served.trace._sink._drop()
     for event in (server.MessageRead(PORT, InitialMsg(1)), server.MessageRead(PORT, HandOff(Client(0, 9, PORT)))):
         served.act(None, event, server.step(state, event))
         state = server.step(state, event).state
     assert served.read() == (2, 0, 0)
-    assert paper.sums()[1] == 3
+    assert rings.sums()[1] == 3
 
     event = server.Disconnected(Client(0, 9, PORT))
     served.act(state, event, server.step(state, event))
@@ -429,10 +433,10 @@ def test_a_server_that_has_no_state_to_tell_stays_unchecked_after_a_gap(paper, s
 
 
 def test_a_state_that_would_take_long_is_not_written_down(followed, history, monkeypatch):
-    monkeypatch.setattr(encoding, "MOST_ENTRIES", 0)
+    monkeypatch.setattr(encoding, "MAX_ENTRIES", 0)
     for step in history[:10]:
         followed.act(*step)
-    followed.trace._to._drop()
+    followed.trace._sink._drop()
     for step in history[10:]:
         followed.act(*step)
     assert followed.read() == (10, 0, 0)
@@ -444,7 +448,7 @@ def test_a_step_of_which_an_effect_found_no_room_is_not_verified(followed, histo
     state, event, outcome = history[4]
     followed.trace.event(event, state)
     followed.trace.effect(outcome.effects[0])
-    followed.trace._to._drop()
+    followed.trace._sink._drop()
     for effect in outcome.effects[1:]:
         followed.trace.effect(effect)
     assert followed.read() == (4, 0, 0)
@@ -459,8 +463,8 @@ def test_damage_is_said_and_the_machine_is_checked_again_from_its_state(followed
     assert followed.read() == (10, 0, 0)
     for step in history[10:12]:
         followed.act(*step)
-    paper = followed.trace._to._book
-    paper._ring[paper.numbers[ring.Count.TAIL] % ROOM + 9] ^= 255
+    rings = followed.trace._sink._ring
+    rings._records[rings.header[MachineHeader.READ] % ROOM + 9] ^= 255
     for _ in range(ring.PATIENCE + 1):
         followed.read()
     for step in history[12:]:
@@ -483,8 +487,8 @@ def test_what_no_pen_writes_is_said_and_harms_nothing(followed, history, capfd):
         b'["start",{}]',
     ]
     for number, step in enumerate(history):
-        followed.trace._to._book.put(junk[number % len(junk)])
-        followed.trace._to._next_state = 0.0
+        followed.trace._sink._ring.put(junk[number % len(junk)])
+        followed.trace._sink._next_state = 0.0
         followed.read()
         followed.act(*step)
     assert followed.read() == (len(history), 0, 0)
@@ -494,14 +498,14 @@ def test_what_no_pen_writes_is_said_and_harms_nothing(followed, history, capfd):
 # ---------------------------------------------------------------- several processes of a server
 
 
-def test_a_process_of_a_server_that_is_killed_in_a_step_is_no_divergence(paper, served, monkeypatch):
+def test_a_process_of_a_server_that_is_killed_in_a_step_is_no_divergence(rings, served, monkeypatch):
     state = server.EndpointState()
     for event in (server.Bound(PORT), server.Listened(PORT)):
         served.act(state, event, server.step(state, event))
         state = server.step(state, event).state
     hand_off = server.MessageRead(PORT, HandOff(Client(0, 9, PORT)))
     served.trace.event(hand_off, state)  # and is killed before the step is saved
-    other = Trace(paper.fds[SERVER], SERVER)
+    other = Trace(rings.fds[SERVER], SERVER)
     monkeypatch.setattr(encoding, "os", types.SimpleNamespace(getpid=lambda: 1 << 22))
     served.trace = other
     for event in (server.MessageRead(PORT, InitialMsg(1)), hand_off):
@@ -509,10 +513,10 @@ def test_a_process_of_a_server_that_is_killed_in_a_step_is_no_divergence(paper, 
         state = server.step(state, event).state
     verified, unchecked, diverged = served.read()
     assert (verified, unchecked, diverged) == (5, 0, 0)
-    assert paper.sums() == (5, 0)
+    assert rings.sums() == (5, 0)
 
 
-def test_forked_processes_share_one_ring_and_one_numbering(paper, served):
+def test_forked_processes_share_one_ring_and_one_numbering(rings, served):
     state, pids = server.EndpointState(), []
     for event in (server.Bound(PORT), server.Listened(PORT), server.MessageRead(PORT, InitialMsg(1))):
         outcome = server.step(state, event)
@@ -524,20 +528,20 @@ def test_forked_processes_share_one_ring_and_one_numbering(paper, served):
         os.waitpid(pid, 0)
         state = outcome.state
     assert served.read() == (3, 0, 0)
-    assert paper.sums() == (3, 0)
+    assert rings.sums() == (3, 0)
 
 
-def test_a_process_that_was_killed_before_it_saved_a_step_without_effects_is_no_divergence(paper, served, monkeypatch):
+def test_a_process_that_was_killed_before_it_saved_a_step_without_effects_is_no_divergence(rings, served, monkeypatch):
     state = server.EndpointState()
     served.trace.event(server.Bound(PORT), state)  # and is killed before the step is saved
     served.read()
     monkeypatch.setattr(encoding, "os", types.SimpleNamespace(getpid=lambda: 1 << 22))
-    served.trace._to._numbers[ring.Count.WANTED] = 1
+    served.trace._sink._header[MachineHeader.WANTED] = 1
     served.act(state, server.Bound(PORT + 1), server.step(state, server.Bound(PORT + 1)))
     assert served.read()[2] == 0
     state = server.step(state, server.Bound(PORT + 1)).state
 
-    served.trace._to._numbers[ring.Count.WANTED], served.trace._to._next_state = 1, 0.0
+    served.trace._sink._header[MachineHeader.WANTED], served.trace._sink._next_state = 1, 0.0
     served.act(server.EndpointState(), server.Listened(PORT + 1), server.step(state, server.Listened(PORT + 1)))
 
     assert served.read()[2] == 1  # the same process has not forgotten what it did
@@ -547,22 +551,22 @@ def test_a_process_that_was_killed_before_it_saved_a_step_without_effects_is_no_
 
 
 def test_the_state_is_told_when_it_is_asked_for_but_not_too_often(followed, history):
-    numbers = followed.trace._to._numbers
-    numbers[ring.Count.WANTED] = 1
+    numbers = followed.trace._sink._header
+    numbers[MachineHeader.WANTED] = 1
     followed.act(*history[0])
-    assert numbers[ring.Count.WANTED] == 0
-    numbers[ring.Count.WANTED] = 1
+    assert numbers[MachineHeader.WANTED] == 0
+    numbers[MachineHeader.WANTED] = 1
     followed.act(*history[1])
-    assert numbers[ring.Count.WANTED] == 1
-    followed.trace._to._next_state = 0.0
+    assert numbers[MachineHeader.WANTED] == 1
+    followed.trace._sink._next_state = 0.0
     followed.act(*history[2])
-    assert numbers[ring.Count.WANTED] == 0
+    assert numbers[MachineHeader.WANTED] == 0
     assert followed.read() == (3, 0, 0)
 
 
-def test_a_machine_whose_beginning_found_no_room_is_checked_from_its_first_step(paper, history, capfd):
-    paper.add("distributor 0 2", 1 << 13)
-    made = Followed(paper, "distributor 0 2")
+def test_a_machine_whose_beginning_found_no_room_is_checked_from_its_first_step(rings, history, capfd):
+    rings.add("distributor 0 2", 1 << 13)
+    made = Followed(rings, "distributor 0 2")
     made.trace.start(**{**ARGUMENTS, "listeners": ((PORT, "x" * (1 << 13)),)})
     for step in history[:10]:
         made.act(*step)
@@ -570,8 +574,8 @@ def test_a_machine_whose_beginning_found_no_room_is_checked_from_its_first_step(
     assert capfd.readouterr().err == ""
 
 
-def test_a_machine_whose_beginning_makes_no_sense_is_asked_for_its_state(paper, followed, history):
-    followed.trace._to._book._ring[9] ^= 255
+def test_a_machine_whose_beginning_makes_no_sense_is_asked_for_its_state(rings, followed, history):
+    followed.trace._sink._ring._records[9] ^= 255
     for _ in range(ring.PATIENCE):
         followed.read()
     for step in history[:10]:
@@ -583,7 +587,7 @@ def test_a_machine_whose_beginning_makes_no_sense_is_asked_for_its_state(paper, 
 def test_a_number_that_is_missing_without_a_word_is_a_gap(followed, history, capfd):
     for step in history[:10]:
         followed.act(*step)
-    followed.trace._to._numbers[ring.Count.BEGUN] += 1
+    followed.trace._sink._header[MachineHeader.BEGUN] += 1
     followed.act(*history[10])
     assert followed.read() == (10, 1, 0)
     for step in history[11:20]:
@@ -597,19 +601,19 @@ def test_so_are_two_of_a_server_whichever_process_goes_on(served, monkeypatch):
     served.act(state, server.Bound(PORT), server.step(state, server.Bound(PORT)))
     monkeypatch.setattr(encoding, "os", types.SimpleNamespace(getpid=lambda: 1 << 22))
     state = server.step(state, server.Bound(PORT)).state
-    served.trace._to._numbers[ring.Count.BEGUN] += 2
+    served.trace._sink._header[MachineHeader.BEGUN] += 2
     served.act(state, server.Listened(PORT), server.step(state, server.Listened(PORT)))
     assert served.read() == (1, 1, 0)
 
 
-def test_what_was_dropped_at_the_end_of_a_machine_is_told_when_it_ends(paper, followed, history, capfd):
+def test_what_was_dropped_at_the_end_of_a_machine_is_told_when_it_ends(rings, followed, history, capfd):
     for step in history[:10]:
         followed.act(*step)
     followed.read()
     for _ in range(5):
-        followed.trace._to._numbers[ring.Count.BEGUN] += 1
-        followed.trace._to._drop()
-    paper.over(WHO)
+        followed.trace._sink._header[MachineHeader.BEGUN] += 1
+        followed.trace._sink._drop()
+    rings.over(WHO)
     assert followed.read() == (10, 0, 0)
     assert [machine.who for machine in followed.verifier._machines] == [SERVER]
     assert (
@@ -622,7 +626,7 @@ def test_what_was_dropped_at_the_end_of_a_machine_is_told_when_it_ends(paper, fo
 
 @pytest.fixture
 def keeper():
-    made = Verification(verifier_process.run)
+    made = Verifier(verifier_process.run)
     yield made
     made.close()
 
@@ -659,7 +663,7 @@ def test_the_numbers_are_told_together(keeper):
     trace.start(**ARGUMENTS)
     for _ in range(3):
         trace.event(Begin())
-    trace._to._drop()
+    trace._sink._drop()
     assert keeper.status() == {
         "pid": None,
         "steps": 3,

@@ -1,6 +1,6 @@
-"""What the running machines tell the verifier of ``maitred run --verify``.
+"""The records of the running machines' steps for the verifier, as they are in the rings (`maitred.shell.observe.ring`).
 
-Each machine writes what it does into its ring (`maitred.shell.observe.ring`), by a `Pen`.  A record is a list in JSON:
+An `Encoder` appends them.  A record is a list in JSON:
 
 ==================================  ==================================================================================
 record                              meaning
@@ -16,10 +16,10 @@ record                              meaning
 An object is a list of its class's name and its fields, a `Tree` a list of pairs, a member of an enumeration its name:
 shorter than the form of a trace, and several times quicker to write and to read.
 
-A step of which something finds no room is dropped and counted.  From then on nothing can be checked until the machine's
-state is known again, so the next record that is written brings the state; hence it waits until half of the ring is
-free, and a state that would take long to write down is not written.  The verifier asks for the state, too: now and
-then, to compare it with its own, and after a divergence, to begin again.
+A step of which a record finds no room is dropped and counted.  After that nothing can be checked until the machine's
+state is known again, so the next record contains the state.  It is written when half of the ring is free, unless the
+state is too large.  The verifier asks for the state, too: now and then, to compare it with its own, and after a
+divergence, to begin again.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ from types import UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from maitred.core.tree import Tree
-from maitred.shell.observe.ring import Book, Count
+from maitred.shell.observe.ring import MachineHeader, Ring
 
 PAUSE: Final = 0.25
-"""Seconds at least between two states that a machine writes."""
+"""Minimum of seconds between two states that a machine writes."""
 SHARE: Final = 50
-"""To write its state takes a machine no more than one part in so many of its time."""
-MOST_ENTRIES: Final = 8192
-"""Entries of the tables of a state that is written."""
+"""A machine spends at most 1/SHARE of its time on writing its state."""
+MAX_ENTRIES: Final = 8192
+"""Entries of one table: a state with a larger one is not written."""
 
-_BEGUN: Final = Count.BEGUN.value
-_DROPPED: Final = Count.DROPPED.value
-_GAP: Final = Count.GAP.value
-_WANTED: Final = Count.WANTED.value
+_BEGUN: Final = MachineHeader.BEGUN.value
+_DROPPED: Final = MachineHeader.DROPPED.value
+_GAP: Final = MachineHeader.GAP.value
+_WANTED: Final = MachineHeader.WANTED.value
 
 
 # ==================================================================== values as lists
 
 
 class TooLarge(Exception):
-    """The state has more entries than are written."""
+    """A table of the state has more than `MAX_ENTRIES` entries."""
 
 
 def _getter(kind: type) -> Callable[[object], list[object]]:
-    """What gives the list for an object of the class."""
+    """The function that makes the list for an object of the class."""
     names = [field.name for field in fields(kind)]
     if not names:
         return lambda value: [kind.__name__]
@@ -81,7 +81,7 @@ def _simpler(value: object) -> object:
         if isinstance(value, Enum):
             return value.name
         if isinstance(value, Tree):
-            if len(value) > MOST_ENTRIES:
+            if len(value) > MAX_ENTRIES:
                 raise TooLarge
             return list(value.items())
         assert is_dataclass(kind), f"{value!r} is no part of a machine"
@@ -101,16 +101,16 @@ def encode(record: list[object]) -> bytes:
     return _to_json(record).encode()
 
 
-Reader: TypeAlias = Callable[[object], Any]  # Any: the hint that it was made of decides
+Decoder: TypeAlias = Callable[[object], Any]  # Any: the hint that it was made of decides
 
 
-class NoValue(ValueError):
-    """A record holds something that is no value of the wanted kind."""
+class DecodeError(ValueError):
+    """A record contains something that is no value of the wanted type."""
 
 
 @cache
-def reader(hint: Any) -> Reader:  # Any: a form of type has no static type
-    """What makes a value of the type of what `encode` made of it, parsed; it raises `NoValue` where that is none."""
+def decoder(hint: Any) -> Decoder:  # Any: a form of type has no static type
+    """The function that makes a value of this type from parsed JSON of `encode`.  It raises `DecodeError`."""
     choices = _choices(hint)
     plain = tuple(each for each in choices if each in (int, bool, str, type(None)))
     objects = {each.__name__: each for each in choices if is_dataclass(each) and isinstance(each, type)}
@@ -130,7 +130,7 @@ def reader(hint: Any) -> Reader:  # Any: a form of type has no static type
             for each in enums:
                 if packed in each.__members__:
                     return each[packed]
-        raise NoValue(
+        raise DecodeError(
             f"{_cut(packed)} is none of {', '.join(getattr(each, '__name__', str(each)) for each in choices)}"
         )
 
@@ -149,16 +149,16 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 
 
 @cache
-def _field_readers(kind: Any) -> tuple[Reader, ...]:
+def _field_decoders(kind: Any) -> tuple[Decoder, ...]:
     hints = get_type_hints(kind)
-    return tuple(reader(hints[field.name]) for field in fields(kind))
+    return tuple(decoder(hints[field.name]) for field in fields(kind))
 
 
 def _object(kind: Any, packed: list[object]) -> Any:
-    readers = _field_readers(kind)
-    if len(packed) != len(readers) + 1:
-        raise NoValue(f"{_cut(packed)} has not the fields of {kind.__name__}")
-    return kind(*[read(item) for read, item in zip(readers, packed[1:], strict=True)])
+    decoders = _field_decoders(kind)
+    if len(packed) != len(decoders) + 1:
+        raise DecodeError(f"{_cut(packed)} has not the fields of {kind.__name__}")
+    return kind(*[read(item) for read, item in zip(decoders, packed[1:], strict=True)])
 
 
 def _tuple(hint: Any, packed: list[object]) -> tuple[Any, ...]:
@@ -166,45 +166,45 @@ def _tuple(hint: Any, packed: list[object]) -> tuple[Any, ...]:
     if kinds[-1] is Ellipsis:
         kinds = (kinds[0],) * len(packed)
     if len(kinds) != len(packed):
-        raise NoValue(f"{_cut(packed)} should have {len(kinds)} items")
-    return tuple(reader(kind)(item) for kind, item in zip(kinds, packed, strict=True))
+        raise DecodeError(f"{_cut(packed)} should have {len(kinds)} items")
+    return tuple(decoder(kind)(item) for kind, item in zip(kinds, packed, strict=True))
 
 
 def _tree(hint: Any, packed: list[object]) -> Tree[Any, Any]:
-    pair = reader(tuple[get_args(hint)])  # type: ignore[misc]  # a tuple of what the tree's own hint names
+    pair = decoder(tuple[get_args(hint)])  # type: ignore[misc]  # a tuple of what the tree's own hint names
     return Tree.of(pair(item) for item in packed)
 
 
 # ==================================================================== the machine's side
 
 
-class Pen:
-    """Writes what one machine does into its ring; every process of the machine has one of its own."""
+class Encoder:
+    """Appends the records of one machine to its ring; every process of the machine has an encoder of its own."""
 
-    def __init__(self, book: Book) -> None:
-        """Write into the book."""
-        self._book = book
-        self._numbers = book.numbers
+    def __init__(self, ring: Ring) -> None:
+        """Append to the ring."""
+        self._ring = ring
+        self._header = ring.header
         self._open = False
-        """Whether the last step has been written so far."""
+        """Whether no record of the last step has been dropped."""
         self._next_state = 0.0
 
     def start(self, arguments: dict[str, object]) -> None:
         """The machine begins."""
-        self._numbers[Count.PID] = os.getpid()
-        if not self._book.put(encode(["start", arguments])):
-            self._numbers[_GAP] = 1
+        self._header[MachineHeader.PID] = os.getpid()
+        if not self._ring.put(encode(["start", arguments])):
+            self._header[_GAP] = 1
 
     def event(self, event: object, state: object = None) -> None:
-        """The machine is about to take the event; ``state`` is its state, None where it is not to be had."""
-        numbers = self._numbers
-        number = numbers[_BEGUN] = numbers[_BEGUN] + 1
+        """The machine is about to take the event; ``state`` is its state, None where the caller has none."""
+        header = self._header
+        number = header[_BEGUN] = header[_BEGUN] + 1
         record: list[object] = ["event", number, os.getpid(), event]
-        gap = numbers[_GAP]
-        if gap or numbers[_WANTED]:
+        gap = header[_GAP]
+        if gap or header[_WANTED]:
             with_state = self._with_state(record, state)
-            if with_state is not None and self._book.put(with_state):
-                numbers[_GAP] = numbers[_WANTED] = 0
+            if with_state is not None and self._ring.put(with_state):
+                header[_GAP] = header[_WANTED] = 0
                 self._open = True
                 return
             if gap:
@@ -224,21 +224,21 @@ class Pen:
             self._put(["rejected", reason])
 
     def _put(self, record: list[object]) -> None:
-        if not self._book.put(encode(record)):
+        if not self._ring.put(encode(record)):
             self._drop()
 
     def _drop(self) -> None:
         self._open = False
-        self._numbers[_GAP] = 1
-        self._numbers[_DROPPED] += 1
+        self._header[_GAP] = 1
+        self._header[_DROPPED] += 1
 
     def _with_state(self, record: list[object], state: object) -> bytes | None:
         """The record with the state, if it is time for that."""
         began = time.monotonic()
-        if state is None or began < self._next_state or self._book.free < self._book.room // 2:
+        if state is None or began < self._next_state or self._ring.free < self._ring.room // 2:
             return None
         try:
-            return encode([*record, self._numbers[_GAP], state])
+            return encode([*record, self._header[_GAP], state])
         except TooLarge:
             return None
         finally:

@@ -1,16 +1,16 @@
-"""The trace of a real run, played through the machines again: was every step a step of the machine?
+"""Replays recorded steps through the machines: was every step a step of the machine?
 
-`replay` plays a file; `Stream`, which it is made of, follows one machine and is what ``maitred run --verify`` follows
-the running machines with.
+`replay` replays a file.  `MachineReplay` replays one machine, step by step: `replay` has one for each machine of the
+file, and the verifier (`maitred.shell.observe.verifier_process`) one for each running machine.
 
-A trace (`maitred.core.record` tells its form) interleaves the lines of several processes; each ``who`` is a stream of
-its own, and a server's stream is written by all its processes, one step at a time.  In each stream, an event must be
-allowed or have been declined for the reason that the machine gives; its effects must be those of the machine, in their
-order; and after each step every invariant of the machine must hold.  Only the last event of a process may lack effects:
-it was killed before it had performed them all.  If it was one of several processes of a server, it may have been killed
-before or after it had saved the step's state; the next lines of the others tell.
+A trace (its form: `maitred.core.record`) interleaves the lines of several processes; each ``who`` is a machine.  A
+server's lines are written by all its processes, one step at a time.  For each machine, an event must be allowed, or
+have been declined for the reason that the machine gives; its effects must be those of the machine, in their order; and
+after each step every invariant of the machine must hold.  Only the last event of a process may lack effects: it was
+killed before it had performed them all.  If it was one of several processes of a server, it may have been killed before
+or after it had saved the step's state; the next lines of the others show which.
 
-And what no stream tells by itself: no connection is delivered twice, by one server or by two (`Deliveries`).
+Over all machines: no connection is delivered twice, by one server or by two (`Deliveries`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _SENTENCES: Final[dict[str, str]] = {
     for machine in (invariants.DISTRIBUTOR, invariants.SERVER, invariants.MONITOR)
     for name, holds in machine.items()
 }
-_LONGEST: Final = 200
+_MAX_LENGTH: Final = 200
 """Characters of a value in a message."""
 STATES: Final[dict[str, type]] = {
     "monitor": monitor.MonitorState,
@@ -67,8 +67,8 @@ STEPS: Final[dict[str, Callable[..., Any]]] = {  # Any: the transition of whiche
 }
 
 
-class Divergence(ValueError):
-    """The trace is not one of these machines: `line` (from 1; 0 for the whole file) and why."""
+class Mismatch(ValueError):
+    """The machines would not have written this: `line` (from 1; 0 for the whole file) and why."""
 
     def __init__(self, line: int, why: str) -> None:
         super().__init__(f"line {line}: {why}" if line else why)
@@ -77,60 +77,60 @@ class Divergence(ValueError):
 
 
 @dataclass
-class Report:
-    """What a replay found."""
+class ReplayResult:
+    """What a replay has found."""
 
     lines: int = 0
     machines: int = 0
-    """Streams: the Monitor, each incarnation of a Distributor, each incarnation of a server."""
+    """The Monitor, each incarnation of a Distributor, each incarnation of a server."""
     steps: int = 0
     """Events that a machine took."""
     effects: int = 0
     unperformed: int = 0
-    """Effects that a killed process owed at its end."""
+    """Effects that a killed process had not performed."""
     rejections: dict[str, int] = field(default_factory=dict)
     """Events that a machine declined, by reason."""
-    divergence: Divergence | None = None
-    """The first line that no machine would have written, and why; None where all is well."""
+    mismatch: Mismatch | None = None
+    """The first line that no machine would have written, and why; None: there is none."""
 
     @property
     def ok(self) -> bool:
         """Every step over real sockets was a step of the machine, and kept its invariants."""
-        return self.divergence is None
+        return self.mismatch is None
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
-    """What may have happened to a machine, as far as is known."""
+class _Possibility:
+    """One state in which the machine may be, as far as the records show."""
 
     state: Any  # Any: of whichever machine
     before: Any  # Any: as above
-    """The state before the last event; the same as `state` where the step is certain to have been saved."""
-    owed: tuple[Any, ...] = ()
-    """Effects of the last event that are to come."""
+    """The state before the last event; the same as `state` where the step has certainly been saved."""
+    pending: tuple[Any, ...] = ()
+    """Effects of the last event that have not been recorded yet."""
     declined: Reason | None = None
-    """The last event was declined by the machine; the trace must say so next."""
+    """The machine declines the last event; the next record must say so."""
     killed: frozenset[object] = frozenset()
     """Processes that left a step unfinished."""
 
     @property
-    def settled(self) -> bool:
-        return not self.owed and self.declined is None
+    def complete(self) -> bool:
+        return not self.pending and self.declined is None
 
 
-COURSES: Final = 4
-"""So many are followed at once, the likeliest first."""
+POSSIBILITIES: Final = 4
+"""Number of them that are kept, the likeliest first."""
 
 
 @dataclass
-class Stream:
-    """One machine, followed event by event, as far as what it did is known.
+class MachineReplay:
+    """The replay of one machine, event by event.
 
-    Where another process of a server takes an event, the one before may have been killed, and its step saved or not:
-    then both are followed, until one of them cannot be.
+    Where another process of a server takes an event, the process of the event before may have been killed, and its step
+    saved or not: then both possibilities are kept, until the records rule out one.
 
-    Each method takes the place of what it is given, a number that `Divergence` repeats, and raises `Divergence` where
-    the machine would not have done that.
+    Each method takes the number of the line or step, for the message, and raises `Mismatch` where the machine would not
+    have done that.
     """
 
     kind: str
@@ -138,137 +138,138 @@ class Stream:
     begun: InitVar[Any]  # Any: of whichever machine
     """The state to begin with."""
     unit: str = "on line"
-    """How a place is told, before its number."""
+    """What is written before a number: of a line or of a step."""
     line: int = 0
-    """The place of the last event."""
+    """The number of the last event."""
     pid: object = None
     """The process that took the last event; None where the trace does not say."""
-    courses: list[_Course] = field(init=False)
-    """What may have happened, the likeliest first."""
+    possibilities: list[_Possibility] = field(init=False)
+    """The likeliest first."""
 
     def __post_init__(self, begun: Any) -> None:
-        self.courses = [_Course(begun, begun)]
+        self.possibilities = [_Possibility(begun, begun)]
 
     @property
     def state(self) -> Any:
         """The machine's state."""
-        return self.courses[0].state
+        return self.possibilities[0].state
 
     @property
-    def owed(self) -> tuple[Any, ...]:
-        """Effects of the last event that are to come."""
-        return self.courses[0].owed
+    def pending(self) -> tuple[Any, ...]:
+        """Effects of the last event that have not been recorded yet."""
+        return self.possibilities[0].pending
 
     @property
     def declined(self) -> Reason | None:
-        """Why the machine has declined the last event, if the trace has not said so yet."""
-        return self.courses[0].declined
+        """Why the machine declines the last event, while that has not been recorded."""
+        return self.possibilities[0].declined
 
     @property
-    def settled(self) -> bool:
-        """Whether all that the machine would do at the last event has been seen."""
-        return any(course.settled for course in self.courses)
+    def complete(self) -> bool:
+        """Whether all that the machine does at the last event has been recorded."""
+        return any(each.complete for each in self.possibilities)
 
     def event(self, number: int, event: object, pid: object = None) -> int:
-        """The machine takes the event; how many effects of the one before will never come."""
+        """The machine takes the event; how many effects of the one before were never performed."""
         other = self.kind == "server" and None not in (pid, self.pid) and pid != self.pid
-        following = [(course, new) for course in self.courses for new in self._ended(course, other)]
+        following = [(old, new) for old in self.possibilities for new in self._ended(old, other)]
         if not following:
-            raise Divergence(number, self._unfinished())
-        following = [(course, new) for course, new in following if pid not in new.killed]
+            raise Mismatch(number, self._unfinished())
+        following = [(old, new) for old, new in following if pid not in new.killed]
         if not following:
-            raise Divergence(number, f"process {pid} goes on, though it left an earlier event unfinished")
-        abandoned = len(following[0][0].owed)
+            raise Mismatch(number, f"process {pid} goes on, though it left an earlier event unfinished")
+        abandoned = len(following[0][0].pending)
         self.line, self.pid = number, pid
-        courses = [self._taken(new, event) for _, new in following[:COURSES]]
-        wrong = [broken(course.state) for course in courses]
+        possibilities = [self._taken(new, event) for _, new in following[:POSSIBILITIES]]
+        wrong = [broken(each.state) for each in possibilities]
         if all(wrong):
-            raise Divergence(number, f"after {self._the_event} {_breaks(wrong[0])}")
-        self.courses = [course for course, names in zip(courses, wrong, strict=True) if not names]
+            raise Mismatch(number, f"after {self._the_event} {_breaks(wrong[0])}")
+        self.possibilities = [each for each, names in zip(possibilities, wrong, strict=True) if not names]
         return abandoned
 
     def effect(self, number: int, effect: object) -> None:
         """The machine has performed the effect, the next one of the last event."""
-        fitting = [course for course in self.courses if course.owed[:1] == (effect,)]
+        fitting = [each for each in self.possibilities if each.pending[:1] == (effect,)]
         if not fitting:
-            first = self.courses[0]
+            first = self.possibilities[0]
             if first.declined is not None:
-                raise Divergence(number, f"effect {_show(effect)}: {self._declines(first.declined)}")
-            if not first.owed:
-                raise Divergence(number, f"effect {_show(effect)}: {self._the_event} has no such effect (left)")
-            raise Divergence(number, f"effect {_show(effect)}: {self._the_event} has {_show(first.owed[0])} here")
-        # A process saves its step before it writes of the first effect.
-        self.courses = [replace(course, owed=course.owed[1:], before=course.state) for course in fitting]
+                raise Mismatch(number, f"effect {_show(effect)}: {self._declines(first.declined)}")
+            if not first.pending:
+                raise Mismatch(number, f"effect {_show(effect)}: {self._the_event} has no such effect (left)")
+            raise Mismatch(number, f"effect {_show(effect)}: {self._the_event} has {_show(first.pending[0])} here")
+        # A process saves its step before it records the first effect.
+        self.possibilities = [replace(each, pending=each.pending[1:], before=each.state) for each in fitting]
 
     def rejected(self, number: int, name: object) -> None:
         """The machine declined the last event, for the reason of this name."""
-        fitting = [course for course in self.courses if course.declined is not None and course.declined.name == name]
+        fitting = [each for each in self.possibilities if each.declined is not None and each.declined.name == name]
         if not fitting:
-            reason = self.courses[0].declined
+            reason = self.possibilities[0].declined
             if reason is None:
-                raise Divergence(number, f"declined ({_told(name)}): the machine takes {self._the_event}")
-            raise Divergence(number, f"declined as {_told(name)}; the machine's reason is {_told(reason.name)}")
-        self.courses = [replace(course, declined=None) for course in fitting]
+                raise Mismatch(number, f"declined ({_reason(name)}): the machine takes {self._the_event}")
+            raise Mismatch(number, f"declined as {_reason(name)}; the machine's reason is {_reason(reason.name)}")
+        self.possibilities = [replace(each, declined=None) for each in fitting]
 
     def compare(self, number: int, state: object, pid: object = None) -> None:
-        """The machine's state, as this process of it tells, is that which all that has been seen leads to.
+        """Compare the machine's state, as this process of it has written it, with the state that its steps lead to.
 
-        Nothing is said where a process may have been killed before it had written of all that it did.
+        A process may have been killed before it had recorded all that it did: then they are not compared.
         """
         other = self.kind == "server" and pid != self.pid
         fitting = [
             new
-            for course in self.courses
-            for new in ([course] if not course.settled else self._ended(course, other))
-            if not new.settled or new.state == state
+            for old in self.possibilities
+            for new in ([old] if not old.complete else self._ended(old, other))
+            if not new.complete or new.state == state
         ]
         if not fitting:
-            told = f"the machine's state is another than {self._the_event} leads to: {self._odd(state)}"
-            raise Divergence(number, told)
-        self.courses = fitting
+            raise Mismatch(
+                number, f"the machine's state is another than {self._the_event} leads to: {self._odd(state)}"
+            )
+        self.possibilities = fitting
 
     def check(self, number: int, when: str = "here") -> None:
-        """The state keeps every invariant of the machine."""
+        """Check the state against every invariant of the machine."""
         wrong = broken(self.state)
         if wrong:
-            raise Divergence(number, f"{when} {_breaks(wrong)}")
+            raise Mismatch(number, f"{when} {_breaks(wrong)}")
 
     @property
     def _the_event(self) -> str:
         return f"the event {self.unit} {self.line}"
 
     def _declines(self, reason: Reason) -> str:
-        return f"the machine declines {self._the_event} ({_told(reason.name)}); the trace took it"
+        return f"the machine declines {self._the_event} ({_reason(reason.name)}); the trace took it"
 
-    def _ended(self, course: _Course, other: bool) -> Iterator[_Course]:
-        """What may be so when nothing more comes of the last event.
+    def _ended(self, old: _Possibility, other: bool) -> Iterator[_Possibility]:
+        """The possibilities when there are no more records of the last event.
 
         Args:
-            course: what is known.
-            other: another process of the server goes on: the last one may have been killed.
+            old: what was so before.
+            other: another process of the server goes on; the last one may have been killed.
         """
-        if course.settled:
-            yield course
+        if old.complete:
+            yield old
         elif other:
-            yield replace(course, owed=(), declined=None, killed=course.killed | {self.pid})
-        if other and course.before is not course.state:
-            yield replace(course, state=course.before, owed=(), declined=None, killed=course.killed | {self.pid})
+            yield replace(old, pending=(), declined=None, killed=old.killed | {self.pid})
+        if other and old.before is not old.state:
+            yield replace(old, state=old.before, pending=(), declined=None, killed=old.killed | {self.pid})
 
     def _unfinished(self) -> str:
-        first = self.courses[0]
+        first = self.possibilities[0]
         if first.declined is not None:
             return self._declines(first.declined)
-        return f"another event, though {self._the_event} still owes its effect {_show(first.owed[0])}"
+        return f"another event, though {self._the_event} still owes its effect {_show(first.pending[0])}"
 
-    def _taken(self, course: _Course, event: object) -> _Course:
-        """The course after the event: what the machine says is expected."""
-        result = STEPS[self.kind](course.state, event)
+    def _taken(self, old: _Possibility, event: object) -> _Possibility:
+        """What is so after the event: what the machine does is expected."""
+        result = STEPS[self.kind](old.state, event)
         if isinstance(result, Rejected):
-            return replace(course, before=course.state, declined=result.reason)
-        return replace(course, before=course.state, state=result.state, owed=result.effects)
+            return replace(old, before=old.state, declined=result.reason)
+        return replace(old, before=old.state, state=result.state, pending=result.effects)
 
     def _odd(self, state: object) -> str:
-        """The fields in which the state is another."""
+        """The fields in which the states differ."""
         odd = [
             f"{part.name} is {_cut(getattr(state, part.name))}, should be {_cut(getattr(self.state, part.name))}"
             for part in fields(self.state)
@@ -278,42 +279,41 @@ class Stream:
 
 
 class Deliveries:
-    """Which server has had which connection: none may be delivered twice.
+    """Which server has delivered which connection to its program: none may be delivered twice.
 
-    A client is known by its connection's cookie, which the kernel gives to no other.  One whom a server has refused has
-    not been delivered there.
+    A connection is known by its cookie, which the kernel gives to no other.  What a server refuses it does not deliver.
     """
 
     def __init__(self, most: int | None = None) -> None:
-        """Know the last so many, or all."""
+        """Remember the last so many; None: all."""
         self._most = most
         self._by_cookie: dict[int, tuple[str, str]] = {}
 
     def note(self, number: int, who: str, effect: object, unit: str = "on line") -> None:
-        """The server has performed the effect.
+        """A server has performed the effect.
 
         Args:
             number: of the line or step.
             who: the server.
             effect: what it has done.
-            unit: how a place is told, before its number.
+            unit: what is written before the number.
 
         Raises:
-            Divergence: it gives its program a connection that a program has had.
+            Mismatch: it delivers a connection that was delivered before.
         """
         if not isinstance(effect, server.Deliver):
             return
         earlier = self._by_cookie.get(effect.client.cookie)
         if earlier is not None:
             before = f"{earlier[0]} has delivered it {earlier[1]}"
-            raise Divergence(number, f"{who} delivers the connection of {effect.client} a second time: {before}")
+            raise Mismatch(number, f"{who} delivers the connection of {effect.client} a second time: {before}")
         self._by_cookie[effect.client.cookie] = who, f"{unit} {number}"
         if self._most is not None and len(self._by_cookie) > self._most:
             del self._by_cookie[next(iter(self._by_cookie))]
 
 
-def replay(path: str | PathLike[str]) -> Report:
-    """Play the trace through the machines.
+def replay(path: str | PathLike[str]) -> ReplayResult:
+    """Replay a trace.
 
     Args:
         path: the trace file.
@@ -321,82 +321,82 @@ def replay(path: str | PathLike[str]) -> Report:
     Raises:
         OSError: the file cannot be read.
     """
-    report = Report()
-    streams: dict[str, Stream] = {}
+    result = ReplayResult()
+    machines: dict[str, MachineReplay] = {}
     rejections: Counter[str] = Counter()
     deliveries = Deliveries()
     try:
         with open(path, "rb") as file:
             for number, raw in enumerate(file, 1):
-                report.lines = number
-                _line(streams, number, raw, report, rejections, deliveries)
-        if not report.lines:
-            raise Divergence(0, "the trace is empty: nothing was recorded, so nothing is shown")
-        _end(streams)
-    except Divergence as divergence:
-        report.divergence = divergence
-    report.machines = len(streams)
-    report.unperformed += sum(len(stream.owed) for stream in streams.values())
-    report.rejections = dict(sorted(rejections.items()))
-    return report
+                result.lines = number
+                _line(machines, number, raw, result, rejections, deliveries)
+        if not result.lines:
+            raise Mismatch(0, "the trace is empty: nothing was recorded, so nothing is shown")
+        _end(machines)
+    except Mismatch as mismatch:
+        result.mismatch = mismatch
+    result.machines = len(machines)
+    result.unperformed += sum(len(machine.pending) for machine in machines.values())
+    result.rejections = dict(sorted(rejections.items()))
+    return result
 
 
 def _line(
-    streams: dict[str, Stream],
+    machines: dict[str, MachineReplay],
     number: int,
     raw: bytes,
-    report: Report,
+    result: ReplayResult,
     rejections: Counter[str],
     deliveries: Deliveries,
 ) -> None:
     who, kind, content, pid = _parse(number, raw)
-    stream = streams.get(who)
+    machine = machines.get(who)
     if kind == "start":
-        if stream is not None:
-            raise Divergence(number, f"{who} starts a second time")
-        streams[who] = Stream(who.split()[0], _start(number, who.split()[0], content), line=number)
+        if machine is not None:
+            raise Mismatch(number, f"{who} starts a second time")
+        machines[who] = MachineReplay(who.split()[0], _start(number, who.split()[0], content), line=number)
         return
-    if stream is None:
-        raise Divergence(number, f"{who} has not started")
+    if machine is None:
+        raise Mismatch(number, f"{who} has not started")
     try:
         if kind == "event":
-            report.unperformed += stream.event(number, from_record(MACHINES[stream.kind][0], content, "event."), pid)
-            report.steps += stream.declined is None
+            result.unperformed += machine.event(number, from_record(MACHINES[machine.kind][0], content, "event."), pid)
+            result.steps += machine.declined is None
         elif kind == "effect":
-            effect = from_record(MACHINES[stream.kind][1], content, "effect.")
-            stream.effect(number, effect)
+            effect = from_record(MACHINES[machine.kind][1], content, "effect.")
+            machine.effect(number, effect)
             deliveries.note(number, who, effect)
-            report.effects += 1
+            result.effects += 1
         else:
-            stream.rejected(number, content)
+            machine.rejected(number, content)
             rejections[str(content)] += 1
     except RecordError as error:
-        raise Divergence(number, f"{who}: {error}") from error
+        raise Mismatch(number, f"{who}: {error}") from error
 
 
 def _parse(number: int, raw: bytes) -> tuple[str, str, object, object]:
     """Who, which kind of line, its content, and the process that wrote it.
 
     Raises:
-        Divergence: the line is no record.
+        Mismatch: the line is no record.
     """
     try:
         record = json.loads(raw)
     except ValueError as error:  # json's own error and UnicodeDecodeError are both of this class
-        raise Divergence(number, f"is not JSON: {error}") from error
+        raise Mismatch(number, f"is not JSON: {error}") from error
     except RecursionError as error:
-        raise Divergence(number, "is no record: nested too deeply") from error
+        raise Mismatch(number, "is no record: nested too deeply") from error
     if not isinstance(record, dict):
-        raise Divergence(number, "is not a JSON object")
+        raise Mismatch(number, "is not a JSON object")
     who = record.get("who")
     if not isinstance(who, str) or not _WHO.fullmatch(who):
-        raise Divergence(number, f"{who!r} is no machine: monitor, distributor CLASS INCARNATION, server CLASS SERVER")
+        raise Mismatch(number, f"{who!r} is no machine: monitor, distributor CLASS INCARNATION, server CLASS SERVER")
     kinds = [kind for kind in KINDS if kind in record]
     if len(kinds) != 1:
-        raise Divergence(number, f"has {' and '.join(kinds) or 'none'} of {', '.join(KINDS)}; should have exactly one")
+        raise Mismatch(number, f"has {' and '.join(kinds) or 'none'} of {', '.join(KINDS)}; should have exactly one")
     pid = record.get("pid")
     if pid is not None and type(pid) is not int:
-        raise Divergence(number, f"pid is {pid!r}; should be a whole number")
+        raise Mismatch(number, f"pid is {pid!r}; should be a whole number")
     return who, kinds[0], record[kinds[0]], pid
 
 
@@ -404,46 +404,46 @@ def _start(number: int, kind: str, content: object) -> Any:  # Any: the state of
     """The state in which the machine begins."""
     hints = ARGUMENTS[kind]
     if not isinstance(content, dict):
-        raise Divergence(number, "start must hold an object: the arguments of the machine's beginning")
+        raise Mismatch(number, "start must hold an object: the arguments of the machine's beginning")
     given = {key: value for key, value in content.items() if key != "is"}
     if given.keys() != hints.keys():
         odd = ", ".join(sorted(given.keys() ^ hints.keys()))
-        raise Divergence(number, f"start: missing or unknown: {odd}")
+        raise Mismatch(number, f"start: missing or unknown: {odd}")
     try:
         arguments = {key: from_record(hint, given[key], f"start.{key}.") for key, hint in hints.items()}
     except RecordError as error:
-        raise Divergence(number, str(error)) from error
+        raise Mismatch(number, str(error)) from error
     if kind == "monitor":
         _check_classes(number, arguments["classes"], len(arguments["weights"]))
     return INITIAL[kind](**arguments)
 
 
 def _check_classes(number: int, classes: tuple[monitor.ClassConfig, ...], elements: int) -> None:
-    """No configuration that was checked says this; the machine, which trusts in that, would not bear it."""
+    """The machine relies on these: every configuration is checked for them before it is run."""
     for i, config in enumerate(classes):
         if not all(0 <= element < elements for element in config.elements):
             odd = ", ".join(map(str, config.elements))
-            raise Divergence(number, f"start.classes[{i}].elements: {odd}; weights has {elements} elements, from 0")
+            raise Mismatch(number, f"start.classes[{i}].elements: {odd}; weights has {elements} elements, from 0")
         if not (0 <= config.static <= MAX_SERVERS and 0 <= config.dynamic <= MAX_SERVERS):
-            raise Divergence(number, f"start.classes[{i}]: static and dynamic should be 0 to {MAX_SERVERS}")
+            raise Mismatch(number, f"start.classes[{i}]: static and dynamic should be 0 to {MAX_SERVERS}")
 
 
-def _end(streams: dict[str, Stream]) -> None:
-    """Effects may be owed at the end, and a rejection unwritten: the process was killed.  But some machine must run."""
-    if not any(stream.line for stream in streams.values()):
-        raise Divergence(0, "no machine has started")
+def _end(machines: dict[str, MachineReplay]) -> None:
+    """The last event of a killed process may lack effects or a rejection.  But some machine must have started."""
+    if not any(machine.line for machine in machines.values()):
+        raise Mismatch(0, "no machine has started")
 
 
 def _breaks(names: Iterable[str]) -> str:
-    told = "; ".join(f"{name}: {_SENTENCES.get(name, '')}" for name in names)
-    return f"the machine's state breaks {told}"
+    broken_ones = "; ".join(f"{name}: {_SENTENCES.get(name, '')}" for name in names)
+    return f"the machine's state breaks {broken_ones}"
 
 
 def _show(value: object) -> str:
     return json.dumps(to_record(value))
 
 
-def _told(name: object) -> str:
+def _reason(name: object) -> str:
     """The name of a reason, with its sentence where there is such a reason."""
     known = isinstance(name, str) and name in Reason.__members__
     return f"{name}: {Reason[str(name)].value}" if known else str(name)
@@ -451,4 +451,4 @@ def _told(name: object) -> str:
 
 def _cut(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."

@@ -1,22 +1,23 @@
-"""The channel to the verifier: shared memory in which every machine has a section with numbers and a ring of records.
+"""A ring of records in shared memory, by which a machine reports its steps to the verifier.
 
-The channel is bounded and never blocks.  To write is to copy bytes: no call into the kernel, nobody to wait for.  A
-record for which the ring has no room is not written, and is counted.  What has been written and counted outlives its
-writer.  Each machine has a book of its own, a memory file (``memfd``) that its processes and the verifier map.  So a
-program that writes there what it likes spoils what is known of its own server, and of nobody else.  Nobody can change
-its size: for a process that maps it that would be SIGBUS.  The verifier has a book without a ring, for its totals.
+It is bounded and never blocks: to append is to copy bytes, without a system call and without waiting.  A record for
+which there is no room is dropped and counted.  What has been appended and counted outlives its writer.
+
+Each machine has a ring of its own, a memory file (``memfd``) that its processes and the verifier map.  So a program
+that overwrites it spoils the records of its own server only.  Its size is sealed: to shrink it would kill the processes
+that map it, by SIGBUS.  The verifier has a ring without room for records, whose header holds its totals.
 
 =========  ==========  =========================================================================
 at         bytes       what
 =========  ==========  =========================================================================
 0          8           ``MAGIC``
-128        8 x 8       numbers: see `Count` and `Total`
-4096       the ring    records: length and CRC-32, 4 bytes each, and as many bytes
+128        8 x 8       header: see `MachineHeader` and `VerifierHeader`
+4096       the rest    records: length and CRC-32, 4 bytes each, and as many bytes
 =========  ==========  =========================================================================
 
 A machine takes one step at a time, whichever of its processes takes it: so a ring has one writer, and the verifier is
-its one reader.  `HEAD` moves when a record is complete, hence a process that is killed leaves no half of one.  The
-checksum is for programs that write where they should not, and for processors that show a head before its record.
+its one reader.  `WRITTEN` moves when a record is complete, so a process that is killed leaves no half of one.  The
+checksum is for programs that write where they should not, and for processors that show the header before the record.
 """
 
 from __future__ import annotations
@@ -36,42 +37,42 @@ ROOM: Final = 2 << 20
 SERVER_ROOM: Final = 256 << 10
 """Bytes of the ring of a server."""
 PATIENCE: Final = 100
-"""So many looks in vain show that a record is damaged."""
+"""Number of attempts to read a record after which it counts as damaged."""
 
 _FRAME: Final = struct.Struct("=II")
-_NUMBERS: Final = 128
-_HOW_MANY: Final = 8
+_HEADER_AT: Final = 128
+_FIELDS: Final = 8
 _MOST_STEPS: Final = 1 << 48
 """No machine takes more in a lifetime."""
 
 
-class Count(IntEnum):
-    """The numbers of a machine's book."""
+class MachineHeader(IntEnum):
+    """The header of a machine's ring."""
 
     BEGUN = 0
     """Steps that the machine has begun."""
     DROPPED = 1
-    """Steps of which something found no room."""
+    """Steps of which a record found no room."""
     GAP = 2
-    """1 where the last step was dropped: the next record must bring the machine's state."""
+    """1 where the last step was dropped: the next record must contain the machine's state."""
     WANTED = 3
     """1 where the verifier asks for the machine's state."""
-    HEAD = 4
+    WRITTEN = 4
     """Bytes that have been written."""
-    TAIL = 5
+    READ = 5
     """Bytes that have been read."""
     PID = 6
     """The machine's first process."""
     OVER = 7
-    """1 where no process of the machine is left, so the Monitor says."""
+    """1 when the Monitor has found that no process of the machine is left."""
 
 
-_AT_HEAD: Final = Count.HEAD.value
-_AT_TAIL: Final = Count.TAIL.value
+_WRITTEN: Final = MachineHeader.WRITTEN.value
+_READ: Final = MachineHeader.READ.value
 
 
-class Total(IntEnum):
-    """The numbers of the verifier's book."""
+class VerifierHeader(IntEnum):
+    """The header of the verifier's ring: its totals."""
 
     VERIFIED = 0
     """Steps that were steps of the machine, and kept its invariants."""
@@ -80,18 +81,18 @@ class Total(IntEnum):
     DIVERGED = 2
     """Divergences."""
     CLOSING = 3
-    """1 where the Monitor has ended, and waits for the rest to be read."""
+    """1 when all machines have ended, and the Monitor waits for the rest to be read."""
 
 
 class Damaged(Exception):
     """The next record of a ring makes no sense, and never will."""
 
 
-class Book:
-    """One book, as one process sees it."""
+class Ring:
+    """One ring, as one process has it."""
 
     def __init__(self, fd: int, who: str) -> None:
-        """Map the book; the descriptor may be closed.
+        """Map the ring; the descriptor may be closed afterwards.
 
         Args:
             fd: the descriptor.
@@ -105,16 +106,16 @@ class Book:
         self.room: Final = size - HEADER
         self._memory = mmap.mmap(fd, size)
         self._view = memoryview(self._memory)
-        self.numbers: Final = self._view[_NUMBERS : _NUMBERS + 8 * _HOW_MANY].cast("Q")
-        """By `Count` or `Total`."""
-        self._ring = self._view[HEADER:]
+        self.header: Final = self._view[_HEADER_AT : _HEADER_AT + 8 * _FIELDS].cast("Q")
+        """By `MachineHeader` or `VerifierHeader`."""
+        self._records = self._view[HEADER:]
         self._tail = 0
-        """Of the reader, who does not believe what stands in the book."""
-        self._vain = 0
+        """Bytes read, as the reader knows; it does not trust the header, which the program can write."""
+        self._attempts = 0
 
     def close(self) -> None:
         """Unmap it."""
-        for view in (self.numbers, self._ring, self._view):
+        for view in (self.header, self._records, self._view):
             view.release()
         self._memory.close()
 
@@ -123,23 +124,23 @@ class Book:
     @property
     def free(self) -> int:
         """Bytes for which there is room."""
-        return int(self.room - (self.numbers[Count.HEAD] - self.numbers[Count.TAIL]))
+        return int(self.room - (self.header[MachineHeader.WRITTEN] - self.header[MachineHeader.READ]))
 
     def put(self, record: bytes) -> bool:
-        """Write the record, if there is room for it."""
-        head = self.numbers[_AT_HEAD]
+        """Append the record, if there is room for it; whether there was."""
+        head = self.header[_WRITTEN]
         size = _FRAME.size + len(record)
-        if size > self.room - (head - self.numbers[_AT_TAIL]):
+        if size > self.room - (head - self.header[_READ]):
             return False
         framed = _FRAME.pack(len(record), zlib.crc32(record)) + record
         at = head % self.room
         before_end = self.room - at
         if size <= before_end:
-            self._ring[at : at + size] = framed
+            self._records[at : at + size] = framed
         else:
-            self._ring[at:] = framed[:before_end]
-            self._ring[: size - before_end] = framed[before_end:]
-        self.numbers[_AT_HEAD] = head + size
+            self._records[at:] = framed[:before_end]
+            self._records[: size - before_end] = framed[before_end:]
+        self.header[_WRITTEN] = head + size
         return True
 
     # ---------------------------------------------------------------- the reader
@@ -150,7 +151,7 @@ class Book:
         Raises:
             Damaged: there is one, but it makes no sense; nothing of what is in the ring now will be read.
         """
-        head, tail = self.numbers[Count.HEAD], self._tail
+        head, tail = self.header[MachineHeader.WRITTEN], self._tail
         if head == tail:
             return None
         there = head - tail
@@ -159,23 +160,23 @@ class Book:
             if length <= there - _FRAME.size:
                 record = self._bytes(tail + _FRAME.size, length)
                 if zlib.crc32(record) == checksum:
-                    self._vain = 0
-                    self._tail = self.numbers[Count.TAIL] = tail + _FRAME.size + length
+                    self._attempts = 0
+                    self._tail = self.header[MachineHeader.READ] = tail + _FRAME.size + length
                     return record
-        self._vain += 1
-        if self._vain < PATIENCE:
+        self._attempts += 1
+        if self._attempts < PATIENCE:
             return None
-        self._vain = 0
-        self._tail = self.numbers[Count.TAIL] = head
+        self._attempts = 0
+        self._tail = self.header[MachineHeader.READ] = head
         raise Damaged(f"{there} bytes of {self.who} make no sense")
 
     def _bytes(self, start: int, length: int) -> bytes:
         at = start % self.room
-        return bytes(self._ring[at : at + length]) + bytes(self._ring[: max(0, at + length - self.room)])
+        return bytes(self._records[at : at + length]) + bytes(self._records[: max(0, at + length - self.room)])
 
 
 def create(room: int = 0) -> int:
-    """A new book with a ring of so many bytes: its descriptor, close-on-exec.
+    """A new ring with room for so many bytes: its descriptor, close-on-exec.
 
     Raises:
         OSError: there is no memory for it, or no descriptor.
@@ -191,20 +192,20 @@ def create(room: int = 0) -> int:
     return fd
 
 
-def is_book(fd: int) -> bool:
-    """Whether the descriptor is that of a book."""
+def is_ring(fd: int) -> bool:
+    """Whether the descriptor is that of a ring."""
     try:
         return os.pread(fd, len(MAGIC), 0) == MAGIC
     except OSError:
         return False  # a file that is written only
 
 
-def steps(fd: int) -> tuple[int, int]:
-    """Steps begun and steps dropped, as the machine has it; none where that makes no sense."""
-    begun, dropped = struct.unpack("=QQ", os.pread(fd, 16, _NUMBERS))
+def step_counts(fd: int) -> tuple[int, int]:
+    """Steps begun and steps dropped, as the machine has counted them; (0, 0) where that cannot be."""
+    begun, dropped = struct.unpack("=QQ", os.pread(fd, 16, _HEADER_AT))
     return (begun, dropped) if dropped <= begun < _MOST_STEPS else (0, 0)
 
 
 def note_end(fd: int) -> None:
     """No process of the machine is left."""
-    os.pwrite(fd, struct.pack("=Q", 1), _NUMBERS + 8 * Count.OVER)
+    os.pwrite(fd, struct.pack("=Q", 1), _HEADER_AT + 8 * MachineHeader.OVER)

@@ -1,8 +1,8 @@
-"""Tells what a running machine does: to a file, for ``maitred replay``, or to the verifier, as it happens.
+"""Records the steps of a running machine: in a file, for ``maitred replay``, or in its ring, for the verifier.
 
 In a file, the form is that of `maitred.core.record`.  All processes of an instance append to one file, each line with
-one ``write``, so lines of several machines interleave but never mix.  What the verifier is told, and how, is in
-`maitred.shell.observe.encoding`.  An event is told before its effects are performed, and each effect as soon as it has
+one ``write``, so lines of several machines interleave but never mix.  The form in a ring is in
+`maitred.shell.observe.encoding`.  An event is recorded before its effects are performed, and each effect when it has
 been: a process that is killed leaves a prefix of what it did.
 """
 
@@ -15,12 +15,12 @@ from typing import Protocol
 
 from maitred.core.record import Json, to_record
 from maitred.shell.io import report
-from maitred.shell.observe.encoding import Pen
-from maitred.shell.observe.ring import Book, is_book
+from maitred.shell.observe.encoding import Encoder
+from maitred.shell.observe.ring import Ring, is_ring
 
 
-class _Listener(Protocol):
-    """Who is told."""
+class _Sink(Protocol):
+    """Where the steps are recorded."""
 
     def start(self, arguments: dict[str, object]) -> None: ...
     def event(self, event: object, state: object) -> None: ...
@@ -29,43 +29,43 @@ class _Listener(Protocol):
 
 
 class Trace:
-    """One machine's account of itself; it does nothing where nobody wants it."""
+    """The record of one machine's steps; it does nothing where none is wanted."""
 
     def __init__(self, fd: int | None, who: str) -> None:
-        """Tell as ``who``.
+        """Record steps of ``who``.
 
         Args:
-            fd: a file opened with ``O_APPEND``, the machine's book for the verifier, or None for no account.
+            fd: a file opened with ``O_APPEND``, the machine's ring, or None: nothing is recorded.
             who: the machine, as in a trace.
         """
-        self._to: _Listener | None = None
+        self._sink: _Sink | None = None
         if fd is not None:
-            self._to = Pen(Book(fd, who)) if is_book(fd) else _File(fd, who)
+            self._sink = Encoder(Ring(fd, who)) if is_ring(fd) else _File(fd, who)
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody is told."""
-        return self._to is not None and not (isinstance(self._to, _File) and self._to.ended)
+        """Whether steps are recorded."""
+        return self._sink is not None and not (isinstance(self._sink, _File) and self._sink.ended)
 
     def start(self, **arguments: object) -> None:
         """The machine begins; the arguments are those of its ``initial``."""
-        if self._to is not None:
-            self._to.start(arguments)
+        if self._sink is not None:
+            self._sink.start(arguments)
 
     def event(self, event: object, state: object = None) -> None:
-        """The machine takes this event in this state: to be said before the event's effects are performed."""
-        if self._to is not None:
-            self._to.event(event, state)
+        """The machine takes this event in this state: to be called before the event's effects are performed."""
+        if self._sink is not None:
+            self._sink.event(event, state)
 
     def effect(self, effect: object) -> None:
         """The next effect of the last event has been performed."""
-        if self._to is not None:
-            self._to.effect(effect)
+        if self._sink is not None:
+            self._sink.effect(effect)
 
     def rejected(self, reason: object) -> None:
         """The machine declined the last event."""
-        if self._to is not None:
-            self._to.rejected(reason)
+        if self._sink is not None:
+            self._sink.rejected(reason)
 
 
 class _File:

@@ -1,8 +1,8 @@
-"""The verifier as the Monitor keeps it: its books, its process, its numbers.  Whatever becomes of it, service goes on.
+"""The Monitor's side of the verifier: makes the rings, starts and ends the process, reports its totals.
 
-The process itself is the command's (`maitred.shell.observe.verifier_process`), since it needs the machines' model.
-Nobody restarts it: what it had not read when it died cannot be checked by another, and a verifier that dies is
-something to look into.
+Service goes on whatever happens to the verifier.  The process itself (`maitred.shell.observe.verifier_process`) is
+passed in by the command, since it needs all three machines.  It is not restarted: what it had not read when it died is
+lost, and why a verifier has died should be looked into.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ from typing import Final, TypeAlias
 from maitred.shell.io import kernel, report
 from maitred.shell.io.loop import Loop
 from maitred.shell.observe import ring
-from maitred.shell.observe.ring import ROOM, SERVER_ROOM, Book, Total
+from maitred.shell.observe.ring import ROOM, SERVER_ROOM, Ring, VerifierHeader
 from maitred.shell.supervise import launch
 
 LAST_LOOK: Final = 15.0
-"""Seconds that the verifier has, when all else has ended, to check what is left."""
+"""Seconds that the verifier has to check what is left when all else has ended."""
 STALLED: Final = 5.0
-"""Seconds without a step checked that show that it is getting nowhere."""
+"""Seconds without a step checked after which it counts as stalled."""
 
-Follow: TypeAlias = Callable[[tuple[int, int], object], None]
-"""The verifier's process, as `maitred.shell.supervise.launch` starts it: it is given the descriptors of its own book,
-and of the socket by which it gets those of the machines, each in a packet that is the machine's name."""
+VerifierMain: TypeAlias = Callable[[tuple[int, int], object], None]
+"""The verifier's process, as `maitred.shell.supervise.launch` starts it.  Its arguments are the descriptors of its own
+ring and of the socket by which those of the machines' rings come, each in a packet that is the machine's name."""
 
 
-class Verification:
-    """The books, and the process that reads them."""
+class Verifier:
+    """The rings, and the process that reads them."""
 
-    def __init__(self, follow: Follow) -> None:
-        """Make the verifier's own book.
+    def __init__(self, main: VerifierMain) -> None:
+        """Make the verifier's own ring.
 
         Args:
-            follow: the verifier's process.
+            main: the verifier's process.
 
         Raises:
             OSError: there is no memory for it.
         """
         self._fd = ring.create()
-        self._numbers = Book(self._fd, "verifier").numbers
+        self._header = Ring(self._fd, "verifier").header
         self._mine, self._its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._mine.setblocking(False)
         self._fds: dict[str, int] = {}
-        """The books of the machines that there are."""
+        """The rings of the machines that run."""
         self._past = 0, 0
-        """Steps begun and steps dropped by those that there were."""
-        self._follow = follow
+        """Steps begun and steps dropped by those that have ended."""
+        self._main = main
         self._loop: Loop | None = None
         self.child: launch.Child | None = None
 
     def start(self, loop: Loop) -> None:
-        """Start the verifier; its end is heard of in the loop."""
+        """Start the verifier; the loop reports its end."""
         try:
             fds = self._fd, self._its.fileno()
-            self.child = launch.start(self._follow, fds, fds)
+            self.child = launch.start(self._main, fds, fds)
         except OSError as error:
             report.say(f"the verifier cannot be started, so no step will be verified: {error.strerror}")
         else:
@@ -69,7 +69,7 @@ class Verification:
         self._its.close()
 
     def add(self, who: str) -> int | None:
-        """The machine's processes are about to be started: the descriptor of the book that they are to have."""
+        """The machine's processes are about to be started: the descriptor of their ring."""
         try:
             fd = self._fds[who] = ring.create(SERVER_ROOM if who.startswith("server") else ROOM)
             socket.send_fds(self._mine, [who.encode()], [fd])
@@ -81,18 +81,18 @@ class Verification:
         return self._fds.get(who)
 
     def over(self, who: str) -> None:
-        """No process of the machine is left; nothing happens where it has no book."""
+        """No process of the machine is left; nothing happens where it has no ring."""
         fd = self._fds.pop(who, None)
         if fd is not None:
             ring.note_end(fd)
-            self._past = _sums([self._past, ring.steps(fd)])
+            self._past = _sums([self._past, ring.step_counts(fd)])
             os.close(fd)
 
     def _on_end(self, flags: int) -> None:
         self.reap()
 
     def reap(self) -> bool:
-        """Look whether the verifier has ended; if so, say what that means."""
+        """Whether the verifier has ended; if so, log what that means."""
         child = self.child
         code = None if child is None else child.exitcode()
         if child is None or code is None:
@@ -100,7 +100,7 @@ class Verification:
         self.child = None
         if self._loop is not None:
             self._loop.forget(child.pidfd)
-        if not self._numbers[Total.CLOSING]:
+        if not self._header[VerifierHeader.CLOSING]:
             report.say(
                 f"the verifier (pid {child.pid}) {report.how_ended(code)}: from here on no step is verified; {self}"
             )
@@ -108,13 +108,13 @@ class Verification:
         return True
 
     def finish(self) -> None:
-        """All else has ended: let the verifier check what is left, end it, and say what came of it."""
-        numbers = self._numbers
-        numbers[Total.CLOSING] = 1
+        """All else has ended: let the verifier check what is left, end it, and log its totals."""
+        header = self._header
+        header[VerifierHeader.CLOSING] = 1
         moved = began = time.monotonic()
         before, killed = -1, False
         while self.child is not None and not self.reap():
-            now, checked = time.monotonic(), numbers[Total.VERIFIED] + numbers[Total.UNCHECKED]
+            now, checked = time.monotonic(), header[VerifierHeader.VERIFIED] + header[VerifierHeader.UNCHECKED]
             if checked != before:
                 before, moved = checked, now
             if not killed and (now - moved > STALLED or now - began > LAST_LOOK):
@@ -125,7 +125,7 @@ class Verification:
         self.close()
 
     def close(self) -> None:
-        """Let go of all descriptors."""
+        """Close all descriptors."""
         for end in (self._mine, self._its):
             end.close()
         for fd in (self._fd, *self._fds.values()):
@@ -133,15 +133,15 @@ class Verification:
 
     def status(self) -> dict[str, object]:
         """For the status: numbers of steps, and of divergences."""
-        numbers = self._numbers
-        begun, dropped = _sums([self._past, *map(ring.steps, self._fds.values())])
+        header = self._header
+        begun, dropped = _sums([self._past, *map(ring.step_counts, self._fds.values())])
         return {
             "pid": None if self.child is None else self.child.pid,
             "steps": begun,
-            "verified": numbers[Total.VERIFIED],
+            "verified": header[VerifierHeader.VERIFIED],
             "dropped": dropped,
-            "unchecked": numbers[Total.UNCHECKED],
-            "divergences": numbers[Total.DIVERGED],
+            "unchecked": header[VerifierHeader.UNCHECKED],
+            "divergences": header[VerifierHeader.DIVERGED],
         }
 
     def __str__(self) -> str:
