@@ -19,6 +19,8 @@ from maitred.model.check import manifest, portfolio
 from maitred.model.world import Bounds
 
 pytestmark = pytest.mark.properties
+COMMAND = pytest.mark.recorded(shortest=3, also=["reference/maitred/__main__.py", "reference/maitred/cli/check.py"])
+"""Of a test that runs the command in another process."""
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "reference" / "check.schema.json").read_text())
 SECONDS = 15
@@ -67,6 +69,7 @@ def test_the_core_as_it_is_passes_in_time():
     assert cpu <= 2 * SECONDS, f"{cpu:.1f} s of CPU; two CPUs have {2 * SECONDS} in {SECONDS} s"
 
 
+@COMMAND
 @pytest.mark.parametrize("mutant", PLANTED, ids=lambda mutant: mutant.name)
 def test_a_planted_bug_is_noticed_by_its_property(bent, mutant):
     began = time.monotonic()
@@ -80,6 +83,7 @@ def test_a_planted_bug_is_noticed_by_its_property(bent, mutant):
     assert found["way"]["property"] in violated and len(found["way"]["tale"]) > found["way"]["steps"]
 
 
+@COMMAND
 def test_a_planted_bug_is_told_in_words(bent):
     done = check(root=bent(PLANTED[0]))
     lines = done.stdout.splitlines()
@@ -128,6 +132,7 @@ def test_the_help_has_examples():
     assert len(EXAMPLES) == 11
 
 
+@COMMAND
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_of_the_help_works(example, tmp_path):
     """It is understood, and does what the help says; of the manifest, a small one is asked."""
@@ -163,6 +168,7 @@ bounds = { servers = 1, clients = 1, warm = true }
 # ---------------------------------------------------------------- the document
 
 
+@COMMAND
 @pytest.mark.parametrize(
     ("arguments", "code", "verdict"),
     [

@@ -16,7 +16,7 @@ ROOM = 100
 def recorded(tmp_path_factory):
     """The round with a trace, and where that is."""
     directory = tmp_path_factory.mktemp("recorded")
-    return rounds.recorded(directory, Plan(12, 60, 5), {}), directory / "instance" / "trace"
+    return rounds.recorded(directory, Plan(6, 60, 5, pause=(0.1, 0.6)), {}), directory / "instance" / "trace"
 
 
 def test_what_was_recorded_replays_and_is_a_run_of_the_relation(recorded, capsys):

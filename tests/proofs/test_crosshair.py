@@ -85,15 +85,13 @@ def few(contract):
     return contract.quick[:1] if LONG & {*contract.about} else contract.quick
 
 
-EACH = 8
-"""Of so many contracts that have not the most paths, one is asked here and now, whatever is recorded."""
 
 
 @pytest.mark.timeout(0)
 def test_a_cut_of_the_quick_cases_is_confirmed():
+    """One contract of each machine is asked on every machine, whatever is recorded: that CrossHair works here."""
     short = [contract for contract in CONTRACTS.values() if not LONG & {*contract.about}]
-    of_each_machine = {contract.machine: contract.name for contract in short}
-    cut = dict.fromkeys((*(contract.name for contract in short[::EACH]), *of_each_machine.values()))
+    cut = {contract.machine: contract.name for contract in short}.values()
     outcomes = report.run(report.jobs(cut, few))
     assert {outcome.contract.machine for outcome in outcomes} == {*report.MACHINES}
     assert told(outcomes) == []

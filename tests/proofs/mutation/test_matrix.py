@@ -25,6 +25,7 @@ def silent():
 
 
 @pytest.mark.properties
+@pytest.mark.recorded(also=["tests/core"])
 @pytest.mark.timeout(600)
 def test_every_column_is_asked_of_every_mutant():
     mutants = [CATALOGUE[name] for name in NAMES]
