@@ -85,8 +85,6 @@ def few(contract):
     return contract.quick[:1] if LONG & {*contract.about} else contract.quick
 
 
-
-
 @pytest.mark.timeout(0)
 def test_a_cut_of_the_quick_cases_is_confirmed():
     """One contract of each machine is asked on every machine, whatever is recorded: that CrossHair works here."""
