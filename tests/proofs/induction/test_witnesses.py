@@ -23,7 +23,7 @@ from proofs.induction.witnesses import (
 )
 from spec.relation.invariant import INVARIANT
 
-pytestmark = pytest.mark.properties
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1, also=["docs/generated/witnesses.md"])]
 
 
 @pytest.fixture(scope="module")
