@@ -52,3 +52,17 @@ def test_a_command_that_fails_is_named(house, monkeypatch, capsys):
     monkeypatch.setattr(pages, "PAGES", (pages.Page("write fresh 2", ("page.md",)),))
     assert pages.main([]) == 1
     assert capsys.readouterr().err == "failed with status 1: python -m write fresh 2\n"
+
+
+# ---------------------------------------------------------------- the index
+
+
+def listed():
+    """The files that the index of the documentation links to."""
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / "docs" / "README.md").read_text())
+    return {(ROOT / "docs" / link).resolve() for link in links}
+
+
+def test_the_index_lists_every_page():
+    every = {path for path in ROOT.glob("docs/**/*.md") if path != ROOT / "docs" / "README.md"}
+    assert sorted(path.relative_to(ROOT).as_posix() for path in every - listed()) == []

@@ -54,7 +54,9 @@ def copy(tmp_path):
 def test_the_version_is_told_once():
     assert PYPROJECT["project"]["version"] == maitred.__version__
     changelog = (ROOT / "CHANGELOG.md").read_text()
-    assert f"## [{maitred.__version__}]" in changelog
+    release = rf"^## \[{re.escape(maitred.__version__)}\] - \d{{4}}-\d\d-\d\d$"
+    assert re.search(release, changelog, re.MULTILINE), "a release has a date; what comes after it is Unreleased"
+    assert changelog.index("## [Unreleased]\n") < changelog.index(f"## [{maitred.__version__}]")
 
 
 def test_the_import_contracts_are_kept():

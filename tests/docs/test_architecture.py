@@ -1,0 +1,51 @@
+"""The walk of a client in ARCHITECTURE.md names functions that exist, and is short."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "ARCHITECTURE.md").read_text()
+STOPS = re.findall(r"^\| (\d+) \| `([\w.]+)` \| ", PAGE, re.MULTILINE)
+
+
+def resolved(name):
+    """What a dotted name is: something in a module, or in a class there.
+
+    Raises:
+        AttributeError, ImportError: nothing is called so.
+    """
+    parts = name.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            found = getattr(found, part)
+        return found
+    raise ImportError(name)
+
+
+def test_the_walk_has_at_most_twelve_stops():
+    assert [int(number) for number, _ in STOPS] == list(range(1, len(STOPS) + 1))
+    assert 1 < len(STOPS) <= 12
+
+
+@pytest.mark.parametrize("name", [name for _, name in STOPS])
+def test_each_stop_is_a_function_that_exists(name):
+    assert callable(resolved(name))
+
+
+@pytest.mark.parametrize("name", ["maitred.core.distributor.leap", "maitred.nowhere.step", "nowhere"])
+def test_a_name_of_nothing_is_noticed(name):
+    with pytest.raises((AttributeError, ImportError)):
+        resolved(name)
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "STYLE.md", "README.md", "docs/README.md"])
+def test_what_the_page_links_to_is_there(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
