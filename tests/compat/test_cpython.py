@@ -85,7 +85,7 @@ def test_a_listener_that_says_what_it_should_not_is_noticed(tmp_path):
 # ---------------------------------------------------------------- the comparison
 
 
-def test_what_differs_is_named_whichever_way():
+def test_every_difference_is_named():
     plain = {"a": "ok", "b": "skipped", "c": "failure", "d": "ok"}
     customised = {"a": "ok", "b": "ok", "c": "ok", "e": "ok"}
     assert differences(plain, customised, "3.11", ()) == (
@@ -123,7 +123,7 @@ def test_every_exclusion_says_why():
     ],
     ids=["once", "always", "plain", "no outcome when alone"],
 )
-def test_what_differs_is_run_again_before_it_is_believed(tmp_path, monkeypatch, plain, customised, unsteady):
+def test_a_difference_is_run_again_before_it_counts(tmp_path, monkeypatch, plain, customised, unsteady):
     coming = {False: [*plain, *[plain[-1]] * 9], True: [*customised, *[customised[-1]] * 9]}
 
     def told(python, suite, directory, *, customised, only=()):
@@ -161,7 +161,7 @@ def accounted(directory, *records, said=None):
 ALL_IS_SAID = {"handed": 1, "alone": 0, "open": []}
 
 
-def test_who_came_and_left_is_counted_by_distributor(tmp_path):
+def test_connections_are_counted_by_distributor(tmp_path):
     records = [received(kind, 7, f"distributor {n} 1") for n in (0, 1) for kind in ("Accepted", "Disconnect")]
     found = accounted(tmp_path, *records, said=ALL_IS_SAID)
     assert (found.clients["accepted"], found.clients["disconnected"], found.complaints) == (2, 2, [])
@@ -183,24 +183,24 @@ def test_who_came_and_left_is_counted_by_distributor(tmp_path):
     ],
     ids=["stayed", "another left", "left twice", "found by the audit", "no report", "nothing happened"],
 )
-def test_what_does_not_add_up_is_told(tmp_path, records, said, complaint):
+def test_counts_that_do_not_add_up_are_reported(tmp_path, records, said, complaint):
     (told,) = accounted(tmp_path, *records, said=said).complaints
     assert told.startswith(complaint)
 
 
-def test_an_audit_that_overtakes_the_server_s_own_word_is_no_complaint(tmp_path):
+def test_an_audit_that_overtakes_a_disconnect_is_no_complaint(tmp_path):
     audited = {"who": "distributor 4 1", "event": {"is": "Audited", "gone": [client(7)]}}
     noticed = {"who": "server 4 1", "event": {"is": "Disconnected", "client": client(7)}}
     found = accounted(tmp_path, received("Accepted", 7, "distributor 4 1"), audited, noticed, said=ALL_IS_SAID)
     assert found.clients["disconnected"] == 1 and not found.complaints
 
 
-def test_a_client_that_is_really_there_at_the_end_is_not_missed(tmp_path):
+def test_a_client_that_is_open_at_the_end_is_no_complaint(tmp_path):
     found = accounted(tmp_path, received("Accepted", 7), said={"handed": 1, "alone": 0, "open": [7]})
     assert found.clients["open at the end"] == 1 and not found.complaints
 
 
-def test_a_trace_that_is_not_one_of_the_machines_is_told(tmp_path):
+def test_a_trace_with_a_mismatch_is_reported(tmp_path):
     (tmp_path / "trace").write_text(json.dumps(received("Accepted", 7)) + "\n")
     (tmp_path / "report").write_text(json.dumps({"handed": 1, "alone": 0, "open": [7]}))
     found = Run({"t": "ok"}, 0, "")
@@ -211,7 +211,7 @@ def test_a_trace_that_is_not_one_of_the_machines_is_told(tmp_path):
 # ---------------------------------------------------------------- the command
 
 
-def test_an_interpreter_without_the_tests_is_named_and_how_to_get_them(tmp_path, capsys):
+def test_an_interpreter_without_its_tests_is_named_with_a_remedy(tmp_path, capsys):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)
@@ -219,7 +219,7 @@ def test_an_interpreter_without_the_tests_is_named_and_how_to_get_them(tmp_path,
     assert "libpython3-testsuite" in capsys.readouterr().err
 
 
-def test_a_suite_that_there_is_not_is_named(capsys):
+def test_an_unknown_suite_is_named(capsys):
     with pytest.raises(SystemExit):
         main(["test_nothing"])
     assert "no such suite: test_nothing" in capsys.readouterr().err

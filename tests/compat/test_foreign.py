@@ -17,7 +17,7 @@ UVLOOP, GRANIAN, GRPC = FOREIGN
 
 
 @pytest.mark.parametrize("foreign", FOREIGN, ids=lambda foreign: foreign.name)
-def test_what_cannot_work_is_named_with_its_remedy(maitred, foreign, record_property):
+def test_a_library_with_native_sockets_is_named_with_its_remedy(maitred, foreign, record_property):
     record_property("server", foreign.name)
     record_property("version", foreign.version)
     instance = maitred(*QUICK, *foreign.arguments(free_port()), ready=False)
@@ -31,7 +31,7 @@ def test_what_cannot_work_is_named_with_its_remedy(maitred, foreign, record_prop
     assert last.startswith("maitred: stopped: ") and last.endswith(said[0].partition(" clients: ")[2])
 
 
-def test_the_status_says_why_none_comes_up(maitred):
+def test_the_status_says_why_no_server_becomes_ready(maitred):
     port = free_port()
     instance = maitred(*UVLOOP.arguments(port), ready=False)
     eventually(instance.control.exists, "the control socket")
@@ -44,7 +44,7 @@ def test_the_status_says_why_none_comes_up(maitred):
     assert len(kernel.listening(port)) == 1  # the Distributor's
 
 
-def test_one_that_runs_and_never_says_that_it_listens_is_named_too(maitred):
+def test_a_library_that_runs_and_never_listens_is_named_too(maitred):
     """Without -b nobody holds the port before, so that a copy gets it."""
     port = free_port()
     arguments = GRANIAN.arguments(port)[2:]  # what follows -b
@@ -56,7 +56,7 @@ def test_one_that_runs_and_never_says_that_it_listens_is_named_too(maitred):
     assert instance.server_class()["ports"] == []
 
 
-def test_a_server_that_only_imports_such_a_library_is_no_cause_for_a_word(maitred):
+def test_a_server_that_only_imports_such_a_library_is_not_reported(maitred):
     """The remedy: uvloop is there, and another loop is used."""
     port = free_port()
     command = f"-m uvicorn --loop asyncio --port {port} --app-dir {HERE} --factory project:with_uvloop"

@@ -162,7 +162,7 @@ def end(stage, way, client):
         socket.close(taken)
 
 
-def test_there_are_as_many_ways_as_we_say():
+def test_every_way_is_tested():
     assert len(WAYS) >= 18 and WAYS.keys() > SEEN_BY_THE_KERNEL | ENDS_THE_SERVER
 
 
@@ -177,7 +177,7 @@ def test_the_server_itself_sees_it(unaudited, way):
 
 
 @pytest.mark.parametrize("way", SEEN_BY_THE_SERVER)
-def test_an_audit_lets_a_live_handle_be(audited, way):
+def test_an_audit_keeps_an_open_connection(audited, way):
     stage = audited
     with stage.begin(way, prepare=prepared(way)) as client:
         stage.stays(1, 3 * PERIOD)
@@ -195,7 +195,7 @@ def test_the_audit_sees_it(audited, way):
 
 
 @pytest.mark.parametrize("way", sorted(SEEN_BY_THE_KERNEL))
-def test_without_an_audit_it_is_not_seen(unaudited, way):
+def test_without_an_audit_it_is_not_noticed(unaudited, way):
     stage = unaudited
     with stage.begin(way) as client:
         stage.stays(1, 0.1)
@@ -241,7 +241,7 @@ def test_the_end_of_the_server_is_that_of_its_clients(unaudited, way):
         assert stage.pid() != before
 
 
-def test_the_command_says_the_same(unaudited):
+def test_the_status_command_agrees(unaudited):
     stage = unaudited
     with stage.begin("close") as client:
         ((server,),) = [cls["servers"] for cls in stage.instance.status_by_command()["classes"]]

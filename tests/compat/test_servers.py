@@ -63,7 +63,7 @@ def test_every_count_is_exact(maitred, make, record_property):
 
 
 @pytest.mark.parametrize("make", parameters([make for make in MAKES if make.fails and make not in FOREIGN]))
-def test_what_cannot_work_fails_for_the_reason_that_the_table_gives(maitred, make, record_property):
+def test_a_server_that_cannot_work_fails_for_the_reason_in_the_table(maitred, make, record_property):
     record_property("server", make.name)
     record_property("version", make.version)
     instance = maitred(*make.arguments(free_port()), environment=ENVIRONMENT, ready=False)

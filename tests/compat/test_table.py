@@ -13,7 +13,7 @@ NOTED = {
 }
 
 
-def test_the_page_is_what_the_last_run_has_seen(capsys):
+def test_the_page_is_generated_from_the_last_run(capsys):
     assert table.main(["--check"]) == 0, capsys.readouterr().err
 
 
@@ -47,7 +47,7 @@ def failed(noted):
         (failed, f"3.9: the test of {MAKES[1].name} failed"),
     ],
 )
-def test_what_is_wrong_with_the_outcomes_is_said(bend, complaint):
+def test_wrong_outcomes_are_named(bend, complaint):
     noted = copy.deepcopy(NOTED)
     bend(noted)
     assert list(table.complaints(noted, table.render(noted))) == [complaint]
@@ -58,7 +58,7 @@ def test_a_page_that_was_changed_by_hand_is_noticed():
     assert list(table.complaints(NOTED, page.replace("works", "shines", 1)))
 
 
-def test_a_run_replaces_what_it_has_seen_and_leaves_the_rest(tmp_path):
+def test_a_run_replaces_its_own_rows_only(tmp_path):
     path = tmp_path / "noted.json"
     for rows in ({"a": {"passed": False}, "b": {"passed": True}}, {"a": {"passed": True}}):
         table.note(path, rows)
@@ -66,7 +66,7 @@ def test_a_run_replaces_what_it_has_seen_and_leaves_the_rest(tmp_path):
     assert noted == {"a": {"passed": True}, "b": {"passed": True}}
 
 
-def test_without_outcomes_there_is_a_clear_word(tmp_path, monkeypatch, capsys):
+def test_missing_outcomes_are_a_clear_error(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(table, "RESULTS", tmp_path / "none.json")
     assert table.main([]) == 1
     assert "none.json" in capsys.readouterr().err

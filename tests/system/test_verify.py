@@ -202,7 +202,7 @@ def test_a_bent_machine_is_reported_with_its_step_and_the_last_50_events(verifie
     assert instance.end()[4] >= 1
 
 
-def test_while_the_verifier_stands_still_service_goes_on_and_what_is_dropped_is_told(verified):
+def test_stalled_verifier_never_blocks_and_drops_are_counted(verified):
     instance = verified({"room": 1 << 15})
     serve(instance, 20)
     verifier = instance.verifier()

@@ -21,7 +21,7 @@ MUTANTS: Final = (
         "endpoint.Endpoint._heed",
         "intact = len(fds) == 1 and not refusing",
         "intact = not refusing",
-        tests=(f"{E}::test_a_lost_descriptor_is_refused_and_so_is_what_makes_no_sense",),
+        tests=(f"{E}::test_a_hand_off_with_a_lost_or_extra_descriptor_is_refused",),
     ),
     Mutant(
         "a_refused_clients_descriptor_stays_open",
@@ -39,7 +39,7 @@ MUTANTS: Final = (
         "endpoint.Endpoint._read",
         "if not self._can_answer(port):\n            return False",
         "self._can_answer(port)",
-        tests=(f"{E}::test_no_hand_off_is_read_where_there_is_no_room_for_its_answer",),
+        tests=(f"{E}::test_no_hand_off_is_read_without_room_for_its_answer",),
     ),
     Mutant(
         "what_is_unread_at_the_close_is_left",
@@ -57,7 +57,7 @@ MUTANTS: Final = (
         "endpoint.Endpoint.close",
         "self._await_acknowledge(sequence)",
         "pass",
-        tests=(f"{E}::test_what_was_sent_while_the_listener_was_closing_is_refused_too",),
+        tests=(f"{E}::test_a_hand_off_sent_during_the_close_is_refused",),
     ),
     Mutant(
         "the_first_process_that_closes_closes_for_all",
@@ -93,7 +93,7 @@ MUTANTS: Final = (
         "endpoint.Endpoint._take_up_noted",
         "self._noted.popleft()()",
         "self._noted.popleft()",
-        tests=(f"{E}::test_a_finaliser_in_the_middle_of_a_step_is_noted_and_taken_up",),
+        tests=(f"{E}::test_an_event_from_a_finaliser_during_a_step_is_queued",),
     ),
     Mutant(
         "a_declined_bind_keeps_its_socket",
@@ -111,7 +111,7 @@ MUTANTS: Final = (
         "endpoint.Endpoint.request_bind",
         "if port not in self.dialogs and len(self.dialogs) >= PORT_LIMIT:",
         "if False:",
-        tests=(f"{E}::test_only_so_many_ports",),
+        tests=(f"{E}::test_the_number_of_ports_is_bounded",),
     ),
     # ---------------------------------------------------------------- the registry
     Mutant(
@@ -258,7 +258,7 @@ MUTANTS: Final = (
         "stand_in.StandIn._seat",
         "self.endpoint.let_go(client)",
         "pass",
-        tests=(f"{S}::test_a_client_that_has_reset_is_counted_and_gone_and_not_shown_to_the_program",),
+        tests=(f"{S}::test_a_client_that_has_reset_is_not_given_to_the_program",),
     ),
     Mutant(
         "a_twin_takes_clients",
@@ -267,7 +267,7 @@ MUTANTS: Final = (
         "stand_in.StandIn.replace",
         "source = never_ready() if twin else self.endpoint.dialogs[port]",
         "source = self.endpoint.dialogs[port]",
-        tests=(f"{S}::test_a_twin_is_never_ready_and_its_end_is_not_the_port_s",),
+        tests=(f"{S}::test_a_twin_is_never_ready_and_its_close_leaves_the_port_open",),
     ),
     Mutant(
         "closing_everything_closes_what_is_ours",
@@ -276,7 +276,7 @@ MUTANTS: Final = (
         "descriptor_table.DescriptorTable.close_range",
         "for fd in sorted(fd for fd in self._ours() if low <= fd < high):",
         "for fd in ():",
-        tests=(f"{B}::test_a_program_that_closes_all_that_it_did_not_open_spares_ours[closerange]",),
+        tests=(f"{B}::test_a_program_that_closes_every_descriptor_leaves_ours_open[closerange]",),
     ),
     Mutant(
         "closing_one_by_one_closes_what_is_ours",
@@ -285,7 +285,7 @@ MUTANTS: Final = (
         "descriptor_table.DescriptorTable.is_ours",
         "return os.fstat(fd).st_ino == self._private[fd]",
         "return False",
-        tests=(f"{B}::test_a_program_that_closes_all_that_it_did_not_open_spares_ours[one_by_one]",),
+        tests=(f"{B}::test_a_program_that_closes_every_descriptor_leaves_ours_open[one_by_one]",),
     ),
     Mutant(
         "a_listener_is_passed_on_without_a_word",
@@ -294,7 +294,7 @@ MUTANTS: Final = (
         "descriptor_table.DescriptorTable._describe",
         "self._passed_listeners.put(listener.row(inode), listener.original)",
         "pass",
-        tests=(f"{W}::test_a_listener_that_is_passed_to_a_process_is_one_there[fork]",),
+        tests=(f"{W}::test_a_listener_passed_to_another_process_works_there[fork]",),
     ),
     Mutant(
         "a_program_cannot_connect_to_itself",
@@ -303,7 +303,7 @@ MUTANTS: Final = (
         "stand_in.StandIn.accept",
         "if listener.own_connections:",
         "if False:",
-        tests=(f"{S}::test_a_program_whose_port_is_closed_wakes_its_accept_by_connecting_to_itself",),
+        tests=(f"{S}::test_a_program_can_connect_to_itself_to_end_its_accept",),
     ),
     Mutant(
         "a_leader_may_not_lead",
@@ -366,7 +366,7 @@ MUTANTS: Final = (
         "stand_in.StandIn._replace_ended",
         "real_calls.dup2(twin.fileno(), fd, os.get_inheritable(fd))",
         "pass",
-        tests=(f"{S}::test_the_end_of_the_dialog_does_not_make_the_program_spin",),
+        tests=(f"{S}::test_the_program_does_not_spin_when_the_dialog_has_ended",),
     ),
     Mutant(
         "the_first_of_two_descriptors_ends_the_client",
@@ -421,7 +421,7 @@ MUTANTS: Final = (
         "bootstrap._take",
         "fcntl.F_DUPFD_CLOEXEC",
         "fcntl.F_DUPFD",
-        tests=(f"{B}::test_nothing_of_ours_is_inherited_by_programs_that_the_server_starts",),
+        tests=(f"{B}::test_programs_that_the_server_starts_inherit_none_of_our_descriptors",),
     ),
     Mutant(
         "the_environment_keeps_who_the_server_is",

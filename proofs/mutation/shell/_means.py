@@ -412,7 +412,7 @@ MUTANTS: Final = (
         "trace._File._write",
         "self._give_up(str(error))",
         "raise",
-        tests=(f"{T}::test_a_full_disk_is_said_once_and_stops_nothing",),
+        tests=(f"{T}::test_a_full_disk_is_logged_once_and_stops_nothing",),
     ),
     Mutant(
         "the_reader_believes_the_position_in_the_ring",
@@ -421,7 +421,7 @@ MUTANTS: Final = (
         "ring.Ring.take",
         "head, tail = self.header[MachineHeader.WRITTEN], self._tail",
         "head, tail = self.header[MachineHeader.WRITTEN], self.header[MachineHeader.READ]",
-        tests=("tests/shell/observe/test_verifier.py::test_a_reader_goes_by_what_it_has_read_itself",),
+        tests=("tests/shell/observe/test_verifier.py::test_a_reader_keeps_its_own_position",),
     ),
     Mutant(
         "absurd_step_counts_are_summed_up",
@@ -431,7 +431,7 @@ MUTANTS: Final = (
         "if dropped <= begun < _MOST_STEPS else (0, 0)",
         "if True else (0, 0)",
         tests=(
-            "tests/shell/observe/test_verifier.py::test_a_server_that_writes_nonsense_into_its_book_spoils_what_is_known_of_it_alone",
+            "tests/shell/observe/test_verifier.py::test_a_server_that_overwrites_its_ring_spoils_its_own_records_only",
         ),
     ),
     # ---------------------------------------------------------------- descendants, kernel

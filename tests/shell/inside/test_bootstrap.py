@@ -151,7 +151,7 @@ def test_the_program_s_end_is_its_own(tmp_path, text, code, said):
     assert said in output
 
 
-def test_what_another_interpreter_has_compiled_is_no_program(tmp_path):
+def test_bytecode_of_another_interpreter_is_refused(tmp_path):
     (tmp_path / "old.pyc").write_bytes(b"\x61\x0d\r\n" + bytes(40))
     with behind("script", tmp_path / "old.pyc") as (_, program):
         code, output = outcome(program)
@@ -174,7 +174,7 @@ def test_a_program_that_is_not_there_is_reported_as_by_python(tmp_path, command,
     assert "Traceback" not in output
 
 
-def test_nothing_of_ours_is_inherited_by_programs_that_the_server_starts(tmp_path):
+def test_programs_that_the_server_starts_inherit_none_of_our_descriptors(tmp_path):
     """An exec'd grandchild that held a dialog or the control socket would keep a dead server alive."""
     text = """
 import os, socket, subprocess, sys
@@ -224,7 +224,7 @@ while True:
 
 
 @pytest.mark.parametrize("way", ["closerange", "one_by_one"])
-def test_a_program_that_closes_all_that_it_did_not_open_spares_ours(tmp_path, way):
+def test_a_program_that_closes_every_descriptor_leaves_ours_open(tmp_path, way):
     """As daemons do."""
     port = free_port()
     with behind("script", script(tmp_path, CLOSES_ALL), port, way) as (distributor, _):
@@ -235,7 +235,7 @@ def test_a_program_that_closes_all_that_it_did_not_open_spares_ours(tmp_path, wa
             distributor.until(lambda: not distributor.registry.clients())
 
 
-def test_a_number_of_ours_that_was_closed_out_of_sight_is_the_program_s(tmp_path):
+def test_a_descriptor_number_closed_by_c_code_belongs_to_the_program(tmp_path):
     text = """
 import ctypes, os
 for fd in range(3, 1024):
@@ -271,7 +271,7 @@ def test_the_registry_grows_by_its_own_descriptor_whatever_the_program_has_close
     assert file.read_text() == "unharmed"
 
 
-def test_low_limits_on_descriptors_are_lived_with(tmp_path):
+def test_low_descriptor_limits_are_no_error(tmp_path):
     port = free_port()
     text = "import socket, sys; l = socket.create_server(('127.0.0.1', int(sys.argv[1]))); c = l.accept(); l.accept()"
     with behind("script", script(tmp_path, text), port, open_files=32) as (distributor, _):
@@ -279,7 +279,7 @@ def test_low_limits_on_descriptors_are_lived_with(tmp_path):
         assert distributor.seat(port)[2] == 1
 
 
-def test_the_environment_is_named_alike_on_both_sides():
+def test_both_sides_use_the_same_environment_variable():
     from maitred.shell.inside import exec_server
 
     assert exec_server.ENVIRONMENT == ENVIRONMENT

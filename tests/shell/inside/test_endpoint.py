@@ -129,7 +129,7 @@ def test_what_is_asked_between_bind_and_listen_is_answered_by_listen(bench):
     assert not endpoint.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
 
 
-def test_the_number_that_says_bind_yourself_is_the_core_s():
+def test_bind_yourself_is_the_core_s_constant():
     assert stand_in.BIND_YOURSELF == BIND_YOURSELF
 
 
@@ -151,14 +151,14 @@ def test_a_bind_is_asked_again_until_a_distributor_answers(bench, monkeypatch):
     bench.distributor.ready(PORT)
 
 
-def test_a_bind_that_nobody_answers_fails_and_says_why(bench, monkeypatch, capfd):
+def test_an_unanswered_bind_fails_with_a_reason(bench, monkeypatch, capfd):
     monkeypatch.setattr(endpoint, "BIND_AGAIN", 0.02)
     monkeypatch.setattr(endpoint, "BIND_PATIENCE", 0.1)
     assert bench.endpoint.request_bind(PORT, "127.0.0.1:4049") == EADDRNOTAVAIL
     assert "no Distributor answers for port 4049" in capfd.readouterr().err
 
 
-def test_only_so_many_ports(bench, monkeypatch, capfd):
+def test_the_number_of_ports_is_bounded(bench, monkeypatch, capfd):
     monkeypatch.setattr(endpoint, "PORT_LIMIT", 1)
     bench.listening()
     assert bench.endpoint.request_bind(6157, "127.0.0.1:6157") != 0
@@ -187,7 +187,7 @@ def test_a_hand_off_is_counted_and_answered_then_delivered(bench):
     assert bench.heard() == []
 
 
-def test_empty_is_none_and_one_take_takes_one(bench):
+def test_take_returns_one_client_or_none(bench):
     bench.listening()
     assert bench.endpoint.take(PORT) is None
     bench.hand(1), bench.hand(2)
@@ -195,7 +195,7 @@ def test_empty_is_none_and_one_take_takes_one(bench):
     assert bench.endpoint.take(PORT) is None
 
 
-def test_an_initial_msg_among_hand_offs_is_answered_with_what_was_read_before_it(bench):
+def test_an_initial_msg_is_answered_with_the_hand_offs_read_before_it(bench):
     bench.listening()
     bench.hand(1)
     bench.send(InitialMsg(2))
@@ -208,7 +208,7 @@ def test_an_initial_msg_among_hand_offs_is_answered_with_what_was_read_before_it
     assert accepted.count.clients == 2 and accepted.count.sequence > reply.count.sequence
 
 
-def test_a_lost_descriptor_is_refused_and_so_is_what_makes_no_sense(bench):
+def test_a_hand_off_with_a_lost_or_extra_descriptor_is_refused(bench):
     bench.listening()
     before = len(os.listdir("/proc/self/fd"))
     bench.send(HandOff(Client(1, 1, PORT)))
@@ -221,7 +221,7 @@ def test_a_lost_descriptor_is_refused_and_so_is_what_makes_no_sense(bench):
 
 
 @pytest.mark.parametrize("garbage", [b"\xff garbage", b"", b"\x04", b"\x03" + bytes(24)])
-def test_garbage_on_the_dialog_is_passed_over(bench, garbage):
+def test_garbage_on_the_dialog_is_ignored(bench, garbage):
     bench.listening()
     socket.send_fds(bench.distributor.dialogs[PORT], [garbage], [0, 1])
     bench.hand(1)
@@ -229,7 +229,7 @@ def test_garbage_on_the_dialog_is_passed_over(bench, garbage):
     assert [type(m) for m in bench.heard()] == [Accepted]
 
 
-def test_garbage_on_the_control_socket_is_passed_over(bench):
+def test_garbage_on_the_control_socket_is_ignored(bench):
     bench.listening()
     bench.distributor.control.send(b"\xff garbage")
     channel.send(bench.distributor.control, InitialMsg(1), [0])
@@ -242,7 +242,7 @@ def test_garbage_on_the_control_socket_is_passed_over(bench):
     assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 
-def test_the_audit_s_word_is_taken(bench):
+def test_a_client_that_the_audit_misses_is_forgotten(bench):
     bench.listening()
     bench.hand(1), bench.hand(2)
     first, second = bench.endpoint.take(PORT), bench.endpoint.take(PORT)
@@ -255,7 +255,7 @@ def test_the_audit_s_word_is_taken(bench):
     assert bench.heard() == []
 
 
-def test_the_end_of_the_dialog_is_noticed_and_survived(bench):
+def test_the_end_of_the_dialog_is_handled(bench):
     bench.listening()
     bench.distributor.dialogs.pop(PORT).close()
     assert bench.endpoint.take(PORT) is None
@@ -281,7 +281,7 @@ def test_a_closed_listener_refuses_what_is_unread_and_says_not_ready(bench):
     assert not bench.state().listeners[PORT].listening
 
 
-def test_what_was_sent_while_the_listener_was_closing_is_refused_too(bench):
+def test_a_hand_off_sent_during_the_close_is_refused(bench):
     """The Distributor sends one more before it has read NotReady."""
     bench.listening()
     bench.distributor.acknowledge = False
@@ -309,7 +309,7 @@ def test_a_hand_off_behind_an_initial_msg_is_refused_even_if_others_have_the_lis
     assert [type(m) for m in said] == [Refused, NotReady]
 
 
-def test_without_an_acknowledgement_the_close_takes_a_second_not_for_ever(bench):
+def test_a_close_waits_one_second_for_its_acknowledgement(bench):
     bench.listening()
     bench.distributor.acknowledge = False
     began = time.monotonic()
@@ -330,7 +330,7 @@ def test_a_listener_opened_again_uses_the_same_dialog(bench):
     assert bench.endpoint.take(PORT) is not None
 
 
-def test_a_closed_port_is_answered_for_as_long_as_another_is_served(bench):
+def test_hand_offs_on_a_closed_port_are_refused_while_another_is_served(bench):
     """A new Distributor waits for the answers of all dialogs."""
     bench.listening(PORT)
     bench.listening(6157)
@@ -361,7 +361,7 @@ def test_another_process_that_accepts_keeps_the_port_open(bench):
     assert not bench.state().listeners[PORT].listening
 
 
-def test_a_process_that_inherited_the_listener_is_heard_of_when_it_accepts(bench):
+def test_a_process_that_inherited_the_listener_reports_when_it_accepts(bench):
     """The parent closes its copy before any worker has accepted; the InitialMsg that follows wakes the workers."""
     bench.listening()
     worker = bench.another()
@@ -409,7 +409,7 @@ def test_threads_share_one_count_and_no_hand_off_is_lost_or_doubled(bench):
     assert bench.state().clients == server.EndpointState().clients
 
 
-def test_a_finaliser_in_the_middle_of_a_step_is_noted_and_taken_up(bench):
+def test_an_event_from_a_finaliser_during_a_step_is_queued(bench):
     """Garbage collection may close a connection at any point, also in the step of the same thread."""
     bench.listening()
     bench.hand(1), bench.hand(2)
@@ -434,7 +434,7 @@ def test_a_finaliser_in_the_middle_of_a_step_is_noted_and_taken_up(bench):
     assert [(m.client, m.count.clients) for m in bench.heard()] == [(first, 0)], "the last of those who leave is named"
 
 
-def test_a_listener_closed_in_the_middle_of_a_step_is_noted_too(bench):
+def test_a_close_during_a_step_is_queued(bench):
     bench.listening()
     step = bench.endpoint._step
 
@@ -467,7 +467,7 @@ def seat(bench, numbers):
     return clients
 
 
-def test_of_those_who_leave_while_the_distributor_does_not_read_it_hears_the_last_count(bench):
+def test_the_last_count_is_sent_when_the_distributor_reads_again(bench):
     bench.listening()
     clients = seat(bench, range(1, 41))
     fill_up(bench)
@@ -485,7 +485,7 @@ def test_of_those_who_leave_while_the_distributor_does_not_read_it_hears_the_las
     assert bench.state().outbox == ()
 
 
-def test_no_hand_off_is_read_where_there_is_no_room_for_its_answer(bench):
+def test_no_hand_off_is_read_without_room_for_its_answer(bench):
     """It stays in the dialog, so nobody has to wait under the lock, or to deliver a client who was not answered for."""
     bench.listening()
     far = bench.hand(1)
@@ -507,7 +507,7 @@ def test_no_hand_off_is_read_where_there_is_no_room_for_its_answer(bench):
     os.close(fd)
 
 
-def test_closed_descriptors_are_survived(bench):
+def test_closed_descriptors_raise_nothing(bench):
     """A program that closes every descriptor it did not open has closed ours."""
     bench.listening()
     os.close(bench.endpoint._registry.fd)
@@ -536,7 +536,7 @@ def failing(monkeypatch, *errnos):
 
 
 @pytest.mark.parametrize("number", [ENOBUFS, ENOMEM])
-def test_an_answer_for_which_the_kernel_has_no_memory_is_tried_again(bench, monkeypatch, number):
+def test_an_answer_is_retried_when_the_kernel_has_no_memory(bench, monkeypatch, number):
     bench.listening()
     bench.hand(1)
     failing(monkeypatch, number, number)
@@ -546,7 +546,7 @@ def test_an_answer_for_which_the_kernel_has_no_memory_is_tried_again(bench, monk
 
 
 @pytest.mark.parametrize("number", [ENOBUFS, ENOMEM, EAGAIN])
-def test_where_it_is_not_taken_the_client_is_refused_and_that_is_said_when_it_can_be(bench, monkeypatch, number):
+def test_a_client_whose_answer_cannot_be_sent_is_refused(bench, monkeypatch, number):
     """Not dropped, not delivered: the Distributor offers its copy again."""
     bench.listening()
     bench.hand(1)
@@ -562,7 +562,7 @@ def test_where_it_is_not_taken_the_client_is_refused_and_that_is_said_when_it_ca
     assert bench.endpoint.take(PORT) is not None
 
 
-def test_where_nobody_holds_the_other_end_nobody_is_delivered(bench, monkeypatch):
+def test_no_client_is_delivered_after_the_other_end_has_closed(bench, monkeypatch):
     """A Distributor that has closed the dialog offers its copy elsewhere."""
     bench.listening()
     far = bench.hand(1)
@@ -582,7 +582,7 @@ class Torn(Exception):
 
 
 @pytest.mark.parametrize("instant", ["read", "saved", "sent"])
-def test_what_a_signal_handler_tears_apart_is_put_right(bench, monkeypatch, instant):
+def test_a_step_interrupted_by_a_signal_handler_is_finished(bench, monkeypatch, instant):
     """The process lives: it knows whether its answer is in the socket."""
     bench.listening()
     far = bench.hand(1)
@@ -658,7 +658,7 @@ def test_a_fork_in_the_middle_of_a_step_leaves_the_step_to_the_parent(bench, mon
 
 
 @pytest.mark.parametrize("instant", ["read", "saved", "sent"])
-def test_a_process_that_died_in_the_middle_is_found_by_the_next_that_takes_the_lock(bench, monkeypatch, instant):
+def test_the_next_process_finishes_the_step_of_a_dead_one(bench, monkeypatch, instant):
     bench.listening()
     bench.hand(1)
     pid = os.fork()
@@ -680,7 +680,7 @@ def test_a_process_that_died_in_the_middle_is_found_by_the_next_that_takes_the_l
     assert bench.endpoint.take(PORT)[1].arrival == 2
 
 
-def test_a_process_that_died_before_it_had_read_anything_has_taken_nothing(bench, monkeypatch):
+def test_a_process_that_died_before_reading_has_taken_nothing(bench, monkeypatch):
     bench.listening()
     bench.hand(1)
     pid = os.fork()

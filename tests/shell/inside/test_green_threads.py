@@ -80,7 +80,7 @@ def test_clients_are_seated_and_counted(tmp_path, makes, more):
         assert len(distributor.binds) == 1
 
 
-def test_the_c_type_itself_is_left_as_it_is(tmp_path):
+def test_the_c_socket_type_is_unchanged(tmp_path):
     text = AFRESH + "import _socket\nprint(_socket.socket.__module__, fresh.socket.__mro__[1].__name__)"
     with behind("script", script(tmp_path, text)) as (_, program):
         assert program.wait() == 0
@@ -100,7 +100,7 @@ listener.close()
 """
 
 
-def test_what_green_threads_take_away_is_not_missed(tmp_path):
+def test_functions_that_green_threads_remove_are_not_needed(tmp_path):
     port = free_port()
     with behind("script", script(tmp_path, GREEN), port) as (distributor, program):
         distributor.ready(port)
@@ -143,7 +143,7 @@ except OSError as error:
 @pytest.mark.parametrize(
     ("module", "said"), [("uvloop", "uvicorn: --loop asyncio"), ("uvloop.loop", "uvloop"), ("uv", "listens")]
 )
-def test_a_loop_that_listens_by_itself_is_refused_by_name(tmp_path, module, said, when):
+def test_a_loop_that_listens_in_c_is_refused_by_name(tmp_path, module, said, when):
     port = free_port()
     with behind("script", script(tmp_path, LOOP), port, module, when) as (distributor, program):
         distributor.until(lambda: program.process.poll() is not None)

@@ -10,11 +10,11 @@ from maitred.shell.io.registry import Reader, Registry, create
 
 
 @pytest.mark.parametrize(("noted", "named"), [(0, []), (1, ["uvloop"]), (6, ["granian", "grpc"]), (1 << 9, [])])
-def test_bits_stand_for_libraries(noted, named):
+def test_each_bit_is_a_library(noted, named):
     assert [maker.module for maker in native_sockets.makers(noted)] == named
 
 
-def test_each_is_told_with_its_language_and_a_remedy():
+def test_each_message_names_the_language_and_a_remedy():
     assert str(native_sockets.MAKERS[0]).startswith(
         "uvloop makes its sockets in C, out of reach: use asyncio's own event loop"
     )
@@ -49,7 +49,7 @@ def test_a_registry_keeps_what_several_processes_have_noted():
 
 
 @pytest.mark.system
-def test_the_monitor_s_side_sees_what_a_worker_of_the_server_imports(tmp_path):
+def test_the_monitor_sees_the_imports_of_a_worker(tmp_path):
     for name in ("granian", "grpc"):
         script(tmp_path, "", f"{name}.py")
     script(tmp_path, "import granian", "worker.py")

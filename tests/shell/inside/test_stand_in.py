@@ -198,7 +198,7 @@ def test_accept_is_that_of_a_real_listener(tmp_path, mode, default, errors):
         }
 
 
-def test_a_connection_of_the_other_family_is_what_it_is(tmp_path):
+def test_a_connection_has_its_own_family(tmp_path):
     """The address of -b may be IPv6 where the program binds IPv4; the connection then is an IPv6 one."""
     port = free_port()
     with behind("script", script(tmp_path, ACCEPT), port, "blocking") as (distributor, running):
@@ -236,7 +236,7 @@ print("after", ready(0.2), flush=True)
 
 
 @pytest.mark.parametrize("how", ["select", "poll", "epoll"])
-def test_a_hand_off_wakes_whoever_polls_and_nothing_else_does(tmp_path, how):
+def test_only_a_hand_off_wakes_a_poll(tmp_path, how):
     port = free_port()
     with behind("script", script(tmp_path, POLLING), port, how) as (distributor, running):
         distributor.ready(port)
@@ -303,7 +303,7 @@ print(json.dumps(seen))
 """
 
 
-def test_a_listener_says_of_itself_what_a_real_one_says(tmp_path):
+def test_a_listener_answers_as_a_real_one(tmp_path):
     """The same program, behind a Distributor and plain: it cannot tell the difference."""
     port = free_port()
     program = script(tmp_path, LISTENER)
@@ -429,7 +429,7 @@ print(len(listeners[0].accept()), flush=True)
 """
 
 
-def test_a_twin_is_never_ready_and_its_end_is_not_the_port_s(tmp_path):
+def test_a_twin_is_never_ready_and_its_close_leaves_the_port_open(tmp_path):
     port = free_port()
     with behind("script", script(tmp_path, TWINS), port) as (distributor, running):
         distributor.until(lambda: running.output == b"listening\n")
@@ -627,7 +627,7 @@ def test_a_client_is_gone_with_its_last_reference_and_not_before(tmp_path, how):
 
 
 @pytest.mark.parametrize("how", HANDED_ON)
-def test_what_was_handed_out_of_sight_is_counted_until_the_kernel_says_so(tmp_path, how):
+def test_a_passed_connection_is_counted_until_the_kernel_reports_its_end(tmp_path, how):
     """Nobody tells when it ends; the next occasion to look, here an accept that finds nobody, brings it to light."""
     before, last = HANDED_ON[how]
     port, go = free_port(), tmp_path / "go"
@@ -643,7 +643,7 @@ def test_what_was_handed_out_of_sight_is_counted_until_the_kernel_says_so(tmp_pa
         client.close()
 
 
-def test_a_killed_child_s_client_is_forgotten_on_the_audit_s_word():
+def test_the_audit_finds_the_client_of_a_killed_child():
     port = free_port()
     with behind("script", SERVERS / "lines.py", "forking", "127.0.0.1", port) as (distributor, _):
         distributor.ready(port)
@@ -659,7 +659,7 @@ def test_a_killed_child_s_client_is_forgotten_on_the_audit_s_word():
         assert distributor.heard[-1][1].count.clients == 0
 
 
-def test_a_number_closed_out_of_sight_and_used_again_confuses_nobody(tmp_path):
+def test_a_descriptor_number_closed_by_c_code_can_be_reused(tmp_path):
     """`open(fd).close()` closes in C, unseen; the number then belongs to the next client."""
     program = script(
         tmp_path,
@@ -780,7 +780,7 @@ while True:
 """
 
 
-def test_a_busy_server_answers_an_initial_msg_late_and_truly(tmp_path):
+def test_a_busy_server_answers_an_initial_msg_late(tmp_path):
     port = free_port()
     with behind("script", script(tmp_path, BUSY), port) as (distributor, _):
         distributor.ready(port)
@@ -860,7 +860,7 @@ def test_forked_workers_are_one_server_and_the_last_to_close_ends_the_listening(
             assert not distributor.registry.load().listeners[port].listening
 
 
-def test_the_end_of_the_dialog_does_not_make_the_program_spin():
+def test_the_program_does_not_spin_when_the_dialog_has_ended():
     port = free_port()
     with behind("script", SERVERS / "streams.py", "127.0.0.1", port) as (distributor, running):
         distributor.ready(port)
@@ -946,7 +946,7 @@ def test_a_connection_inherits_the_listener_s_options(tmp_path, family):
     assert wrong == {} and len(clients) == number
 
 
-def test_a_client_that_has_reset_is_counted_and_gone_and_not_shown_to_the_program(tmp_path):
+def test_a_client_that_has_reset_is_not_given_to_the_program(tmp_path):
     import struct
 
     port = free_port()
@@ -1026,7 +1026,7 @@ print(json.dumps([[address[0] for _, address in seen], refused]))
 """
 
 
-def test_a_program_whose_port_is_closed_wakes_its_accept_by_connecting_to_itself(tmp_path):
+def test_a_program_can_connect_to_itself_to_end_its_accept(tmp_path):
     port = free_port()
     with behind("script", script(tmp_path, WAKES), port, free_port()) as (distributor, program):
         distributor.ready(port)
@@ -1083,7 +1083,7 @@ print("fine")
 """
 
 
-def test_an_epoll_that_watches_the_socket_before_it_is_bound_hears_of_clients(tmp_path):
+def test_an_epoll_registered_before_bind_reports_clients(tmp_path):
     """As in pyftpdlib; the kernel would go on reporting the socket that was registered, which hangs up for ever."""
     port = free_port()
     with behind("script", script(tmp_path, POLLED), port) as (distributor, program):

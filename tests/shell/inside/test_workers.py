@@ -140,7 +140,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("way", ["fork", "exec", "arguments", "pipe"])
-def test_a_listener_that_is_passed_to_a_process_is_one_there(tmp_path, way):
+def test_a_listener_passed_to_another_process_works_there(tmp_path, way):
     """The process is there before the listener is bound, and gets it by SCM_RIGHTS, itself or pickled."""
     port = free_port()
     with behind("script", script(tmp_path, PASSED), way, port) as (distributor, program):
@@ -171,7 +171,7 @@ else:
 """
 
 
-def test_a_program_that_runs_itself_anew_binds_anew(tmp_path):
+def test_a_program_that_execs_itself_binds_again(tmp_path):
     """As Django's reloader does; without the hook the second bind, at the latest, would be a real one."""
     port = free_port()
     with behind("script", script(tmp_path, RELOADS), port, "free") as (distributor, _):
@@ -243,7 +243,7 @@ LISTS = "import os, subprocess, sys; subprocess.run([sys.executable, *sys.argv[1
 
 
 @pytest.mark.parametrize("option", ["-I", "-E", "-S", "-IB", "-BE"])
-def test_an_interpreter_that_would_not_find_the_hook_is_given_nothing(tmp_path, option):
+def test_an_interpreter_that_cannot_find_the_hook_is_given_nothing(tmp_path, option):
     show = "import os; print(os.environ.get('MAITRED_SERVER'), [n for n in os.listdir('/proc/self/fd') if int(n) > 3])"
     with behind("script", script(tmp_path, LISTS), option, "-c", show) as (_, program):
         assert program.wait() == 0
@@ -290,7 +290,7 @@ BECOMES = {
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its groups")
 @pytest.mark.parametrize("way", BECOMES)
-def test_whoever_is_made_somebody_else_is_given_nothing(tmp_path, way):
+def test_a_program_with_another_user_or_group_is_given_nothing(tmp_path, way):
     with behind("script", script(tmp_path, CHANGES), way, TELLS) as (_, program):
         assert program.wait() == 0
         assert program.output.decode().splitlines()[-1] == ("a process of the server" if BECOMES[way] else "nobody")
@@ -310,7 +310,7 @@ def test_a_change_of_group_groups_or_user_is_known_by_its_place(place):
     assert workers.fork_exec(hand_down, (*plain, *rest), {}) == ((*plain, *rest), {})
 
 
-def test_a_program_that_has_closed_what_is_ours_starts_others_as_ever(tmp_path):
+def test_a_program_that_has_closed_our_descriptors_can_start_others(tmp_path):
     text = """
 import ctypes, subprocess, sys
 for fd in range(3, 1024):
@@ -339,7 +339,7 @@ subprocess.run([sys.executable, "-c", "print('fine')"])
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_options_tell_whether_the_hook_is_found(words, becomes):
+def test_interpreter_options_decide_whether_the_hook_is_found(words, becomes):
     assert workers.becomes_worker(sys.executable, words) is becomes
 
 
@@ -368,7 +368,7 @@ else:
 """
 
 
-def test_of_workers_that_each_bind_the_port_the_first_has_it(tmp_path):
+def test_the_first_worker_that_binds_the_port_has_it(tmp_path):
     """A server has one dialog for a port: docs/reference/compatibility.md says what to do instead."""
     port = free_port()
     with behind("script", script(tmp_path, BINDS), port) as (distributor, program):

@@ -143,7 +143,7 @@ def test_a_process_of_a_server_is_killed_before_or_after_it_saved_its_step(play,
     assert report.unperformed == 1, "the delivery"
 
 
-def test_so_it_may_be_where_the_step_had_no_effects(play):
+def test_a_step_without_effects_may_be_saved_or_not(play):
     """A process reads a hand-off, writes that, and is killed before the step is saved: another finds it unanswered."""
     served, state = serve("server 0 1", *LISTENING)
     read = server.MessageRead(PORT, HandOff(FIRST))
@@ -169,7 +169,7 @@ def test_one_connection_is_not_delivered_by_two_servers(play):
     assert "server 0 2 delivers" in str(report.mismatch)
 
 
-def test_who_was_refused_by_one_server_is_delivered_by_another(play):
+def test_a_client_refused_by_one_server_is_delivered_by_another(play):
     refused = server.MessageRead(PORT, HandOff(FIRST), intact=False)
     accepted = server.MessageRead(PORT, HandOff(FIRST))
     one = serve("server 0 1", *LISTENING, refused, accepted)[0]
@@ -185,7 +185,7 @@ def test_once_an_effect_is_written_the_step_was_saved(play, shared):
     assert play([*first, *attack[:2], *unsaved]).mismatch.line == len(first) + 4
 
 
-def test_who_was_killed_does_not_go_on(play, shared):
+def test_a_killed_process_records_nothing_more(play, shared):
     first, attack, saved, _ = shared
     report = play([*first, attack[0], *saved, *by(7, [saved[0]])])
     assert "goes on" in str(report.mismatch)
@@ -197,7 +197,7 @@ def test_a_living_process_leaves_no_step_unfinished(play, shared):
     assert "still owes its effect" in str(report.mismatch)
 
 
-def test_an_effect_that_is_missing_in_the_midst(play, distributed):
+def test_a_missing_effect(play, distributed):
     gone = next(i for i, one in enumerate(distributed) if '"KeepListener"' in one)
     report = play(distributed[:gone] + distributed[gone + 1 :])
     assert not report.ok, shown(report)
@@ -246,7 +246,7 @@ def test_a_state_that_breaks_an_invariant(play, distributed, monkeypatch):
 
 
 @pytest.mark.parametrize("lines", [[], ["{}"], ["[]"], ["nonsense"], ["\x00"], ['{"who": "monitor"}']])
-def test_what_is_no_trace(play, lines):
+def test_files_that_are_no_trace(play, lines):
     report = play(lines)
     assert not report.ok, shown(report)
     assert report.mismatch.line == len(lines)
@@ -270,7 +270,7 @@ def test_a_line_that_is_no_record(play, record, why):
 
 
 @pytest.mark.parametrize("content", [{"event": {"is": "Begun"}}, {"event": 3}, {"effect": {"is": "Begin"}}])
-def test_a_record_of_nothing_the_machine_knows(play, content):
+def test_a_record_of_an_unknown_class(play, content):
     report = play([line(WHO, start=START), line(WHO, **content)])
     assert report.mismatch.line == 2
 

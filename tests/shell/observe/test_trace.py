@@ -29,7 +29,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_what_is_written_can_be_read_as_the_machines_values(file):
+def test_records_can_be_read_as_the_machines_values(file):
     path, fd = file
     config = monitor.ClassConfig(2, 0, 64, 100, (0,), ((80, "*:80"),), True)
     trace = Trace(fd, "monitor")
@@ -73,7 +73,7 @@ def test_no_trace_is_wanted():
     trace.event(object())
 
 
-def test_a_full_disk_is_said_once_and_stops_nothing(capfd):
+def test_a_full_disk_is_logged_once_and_stops_nothing(capfd):
     fd = os.open("/dev/full", os.O_WRONLY | os.O_APPEND)
     try:
         trace = Trace(fd, "monitor")

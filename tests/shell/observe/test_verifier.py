@@ -80,7 +80,7 @@ def ends(rings):
     reads.close()
 
 
-def test_a_ring_gives_what_it_was_given_however_often_it_goes_round(ends):
+def test_a_ring_returns_its_records_in_order_across_its_end(ends):
     writer, reads = ends
     chance, sent, seen = random.Random(7), [], []
     while sum(map(len, sent)) < 8 * ROOM:
@@ -116,7 +116,7 @@ def test_bytes_without_a_head_are_no_record(ends):
     assert writer.put(b"next") and reads.take() == b"next"
 
 
-def test_a_damaged_record_is_said_and_what_follows_is_read(ends):
+def test_a_damaged_record_is_reported_and_the_next_is_read(ends):
     writer, reads = ends
     writer.put(b"a record")
     writer._records[10] ^= 1
@@ -127,14 +127,14 @@ def test_a_damaged_record_is_said_and_what_follows_is_read(ends):
     assert reads.take() == b"the next"
 
 
-def test_nobody_takes_the_memory_back_from_under_the_others(rings):
+def test_the_size_of_a_ring_is_sealed(rings):
     for size in (4096, 1 << 30):
         with pytest.raises(PermissionError):
             os.ftruncate(rings.fds[WHO], size)
     assert fcntl.fcntl(rings.fds[WHO], fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
-def test_a_server_that_writes_nonsense_into_its_book_spoils_what_is_known_of_it_alone(rings, followed, history):
+def test_a_server_that_overwrites_its_ring_spoils_its_own_records_only(rings, followed, history):
     chance, fd = random.Random(7), rings.fds[SERVER]
     for step in history[:50]:
         followed.act(*step)
@@ -146,7 +146,7 @@ def test_a_server_that_writes_nonsense_into_its_book_spoils_what_is_known_of_it_
     assert followed.verifier._is_deserted() is False
 
 
-def test_a_reader_goes_by_what_it_has_read_itself(ends):
+def test_a_reader_keeps_its_own_position(ends):
     """A writer that turns the tail back would have its records read, and counted, again and again."""
     writer, reads = ends
     assert writer.put(b"once") and reads.take() == b"once"
@@ -181,7 +181,7 @@ def test_values_come_back_as_they_were(history):
 
 
 @pytest.mark.parametrize("packed", [["Nonsense"], ["Begin", 1], ["PeerClosed", 1, 2, 3], "Begin", 3, None, [], [[]]])
-def test_what_is_no_event_is_refused(packed):
+def test_values_that_are_no_event_are_refused(packed):
     with pytest.raises(DecodeError):
         decoder(distributor.Event)(packed)
 
@@ -276,7 +276,7 @@ BENT = {
 
 
 @pytest.mark.parametrize("name", BENT)
-def test_a_bent_step_is_told_with_its_number(followed, history, capfd, name):
+def test_a_wrong_step_is_logged_with_its_number(followed, history, capfd, name):
     bend, why = BENT[name]
     for step in history[:4]:
         followed.act(*step)
@@ -295,7 +295,7 @@ def test_a_bent_step_is_told_with_its_number(followed, history, capfd, name):
     assert verified + unchecked + diverged == 7
 
 
-def test_the_guard_that_was_false_is_told_with_its_sentence(followed, history, capfd):
+def test_a_false_guard_is_logged_with_its_sentence(followed, history, capfd):
     place = next(i for i, step in enumerate(history) if isinstance(step[2], Rejected))
     for step in history[:place]:
         followed.act(*step)
@@ -309,7 +309,7 @@ def test_the_guard_that_was_false_is_told_with_its_sentence(followed, history, c
     assert "NOT_OUTSTANDING: no request is outstanding with the server" in said
 
 
-def test_an_invariant_that_was_broken_is_told_with_its_sentence(followed, history, capfd, monkeypatch):
+def test_a_broken_invariant_is_logged_with_its_sentence(followed, history, capfd, monkeypatch):
     for step in history[:20]:
         followed.act(*step)
     assert followed.read() == (20, 0, 0)
@@ -320,7 +320,7 @@ def test_an_invariant_that_was_broken_is_told_with_its_sentence(followed, histor
     assert "breaks ranks_are_past: The next choice will be later than all that were made" in capfd.readouterr().err
 
 
-def test_the_last_fifty_events_are_told_and_no_more(followed, history, capfd):
+def test_the_last_fifty_events_are_logged(followed, history, capfd):
     for step in history[:100]:
         followed.act(*step)
     followed.trace.effect(distributor.ShutDown(Client(0, 100, PORT)))
@@ -332,7 +332,7 @@ def test_the_last_fifty_events_are_told_and_no_more(followed, history, capfd):
     assert "ShutDown" in steps[-1] and "declined: NOT_OUTSTANDING, no request is outstanding" in "".join(steps)
 
 
-def test_after_a_divergence_it_goes_on_from_the_state_that_the_machine_tells(followed, history, capfd):
+def test_after_a_divergence_checking_resumes_from_a_recorded_state(followed, history, capfd):
     for step in history[:30]:
         followed.act(*step)
     followed.trace.effect(distributor.ShutDown(Client(0, 100, PORT)))
@@ -343,7 +343,7 @@ def test_after_a_divergence_it_goes_on_from_the_state_that_the_machine_tells(fol
     assert "DIVERGENCE" in capfd.readouterr().err
 
 
-def test_divergences_that_go_on_are_counted_and_not_told(followed, history, capfd):
+def test_further_divergences_are_only_counted(followed, history, capfd):
     for step in history[:20]:
         followed.act(*step)
         followed.trace.effect(distributor.ShutDown(Client(0, 1, PORT)))
@@ -354,7 +354,7 @@ def test_divergences_that_go_on_are_counted_and_not_told(followed, history, capf
     assert said.count("DIVERGENCE") == verifier_process.IN_FULL and said.count("are counted only") == 1
 
 
-def test_a_state_that_went_wrong_where_no_effect_shows_it_is_found(followed, history, capfd, monkeypatch):
+def test_a_wrong_state_without_a_wrong_effect_is_found(followed, history, capfd, monkeypatch):
     monkeypatch.setattr(verifier_process, "COMPARE", 0.0)
     for step in history[:20]:
         followed.act(*step)
@@ -380,7 +380,7 @@ def fill(followed, steps):
     raise AssertionError("it never ends")
 
 
-def test_a_full_ring_drops_steps_counts_them_and_is_checked_again_from_a_state(rings, followed, capfd):
+def test_a_full_ring_drops_and_counts_steps_and_resumes_from_a_state(rings, followed, capfd):
     steps = life()
     took = fill(followed, steps)
     assert rings.sums() == (took, 20)
@@ -395,7 +395,7 @@ def test_a_full_ring_drops_steps_counts_them_and_is_checked_again_from_a_state(r
     assert f"20 steps not checked: steps {took - 19} to {took}; it is checked again from step {took + 1}" in said
 
 
-def test_a_bend_within_a_gap_is_found_where_the_state_shows_it(followed, capfd):
+def test_a_wrong_step_within_a_gap_is_found_by_its_state(followed, capfd):
     """What happened in the gap is not checked, but the state that it led to must keep the invariants."""
     steps = life()
     fill(followed, steps)
@@ -406,14 +406,14 @@ def test_a_bend_within_a_gap_is_found_where_the_state_shows_it(followed, capfd):
     assert "breaks waiting_total_is_true: The number of those who wait" in capfd.readouterr().err
 
 
-def test_while_the_ring_is_full_no_state_is_written_down(followed, history, monkeypatch):
+def test_no_state_is_encoded_while_the_ring_is_full(followed, history, monkeypatch):
     fill(followed, life())
     monkeypatch.setattr(encoding, "encode", lambda record: pytest.fail("this takes time"))
     for step in history:
         followed.act(*step)
 
 
-def test_a_server_that_has_no_state_to_tell_stays_unchecked_after_a_gap(rings, served, capfd):
+def test_a_server_without_a_state_stays_unchecked_after_a_gap(rings, served, capfd):
     state = server.EndpointState()
     for event in (server.Bound(PORT), server.Listened(PORT)):
         served.act(None, event, server.step(state, event))
@@ -432,7 +432,7 @@ def test_a_server_that_has_no_state_to_tell_stays_unchecked_after_a_gap(rings, s
     assert "2 steps not checked: steps 3 to 4; it is checked again from step 5" in capfd.readouterr().err
 
 
-def test_a_state_that_would_take_long_is_not_written_down(followed, history, monkeypatch):
+def test_a_state_that_is_too_large_is_not_written(followed, history, monkeypatch):
     monkeypatch.setattr(encoding, "MAX_ENTRIES", 0)
     for step in history[:10]:
         followed.act(*step)
@@ -442,7 +442,7 @@ def test_a_state_that_would_take_long_is_not_written_down(followed, history, mon
     assert followed.read() == (10, 0, 0)
 
 
-def test_a_step_of_which_an_effect_found_no_room_is_not_verified(followed, history):
+def test_a_step_with_a_dropped_effect_is_not_verified(followed, history):
     for step in history[:4]:
         followed.act(*step)
     state, event, outcome = history[4]
@@ -457,7 +457,7 @@ def test_a_step_of_which_an_effect_found_no_room_is_not_verified(followed, histo
     assert followed.read() == (8, 0, 0)
 
 
-def test_damage_is_said_and_the_machine_is_checked_again_from_its_state(followed, history, capfd):
+def test_after_damage_checking_resumes_from_a_recorded_state(followed, history, capfd):
     for step in history[:10]:
         followed.act(*step)
     assert followed.read() == (10, 0, 0)
@@ -475,7 +475,7 @@ def test_damage_is_said_and_the_machine_is_checked_again_from_its_state(followed
     assert "2 steps not checked: steps 11 to 12" in said
 
 
-def test_what_no_pen_writes_is_said_and_harms_nothing(followed, history, capfd):
+def test_records_that_no_encoder_writes_are_reported_and_harmless(followed, history, capfd):
     junk = [
         b"[]",
         b"{",
@@ -498,7 +498,7 @@ def test_what_no_pen_writes_is_said_and_harms_nothing(followed, history, capfd):
 # ---------------------------------------------------------------- several processes of a server
 
 
-def test_a_process_of_a_server_that_is_killed_in_a_step_is_no_divergence(rings, served, monkeypatch):
+def test_a_killed_process_of_a_server_is_no_divergence(rings, served, monkeypatch):
     state = server.EndpointState()
     for event in (server.Bound(PORT), server.Listened(PORT)):
         served.act(state, event, server.step(state, event))
@@ -531,7 +531,7 @@ def test_forked_processes_share_one_ring_and_one_numbering(rings, served):
     assert rings.sums() == (3, 0)
 
 
-def test_a_process_that_was_killed_before_it_saved_a_step_without_effects_is_no_divergence(rings, served, monkeypatch):
+def test_a_process_killed_before_it_saved_a_step_without_effects_is_no_divergence(rings, served, monkeypatch):
     state = server.EndpointState()
     served.trace.event(server.Bound(PORT), state)  # and is killed before the step is saved
     served.read()
@@ -550,7 +550,7 @@ def test_a_process_that_was_killed_before_it_saved_a_step_without_effects_is_no_
 # ---------------------------------------------------------------- asking for the state
 
 
-def test_the_state_is_told_when_it_is_asked_for_but_not_too_often(followed, history):
+def test_the_state_is_written_on_request_but_not_too_often(followed, history):
     numbers = followed.trace._sink._header
     numbers[MachineHeader.WANTED] = 1
     followed.act(*history[0])
@@ -564,7 +564,7 @@ def test_the_state_is_told_when_it_is_asked_for_but_not_too_often(followed, hist
     assert followed.read() == (3, 0, 0)
 
 
-def test_a_machine_whose_beginning_found_no_room_is_checked_from_its_first_step(rings, history, capfd):
+def test_a_machine_whose_start_was_dropped_is_checked_from_its_first_step(rings, history, capfd):
     rings.add("distributor 0 2", 1 << 13)
     made = Followed(rings, "distributor 0 2")
     made.trace.start(**{**ARGUMENTS, "listeners": ((PORT, "x" * (1 << 13)),)})
@@ -574,7 +574,7 @@ def test_a_machine_whose_beginning_found_no_room_is_checked_from_its_first_step(
     assert capfd.readouterr().err == ""
 
 
-def test_a_machine_whose_beginning_makes_no_sense_is_asked_for_its_state(rings, followed, history):
+def test_a_machine_whose_start_is_damaged_is_asked_for_its_state(rings, followed, history):
     followed.trace._sink._ring._records[9] ^= 255
     for _ in range(ring.PATIENCE):
         followed.read()
@@ -584,7 +584,7 @@ def test_a_machine_whose_beginning_makes_no_sense_is_asked_for_its_state(rings, 
     assert followed.read() == (9, 1, 0)
 
 
-def test_a_number_that_is_missing_without_a_word_is_a_gap(followed, history, capfd):
+def test_a_missing_step_number_is_a_gap(followed, history, capfd):
     for step in history[:10]:
         followed.act(*step)
     followed.trace._sink._header[MachineHeader.BEGUN] += 1
@@ -596,7 +596,7 @@ def test_a_number_that_is_missing_without_a_word_is_a_gap(followed, history, cap
     assert "2 steps not checked: steps 11 to 12; it is checked again from step 13" in capfd.readouterr().err
 
 
-def test_so_are_two_of_a_server_whichever_process_goes_on(served, monkeypatch):
+def test_two_missing_steps_of_a_server_are_a_gap(served, monkeypatch):
     state = server.EndpointState()
     served.act(state, server.Bound(PORT), server.step(state, server.Bound(PORT)))
     monkeypatch.setattr(encoding, "os", types.SimpleNamespace(getpid=lambda: 1 << 22))
@@ -606,7 +606,7 @@ def test_so_are_two_of_a_server_whichever_process_goes_on(served, monkeypatch):
     assert served.read() == (1, 1, 0)
 
 
-def test_what_was_dropped_at_the_end_of_a_machine_is_told_when_it_ends(rings, followed, history, capfd):
+def test_steps_dropped_at_the_end_of_a_machine_are_logged(rings, followed, history, capfd):
     for step in history[:10]:
         followed.act(*step)
     followed.read()
@@ -635,7 +635,7 @@ def no_room(*_):
     raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
 
-def test_no_memory_for_the_book_is_a_configuration_that_does_not_fit_this_machine(tmp_path, monkeypatch, capfd):
+def test_no_memory_for_the_ring_is_a_configuration_error(tmp_path, monkeypatch, capfd):
     single = {"verify": "", "control": str(tmp_path / "c"), "static": "1"}
     config = options.configure(options.Options(Program("module", "json", ()), ["127.0.0.1:9"], single))
     monkeypatch.setattr(ring.os, "memfd_create", no_room)
@@ -644,21 +644,21 @@ def test_no_memory_for_the_book_is_a_configuration_that_does_not_fit_this_machin
     assert said == "maitred: there is no memory for what the verifier reads: Cannot allocate memory\n"
 
 
-def test_a_verifier_that_cannot_be_started_is_said_and_harms_nothing(keeper, monkeypatch, capfd):
+def test_a_verifier_that_cannot_start_is_logged_and_harms_nothing(keeper, monkeypatch, capfd):
     monkeypatch.setattr(launch, "Handed", no_room)
     keeper.start(Loop())
     assert keeper.status()["pid"] is None and not keeper.reap()
     assert "the verifier cannot be started, so no step will be verified: Cannot" in capfd.readouterr().err
 
 
-def test_a_machine_for_which_there_is_no_memory_is_said_and_harms_nothing(keeper, monkeypatch, capfd):
+def test_a_machine_without_memory_for_its_ring_is_logged_and_harms_nothing(keeper, monkeypatch, capfd):
     monkeypatch.setattr(ring, "create", no_room)
     assert keeper.add(SERVER) is None
     assert capfd.readouterr().err == "maitred: no step of server 0 1 will be verified: Cannot allocate memory\n"
     assert not Trace(None, SERVER).wanted
 
 
-def test_the_numbers_are_told_together(keeper):
+def test_the_status_has_all_numbers(keeper):
     trace = Trace(keeper.add(WHO), WHO)
     trace.start(**ARGUMENTS)
     for _ in range(3):
