@@ -22,7 +22,19 @@ from time import monotonic, sleep
 from types import FrameType
 
 from benchmarks import build, counts, load, machine, report
-from benchmarks.peers import PEERS, SEATS, Absent, Peer, ask, cpu_seconds, installed, maitred, maitred_status, memory
+from benchmarks.peers import (
+    PEERS,
+    SEATS,
+    Absent,
+    Peer,
+    ask,
+    check,
+    cpu_seconds,
+    installed,
+    maitred,
+    maitred_status,
+    memory,
+)
 
 COPIES = 4
 ONE, MANY, BUSY = 0.001, 0.1, 0.7
@@ -101,10 +113,8 @@ def measure(peer: Peer, workload: Workload, seconds: float, seed: int, cpus: set
         seed=seed,
         cpus=cpus,
     )
-    try:
-        after = cpu_seconds(peer.front), cpu_seconds(peer.others), cpu_seconds(peer.servers)
-    except FileNotFoundError:
-        raise build.Failed(f"{peer.name}, {workload.name}: one of its processes has ended") from None
+    check(peer)
+    after = cpu_seconds(peer.front), cpu_seconds(peer.others), cpu_seconds(peer.servers)
     front, others, servers = (now - then for now, then in zip(after, before, strict=True))
     return report.Measured(sample, front, others, servers, monotonic() - begun)
 
@@ -157,6 +167,7 @@ def run_stage(stage: Stage, options: argparse.Namespace, absent: list[str]) -> r
 
 def described(peer: Peer) -> report.Arrangement:
     """The peer as it is after its last turn."""
+    check(peer)
     front, servers = memory(peer.front + peer.others), memory(peer.servers)
     return report.Arrangement(
         peer.kind, peer.server, peer.copies, peer.processes, peer.threads, round(front, 1), round(servers, 1)

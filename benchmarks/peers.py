@@ -45,7 +45,8 @@ SEATS = 64
 """Clients that one copy serves at a time: maitred's default, and the proxies have the same limit."""
 HAPROXY = "haproxy"
 START = 30.0
-"""Seconds that a peer has to answer from all its copies."""
+"""Seconds that a peer has to answer from all its copies; and as many more for each copy as `EACH` says."""
+EACH = 2.0
 STOP = 10.0
 """Seconds that a process has to end after SIGTERM."""
 
@@ -68,6 +69,8 @@ class Peer:
     others: tuple[int, ...]
     """Pids of what else runs: supervision."""
     servers: tuple[int, ...]
+    log: Path
+    """What it has said."""
 
     @property
     def processes(self) -> int:
@@ -106,12 +109,13 @@ def ask(port: int) -> int | None:
 def wait_for_copies(name: str, port: int, copies: int, process: subprocess.Popen[bytes], log: Path) -> tuple[int, ...]:
     """Until so many copies have answered: their pids."""
     seen: set[int] = set()
-    end = monotonic() + START
+    patience = START + EACH * copies
+    end = monotonic() + patience
     while len(seen) < copies:
         if process.poll() is not None:
             raise Failed(f"{name} ended with status {process.returncode}:\n{tail(log)}")
         if monotonic() > end:
-            raise Failed(f"{name}: {len(seen)} of {copies} copies answered in {START:g} s:\n{tail(log)}")
+            raise Failed(f"{name}: {len(seen)} of {copies} copies answered in {patience:g} s:\n{tail(log)}")
         answered = ask(port)
         seen |= {answered} if answered else set()
         sleep(0.01)
@@ -204,7 +208,7 @@ def direct(server: str, copies: int, place: Path) -> Iterator[Peer]:
     """One copy, and nothing in front."""
     assert copies == 1
     with copy_of(server, f"direct-{server}", place) as (port, pids):
-        yield Peer(f"direct-{server}", "direct", server, 1, port, (), (), pids)
+        yield Peer(f"direct-{server}", "direct", server, 1, port, (), (), pids, place / f"direct-{server}.log")
 
 
 @contextmanager
@@ -239,7 +243,7 @@ def proxy(
         wait_for_copies(name, port, copies, process, log)
         front = (process.pid, *descendants(process.pid))
         handles += [os.pidfd_open(pid) for pid in front[1:]]
-        yield Peer(name, kind, server, copies, port, front, (), tuple(pid for _, pids in behind for pid in pids))
+        yield Peer(name, kind, server, copies, port, front, (), tuple(pid for _, pids in behind for pid in pids), log)
 
 
 def haproxy(
@@ -307,7 +311,7 @@ def master(kind: str, command: Callable[[int], list[str]], server: str, copies: 
             sleep(0.01)
         wait_for_copies(name, port, 1, process, log)  # a kernel may always prefer the same one while it is idle
         handles += [os.pidfd_open(pid) for pid in pids[1:]]
-        yield Peer(name, kind, server, copies, port, (), (), pids)
+        yield Peer(name, kind, server, copies, port, (), (), pids, log)
 
 
 def kernel(kind: str, server: str, copies: int, place: Path) -> AbstractContextManager[Peer]:
@@ -356,7 +360,7 @@ def maitred(
         inside = descendants(process.pid)
         handles += [os.pidfd_open(pid) for pid in inside]
         others = (process.pid, *(pid for pid in inside if pid != distributor and pid not in servers))
-        yield Peer(name, kind, server, copies, port, (distributor,), others, tuple(sorted(servers)))
+        yield Peer(name, kind, server, copies, port, (distributor,), others, tuple(sorted(servers)), log)
 
 
 def maitred_config(server: str, copies: int, port: int, seats: int) -> str:
@@ -417,6 +421,18 @@ PEERS: dict[str, Callable[..., AbstractContextManager[Peer]]] = {
 # ================================================================ what they use
 
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def check(peer: Peer) -> None:
+    """Make sure that all the peer's processes are there still.
+
+    Raises:
+        Failed: one has ended, of itself or by another process, and the figures are worth nothing.
+    """
+    for role, pids in (("front", peer.front), ("supervision", peer.others), ("servers", peer.servers)):
+        for pid in pids:
+            if parent_of(pid) == 0:
+                raise Failed(f"{peer.name}: process {pid} ({role}) has ended while it was measured:\n{tail(peer.log)}")
 
 
 def cpu_seconds(pids: tuple[int, ...]) -> float:

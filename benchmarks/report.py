@@ -254,6 +254,28 @@ COMPARED: tuple[tuple[str, str, str, str, str, str, Figure, bool], ...] = (
 )
 
 
+TARGETS = (
+    ("servers in C, pinned", "pinned", "c", 1.0, 1.6),
+    ("servers in C, free", "free", "c", 0.9, 1.3),
+    ("unmodified Python server, pinned", "pinned", "blocking", 0.45, 0.6),
+)
+"""What maitred is to reach in storm: HAProxy's CPU per connection by maitred's; at least, and the aim."""
+
+
+def targets(results: Results) -> Iterable[str]:
+    """How far maitred is from what it is to reach."""
+    rows = []
+    for what, name, server, least_ratio, aim in TARGETS:
+        stage = results.stages.get(name)
+        mine, theirs = (named(stage, kind, server) if stage else None for kind in ("maitred", "haproxy"))
+        if stage and mine and theirs:
+            here = spread(ratios(stage, theirs, mine, "storm", cpu))
+            rows.append([what, f"**{here}**", f"{least_ratio:g}", f"{aim:g}"])
+    if rows:
+        yield "## What is to be reached"
+        yield markdown(["HAProxy's CPU per connection ÷ maitred's, storm", "here", "at least", "aim"], rows)
+
+
 def named(stage: Stage, kind: str, server: str) -> str | None:
     """The peer of that kind in front of that server, the first of them where copies differ; None where it is absent."""
     return next((name for name, peer in stage.peers.items() if (peer.kind, peer.server) == (kind, server)), None)
@@ -414,7 +436,14 @@ def tables(results: Results) -> str:
     """The run for the terminal, and the middle of the page."""
     parts = [text for name in results.stages for text in part(results, name)]
     return "\n\n".join(
-        [summary(results), *parts, *calls_table(results), *memory_table(results), trouble(results)]
+        [
+            summary(results).rstrip(),
+            *targets(results),
+            *parts,
+            *calls_table(results),
+            *memory_table(results),
+            trouble(results),
+        ]
     ).strip()
 
 
@@ -450,8 +479,8 @@ ratios within each round, and in brackets the least and the greatest of them.
   connection**, user and system time of all processes of the peer: front, supervision and servers. What the kernel does
   for a connection counts for whoever it interrupts; on one CPU, that is the peer.
 - All peers of a stage run from its beginning to its end; in each round each takes its turn at each workload, and the
-  next round begins with the next peer ({rounds}). A turn of storm is {seconds:g} s long, after {warmup:g} s of warming
-  up. In the tables, figures are medians, in brackets the least and the greatest of the rounds.
+  next round begins with the next peer. {rounds}. A turn of storm is {seconds:g} s long, after
+  {warmup:g} s of warming up. In the tables, figures are medians, in brackets the least and the greatest of the rounds.
 - The load generator is [`load.c`](../../benchmarks/c/load.c). Every answer is read whole and checked. storm, alone,
   requests and bulk are closed loops: a slower peer is asked less often. The heavy tail is an open loop, the same
   arrivals for every peer, and a client's time runs from when it was due.
@@ -489,7 +518,7 @@ def page(results: Results) -> str:
     """docs/benchmarks/README.md."""
     return PAGE.format(
         tables=tables(results),
-        rounds=", ".join(f"{name}: {len(stage.rounds)} rounds" for name, stage in results.stages.items()),
+        rounds="Rounds: " + ", ".join(f"{len(stage.rounds)} ({name})" for name, stage in results.stages.items()),
         seconds=results.settings["seconds"],
         warmup=results.settings["warmup"],
         seats=results.settings["seats"],
@@ -589,7 +618,8 @@ def recorded() -> Results:
 def merged(old: Results, new: Results) -> Results:
     """The old run, with those stages of it replaced that the new one has."""
     absent = [*new.absent, *(why for why in old.absent if why not in new.absent)]
-    stages = {**old.stages, **new.stages}
+    both = {**old.stages, **new.stages}
+    stages = {name: both[name] for name in sorted(both, key=list(PARTS).index)}
     return Results(new.machine, new.settings, absent, stages, new.restarts or old.restarts, {**old.calls, **new.calls})
 
 

@@ -263,6 +263,7 @@ def test_restarts_calls_and_what_is_missing_are_published():
     results = results_of([100], [100])
     results.absent.append("nginx is not installed")
     page = report.page(results)
+    assert "| servers in C, pinned | **1.00** | 1 | 1.6 |" in page
     assert "to the next client served: **450 (400 to 500) ms**" in page
     assert "| maitred-c-4, alone, front | 3.0 | recvmsg 3 |" in page
     assert "Not measured: nginx is not installed." in page
@@ -286,6 +287,7 @@ def test_a_run_of_some_stages_replaces_those_and_keeps_the_others():
     old, new = results_of([100], [100]), results_of([300], [100], "free")
     both = report.merged(old, new)
     assert both.stages == {**old.stages, **new.stages}
+    assert list(report.merged(new, old).stages) == ["pinned", "free"], "in the order of the page"
     assert report.merged(old, report.Results(new.machine, new.settings, [], {}, [], {})).restarts == old.restarts
 
 
