@@ -13,7 +13,7 @@ from tests.cli.conftest import STATUS
 from maitred import cli
 from maitred.cli import status
 from maitred.cli.run import OPTIONS
-from maitred.config import keys, toml_file
+from maitred.config import toml_file
 from maitred.core import distributor, monitor
 from maitred.core.messages import Adopt, Begin, Count, RestartReply
 from maitred.core.timing import Durations
@@ -39,26 +39,6 @@ def test_every_option_of_the_parser_is_on_the_page_and_no_other(command):
         re.findall(r"(?<![\w-])--?[a-z][a-z-]*", "\n".join(re.findall(r"^\| (`-.*?) \|", section(command), re.M)))
     )
     assert told == flags
-
-
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_help_page_and_core_agree_on_the_default(option):
-    told = re.search(r"\(default: (.*)\)$", option.help)
-    row = re.search(rf"^\| .*`(?:-\w`, `)?--{option.name} .*?` \| (.*?) \|", section("run"), re.M)
-    assert row
-    if told and told[1][0].isdigit():
-        assert row[1] == told[1]
-    key = option.name.replace("-", "_")
-    if key in Durations.__dataclass_fields__:
-        assert told and float(told[1]) == getattr(Durations(), key)
-
-
-def test_the_numbers_of_the_classes_agree_too():
-    told = {key.name: key.default.strip("`") for key in keys.CLASS}
-    for option in OPTIONS:
-        default = re.search(r"\(default: (\d+)\)$", option.help)
-        if default and option.name.replace("-", "_") in told:
-            assert default[1] == told[option.name.replace("-", "_")]
 
 
 def test_every_duration_that_a_user_would_want_is_an_option():

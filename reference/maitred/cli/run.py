@@ -2,17 +2,20 @@
 
 What stands before the program is ours, everything after it is the program's, hyphens or not, as with ``python -m``.
 `argparse` cannot tell the two apart reliably (its REMAINDER takes options for its own), so `split` does, from the table
-`OPTIONS`; `argparse` writes the help from the same table.
+`OPTIONS`; `argparse` writes the help from the same table.  An option that is also a key of the configuration file has
+its meaning and its default from there (`maitred.config.keys`).
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
+from maitred.config import keys
 from maitred.config.error import ConfigError
 
 if TYPE_CHECKING:
@@ -28,12 +31,33 @@ class Option:
     metavar: str
     """Empty where the option takes no value."""
     group: str
-    help: str
+    means: str
+    """A sentence, for the reference page."""
+    default: str = ""
+    """As Markdown, for the reference page; empty where there is none to mention."""
 
     @property
     def name(self) -> str:
         """The long flag without its hyphens."""
         return self.flags[0].removeprefix("--")
+
+    @property
+    def help(self) -> str:
+        """The sentence and the default for ``--help``, without Markdown."""
+        text = _plain(self.means)
+        default = f" (default: {_plain(self.default)})" if self.default else ""
+        return text[:1].lower() + text[1:].removesuffix(".") + default
+
+
+def _plain(markdown: str) -> str:
+    """The text without marks of code and links."""
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown).replace("`", "")
+
+
+def _of(name: str, metavar: str, group: str) -> Option:
+    """The option for a key of a class or of the durations."""
+    key = keys.key(name)
+    return Option((f"--{name.replace('_', '-')}",), metavar, group, key.means, key.default)
 
 
 OPTIONS = (
@@ -41,103 +65,63 @@ OPTIONS = (
         ("--bind", "-b"),
         "[HOST:]PORT",
         "clients",
-        "listen here; may be given several times (default: where the program's first bind says)",
+        "Listen here; may be given several times. Without a host: every interface, IPv4 and IPv6.",
+        keys.key("listen").default,
     ),
-    Option(("--max-clients",), "N", "clients", "clients that one server serves at a time (default: 64)"),
-    Option(
-        ("--waiting-limit",),
-        "N",
-        "clients",
-        "clients that may wait for a seat; further ones stay in the kernel's backlog (default: 1024)",
-    ),
-    Option(
-        ("--queue-timeout",),
-        "SECONDS",
-        "clients",
-        "how long a client may wait for a seat before it is closed (default: 30)",
-    ),
-    Option(("--static",), "N", "servers", "servers that always run (default: the number of CPUs)"),
-    Option(
-        ("--dynamic",), "N", "servers", "further servers, started when clients wait and stopped when idle (default: 0)"
-    ),
-    Option(
-        ("--create-delay",),
-        "SECONDS",
-        "servers",
-        "how long a client must have waited before a dynamic server is started (default: 0.5)",
-    ),
-    Option(("--delete-delay",), "SECONDS", "servers", "how long a dynamic server is kept idle (default: 60)"),
-    Option(
-        ("--hand-off-timeout",),
-        "SECONDS",
-        "supervision",
-        "a server that leaves a hand-off unanswered so long is taken for hung and killed (default: 60)",
-    ),
-    Option(
-        ("--request-timeout",),
-        "SECONDS",
-        "supervision",
-        "a server that has had one client so long is killed, with all its clients; 0 for never (default: 0)",
-    ),
-    Option(
-        ("--start-warning",),
-        "SECONDS",
-        "supervision",
-        "report a server that runs so long without listening (default: 10)",
-    ),
-    Option(
-        ("--backoff-first",),
-        "SECONDS",
-        "supervision",
-        "the delay before a first restart; each further one is half as long again (default: 0.1)",
-    ),
-    Option(("--backoff-cap",), "SECONDS", "supervision", "the longest delay before a restart (default: 30)"),
-    Option(
-        ("--stable-after",),
-        "SECONDS",
-        "supervision",
-        "how long a process must live before its earlier deaths are forgotten (default: 10)",
-    ),
-    Option(
-        ("--audit-period",),
-        "SECONDS",
-        "supervision",
-        "how often the kernel is asked about the connections that servers count (default: 5)",
-    ),
-    Option(("--grace",), "SECONDS", "stopping", "how long a stop waits for clients to leave (default: 30)"),
-    Option(
-        ("--kill-delay",),
-        "SECONDS",
-        "stopping",
-        "how long a server that was asked to end is given before it is killed (default: 5)",
-    ),
-    Option(
-        ("--stop-signal",),
-        "SIGNAL",
-        "stopping",
-        "what asks a server to end, as TERM, INT or QUIT (default: TERM; INT where Ctrl-C stopped maitred)",
-    ),
-    Option(("--name",), "NAME", "instance", "the name of this instance (default: the program's)"),
+    _of("max_clients", "N", "clients"),
+    _of("waiting_limit", "N", "clients"),
+    _of("queue_timeout", "SECONDS", "clients"),
+    _of("static", "N", "servers"),
+    _of("dynamic", "N", "servers"),
+    _of("create_delay", "SECONDS", "servers"),
+    _of("delete_delay", "SECONDS", "servers"),
+    _of("hand_off_timeout", "SECONDS", "supervision"),
+    _of("request_timeout", "SECONDS", "supervision"),
+    _of("start_warning", "SECONDS", "supervision"),
+    _of("backoff_first", "SECONDS", "supervision"),
+    _of("backoff_cap", "SECONDS", "supervision"),
+    _of("stable_after", "SECONDS", "supervision"),
+    _of("audit_period", "SECONDS", "supervision"),
+    _of("grace", "SECONDS", "stopping"),
+    _of("kill_delay", "SECONDS", "stopping"),
+    _of("stop_signal", "SIGNAL", "stopping"),
+    Option(("--name",), "NAME", "instance", "The name of this instance.", "the program's"),
     Option(
         ("--control",),
         "PATH",
         "instance",
-        "the control socket, for `maitred status` (default: NAME.sock in your run-time directory)",
+        "The control socket, for `maitred status`.",
+        "`NAME.sock` in [your run-time directory](configuration.md#the-file-itself)",
     ),
-    Option(("--trace",), "FILE", "instance", "record every step of the machines, for `maitred replay`"),
+    Option(("--trace",), "FILE", "instance", "Record every step of the machines, for `maitred replay`."),
     Option(
         ("--verify",),
         "",
         "instance",
-        "have a process of its own check every step of the machines as it is taken; not beside --trace",
+        "Have a separate process check every step of the machines [as it is taken](trace.md#as-it-happens---verify);"
+        " not beside `--trace`.",
     ),
     Option(
         ("--config",),
         "FILE",
         "instance",
-        "take everything from this TOML file; only --control, --trace and --verify may stand beside it",
+        "Take everything from this [TOML file](configuration.md); only `--control`, `--trace` and `--verify` may be"
+        " given beside it.",
     ),
 )
+
+
+def table() -> str:
+    """The options as a Markdown table, for the reference page."""
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    lines += ["| `-m MODULE` | | The program is a module, as in `python -m MODULE`. |"]
+    lines += ["| `SCRIPT` | | The program is a script, as in `python SCRIPT`. |"]
+    for option in OPTIONS:
+        *short, long = sorted(option.flags, key=len)
+        flags = ", ".join([*(f"`{flag}`" for flag in short), f"`{f'{long} {option.metavar}'.strip()}`"])
+        lines.append(f"| {flags} | {option.default} | {option.means} |")
+    return "\n".join(lines)
+
 
 BESIDE_A_FILE = ("--control", "--trace", "--verify")
 """What may be said on the command line although a file says everything."""

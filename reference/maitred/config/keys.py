@@ -1,12 +1,29 @@
-"""Every key of a configuration file, told once: the reader knows no others, and the documentation's table is this one.
+"""Every key of a configuration file with its default and its meaning.
 
-A test compares the table in the documentation with what `table` makes, so that neither can be stale.
+Four things follow from these tables: which keys `maitred.config.toml_file` accepts, the defaults there and on the
+command line (`DEFAULTS`), the options and help of ``maitred run`` (`maitred.cli.run`), and the tables of the reference
+pages (``python -m docs.tables``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+from maitred.core.durations import Durations
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """The defaults that are numbers; those of the durations are the fields of `Durations`."""
+
+    dynamic: int = 0
+    max_clients: int = 64
+    waiting_limit: int = 1024
+    weight: int = 1
+
+
+DEFAULTS: Final = Defaults()
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +34,7 @@ class Key:
     takes: str
     """What is written there."""
     default: str
-    """What holds where it is not written; "required" where it must be."""
+    """As Markdown: what applies where it is not written; "required" where it must be."""
     means: str
 
 
@@ -42,7 +59,12 @@ TOP: Final = (
 ELEMENT: Final = (
     Key("name", "name", "required", "Names the element in `elements`, `maitred status` and `maitred element`."),
     Key("cpus", "CPU numbers: `[0, 1]` or `'0-3,8'`", "required", "The CPUs that its processes run on."),
-    Key("weight", "whole number", "`1`", "A server here takes this many clients where one of weight 1 takes one."),
+    Key(
+        "weight",
+        "whole number",
+        f"`{DEFAULTS.weight}`",
+        "A server here takes this many clients where one of weight 1 takes one.",
+    ),
 )
 
 CLASS: Final = (
@@ -57,9 +79,19 @@ CLASS: Final = (
         "Where the Distributor listens. Without a host: every interface, IPv4 and IPv6.",
     ),
     Key("static", "whole number", "the number of CPUs", "Servers that always run."),
-    Key("dynamic", "whole number", "`0`", "Further servers, started when clients wait and stopped when idle."),
-    Key("max_clients", "whole number", "`64`", "Clients that one server serves at a time."),
-    Key("waiting_limit", "whole number", "`1024`", "Clients that may wait; beyond, the kernel's backlog holds them."),
+    Key(
+        "dynamic",
+        "whole number",
+        f"`{DEFAULTS.dynamic}`",
+        "Further servers, started when clients wait and stopped when idle.",
+    ),
+    Key("max_clients", "whole number", f"`{DEFAULTS.max_clients}`", "Clients that one server serves at a time."),
+    Key(
+        "waiting_limit",
+        "whole number",
+        f"`{DEFAULTS.waiting_limit}`",
+        "Clients that may wait for a seat; further ones stay in the kernel's backlog.",
+    ),
     Key("elements", "list of names", "all", "The processing elements that the class may run on."),
     Key(
         "interpreter",
@@ -80,46 +112,48 @@ CLASS: Final = (
     Key(
         "stop_signal",
         "name of a signal",
-        "`'TERM'`; `'INT'` after Ctrl-C",
-        "What asks a server to end. `'INT'` for programs that clean up at Ctrl-C alone.",
+        "`TERM`; `INT` after Ctrl-C",
+        "The signal that asks a server to end. Use `INT` for programs that clean up only at Ctrl-C.",
     ),
 )
 
-DURATIONS: Final = (
-    Key("queue_timeout", "seconds", "`30`", "How long a client may wait for a seat; then it is closed."),
-    Key(
-        "hand_off_timeout",
-        "seconds",
-        "`60`",
-        "A server that leaves a hand-off unanswered so long is taken for hung and killed; not one that goes on serving"
-        " the clients it has, until it has room.",
-    ),
-    Key(
-        "request_timeout",
-        "seconds",
-        "`0`",
-        "A server that has had a client so long, still there or not, is killed with all its clients; 0 for never.",
-    ),
-    Key("create_delay", "seconds", "`0.5`", "How long somebody must have waited before a dynamic server is started."),
-    Key("delete_delay", "seconds", "`60`", "How long a dynamic server is kept idle."),
-    Key("rest", "seconds", "`0.1`", "How long a server that refused a client is spared."),
-    Key("accept_retry", "seconds", "`0.05`", "The pause after an accept failed for want of descriptors."),
-    Key("audit_period", "seconds", "`5`", "How often the kernel is asked about the connections that servers count."),
-    Key(
-        "backoff_first", "seconds", "`0.1`", "The delay before a first restart; each further one is half as long again."
-    ),
-    Key("backoff_cap", "seconds", "`30`", "The longest delay before a restart."),
-    Key("stable_after", "seconds", "`10`", "How long a process must live before its earlier deaths are forgotten."),
-    Key("start_warning", "seconds", "`10`", "A server that runs so long without listening is reported."),
-    Key("grace", "seconds", "`30`", "How long a graceful stop waits for clients to leave."),
-    Key(
-        "kill_delay",
-        "seconds",
-        "`5`",
-        "How long a server that was asked to end (`stop_signal`) is given before it is killed.",
-    ),
+DURATIONS: Final = tuple(
+    Key(name, "seconds", f"`{getattr(Durations(), name):g}`", means)
+    for name, means in (
+        ("queue_timeout", "How long a client may wait for a seat; then its connection is closed."),
+        (
+            "hand_off_timeout",
+            "A server that leaves a hand-off unanswered for so long is taken for hung and killed, unless it is full and"
+            " goes on serving the clients that it has.",
+        ),
+        (
+            "request_timeout",
+            "A server that has had one client for so long, even if the client has gone, is killed with all its clients;"
+            " 0 for never.",
+        ),
+        ("create_delay", "How long a client must have waited before a dynamic server is started."),
+        ("delete_delay", "How long a dynamic server is kept idle."),
+        ("rest", "How long a server that refused a client is left out."),
+        ("accept_retry", "The pause after an accept failed for lack of descriptors."),
+        ("audit_period", "How often the kernel is asked about the connections that servers count."),
+        ("backoff_first", "The delay before a first restart; each further one is half as long again."),
+        ("backoff_cap", "The longest delay before a restart."),
+        ("stable_after", "How long a process must live before its earlier deaths are forgotten."),
+        ("start_warning", "A server that runs for so long without listening is reported."),
+        ("grace", "How long a graceful stop waits for clients to leave."),
+        ("kill_delay", "How long a server that was asked to end is given before it is killed."),
+    )
 )
-"""The fields of `maitred.core.timing.Durations`; told here too, for this must not cost the import of the core."""
+"""A key for each field of `Durations`."""
+
+
+def key(name: str) -> Key:
+    """The key of a class or of a duration.
+
+    Raises:
+        StopIteration: there is none of this name.
+    """
+    return next(key for key in (*CLASS, *DURATIONS) if key.name == name)
 
 
 def names(keys: tuple[Key, ...]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from maitred.config import checks, instances, values
 from maitred.config.error import ConfigError
+from maitred.config.keys import DEFAULTS
 from maitred.config.model import Config, Program, ServerClass
 from maitred.config.toml_file import least, one_per_cpu, plausible
 from maitred.core.timing import Durations
@@ -65,9 +66,9 @@ def configure(options: Options) -> Config:
         listeners=listeners,
         fixed=bool(listeners),
         static=options.number("static", values.whole(1, values.MAX_SERVERS), len(checks.available_cpus())),
-        dynamic=options.number("dynamic", values.whole(0, values.MAX_SERVERS), 0),
-        max_clients=options.number("max-clients", values.whole(1, values.MAX_CLIENTS), 64),
-        waiting_limit=options.number("waiting-limit", values.whole(1, values.MAX_WAITING), 1024),
+        dynamic=options.number("dynamic", values.whole(0, values.MAX_SERVERS), DEFAULTS.dynamic),
+        max_clients=options.number("max-clients", values.whole(1, values.MAX_CLIENTS), DEFAULTS.max_clients),
+        waiting_limit=options.number("waiting-limit", values.whole(1, values.MAX_WAITING), DEFAULTS.waiting_limit),
         elements=tuple(element.name for element in elements),
         interpreter=sys.executable,
         interpreter_options=(),

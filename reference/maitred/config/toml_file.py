@@ -213,7 +213,7 @@ def _elements(top: _Table) -> tuple[ProcessingElement, ...]:
         ProcessingElement(
             table.require("name", values.name),
             table.require("cpus", lambda value: checks.cpus(values.cpus(value))),
-            table.get("weight", values.whole(1, values.MAX_WEIGHT), 1),
+            table.get("weight", values.whole(1, values.MAX_WEIGHT), keys.DEFAULTS.weight),
         )
         for table in tables
     )
@@ -221,7 +221,7 @@ def _elements(top: _Table) -> tuple[ProcessingElement, ...]:
 
 def one_per_cpu() -> tuple[ProcessingElement, ...]:
     """The processing elements where none are configured."""
-    return tuple(ProcessingElement(f"cpu{cpu}", (cpu,), 1) for cpu in checks.available_cpus())
+    return tuple(ProcessingElement(f"cpu{cpu}", (cpu,), keys.DEFAULTS.weight) for cpu in checks.available_cpus())
 
 
 def _classes(top: _Table, elements: tuple[ProcessingElement, ...]) -> tuple[ServerClass, ...]:
@@ -251,9 +251,9 @@ def _class(table: _Table, elements: tuple[str, ...], taken: dict[str, str]) -> S
         listeners=listeners,
         fixed=bool(listeners),
         static=table.get("static", values.whole(1, values.MAX_SERVERS), len(checks.available_cpus())),
-        dynamic=table.get("dynamic", values.whole(0, values.MAX_SERVERS), 0),
-        max_clients=table.get("max_clients", values.whole(1, values.MAX_CLIENTS), 64),
-        waiting_limit=table.get("waiting_limit", values.whole(1, values.MAX_WAITING), 1024),
+        dynamic=table.get("dynamic", values.whole(0, values.MAX_SERVERS), keys.DEFAULTS.dynamic),
+        max_clients=table.get("max_clients", values.whole(1, values.MAX_CLIENTS), keys.DEFAULTS.max_clients),
+        waiting_limit=table.get("waiting_limit", values.whole(1, values.MAX_WAITING), keys.DEFAULTS.waiting_limit),
         elements=table.get("elements", lambda value: _element_names(value, elements), elements),
         interpreter=interpreter,
         interpreter_options=table.get("interpreter_options", values.interpreter_options, ()),

@@ -9,6 +9,7 @@ It imports the standard library alone, does no I/O and reads no clock, so that a
 `distributor`       the Distributor's machine
 `server`            the Application Server's endpoint
 `monitor`           the Monitor's machine, with the store
+`durations`         the durations that can be configured
 `timing`            how long each timer runs
 `wire`              messages as bytes
 `invariants`        what must hold of each machine's state by itself
