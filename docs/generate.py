@@ -31,7 +31,7 @@ from maitred.core.transition import Reason, Rejected
 from maitred.core.wire import TAGS
 from maitred.model.check.checker import check
 from maitred.model.story import diagram
-from maitred.model.world import Bounds, Deed, Stride, System, World
+from maitred.model.world import Bounds, ConnectionLeaks, Deed, PortDeed, ServerDeed, ServerStep, Stride, System, World
 
 T = TypeVar("T")
 HERE: Final = Path(__file__).parent
@@ -306,16 +306,19 @@ def explore(record: Record, bounds: Bounds) -> None:
     while queue and len(seen) < WORLDS:
         world = queue.popleft()
         for action, after, _ in system.successors(world):
-            if action.who.startswith("server"):
-                program(record, world, action.who, action.what, after)
+            if isinstance(action, ServerStep | ServerDeed | PortDeed | ConnectionLeaks):
+                program(record, world, action, after)
             if system.key(after) not in seen:
                 seen.add(system.key(after))
                 queue.append(after)
 
 
-def program(record: Record, before: World, who: str, what: object, after: World) -> None:
+def program(
+    record: Record, before: World, action: ServerStep | ServerDeed | PortDeed | ConnectionLeaks, after: World
+) -> None:
     """What the step of a server did to its program; others' steps may rename it."""
-    if any(f"server {group.server}" == who and group.main for group in after.groups):
+    what = action.what
+    if any(group.server == action.server and group.main for group in after.groups):
         record.move(PROGRAM, before, named(what), after, closed=True)
     if what in (Deed.BINDS, Deed.BINDS_AGAIN):
         record.told.setdefault(BindRequest, Told()).sent_on[f"the program {what.value}"] = None

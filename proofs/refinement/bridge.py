@@ -21,7 +21,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, assert_never
 
 from spec.relation.system import ACTIONS
 
@@ -50,7 +50,30 @@ from maitred.core.messages import (
     Unresponsive,
 )
 from maitred.model.story.text import tell
-from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Fate, Group, Program, System, World
+from maitred.model.world import (
+    ANY,
+    CLASS,
+    Action,
+    Bounds,
+    ClientCloses,
+    ClientConnects,
+    ConnectionLeaks,
+    Deed,
+    DistributorCutOff,
+    DistributorEnds,
+    DistributorStep,
+    DistributorTakes,
+    EffectDeclined,
+    Fate,
+    Group,
+    MonitorStep,
+    PortDeed,
+    Program,
+    ServerDeed,
+    ServerStep,
+    System,
+    World,
+)
 from proofs.refinement.abstraction import SHIFT, Outside, Unlike, abstract, essence
 from proofs.refinement.interpreter import State, Transition, transition
 from proofs.solve import sentence
@@ -210,21 +233,30 @@ HELPFUL: Final[Mapping[str, Helpful]] = {
 
 def plan(system: System, before: World, action: Action, after: World, state: State) -> list[Move]:
     """The transitions that the action is; the first one's parameters are those by which it is enabled."""
-    if action.who.startswith("client"):
-        return _client(action)
-    if action.who == "monitor":
-        running = after.monitor.phase is monitor.Phase.RUNNING
-        return monitor_moves(action.what, system.stride("monitor", before.monitor, action.what).effects, running)
-    if action.who == "distributor":
-        return _distributor(system, before, action, state)
-    return _server(system, before, action)
-
-
-def _client(action: Action) -> list[Move]:
-    c = int(action.who.split()[1])
-    if action.what is Deed.ARRIVES:
-        return [("client_comes", {"c": c})]
-    return [("client_closes", {"c": c})] if action.what is Deed.HANGS_UP else []
+    match action:
+        case ClientConnects():
+            return [("client_comes", {"c": action.client})]
+        case ClientCloses():
+            return [("client_closes", {"c": action.client})] if action.what is Deed.HANGS_UP else []
+        case MonitorStep():
+            running = after.monitor.phase is monitor.Phase.RUNNING
+            return monitor_moves(action.what, system.stride("monitor", before.monitor, action.what).effects, running)
+        case DistributorStep() | DistributorCutOff() | EffectDeclined():
+            return _distributor(system, before, action, state)
+        case DistributorEnds(what=Deed.DIES):
+            return [("distributor_dies", {})]
+        case DistributorEnds():
+            raise Outside(action.what.value)
+        case ServerStep():
+            return _server(system, _group(before, action.server), action.what)
+        case ServerDeed():
+            return _server_deed(system, _group(before, action.server), action)
+        case PortDeed():
+            return _port_deed(system, _group(before, action.server), action)
+        case ConnectionLeaks():
+            raise Outside(str(action.what))
+        case _:
+            assert_never(action)
 
 
 def monitor_moves(event: Any, effects: Sequence[Any], running: bool) -> list[Move]:
@@ -293,17 +325,38 @@ def _monitor_timer(timer: Any, effects: Sequence[Any], started: Sequence[int]) -
     raise Outside(type(timer).__name__)
 
 
-def _server(system: System, before: World, action: Action) -> list[Move]:
-    s = int(action.who.split()[1])
-    group = before.group(s)
+def _group(world: World, number: int) -> Group:
+    group = world.group(number)
     assert group is not None, "it acts"
+    return group
+
+
+def _server(system: System, group: Group, event: server.Event) -> list[Move]:
+    own = server_moves(group.server, event, group.endpoint)
+    left = system.stride("server", group.endpoint, event).state.outbox
+    return [*own, *(_left_to_say(group.server, own, left) if system.splits else _all_said(group.server, left))]
+
+
+def _server_deed(system: System, group: Group, action: ServerDeed) -> list[Move]:
+    at = {"s": group.server}
     match action.what:
         case Deed.DIES | Deed.ENDS:
-            return [("server_dies", {"s": s})]
+            return [("server_dies", at)]
         case Deed.LEAVES_A_CHILD:
             return _leaves_a_child(system, group)
         case Deed.IS_KILLED:
-            return [("server_is_killed", {"s": s})]
+            return [("server_is_killed", at)]
+        case Deed.DEFERS:
+            return [("server_lets_go", at)]
+        case Deed.RESUMES:
+            return [("server_resumes", at)]
+        case _:
+            assert_never(action.what)
+
+
+def _port_deed(system: System, group: Group, action: PortDeed) -> list[Move]:
+    s = group.server
+    match action.what:
         case Deed.READS_REPLY:
             reply = group.replies[0]
             link = group.link(reply.port)
@@ -316,17 +369,12 @@ def _server(system: System, before: World, action: Action) -> list[Move]:
             return []
         case Deed.SENDS:
             return [("server_sends", _message(s, system.next_to_send(group)))]
-        case Deed.DEFERS:
-            return [("server_lets_go", {"s": s})]
-        case Deed.RESUMES:
-            return [("server_resumes", {"s": s})]
         case Deed.LOSES_A_SENDER:
             return [("sender_dies", _message(s, system.in_flight(group)))]
         case Deed.LOSES_A_READER:
-            return [_reader_dies(group, action.about)]
-    own = server_moves(s, action.what, group.endpoint)
-    left = system.stride("server", group.endpoint, action.what).state.outbox
-    return [*own, *(_left_to_say(s, own, left) if system.splits else _all_said(s, left))]
+            return [_reader_dies(group, action.port)]
+        case _:
+            assert_never(action.what)
 
 
 def _message(s: int, reply: server.Reply | None) -> dict[str, Any]:
@@ -345,8 +393,8 @@ def _leaves_a_child(system: System, group: Group) -> list[Move]:
     return [("server_leaves_a_child_in_the_midst", _message(group.server, in_flight))]
 
 
-def _reader_dies(group: Group, port: int | None) -> Move:
-    link = group.link(port) if port is not None else None
+def _reader_dies(group: Group, port: int) -> Move:
+    link = group.link(port)
     assert link is not None, "it read there"
     lost = "hand_off" if isinstance(link.to_server[0], HandOff) else "question"
     return f"reader_dies_with_{lost}", {"s": group.server, "p": port}
@@ -415,22 +463,21 @@ def _found(s: int, reply: server.Reply | None, endpoint: server.EndpointState) -
     return [*taken_back, (name, {"s": s})]
 
 
-def _distributor(system: System, before: World, action: Action, state: State) -> list[Move]:
-    if action.what is Deed.DIES:
-        return [("distributor_dies", {})]
-    if isinstance(action.what, Deed):
-        raise Outside(action.what.value)
+def _distributor(system: System, before: World, action: DistributorTakes, state: State) -> list[Move]:
     assert before.distributor is not None, "it acts"
     stride = system.stride("distributor", before.distributor, action.what)
 
+    declined = action.declined if isinstance(action, EffectDeclined) else None
+
     def in_vain(i: int, effect: distributor.Send) -> bool:
         group = before.group(effect.server)
-        return i == action.declined or group is None or not group.alive
+        return i == declined or group is None or not group.alive
 
-    if action.declined is not None and isinstance(stride.effects[action.declined], distributor.Listen):
+    if declined is not None and isinstance(stride.effects[declined], distributor.Listen):
         raise Outside("a socket that cannot be opened")
-    performed = stride.effects if action.performed is None else stride.effects[: action.performed]
-    told = Told(action.what, stride.effects, performed, stride.rejected is not None, action.performed is not None)
+    dies = isinstance(action, DistributorCutOff)
+    performed = stride.effects[: action.performed] if isinstance(action, DistributorCutOff) else stride.effects
+    told = Told(action.what, stride.effects, performed, stride.rejected is not None, dies)
     return distributor_moves(told, before.distributor, state, in_vain)
 
 
@@ -713,7 +760,7 @@ def _compare(
         try:
             started, ports = _given(world, after)
             state = abstract(world, bounds, ports, started, first) if started or ports else usual
-            state = state.with_changes({"reordering": {(): action.late}})
+            state = state.with_changes({"reordering": {(): isinstance(action, DistributorTakes) and action.late}})
             wanted = abstract(after, bounds, {}, {}, first)
             moves = plan(steady, world, action, after, state)
         except Outside as outside:
@@ -721,7 +768,7 @@ def _compare(
             continue
         except Unlike as unlike:
             raise Divergence(f"{_told_action(action)}: {unlike}", "copies of a client differ") from unlike
-        if moves and action.performed is None:
+        if moves and not isinstance(action, DistributorCutOff):
             firsts.add((moves[0][0], tuple(sorted(moves[0][1].items()))))
         if isinstance(action.what, distributor.BindRequested):
             firsts.add((BIND, (("s", action.what.server),)))
@@ -810,7 +857,8 @@ def is_compared(name: str) -> bool:
 
 def _told_action(action: Action) -> str:
     what = action.what.value if isinstance(action.what, Deed) else tell(action.what)
-    return f"{action.who}: {what}" + (f" (dies after {action.performed})" if action.performed is not None else "")
+    dies = f" (dies after {action.performed})" if isinstance(action, DistributorCutOff) else ""
+    return f"{action.who}: {what}{dies}"
 
 
 def differences(got: Mapping[str, Any], want: Mapping[str, Any], at: str = "") -> list[str]:

@@ -21,7 +21,20 @@ from maitred.core import distributor, messages, monitor, server
 from maitred.model.claims.safety import LEGITIMATE, PROPERTIES, judge
 from maitred.model.search.explorer import Path, Step
 from maitred.model.story.narrate import narrate
-from maitred.model.world import ANY, CLASS, REPEATABLE, Bounds, Deed, Fate, Life, Program, System
+from maitred.model.world import (
+    ANY,
+    CLASS,
+    REPEATABLE,
+    Bounds,
+    ConnectionLeaks,
+    Deed,
+    DistributorCutOff,
+    EffectDeclined,
+    Fate,
+    Life,
+    Program,
+    System,
+)
 
 # ================================================================ kinds of action
 
@@ -180,7 +193,8 @@ class Offer(NamedTuple):
     what: object
     source: object = None
     """Of an event of the Monitor or the Distributor: the System's own record of where it is taken from."""
-    about: int | None = None
+    port: int | None = None
+    """Of a client who connects."""
 
 
 class Picking(System):
@@ -219,7 +233,7 @@ class Picking(System):
         coming = next((c for c, guest in enumerate(world.guests) if guest.fate is Fate.ABSENT), None)
         for i, port in enumerate(self.ports):
             if coming is not None and world.kernel.listening[i]:
-                yield DEEDS[Deed.ARRIVES], Offer(f"client {coming}", Deed.ARRIVES, about=port)
+                yield DEEDS[Deed.ARRIVES], Offer(f"client {coming}", Deed.ARRIVES, port=port)
         if world.budget.hang_ups:
             for cookie, guest in enumerate(world.guests):
                 if not guest.hung and guest.fate in (Fate.BACKLOG, Fate.IN) and not guest.taken:
@@ -313,10 +327,16 @@ class Picking(System):
             for successor in acts:
                 action = successor[0]
                 same = action.who == offer.who and action.what == offer.what
-                if same and (offer.about is None or action.about == offer.about):
+                if same and (offer.port is None or action.port == offer.port):
                     yield successor
         finally:
             self._picked = None
+
+
+def _manner(action):
+    """All of an action but who acts and what happens."""
+    leaks = action.client if isinstance(action, ConnectionLeaks) else None
+    return type(action), leaks, [getattr(action, name, None) for name in ("port", "performed", "declined", "late")]
 
 
 _IN_BIND = (Program.NEW, Program.CLOSED, Program.BINDING)
@@ -606,7 +626,9 @@ class ClosedSystem(RuleBasedStateMachine):
         if kinds:
             events = self.offers[kinds[kind % len(kinds)]]
             ways = self.system.taken(self.world, events[i % len(events)])
-            self._go_one_of([s for s in ways if s[0].performed is not None], j, "the_distributor_dies_in_a_step")
+            self._go_one_of(
+                [s for s in ways if isinstance(s[0], DistributorCutOff)], j, "the_distributor_dies_in_a_step"
+            )
 
     @rule(i=INDEX, j=INDEX)
     @precondition(lambda self: self.world.budget.unsent or self.world.budget.listen_failures)
@@ -617,7 +639,7 @@ class ClosedSystem(RuleBasedStateMachine):
         events = [offer for kind in kinds for offer in self.offers.get(kind, ())]
         for at in range(min(len(events), 12)):
             ways = self.system.taken(self.world, events[(i + at) % len(events)])
-            declined = [s for s in ways if s[0].declined is not None]
+            declined = [s for s in ways if isinstance(s[0], EffectDeclined)]
             if declined:
                 self._go_one_of(declined, j, "the_kernel_declines")
                 return
@@ -721,16 +743,14 @@ class ClosedSystem(RuleBasedStateMachine):
         if action.what is Deed.ARRIVES:
             coming = [offer.who for offer in self.offers.get(CLIENT_ARRIVES, ())]
             if coming:
-                cookies[int(action.who.split()[1])] = int(coming[0].split()[1])
+                cookies[action.client] = int(coming[0].split()[1])
         names = Names(cookies, _servers(world, self.world))
         who, what = names.who(action.who), names.shape(action.what)
-        rest = (action.about, action.performed, action.declined, action.late)
         for offer in [offer for possible in self.offers.values() for offer in possible]:
             alike = offer.who == who and type(offer.what) is type(action.what)
             if alike and Names().shape(offer.what) == what:
                 for successor in self.system.taken(self.world, offer):
-                    now = successor[0]
-                    if (now.about, now.performed, now.declined, now.late) == rest:
+                    if _manner(successor[0]) == _manner(action):
                         self._go(successor)
                         return
 

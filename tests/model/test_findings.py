@@ -44,7 +44,7 @@ from maitred.core.messages import (
 from maitred.core.transition import Rejected
 from maitred.model.check.checker import Bounds, Verdict, check
 from maitred.model.claims.safety import PROPERTIES
-from maitred.model.world import Deed, System
+from maitred.model.world import Deed, DistributorCutOff, EffectDeclined, System
 
 ADDRESS = "127.0.0.1:1"
 
@@ -186,10 +186,10 @@ def happens(who, kind, **fields):
 
     def fits(action):
         event = action.what
-        if action.who != who or action.performed is not None or action.declined is not None:
+        if action.who != who or isinstance(action, DistributorCutOff | EffectDeclined):
             return False
         if isinstance(kind, Deed):
-            return event is kind and fields.get("about", action.about) == action.about
+            return event is kind and all(getattr(action, name) == value for name, value in fields.items())
         message = getattr(event, "message", None)
         named = isinstance(event, kind) or isinstance(message, kind) or isinstance(getattr(event, "timer", None), kind)
         return named and all(getattr(event, name, getattr(message, name, None)) == v for name, v in fields.items())
@@ -220,13 +220,13 @@ def closes(port):
 
 
 STALE_ZERO = [
-    happens("client 0", Deed.ARRIVES, about=1),
+    happens("client 0", Deed.ARRIVES, port=1),
     happens("distributor", ConnectionRequest, port=1),
     happens("server 1", HandOff, port=1),
     happens("distributor", Accepted, port=1),
     *closes(1),
     happens("server 1", server.Disconnected),  # its Disconnect stays unread, and says: nobody
-    happens("client 1", Deed.ARRIVES, about=2),
+    happens("client 1", Deed.ARRIVES, port=2),
     happens("distributor", ConnectionRequest, port=2),
     happens("server 1", HandOff, port=2),
     happens("distributor", Accepted, port=2),

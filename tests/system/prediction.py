@@ -39,7 +39,19 @@ from dataclasses import dataclass, field, replace
 
 from maitred.core import distributor, monitor, server
 from maitred.core.messages import Adopt, KeepDialog, KeepListener, Release, ServerNotReady, ServerReady, Store
-from maitred.model.world import CLASS, Budget, Deed, Fate, Life, System
+from maitred.model.world import (
+    CLASS,
+    Budget,
+    ClientCloses,
+    ClientConnects,
+    Deed,
+    DistributorCutOff,
+    DistributorEnds,
+    Fate,
+    Life,
+    ServerDeed,
+    System,
+)
 
 CALM = Budget._make(1 if name in ("creations", "deletions") else 0 for name in Budget._fields)
 """What happens by itself, as often as it is its time; everything else is a deed."""
@@ -278,7 +290,7 @@ class Prediction:
 
     def _happens_by_itself(self, action, belief):
         world, what = belief.world, action.what
-        if action.who.startswith("client"):
+        if isinstance(action, ClientConnects | ClientCloses):
             return False
         if what is not Deed.IS_KILLED and place_of(world, server_of(action)) in belief.stopped:
             return False
@@ -335,7 +347,7 @@ class Prediction:
             case Moot():
                 worlds = [belief.world]
             case Connect(port):
-                worlds = self._by_action(belief.world, lambda a: a.what is Deed.ARRIVES and a.about == port)
+                worlds = self._by_action(belief.world, lambda a: isinstance(a, ClientConnects) and a.port == port)
             case Leave():
                 worlds = [self._left(belief.world, deed)]
             case KillServer(place):
@@ -343,7 +355,7 @@ class Prediction:
             case KillDistributor():
                 worlds = self._by_action(
                     belief.world,
-                    lambda a: a.who == "distributor" and (a.what is Deed.DIES or a.performed is not None),
+                    lambda a: isinstance(a, DistributorCutOff) or a == DistributorEnds(Deed.DIES),
                     distributor_crashes=1,
                 )
             case StopServer(place):
@@ -381,7 +393,7 @@ class Prediction:
         how = Deed.LEAVES_A_CHILD if self.children else Deed.DIES
         return self._by_action(
             world,
-            lambda a: a.who == f"server {group.server}" and a.what is how,
+            lambda a: a == ServerDeed(group.server, how),
             server_crashes=1,
             forked_children=1,
         )
@@ -504,8 +516,7 @@ def is_note(action):
 
 def server_of(action):
     """The id of the server that takes the step; 0, which no server has, where it is not a server's."""
-    kind, _, number = action.who.partition(" ")
-    return int(number) if kind == "server" else 0
+    return getattr(action, "server", 0)
 
 
 def place_of(world, number):

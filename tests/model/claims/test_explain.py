@@ -30,7 +30,17 @@ from maitred.model.check.checker import Bounds, Verdict, check
 from maitred.model.claims.explain import EXPLANATIONS, Moment, retake, why
 from maitred.model.claims.safety import PROPERTIES
 from maitred.model.search.explorer import Path, Step
-from maitred.model.world import Action, Deed, Fate, Stride, System
+from maitred.model.world import (
+    ClientConnects,
+    Deed,
+    DistributorStep,
+    Fate,
+    MonitorStep,
+    ServerDeed,
+    ServerStep,
+    Stride,
+    System,
+)
 
 ALWAYS = {name for name, prop in PROPERTIES.items() if prop.kind == "always"}
 ADDRESS = "*:1"
@@ -548,7 +558,7 @@ def explained(name, outcome, **more):
 def test_a_bent_state_of_a_server_is_explained():
     from maitred.core.invariants import SERVER
 
-    action = Action("server 3", server.Listened(1))
+    action = ServerStep(3, server.Listened(1))
     state = server.EndpointState(clients=Tree.of([(Client(0, 4, 7), None)]))
     assert not SERVER["clients_came_through_a_listener"](state)
     said = explained("clients_came_through_a_listener", state, action=action)
@@ -813,7 +823,7 @@ def test_a_step_with_other_effects_is_explained(name, who, before, event, alter,
     assert step(who, before, event, stride)
     stride = stride._replace(effects=alter(taken.effects))
     assert not step(who, before, event, stride)
-    action = Action("server 1" if who == "server" else who, event)
+    action = {"server": ServerStep(1, event), "monitor": MonitorStep(event), "distributor": DistributorStep(event)}[who]
     more = {"who": who, "action": action, "state": before, "event": event, "stride": stride}
     said = explained(name, taken.state, **more)
     assert phrase in said[:1].lower() + said[1:], said
@@ -853,7 +863,7 @@ def ready_world(**changes):
     bounds = Bounds(servers=1, clients=2, warm=True)
     world = System(bounds).initial()
     after = world._replace(**{name: change(world) for name, change in changes.items()})
-    return Path(bounds, world, (Step(Action("server 1", Deed.DIES), after),))
+    return Path(bounds, world, (Step(ServerDeed(1, Deed.DIES), after),))
 
 
 def broken(name, path):
@@ -919,7 +929,7 @@ def test_the_world_that_is_first_can_be_explained_too():
 def test_a_step_is_taken_once_more_only_where_a_machine_took_it():
     system = System(Bounds(servers=1, clients=1, warm=True))
     world = system.initial()
-    assert retake(system, world, Action("client 0", Deed.ARRIVES, 1)) is None
-    taken = retake(system, world, Action("server 1", server.MessageRead(1, HandOff(Client(0, 0, 1)))))
+    assert retake(system, world, ClientConnects(0, 1)) is None
+    taken = retake(system, world, ServerStep(1, server.MessageRead(1, HandOff(Client(0, 0, 1)))))
     assert taken is not None and taken.rejected is None and taken.state.outbox and not world.groups[0].endpoint.outbox
     assert world.guests[0].fate is Fate.ABSENT  # the world itself is untouched

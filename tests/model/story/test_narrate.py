@@ -3,7 +3,7 @@
 from maitred.core import distributor
 from maitred.model.check.checker import Bounds, check
 from maitred.model.story.narrate import headline, narrate
-from maitred.model.world import Action, Deed
+from maitred.model.world import ClientConnects, DistributorStep
 
 BOUNDS = Bounds(servers=1, clients=2, warm=True)
 
@@ -33,7 +33,7 @@ def test_a_tale_that_goes_on_for_ever_says_from_where():
 
 
 def test_who_says_it_may_choose_the_words():
-    action = Action("distributor", distributor.Fired(distributor.RestOver(3)))
+    action = DistributorStep(distributor.Fired(distributor.RestOver(3)))
     assert headline(action) == "the Distributor finds a timer run out: RestOver(server=3)"
     assert headline(action, lambda value: type(value).__name__).endswith("run out: RestOver")
-    assert headline(Action("client 0", Deed.ARRIVES, 2)) == "client 0 connects (port 2)"
+    assert headline(ClientConnects(0, 2)) == "client 0 connects (port 2)"

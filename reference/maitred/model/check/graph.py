@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from maitred.model.check.requested import Asked
 from maitred.model.claims.fairness import Named, named
 from maitred.model.search.explorer import Path, Progress, Step
-from maitred.model.world import Action, Deed, System, World
+from maitred.model.world import Action, Deed, DistributorCutOff, DistributorStep, EffectDeclined, System, World
 
 _NOTHING: Final[frozenset[Named]] = frozenset()
 
@@ -193,4 +193,12 @@ class Worlds:
 def _kind(action: Action) -> tuple[object, ...]:
     """What an action has in common with one that differs in names only."""
     what = action.what if isinstance(action.what, Deed) else type(action.what)
-    return action.who.split()[0], what, action.performed, action.declined, action.late
+    match action:
+        case DistributorCutOff():
+            return type(action), what, action.late, action.performed
+        case EffectDeclined():
+            return type(action), what, action.late, action.declined
+        case DistributorStep():
+            return type(action), what, action.late
+        case _:
+            return type(action), what

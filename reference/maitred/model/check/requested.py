@@ -16,7 +16,7 @@ from maitred.core import distributor, monitor
 from maitred.core.distributor import DistributorState
 from maitred.core.monitor import MonitorState
 from maitred.model.claims.fairness import RULES, Fairness, Named, distributor_timer, monitor_timer
-from maitred.model.world import Action, Deed, Stride, System, World
+from maitred.model.world import Action, DistributorTakes, MonitorStep, Stride, System, World
 
 Request: TypeAlias = "distributor.Timer | monitor.Timer | distributor.Accept | distributor.Watch"
 Event: TypeAlias = "distributor.Event | monitor.Event"
@@ -34,13 +34,12 @@ class Asked:
 
     def lacking(self, lack: frozenset[Named], before: World, action: Action, after: World) -> frozenset[Named]:
         """What was possible and not asked for, after the step, where `lack` was before it."""
-        fresh: frozenset[Request] = frozenset()
-        if not isinstance(action.what, Deed) and not action.who.startswith("server"):
-            fresh = self._fresh(before, action)
+        step = action if isinstance(action, MonitorStep | DistributorTakes) else None
+        fresh: frozenset[Request] = self._fresh(before, step) if step is not None else frozenset()
         if not lack and not fresh:
             return _NOTHING
         possible = self.possible(after.monitor) | self.possible(after.distributor)
-        asked = {_name(before, request) for request in self._asks(before, action)}
+        asked = {_name(before, request) for request in self._requests(before, step)}
         new = lack - asked | {_name(before, request) for request in fresh}
         return frozenset(name for name in new & {_name(after, request) for request in possible} if _matters(name))
 
@@ -74,7 +73,7 @@ class Asked:
 
     # ------------------------------------------------ one step
 
-    def _fresh(self, before: World, action: Action) -> frozenset[Request]:
+    def _fresh(self, before: World, action: MonitorStep | DistributorTakes) -> frozenset[Request]:
         """What this step has made possible without asking for it."""
         state = _state(before, action)
         key = (id(state), action.what)
@@ -87,13 +86,13 @@ class Asked:
             self._forgotten[key] = known
         return known
 
-    def _asks(self, before: World, action: Action) -> Iterable[Request]:
-        if isinstance(action.what, Deed) or action.who.startswith("server"):
+    def _requests(self, before: World, action: MonitorStep | DistributorTakes | None) -> Iterable[Request]:
+        if action is None:
             return ()
         requests = (_request(effect) for effect in self._stride(before, action).effects)
         return [request for request in requests if request is not None]
 
-    def _stride(self, before: World, action: Action) -> Stride:
+    def _stride(self, before: World, action: MonitorStep | DistributorTakes) -> Stride:
         return self._system.stride(action.who, _state(before, action), action.what)
 
 
@@ -102,8 +101,8 @@ def _matters(name: Named) -> bool:
     return RULES[name.rule].fairness is not Fairness.NONE
 
 
-def _state(world: World, action: Action) -> MonitorState | DistributorState:
-    if action.who == "monitor":
+def _state(world: World, action: MonitorStep | DistributorTakes) -> MonitorState | DistributorState:
+    if isinstance(action, MonitorStep):
         return world.monitor
     assert world.distributor is not None, "it has acted"
     return world.distributor

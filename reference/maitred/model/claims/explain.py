@@ -56,7 +56,22 @@ from maitred.model.claims.safety import (
 )
 from maitred.model.search.explorer import Path
 from maitred.model.story.text import NOBODY, NOTHING, clients_listed, counted, holders, listed, tell
-from maitred.model.world import CLASS, Action, Deed, Fate, Group, Stride, System, World, is_lost, released
+from maitred.model.world import (
+    CLASS,
+    Action,
+    DistributorCutOff,
+    DistributorStep,
+    EffectDeclined,
+    Fate,
+    Group,
+    MonitorStep,
+    ServerStep,
+    Stride,
+    System,
+    World,
+    is_lost,
+    released,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +138,16 @@ _MACHINES: Mapping[str, Any] = {  # Any: modules, each with a `step` of its own 
 
 def state_behind(before: World, action: Action) -> MonitorState | DistributorState | EndpointState | None:
     """The state of the machine that takes the action's step; None where no machine does."""
-    if isinstance(action.what, Deed):
-        return None
-    if action.who == "monitor":
-        return before.monitor
-    if action.who == "distributor":
-        return before.distributor
-    return next((group.endpoint for group in before.groups if f"server {group.server}" == action.who), None)
+    match action:
+        case MonitorStep():
+            return before.monitor
+        case DistributorStep() | DistributorCutOff() | EffectDeclined():
+            return before.distributor
+        case ServerStep():
+            group = before.group(action.server)
+            return group.endpoint if group is not None else None
+        case _:
+            return None
 
 
 def why(name: str, path: Path) -> list[str]:

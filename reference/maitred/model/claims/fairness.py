@@ -30,7 +30,28 @@ from typing import Final, NamedTuple, assert_never
 
 from maitred.core import distributor, monitor, server
 from maitred.core.messages import Adopt, Begin, Close, CreationFailed, Port, Restore, ServerId
-from maitred.model.world import ANY, CLASS, Action, Bounds, Deed, Life, World, is_lost, is_reported
+from maitred.model.world import (
+    ANY,
+    CLASS,
+    Action,
+    Bounds,
+    ClientCloses,
+    ClientConnects,
+    ConnectionLeaks,
+    Deed,
+    DistributorCutOff,
+    DistributorEnds,
+    DistributorStep,
+    EffectDeclined,
+    Life,
+    MonitorStep,
+    PortDeed,
+    ServerDeed,
+    ServerStep,
+    World,
+    is_lost,
+    is_reported,
+)
 
 
 class Fairness(Enum):
@@ -172,14 +193,31 @@ def _rationed(rule: Rule, bounds: Bounds) -> bool:
 
 def named(before: World, action: Action, after: World) -> Named:
     """The name of the step that the action takes from one world to the other."""
-    what = action.what
-    if isinstance(what, Deed):
-        return _deed(what, before, action, after)
-    if action.who == "monitor":
-        return _monitor(before, what)
-    if action.who == "distributor":
-        return _distributor(before, action)
-    return _server(before, action)
+    match action:
+        case ClientConnects():
+            return Named("clients come", action.who)
+        case ClientCloses():
+            return Named("clients hang up", action.who)
+        case MonitorStep():
+            return _monitor(before, action.what)
+        case DistributorStep():
+            return _distributor(before, action)
+        case DistributorEnds(what=Deed.EXITS):
+            return Named("the Distributor ends when it is closed", action.who)
+        case DistributorCutOff() | DistributorEnds():
+            return Named("kills are performed" if before.life is Life.CONDEMNED else "faults cease", action.who)
+        case EffectDeclined():
+            return Named("faults cease", "distributor, effects")
+        case ServerStep():
+            return _server(before, action.server, action.what)
+        case ServerDeed():
+            return _server_deed(before, action)
+        case PortDeed():
+            return _port_deed(before, action)
+        case ConnectionLeaks():
+            return Named("faults cease", action.who)
+        case _:
+            assert_never(action)
 
 
 def server_name(world: World, number: ServerId) -> str:
@@ -192,57 +230,51 @@ def server_name(world: World, number: ServerId) -> str:
     return f"gone {turn}"
 
 
-def _at(world: World, who: str | ServerId, port: Port) -> str:
-    number = who if isinstance(who, int) else int(who.removeprefix("server "))
+def _at(world: World, number: ServerId, port: Port) -> str:
     return f"{server_name(world, number)}, port {port}"
 
 
-def _deed(deed: Deed, before: World, action: Action, after: World) -> Named:
-    who, port = action.who, action.about or 0
-    match deed:
-        case Deed.ARRIVES:
-            return Named("clients come", who)
-        case Deed.HANGS_UP | Deed.HALF_CLOSES:
-            return Named("clients hang up", who)
-        case Deed.DIES if who == "distributor" and before.life is Life.CONDEMNED:
-            return Named("kills are performed", who)
-        case Deed.DIES | Deed.LEAVES_A_CHILD | Deed.LEAKS | Deed.LOSES_A_READER | Deed.LOSES_A_SENDER:
-            return Named("faults cease", who)
+def _server_deed(before: World, action: ServerDeed) -> Named:
+    match action.what:
+        case Deed.DIES | Deed.LEAVES_A_CHILD:
+            return Named("faults cease", action.who)
         case Deed.IS_KILLED:
-            return Named("kills are performed", _name(before, who))
+            return Named("kills are performed", server_name(before, action.server))
         case Deed.ENDS:
-            return Named("programs heed SIGTERM", _name(before, who))
-        case Deed.EXITS:
-            return Named("the Distributor ends when it is closed", who)
-        case Deed.BINDS:
-            return Named("programs bind", _at(before, who, port))
-        case Deed.BINDS_AGAIN if _needless(before, who, port):
-            return Named("binds are repeated needlessly", _at(before, who, port))
-        case Deed.BINDS_AGAIN:
-            return Named("binds are repeated", _at(before, who, port))
-        case Deed.SENDS | Deed.DEFERS:
-            return Named("servers send what is to be said", _name(before, who))
+            return Named("programs heed SIGTERM", server_name(before, action.server))
+        case Deed.DEFERS:
+            return Named("servers send what is to be said", server_name(before, action.server))
         case Deed.RESUMES:
-            return Named("what was deferred is sent", _name(before, who))
-        case Deed.READS_REPLY:
-            return Named("binds are answered", _name(before, who))
+            return Named("what was deferred is sent", server_name(before, action.server))
         case _:
-            assert_never(deed)
+            assert_never(action.what)
 
 
-def _name(world: World, who: str) -> str:
-    return server_name(world, int(who.removeprefix("server ")))
+def _port_deed(before: World, action: PortDeed) -> Named:
+    match action.what:
+        case Deed.BINDS:
+            return Named("programs bind", _at(before, action.server, action.port))
+        case Deed.BINDS_AGAIN:
+            rule = "binds are repeated needlessly" if _needless(before, action) else "binds are repeated"
+            return Named(rule, _at(before, action.server, action.port))
+        case Deed.READS_REPLY:
+            return Named("binds are answered", server_name(before, action.server))
+        case Deed.SENDS:
+            return Named("servers send what is to be said", server_name(before, action.server))
+        case Deed.LOSES_A_READER | Deed.LOSES_A_SENDER:
+            return Named("faults cease", action.who)
+        case _:
+            assert_never(action.what)
 
 
-def _needless(world: World, who: str, port: Port) -> bool:
+def _needless(world: World, action: PortDeed) -> bool:
     """Whether the Distributor is about to answer the server's bind: what only a budget lets it repeat."""
-    number = int(who.removeprefix("server "))
-    status = world.distributor.servers.get(number, None) if world.distributor is not None else None
-    dialog = status.dialogs.get(port, None) if status is not None else None
+    status = world.distributor.servers.get(action.server, None) if world.distributor is not None else None
+    dialog = status.dialogs.get(action.port, None) if status is not None else None
     return dialog is not None and dialog.phase is distributor.DialogPhase.BINDING
 
 
-def _monitor(world: World, event: object) -> Named:
+def _monitor(world: World, event: monitor.Event) -> Named:
     match event:
         case monitor.Told() | monitor.Started():
             return Named("the Monitor reads its Distributor", "monitor")
@@ -259,7 +291,7 @@ def _monitor(world: World, event: object) -> Named:
         case monitor.Fired():
             return monitor_timer(world, event.timer)
         case _:
-            raise TypeError(f"no event of the Monitor: {event!r}")
+            assert_never(event)
 
 
 def monitor_timer(world: World, timer: monitor.Timer) -> Named:
@@ -285,11 +317,7 @@ def monitor_timer(world: World, timer: monitor.Timer) -> Named:
             assert_never(timer)
 
 
-def _distributor(world: World, action: Action) -> Named:
-    if action.performed is not None:
-        return Named("kills are performed" if world.life is Life.CONDEMNED else "faults cease", "distributor")
-    if action.declined is not None:
-        return Named("faults cease", "distributor, effects")
+def _distributor(world: World, action: DistributorStep) -> Named:
     event = action.what
     match event:
         case Adopt() | Restore() | Begin() | CreationFailed() | Close():
@@ -316,7 +344,7 @@ def _distributor(world: World, action: Action) -> Named:
         case distributor.Listening() | distributor.ListeningFailed() | distributor.Unsent() | distributor.Audited():
             return Named("the Distributor takes what it brought upon itself", "distributor")
         case _:
-            raise TypeError(f"no event of the Distributor: {event!r}")
+            assert_never(event)
 
 
 def distributor_timer(world: World, timer: distributor.Timer) -> Named:
@@ -349,22 +377,23 @@ def _request(world: World, number: ServerId) -> str:
     return f"{server_name(world, number)}, client {client.cookie if client is not None else 'none'}"
 
 
-def _server(world: World, action: Action) -> Named:
-    event, who = action.what, action.who
+def _server(world: World, number: ServerId, event: server.Event) -> Named:
     match event:
         case server.Bound() | server.Listened():
-            return Named("programs listen", _at(world, who, event.port))
+            return Named("programs listen", _at(world, number, event.port))
         case server.ListenerClosed():
-            return Named("faults cease", f"listener, {_at(world, who, event.port)}")
+            return Named("faults cease", f"listener, {_at(world, number, event.port)}")
         case server.MessageRead() if not event.intact:
-            return Named("faults cease", f"descriptor, {_at(world, who, event.port)}")
+            return Named("faults cease", f"descriptor, {_at(world, number, event.port)}")
         case server.MessageRead():
-            return Named("programs go on accepting", _at(world, who, event.port))
+            return Named("programs go on accepting", _at(world, number, event.port))
         case server.Sent():
-            return Named("servers send what is to be said", _name(world, who))
+            return Named("servers send what is to be said", server_name(world, number))
         case server.Interrupted():
-            return Named("interruptions are found", _name(world, who))
+            return Named("interruptions are found", server_name(world, number))
         case server.Disconnected():
             return Named("clients keep leaving", f"client {event.client.cookie}")
+        case server.Acknowledged():
+            raise TypeError("an acknowledgement is read at once: no action")
         case _:
-            raise TypeError(f"no event of a server: {event!r}")
+            assert_never(event)

@@ -43,7 +43,22 @@ from maitred.core.messages import (
 )
 from maitred.core.monitor import MonitorState
 from maitred.core.transition import Reason
-from maitred.model.world import CLASS, Action, Bounds, Deed, Fate, Group, Stride, World, is_lost, released, weight_of
+from maitred.model.world import (
+    CLASS,
+    Action,
+    Bounds,
+    Deed,
+    DistributorCutOff,
+    Fate,
+    Group,
+    PortDeed,
+    ServerStep,
+    Stride,
+    World,
+    is_lost,
+    released,
+    weight_of,
+)
 
 WorldPredicate: TypeAlias = Callable[[World], bool]
 StepPredicate: TypeAlias = Callable[[str, Any, Any, Stride], bool]  # Any: of whichever machine
@@ -1030,7 +1045,7 @@ def judge(who: str, before: Any, event: Any, stride: Stride) -> tuple[str, ...]:
 
 def _completed(action: Action, kind: type) -> bool:
     """A step of a machine, for an event of this class, that its process survived."""
-    return isinstance(action.what, kind) and action.performed is None
+    return isinstance(action.what, kind) and not isinstance(action, DistributorCutOff)
 
 
 def _received(action: Action, kind: type) -> bool:
@@ -1192,9 +1207,10 @@ def an_answer_is_given_twice(before: World, action: Action, after: World) -> boo
 @_sometimes(lambda b: b.interruptions > 0 and b.clients > 0)
 def a_hand_off_is_lost_with_its_reader(before: World, action: Action, after: World) -> bool:
     """A process dies having read a hand-off and done nothing about it, and others of the server live on."""
-    if action.what is not Deed.LOSES_A_READER:
+    if not isinstance(action, PortDeed) or action.what is not Deed.LOSES_A_READER:
         return False
-    link = _acting(before, action).link(action.about or 0)
+    group = before.group(action.server)
+    link = group.link(action.port) if group is not None else None
     return link is not None and isinstance(link.to_server[0], HandOff)
 
 
@@ -1207,14 +1223,11 @@ def a_full_dialog_defers_what_is_to_be_said(before: World, action: Action, after
 @_sometimes(lambda b: b.server_crashes > 0 and b.forked_children > 0 and b.clients > 0)
 def a_forked_child_takes_a_hand_off(before: World, action: Action, after: World) -> bool:
     """A forked child accepts a client after its parent's death."""
-    if not isinstance(action.what, server.MessageRead) or not isinstance(action.what.message, HandOff):
-        return False
-    return not _acting(before, action).main and action.what.intact
-
-
-def _acting(world: World, action: Action) -> Group:
-    """The server that takes the step."""
-    return next(group for group in world.groups if f"server {group.server}" == action.who)
+    match action:
+        case ServerStep(what=server.MessageRead(message=HandOff(), intact=True)):
+            group = before.group(action.server)
+            return group is not None and not group.main
+    return False
 
 
 @_sometimes(lambda b: b.element_failures > 0 and b.elements > 1)
@@ -1316,10 +1329,12 @@ def a_server_listens_again(before: World, action: Action, after: World) -> bool:
 @_sometimes(lambda b: b.audits != 0 and b.leaks != 0 and b.clients > 0)
 def an_audit_corrects_a_count(before: World, action: Action, after: World) -> bool:
     """A server that counts a connection which is gone is told to forget it, and counts one less."""
-    if not isinstance(action.what, server.MessageRead) or not isinstance(action.what.message, InitialMsg):
-        return False
-    known, left = (len(_acting(world, action).endpoint.clients) for world in (before, after))
-    return bool(action.what.message.forget) and left < known
+    match action:
+        case ServerStep(what=server.MessageRead(message=InitialMsg(forget=forget))):
+            old, new = before.group(action.server), after.group(action.server)
+            known, left = (len(group.endpoint.clients) if group is not None else 0 for group in (old, new))
+            return bool(forget) and left < known
+    return False
 
 
 @_sometimes(lambda b: b.accept_failures != 0)
@@ -1382,7 +1397,7 @@ def a_server_with_a_request_outstanding_is_spared(before: World, action: Action,
 def the_earlier_of_two_waiters_goes_first(before: World, action: Action, after: World) -> bool:
     """Two clients wait, and the one that came first is seated first."""
     old, new = before.distributor, after.distributor
-    if old is None or new is None or old.waiting < 2 or new.waiting != 1 or action.performed is not None:
+    if old is None or new is None or old.waiting < 2 or new.waiting != 1 or isinstance(action, DistributorCutOff):
         return False
     first = min(client for info in old.ports.values() for client in info.waiting)
     return any(status.request == first for status in new.servers.values())

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import assert_never
 
 from maitred.core import distributor, monitor, server
 from maitred.model.claims.explain import retake, why
 from maitred.model.search.explorer import Path, Step
 from maitred.model.story.text import changes, holders, tell
-from maitred.model.world import Action, Deed, Fate, System, World
+from maitred.model.world import (
+    Action,
+    ClientCloses,
+    ClientConnects,
+    ConnectionLeaks,
+    Deed,
+    DistributorCutOff,
+    DistributorEnds,
+    DistributorStep,
+    EffectDeclined,
+    Fate,
+    MonitorStep,
+    PortDeed,
+    ServerDeed,
+    ServerStep,
+    System,
+    World,
+)
 
 
 def narrate(path: Path, name: str = "", cycle_start: int | None = None) -> Iterator[str]:
@@ -59,25 +77,33 @@ def _summary(world: World) -> str:
 
 def headline(action: Action, say: Callable[[object], str] = tell) -> str:
     """Who does what, in a sentence without its full stop; `say` puts messages and timers into words."""
-    who = action.who if action.who.startswith(("server", "client")) else f"the {action.who.capitalize()}"
-    what = action.what
-    if isinstance(what, Deed):
-        parted = ":" if what in (Deed.LEAVES_A_CHILD, Deed.LOSES_A_READER, Deed.LOSES_A_SENDER) else ""
-        return f"{who}{parted} {what.value}{_object(action)}"
-    text = f"{who} {_verb(what, say)}"
-    if action.late:
-        text += ", which has overtaken the message before it"
-    if action.performed is not None:
-        text += f", and dies after {action.performed} of the effects"
-    return text
-
-
-def _object(action: Action) -> str:
-    if action.about is None:
-        return ""
-    if action.what is Deed.LEAKS:
-        return f" (client {action.about})"
-    return f" (port {action.about})"
+    match action:
+        case ClientConnects():
+            return f"{action.who} {action.what.value} (port {action.port})"
+        case ClientCloses():
+            return f"{action.who} {action.what.value}"
+        case MonitorStep():
+            return f"the Monitor {_verb(action.what, say)}"
+        case DistributorStep() | DistributorCutOff() | EffectDeclined():
+            text = f"the Distributor {_verb(action.what, say)}"
+            if action.late:
+                text += ", which has overtaken the message before it"
+            if isinstance(action, DistributorCutOff):
+                text += f", and dies after {action.performed} of the effects"
+            return text
+        case DistributorEnds():
+            return f"the Distributor {action.what.value}"
+        case ServerStep():
+            return f"{action.who} {_verb(action.what, say)}"
+        case ServerDeed():
+            return f"{action.who}{':' if action.what is Deed.LEAVES_A_CHILD else ''} {action.what.value}"
+        case PortDeed():
+            parted = ":" if action.what in (Deed.LOSES_A_READER, Deed.LOSES_A_SENDER) else ""
+            return f"{action.who}{parted} {action.what.value} (port {action.port})"
+        case ConnectionLeaks():
+            return f"{action.who} {action.what.value} (client {action.client})"
+        case _:
+            assert_never(action)
 
 
 def _verb(event: object, say: Callable[[object], str]) -> str:
@@ -136,15 +162,16 @@ def _details(system: System, before: World, step: Step) -> Iterator[str]:
         return
     if stride.rejected is not None:
         yield f"declined: {stride.rejected.value}"
-    for i, effect in enumerate(stride.effects):
-        if step.action.performed is not None and i >= step.action.performed:
-            return
-        line = _effect(effect, step.action.who)
+    action = step.action
+    performed = stride.effects[: action.performed] if isinstance(action, DistributorCutOff) else stride.effects
+    for i, effect in enumerate(performed):
+        line = _effect(effect)
         if line:
-            yield line + (", which the kernel declines" if i == step.action.declined else "")
+            declined = isinstance(action, EffectDeclined) and i == action.declined
+            yield line + (", which the kernel declines" if declined else "")
 
 
-def _effect(effect: object, who: str) -> str:
+def _effect(effect: object) -> str:
     """Who sends what to whom; nothing of timers and of what only this process notices."""
     match effect:
         case distributor.Send():

@@ -30,7 +30,7 @@ from maitred.model.claims.explain import retake
 from maitred.model.search.explorer import Path, Step
 from maitred.model.story.narrate import headline
 from maitred.model.story.text import NOTHING, Change, Held, changes, holders, label, tell
-from maitred.model.world import Action, Deed, Fate, System, World
+from maitred.model.world import Action, Deed, DistributorCutOff, DistributorTakes, Fate, System, World
 
 KERNEL: Final = "kernel"
 MONITOR: Final = "monitor"
@@ -151,7 +151,7 @@ def _died(old: Row, row: Row, action: Action) -> Iterator[tuple[str, str]]:
     for name, called in old.alive.items():
         if row.alive.get(name) != called:
             yield name, called
-    if action.what in ONE_OF_SEVERAL and action.who in row.alive:
+    if isinstance(action.what, Deed) and action.what in ONE_OF_SEVERAL and action.who in row.alive:
         yield action.who, ONE_OF_SEVERAL[action.what]
 
 
@@ -173,7 +173,7 @@ def _performed(system: System, before: World, step: Step) -> tuple[object, ...]:
     """The effects of the machine's step that the world saw."""
     taken = retake(system, before, step.action)
     effects: tuple[object, ...] = taken.effects if taken is not None else ()
-    return effects if step.action.performed is None else effects[: step.action.performed]
+    return effects[: step.action.performed] if isinstance(step.action, DistributorCutOff) else effects
 
 
 # ================================================================ channels
@@ -222,8 +222,9 @@ def _read(under_way: dict[Lane, list[Arrow]], action: Action, number: int) -> No
     """Take the message that the action reads off its channel."""
     source = _source(action)
     if source is not None and under_way.get(source):
-        arrow = under_way[source].pop(1 if action.late else 0)
-        arrow.read, arrow.late = number, action.late
+        late = isinstance(action, DistributorTakes) and action.late
+        arrow = under_way[source].pop(1 if late else 0)
+        arrow.read, arrow.late = number, late
 
 
 def _send(

@@ -41,7 +41,23 @@ worlds up to renaming; it says what all of this assumes of a machine.  A `System
 by the identities of its components; each machine's step is taken once for each (state, event) and remembered.
 """
 
-from maitred.model.world.actions import Action, Deed
+from maitred.model.world.actions import (
+    Action,
+    ClientCloses,
+    ClientConnects,
+    ConnectionLeaks,
+    Deed,
+    DistributorCutOff,
+    DistributorEnds,
+    DistributorStep,
+    DistributorTakes,
+    EffectDeclined,
+    MachineStep,
+    MonitorStep,
+    PortDeed,
+    ServerDeed,
+    ServerStep,
+)
 from maitred.model.world.bounds import ANY, REPEATABLE, Assumption, Bounds, Budget, weight_of
 from maitred.model.world.machines import Judge, Stride
 from maitred.model.world.state import (
@@ -69,7 +85,15 @@ __all__ = (
     "Assumption",
     "Bounds",
     "Budget",
+    "ClientCloses",
+    "ClientConnects",
+    "ConnectionLeaks",
     "Deed",
+    "DistributorCutOff",
+    "DistributorEnds",
+    "DistributorStep",
+    "DistributorTakes",
+    "EffectDeclined",
     "Fate",
     "Group",
     "Guest",
@@ -77,7 +101,12 @@ __all__ = (
     "Kernel",
     "Life",
     "Link",
+    "MachineStep",
+    "MonitorStep",
+    "PortDeed",
     "Program",
+    "ServerDeed",
+    "ServerStep",
     "Stride",
     "Successor",
     "System",

@@ -15,10 +15,23 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from maitred.core.messages import Client, Count
-from maitred.model.world.actions import Action
+from maitred.model.world.actions import (
+    Action,
+    ClientCloses,
+    ClientConnects,
+    ConnectionLeaks,
+    DistributorCutOff,
+    DistributorEnds,
+    DistributorStep,
+    EffectDeclined,
+    MonitorStep,
+    PortDeed,
+    ServerDeed,
+    ServerStep,
+)
 from maitred.model.world.bounds import Bounds, Budget
 
 _PLACES: Final = (Path(__file__).with_name("runs.toml"), Path(__file__).parents[4] / "spec" / "runs.toml")
@@ -47,13 +60,21 @@ class Run:
 def spelled(action: Action) -> str:
     """The action in words, without the numbers that a normal form may change: arrivals, ranks and sequence numbers."""
     text = f"{action.who}: {_said(action.what)}"
-    if action.about is not None:
-        text += f" {action.about}"
-    if action.performed is not None:
-        text += f", and dies after {action.performed} of the effects"
-    if action.declined is not None:
-        text += f", and effect {action.declined} is declined"
-    return text + (", overtaking" if action.late else "")
+    match action:
+        case ClientConnects() | PortDeed():
+            return f"{text} {action.port}"
+        case ConnectionLeaks():
+            return f"{text} {action.client}"
+        case DistributorStep() | DistributorCutOff() | EffectDeclined():
+            if isinstance(action, DistributorCutOff):
+                text += f", and dies after {action.performed} of the effects"
+            elif isinstance(action, EffectDeclined):
+                text += f", and effect {action.declined} is declined"
+            return text + (", overtaking" if action.late else "")
+        case ClientCloses() | MonitorStep() | ServerStep() | DistributorEnds() | ServerDeed():
+            return text
+        case _:
+            assert_never(action)
 
 
 def _said(value: object) -> str:

@@ -18,7 +18,21 @@ from maitred.core.messages import (
     Refused,
 )
 from maitred.model.world import recorded_runs
-from maitred.model.world.actions import Action, Deed
+from maitred.model.world.actions import (
+    Action,
+    ClientCloses,
+    ClientConnects,
+    ConnectionLeaks,
+    Deed,
+    DistributorCutOff,
+    DistributorEnds,
+    DistributorStep,
+    EffectDeclined,
+    MonitorStep,
+    PortDeed,
+    ServerDeed,
+    ServerStep,
+)
 from maitred.model.world.bounds import Assumption, Budget
 from maitred.model.world.draft import Draft
 from maitred.model.world.machines import Machines, Stride
@@ -127,8 +141,13 @@ class System(Machines):
     @staticmethod
     def only_starts(action: Action) -> bool:
         """Whether the action is one of those by which a system starts: no client, fault, timer or stop."""
-        usual = action.performed is None and action.declined is None and not action.late
-        return usual and (action.what in _STARTING_DEEDS or isinstance(action.what, _STARTING))
+        match action:
+            case MonitorStep() | DistributorStep(late=False) | ServerStep():
+                return isinstance(action.what, _STARTING)
+            case PortDeed():
+                return action.what in (Deed.BINDS, Deed.READS_REPLY, Deed.SENDS)
+            case _:
+                return False
 
     def _started(self) -> tuple[World, tuple[str, ...]]:
         b = self.bounds
@@ -184,16 +203,19 @@ class System(Machines):
                     draft = Draft(self, world)
                     draft.guest(coming, fate=Fate.BACKLOG)
                     draft.queue(i, (*world.kernel.backlog[i], coming))
-                    yield Action(f"client {coming}", Deed.ARRIVES, port), draft.done(), ()
+                    yield ClientConnects(coming, port), draft.done(), ()
         if not world.budget.hang_ups:
             return
         for cookie, guest in enumerate(world.guests):
             if not guest.hung and guest.fate in (Fate.BACKLOG, Fate.IN) and not guest.taken:
-                for deed, hung in ((Deed.HANGS_UP, 1), (Deed.HALF_CLOSES, 2)):
+                for closes, hung in (
+                    (ClientCloses(cookie, Deed.HANGS_UP), 1),
+                    (ClientCloses(cookie, Deed.HALF_CLOSES), 2),
+                ):
                     draft = Draft(self, world)
                     draft.guest(cookie, hung=hung)
                     draft.spend("hang_ups")
-                    yield Action(f"client {cookie}", deed), draft.done(), ()
+                    yield closes, draft.done(), ()
 
     # ------------------------------------------------ the Monitor
 
@@ -215,7 +237,7 @@ class System(Machines):
             draft.monitor_step(event, stride)
             after = draft.done()
             if take or stride.wrong or _differ(after, world):
-                yield Action("monitor", event), after, stride.wrong
+                yield MonitorStep(event), after, stride.wrong
 
     def _monitor_events(self, world: World) -> Iterator[tuple[monitor.Event, str, bool]]:
         """Each event, what it is spent of, and whether it is the head of the Distributor's channel."""
@@ -252,12 +274,12 @@ class System(Machines):
         if state.phase is distributor.Phase.CLOSED:
             draft = Draft(self, world)
             draft.distributor_dies()
-            yield Action("distributor", Deed.EXITS), draft.done(), ()
+            yield DistributorEnds(Deed.EXITS), draft.done(), ()
         if mortal:
             draft = Draft(self, world)
             draft.distributor_crashes()
             draft.distributor_dies()
-            yield Action("distributor", Deed.DIES), draft.done(), ()
+            yield DistributorEnds(Deed.DIES), draft.done(), ()
         for event, take, spent, late in self._distributor_events(world, state):
             stride = self.stride("distributor", state, event)
             if stride.rejected and take is None and not stride.wrong:
@@ -272,7 +294,7 @@ class System(Machines):
                 stride = stride._replace(wrong=(*stride.wrong, *wrong)) if wrong else stride
             taken = draft.copy() if mortal or world.budget.unsent or world.budget.listen_failures else draft
             draft.distributor_step(stride, None)
-            yield Action("distributor", event, late=late), draft.done(), stride.wrong
+            yield DistributorStep(event, late=late), draft.done(), stride.wrong
             yield from self._declined(taken, event, stride, late)
             if mortal:
                 yield from self._deaths(taken, event, stride, late)
@@ -300,7 +322,7 @@ class System(Machines):
                 draft = taken.copy()
                 draft.spend("unsent" if unsent else "listen_failures")
                 draft.distributor_step(stride, i)
-                yield Action("distributor", event, declined=i, late=late), draft.done(), stride.wrong
+                yield EffectDeclined(event, i, late=late), draft.done(), stride.wrong
 
     def _deaths(
         self,
@@ -318,7 +340,7 @@ class System(Machines):
             for effect in stride.effects[:j]:
                 draft.perform(effect)
             draft.distributor_dies(midst=True)
-            yield Action("distributor", event, performed=j, late=late), draft.done(), stride.wrong
+            yield DistributorCutOff(event, j, late=late), draft.done(), stride.wrong
 
     def _distributor_events(
         self, world: World, state: distributor.DistributorState
@@ -420,38 +442,37 @@ class System(Machines):
     # ------------------------------------------------ a server
 
     def _server_acts(self, world: World, i: int, group: Group) -> Iterator[Successor]:
-        who = f"server {group.server}"
         budget = world.budget
         if group.condemned:
             draft = Draft(self, world)
             draft.server_dies(group, child=False)
-            yield Action(who, Deed.IS_KILLED), draft.done(), ()
+            yield ServerDeed(group.server, Deed.IS_KILLED), draft.done(), ()
         if group.main:
             if group.asked and not group.condemned:
                 draft = Draft(self, world)
                 draft.server_dies(group, child=False)
-                yield Action(who, Deed.ENDS), draft.done(), ()
+                yield ServerDeed(group.server, Deed.ENDS), draft.done(), ()
             if budget.server_crashes and not group.condemned:
                 draft = Draft(self, world)
                 draft.spend("server_crashes")
                 draft.server_dies(group, child=False)
-                yield Action(who, Deed.DIES), draft.done(), ()
+                yield ServerDeed(group.server, Deed.DIES), draft.done(), ()
                 if budget.forked_children:
                     draft = Draft(self, world)
                     draft.spend("server_crashes")
                     draft.spend("forked_children")
                     draft.server_dies(group, child=True)
-                    yield Action(who, Deed.LEAVES_A_CHILD), draft.done(), ()
-            yield from self._program_acts(world, group, who)
+                    yield ServerDeed(group.server, Deed.LEAVES_A_CHILD), draft.done(), ()
+            yield from self._program_acts(world, group)
         if group.broken is None:
-            yield from self._sends(world, group, who)
+            yield from self._sends(world, group)
         for event, spent in self._endpoint_events(group, budget):
             stride = self.stride("server", group.endpoint, event)
             draft = Draft(self, world)
             if spent:
                 draft.spend(spent)
             wrong = draft.endpoint_step(group, event, stride)
-            yield Action(who, event), draft.done(), wrong
+            yield ServerStep(group.server, event), draft.done(), wrong
         if budget.leaks:
             for client in group.served:
                 if client in group.endpoint.clients:
@@ -459,23 +480,23 @@ class System(Machines):
                     draft.spend("leaks")
                     draft.put(group.without(client)._replace(gone=(*group.gone, client)))
                     draft.guest(client.cookie, fate=Fate.LEFT)
-                    yield Action(who, Deed.LEAKS, client.cookie), draft.done(), ()
+                    yield ConnectionLeaks(group.server, client.cookie), draft.done(), ()
 
-    def _sends(self, world: World, group: Group, who: str) -> Iterator[Successor]:
+    def _sends(self, world: World, group: Group) -> Iterator[Successor]:
         """The outbox is sent, under the lock; or whoever does it dies, and another process of the server lives on."""
         if group.sending and group.sent is None:
             reply = self.next_to_send(group)
             draft = Draft(self, world)
             if reply is not None:
                 draft.sends(group, reply)
-                yield Action(who, Deed.SENDS, reply.port), draft.done(), ()
+                yield PortDeed(group.server, Deed.SENDS, reply.port), draft.done(), ()
             else:
                 draft.put(group._replace(sending=False))
-                yield Action(who, Deed.DEFERS), draft.done(), ()
+                yield ServerDeed(group.server, Deed.DEFERS), draft.done(), ()
         elif not group.sending and group.endpoint.outbox and self.next_to_send(group) is not None:
             draft = Draft(self, world)
             draft.put(group._replace(sending=True))
-            yield Action(who, Deed.RESUMES), draft.done(), ()
+            yield ServerDeed(group.server, Deed.RESUMES), draft.done(), ()
         if not world.budget.interruptions:
             return
         if group.sending:
@@ -484,35 +505,35 @@ class System(Machines):
                 draft = Draft(self, world)
                 draft.spend("interruptions")
                 draft.sender_dies(group, in_flight)
-                yield Action(who, Deed.LOSES_A_SENDER, in_flight.port), draft.done(), ()
+                yield PortDeed(group.server, Deed.LOSES_A_SENDER, in_flight.port), draft.done(), ()
             return
         for link in group.links:
             if link.to_server and link.port in group.endpoint.listeners and self.has_room_to_answer(group, link):
                 draft = Draft(self, world)
                 draft.spend("interruptions")
                 draft.reader_dies(group, link)
-                yield Action(who, Deed.LOSES_A_READER, link.port), draft.done(), ()
+                yield PortDeed(group.server, Deed.LOSES_A_READER, link.port), draft.done(), ()
 
-    def _program_acts(self, world: World, group: Group, who: str) -> Iterator[Successor]:
+    def _program_acts(self, world: World, group: Group) -> Iterator[Successor]:
         """The program binds its ports one after the other; the shell beside it reads the answers."""
         if group.replies and not group.sending and group.broken is None:
             reply = group.replies[0]
             draft = Draft(self, world)
             wrong = draft.reply_read(group, reply)
-            yield Action(who, Deed.READS_REPLY, reply.port), draft.done(), wrong
+            yield PortDeed(group.server, Deed.READS_REPLY, reply.port), draft.done(), wrong
         for link in group.links:
             if link.program in (Program.NEW, Program.CLOSED):
                 draft = Draft(self, world)
                 draft.binds(group, link)
-                yield Action(who, Deed.BINDS, link.port), draft.done(), ()
+                yield PortDeed(group.server, Deed.BINDS, link.port), draft.done(), ()
                 break
             if link.program is Program.BINDING:
                 awaited = any(reply.port == link.port for reply in group.replies)
                 if not awaited and not any(request.port == link.port for request in group.requests):
-                    yield from self._binds_again(world, group, link, who)
+                    yield from self._binds_again(world, group, link)
                 break
 
-    def _binds_again(self, world: World, group: Group, link: Link, who: str) -> Iterator[Successor]:
+    def _binds_again(self, world: World, group: Group, link: Link) -> Iterator[Successor]:
         """A server that is given no answer asks again; where its Distributor has died, it must."""
         status = world.distributor.servers.get(group.server, None) if world.distributor else None
         dialog = status.dialogs.get(link.port, None) if status else None
@@ -522,7 +543,7 @@ class System(Machines):
             if needless:
                 draft.spend("repeated_binds")
             draft.binds(group, link)
-            yield Action(who, Deed.BINDS_AGAIN, link.port), draft.done(), ()
+            yield PortDeed(group.server, Deed.BINDS_AGAIN, link.port), draft.done(), ()
 
     def _endpoint_events(self, group: Group, budget: Budget) -> Iterator[tuple[server.Event, str]]:
         if group.broken is not None:
@@ -582,7 +603,6 @@ _TIMER_BUDGET: Final[dict[type, str]] = {
 }
 
 
-_STARTING_DEEDS: Final = (Deed.BINDS, Deed.READS_REPLY, Deed.SENDS)
 _STARTING: Final = (
     Adopt,
     Begin,
@@ -594,4 +614,4 @@ _STARTING: Final = (
     server.MessageRead,
     server.Sent,
 )
-"""The events by which a system starts, beside those deeds."""
+"""The events by which a system starts."""
