@@ -16,7 +16,6 @@ from maitred.core import messages as m
 from maitred.core import monitor as core
 from maitred.core.messages import Client
 from maitred.core.timing import Durations
-from maitred.core.transition import Transition
 from maitred.shell import monitor
 from maitred.shell.distributor import Distributor, DistributorSpec
 from maitred.shell.io import channel, kernel
@@ -76,7 +75,7 @@ def played():
 
 
 def test_the_distributor_traces_an_effect_when_it_has_been_performed(played):
-    spy = played.distributor._trace = Spy(played.far)
+    spy = played.distributor.machine.trace = Spy(played.far)
     played.distributor.handle(m.Begin())
     assert ("Begin", False) in spy.noted and ("Listening", False) in spy.noted
     assert [had for name, had in spy.noted if name == "Tell"] == [True]
@@ -113,7 +112,7 @@ def test_what_servers_say_is_read_before_another_client_is_let_in(played):
     channel.send(dialog, m.RestartReply(1, m.Count(0, 1)))
     distributor.loop.turn(1)
     distributor.loop.turn(0)  # so that nothing is left on the kernel's list of what may be ready
-    spy = distributor._trace = Spy(played.far)
+    spy = distributor.machine.trace = Spy(played.far)
 
     with socket.create_connection(("127.0.0.1", port), 5):
         channel.send(dialog, m.RestartReply(1, m.Count(0, 2)))
@@ -150,38 +149,6 @@ def bare():
         each.close()
 
 
-def acting(monkeypatch, machine, perform):
-    """A Monitor whose machine and effects are the test's."""
-    made = Monitor.__new__(Monitor)
-    made.state, made.noted = None, []
-    made._pending, made._busy = monitor.deque(), False
-    note = made.noted.append
-    made._trace = SimpleNamespace(
-        event=lambda event, state: note(f"event {event}"), effect=lambda effect: note(f"effect {effect}")
-    )
-    monkeypatch.setattr(core, "step", lambda state, event: Transition(state, machine[event]))
-    monkeypatch.setattr(
-        Monitor, "_perform", {str: lambda self, effect: (note(f"does {effect}"), perform(self, effect))}
-    )
-    return made
-
-
-def test_the_monitor_traces_an_effect_when_it_has_been_performed(monkeypatch):
-    made = acting(monkeypatch, {"go": ("a", "b")}, lambda self, effect: None)
-    made.handle("go")
-    assert made.noted == ["event go", "does a", "effect a", "does b", "effect b"]
-
-
-def test_an_event_that_comes_within_an_effect_waits_its_turn(monkeypatch):
-    made = acting(
-        monkeypatch,
-        {"go": ("a", "b"), "fails": ()},
-        lambda self, effect: self.handle("fails") if effect == "a" else None,
-    )
-    made.handle("go")
-    assert made.noted == ["event go", "does a", "effect a", "does b", "effect b", "event fails"]
-
-
 def sent_twice(bare, message):
     """Have the Monitor read the message twice, each with the same pipe's end; the end that tells who holds it."""
     reader, writer = os.pipe()
@@ -216,9 +183,8 @@ def test_a_dialog_that_is_kept_twice_is_held_once(bare):
 
 def test_what_was_set_for_a_dead_distributor_is_cancelled(bare, monkeypatch):
     """Its channel has been read to its end, which sets a timer that would kill whoever is there when it rings."""
-    bare.state = SimpleNamespace(
-        classes=[SimpleNamespace(distributor=SimpleNamespace(phase=core.DistributorPhase.DONE))]
-    )
+    done = SimpleNamespace(distributor=SimpleNamespace(phase=core.DistributorPhase.DONE))
+    bare.machine = SimpleNamespace(state=SimpleNamespace(classes=[done]))
     pidfd = os.pidfd_open(os.getpid())
     bare.distributor.child = SimpleNamespace(pid=1, pidfd=pidfd, exitcode=lambda: 0, close=lambda: os.close(pidfd))
     killed = []

@@ -170,7 +170,7 @@ def test_what_is_spared_is_there_for_a_distributor():
 
 def test_a_distributor_that_cannot_be_asked_does_not_mix_up_the_next_answers(bare, monkeypatch):
     monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
-    bare.state, replies = None, []
+    bare.machine, replies = SimpleNamespace(state=None), []
     bare._answer_status(replies.append)
     bare.asked.sendall(json.dumps(PART).encode() + b"\n")
     bare._on_answer(bare.distributor, 0)
@@ -215,7 +215,7 @@ def but(**changes):
 )
 def test_the_monitor_does_not_die_of_what_a_distributor_answers(bare, monkeypatch, capfd, answer):
     monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
-    bare.state, replies = None, []
+    bare.machine, replies = SimpleNamespace(state=None), []
     bare._answer_status(replies.append)
     bare.asked.sendall(answer + b"\n")
     while not capfd.readouterr().err:
@@ -230,7 +230,7 @@ def test_the_monitor_does_not_die_of_what_a_distributor_answers(bare, monkeypatc
 def test_an_answer_without_an_end_is_none(bare, monkeypatch, capfd):
     monkeypatch.setattr(status, "LONGEST_PART", 100_000)
     monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
-    bare.state, replies = None, []
+    bare.machine, replies = SimpleNamespace(state=None), []
     bare._answer_status(replies.append)
     for _ in range(3):
         bare.asked.sendall(b" " * 50_000)

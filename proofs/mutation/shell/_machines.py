@@ -6,6 +6,7 @@ from typing import Final
 
 from proofs.mutation.core.mutant import Kind, Mutant
 
+DRIVER: Final = "tests/shell/test_driver.py"
 D: Final = "tests/shell/test_distributor_process.py"
 M: Final = "tests/shell/test_monitor_process.py"
 SHORTAGE: Final = "tests/shell/test_shortage.py"
@@ -18,21 +19,51 @@ COPIES: Final = "tests/system/test_copies.py"
 TWO: Final = "tests/system/test_two_classes.py"
 
 MUTANTS: Final = (
-    # ---------------------------------------------------------------- the Distributor: order of effects
+    # ---------------------------------------------------------------- the driver: order of effects
     Mutant(
-        "the_distributor_traces_an_effect_before_it_is_performed",
+        "an_effect_is_traced_before_it_is_performed",
         Kind.ORDER_CHANGED,
-        "A trace claims what a Distributor that was killed in between never did.",
-        "distributor.Distributor._take",
-        "self._perform[type(effect)](self, effect)\n            self._trace.effect(effect)",
-        "self._trace.effect(effect)\n            self._perform[type(effect)](self, effect)",
-        tests=(f"{EFFECTS}::test_the_distributor_traces_an_effect_when_it_has_been_performed",),
+        "A trace claims what a process that was killed in between never did.",
+        "driver.Driver._take",
+        "self._perform[type(effect)](effect)\n            if trace is not None:\n                trace.effect(effect)",
+        "if trace is not None:\n                trace.effect(effect)\n            self._perform[type(effect)](effect)",
+        tests=(
+            f"{DRIVER}::test_an_effect_is_traced_when_it_has_been_performed",
+            f"{EFFECTS}::test_the_distributor_traces_an_effect_when_it_has_been_performed",
+        ),
+    ),
+    Mutant(
+        "an_event_within_an_effect_overtakes_its_event",
+        Kind.ORDER_CHANGED,
+        "A server that cannot be started is restarted before the effects of its start are through.",
+        "driver.Driver.handle",
+        "if self._busy:",
+        "if False:",
+        tests=(f"{DRIVER}::test_an_event_that_comes_within_an_effect_waits_its_turn",),
+    ),
+    Mutant(
+        "what_an_effect_raises_leaves_the_machine_busy",
+        Kind.NOT_FORGOTTEN,
+        "A program whose signal handler raises in the middle of a step serves nobody any more.",
+        "driver.Driver.handle",
+        "        finally:\n            self._busy = False",
+        "        self._busy = False",
+        tests=(f"{DRIVER}::test_what_an_effect_raises_ends_the_event_and_the_next_one_is_taken",),
+    ),
+    Mutant(
+        "what_was_queued_outlives_what_an_effect_raises",
+        Kind.NOT_FORGOTTEN,
+        "An event of a step that was given up is taken with the next one.",
+        "driver.Driver.handle",
+        "self._queue.clear()",
+        "pass",
+        tests=(f"{DRIVER}::test_what_an_effect_raises_ends_the_event_and_the_next_one_is_taken",),
     ),
     Mutant(
         "effects_are_performed_backwards",
         Kind.ORDER_CHANGED,
         "A client is handed out while the Monitor still stores it: a death in between serves it twice.",
-        "distributor.Distributor._take",
+        "driver.Driver._take",
         "for effect in outcome.effects:",
         "for effect in outcome.effects[::-1]:",
         tests=(f"{D}::test_who_waits_is_stored_then_released_before_being_handed_out",),
@@ -197,7 +228,7 @@ MUTANTS: Final = (
         Kind.EFFECT_DROPPED,
         "A client whose hand-off found no room is never served.",
         "distributor.Distributor._send_hand_off",
-        "self._pending.append(core.Unsent(server, message.client))",
+        "self.handle(core.Unsent(server, message.client))",
         "pass",
         tests=(f"{D}::test_a_full_dialog_does_not_lose_the_client",),
     ),
@@ -409,24 +440,6 @@ MUTANTS: Final = (
         tests=(f"{D}::test_a_client_goes_to_the_server_and_is_counted_out_again",),
     ),
     # ---------------------------------------------------------------- the Monitor
-    Mutant(
-        "the_monitor_traces_an_effect_before_it_is_performed",
-        Kind.ORDER_CHANGED,
-        "A trace claims what a Monitor that was killed in between never did.",
-        "monitor.Monitor._take",
-        "self._perform[type(effect)](self, effect)\n            self._trace.effect(effect)",
-        "self._trace.effect(effect)\n            self._perform[type(effect)](self, effect)",
-        tests=(f"{EFFECTS}::test_the_monitor_traces_an_effect_when_it_has_been_performed",),
-    ),
-    Mutant(
-        "an_event_within_an_effect_overtakes_its_event",
-        Kind.ORDER_CHANGED,
-        "A server that cannot be started is restarted before the effects of its start are through.",
-        "monitor.Monitor.handle",
-        "if self._busy:\n            return None",
-        "if False:\n            return None",
-        tests=(f"{EFFECTS}::test_an_event_that_comes_within_an_effect_waits_its_turn",),
-    ),
     Mutant(
         "a_client_that_is_stored_twice_keeps_both",
         Kind.NOT_FORGOTTEN,

@@ -14,6 +14,7 @@ from proofs.mutation.shell.run import Outcome, fingerprint
 FILE: Final = Path(__file__).with_name("result.json")
 COMMAND: Final = "make shell-mutants"
 TITLES: Final = {
+    "driver": "Driver",
     "distributor": "Distributor",
     "monitor": "Monitor",
     "endpoint": "Endpoint",

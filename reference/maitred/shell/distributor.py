@@ -28,7 +28,6 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,6 +41,7 @@ from maitred.core.messages import Address, Client, Incarnation, Port, ServerId
 from maitred.core.timing import Durations, duration
 from maitred.core.transition import Reason, Rejected
 from maitred.shell.conduct import PATIENCE, Conduct
+from maitred.shell.driver import Driver
 from maitred.shell.io import channel, report, sock_diag
 from maitred.shell.io.listening import MAX_PORT, open_listeners, says_where
 from maitred.shell.io.loop import Loop
@@ -144,16 +144,17 @@ class Distributor:
     def __init__(self, spec: DistributorSpec) -> None:
         self.spec = spec
         self.loop = Loop()
-        self.state = core.initial(spec.incarnation, spec.dynamic, spec.waiting_limit, spec.listeners, spec.fixed)
-        self._trace = Trace(spec.trace, f"distributor {spec.class_id} {spec.incarnation}")
-        self._trace.start(
-            incarnation=spec.incarnation,
-            dynamic=spec.dynamic,
-            waiting_limit=spec.waiting_limit,
-            listeners=spec.listeners,
-            fixed=spec.fixed,
+        self.machine = Driver(
+            core.step,
+            core.initial(spec.incarnation, spec.dynamic, spec.waiting_limit, spec.listeners, spec.fixed),
+            self._effects(),
+            _open_trace(spec),
+            stepped=self._mention,
+            declined=self._declined,
+            performed=self._audit,
         )
-        self._pending: deque[core.Event] = deque()
+        self.handle = self.machine.handle
+        """Lets an event happen, with all that follows from it."""
         self._copies: dict[int, socket.socket] = {}
         self._since: dict[int, float] = {}
         self._servers: dict[ServerId, _Server] = {}
@@ -178,36 +179,12 @@ class Distributor:
     def run(self) -> None:
         """Serve until the class is closed."""
         self.loop.interrupt_waits()
-        while self.state.phase is not core.Phase.CLOSED:
+        while self.machine.state.phase is not core.Phase.CLOSED:
             self.loop.turn()
 
     # ================================================================ events
 
-    def handle(self, event: core.Event) -> None:
-        """Let the event happen, with all that follows from it, and what follows from that."""
-        self._pending.append(event)
-        self._settle()
-
-    def _settle(self) -> None:
-        while self._pending:
-            self._take(self._pending.popleft())
-
-    def _take(self, event: core.Event) -> None:
-        self._trace.event(event, self.state)
-        outcome = core.step(self.state, event)
-        if isinstance(outcome, Rejected):
-            self._trace.rejected(outcome.reason)
-            self._declined(event, outcome.reason)
-            return
-        self.state = outcome.state
-        self._mention(event)
-        for effect in outcome.effects:
-            self._perform[type(effect)](self, effect)
-            self._trace.effect(effect)
-        if self._audits:
-            self._audit()
-
-    def _mention(self, event: core.Event) -> None:
+    def _mention(self, event: core.Event, before: core.DistributorState) -> None:
         """Tell the log of what clients suffer from, where nobody else does."""
         match event:
             case core.Fired(core.QueueTimeout()):
@@ -223,10 +200,10 @@ class Distributor:
                 patience = self.spec.durations.hand_off_timeout
                 report.say(f"server {server} of {self.spec.name} has not taken a client for {patience:g} s")
             case core.StillServes(server=server):
-                self._say_full(self.state.servers[server])
+                self._say_full(self.machine.state.servers[server])
             case _:
                 pass
-        if self.state.waiting >= self.spec.waiting_limit:
+        if self.machine.state.waiting >= self.spec.waiting_limit:
             self._say_now_and_then("as many clients wait as may: further ones stay in the backlog (waiting_limit)")
 
     def _say_full(self, status: core.ServerStatus) -> None:
@@ -237,8 +214,9 @@ class Distributor:
             about=f"full {status.server}",
         )
 
-    def _declined(self, event: core.Event, reason: Reason) -> None:
+    def _declined(self, event: core.Event, rejected: Rejected) -> None:
         """Let go of what came with an event that the machine does not take."""
+        reason = rejected.reason
         if reason is not Reason.NOT_HANG_UP and not isinstance(event, core.Fired):
             report.debug(f"distributor of {self.spec.name}: {event}: {reason.value}")
         match event:
@@ -356,7 +334,7 @@ class Distributor:
         if not isinstance(message, get_args(messages.FromServer)):
             self._offends(server, held, f"no message on the dialog of port {port}: {type(message).__name__}")
             return
-        status = self.state.servers.get(server, None)
+        status = self.machine.state.servers.get(server, None)
         objection = status and held.conduct.objection(status, self.spec.incarnation, port, message)
         if objection:
             self._offends(server, held, f"{type(message).__name__} on port {port}: {objection}")
@@ -423,7 +401,7 @@ class Distributor:
 
     def _is_one_too_many(self, port: Port, address: Address) -> bool:
         """A server decides where its class is reached, where nobody else has: not on every address that there is."""
-        info = self.state.ports.get(port, None)
+        info = self.machine.state.ports.get(port, None)
         return (
             not self.spec.fixed
             and info is not None
@@ -440,7 +418,6 @@ class Distributor:
         (report.say if conduct.offences == 1 else report.debug)(text)
         if conduct.offences == PATIENCE:
             self._condemn(server, held, "breaks the protocol again and again")
-            self._settle()
 
     # ---------------------------------------------------------------- from clients
 
@@ -498,7 +475,7 @@ class Distributor:
             opened = [socket.socket(fileno=fd) for fd in kept]
             sockets = opened or open_listeners(effect.address, apart=self.spec.fixed)
         except OSError as error:
-            self._pending.append(core.ListeningFailed(*key, error.errno or errno.EINVAL))
+            self.handle(core.ListeningFailed(*key, error.errno or errno.EINVAL))
             return
         listeners = self._ports.setdefault(effect.port, _Listeners())
         listeners.sockets[effect.address] = sockets
@@ -506,7 +483,7 @@ class Distributor:
             listener.setblocking(False)
             watch = partial(self._on_listener, effect.port, listener)
             self.loop.watch(listener.fileno(), 0 if listeners.muted else READ, watch, last=True)
-        self._pending.append(core.Listening(*key))
+        self.handle(core.Listening(*key))
 
     def _accept(self, effect: core.Accept) -> None:
         listeners = self._ports[effect.port]
@@ -520,7 +497,7 @@ class Distributor:
         found = (self._accept_from(effect.port, listener) for listener in listeners.all())
         event = next((event for event in found if event is not None), None)
         listeners.armed = False
-        self._pending.append(event or core.BacklogEmpty(effect.port))
+        self.handle(event or core.BacklogEmpty(effect.port))
 
     def _close_listeners(self, effect: core.CloseListeners) -> None:
         for listener in self._ports.pop(effect.port, _Listeners()).all():
@@ -547,7 +524,7 @@ class Distributor:
         except OSError as error:
             if error.errno in channel.CROWDED:
                 self._say_crowded(error)
-                self._pending.append(core.Unsent(server, message.client))
+                self.handle(core.Unsent(server, message.client))
 
     def _send_unsent(self, server: ServerId, port: Port) -> None:
         """Open the dialog, as soon as it has room."""
@@ -593,7 +570,7 @@ class Distributor:
             self._say_now_and_then(text)
             return
         self._foreign_ports.add(port)
-        ports = ", ".join(map(str, self.state.ports))
+        ports = ", ".join(map(str, self.machine.state.ports))
         self._say_now_and_then(
             f"the program binds port {port}, which is not behind this Distributor (port {ports} is):"
             " clients find that server there, not here"
@@ -643,7 +620,7 @@ class Distributor:
         if connection is not None and not self.loop.watches(connection.fileno()):
             self.loop.watch(connection.fileno(), HANG_UP, partial(self._on_waiting, client))
             self._since.setdefault(client.cookie, time.time())
-        if self.state.phase is not core.Phase.INITIALISING:
+        if self.machine.state.phase is not core.Phase.INITIALISING:
             self._hurry()
 
     def _stop_watching(self, client: Client) -> None:
@@ -707,7 +684,7 @@ class Distributor:
         match timer:
             case core.HandOffTimeout():
                 self.loop.set_timer(timer, seconds, partial(self._overdue, timer))
-            case core.AuditDue() if self.state.waiting:
+            case core.AuditDue() if self.machine.state.waiting:
                 self._audited = time.monotonic()  # now, be it that there is no server to audit
                 self._hurry()
             case core.RestOver() if (held := self._servers.get(timer.server)) is not None:
@@ -719,7 +696,7 @@ class Distributor:
     def _overdue(self, timer: core.HandOffTimeout) -> None:
         """The time to answer is up: say whether the server has done anything for its clients meanwhile."""
         serves = core.StillServes(timer.server)
-        allowed = core.guard(self.state, serves) is None
+        allowed = core.guard(self.machine.state, serves) is None
         self.handle(serves if allowed and self._is_serving(timer.server) else core.Fired(timer))
 
     def _is_serving(self, server: ServerId) -> bool:
@@ -746,6 +723,8 @@ class Distributor:
 
         And look whether a server has left something unsaid: another of its processes has to be woken to say it.
         """
+        if not self._audits:
+            return
         self._audited = time.monotonic()
         servers = [(server, held) for server in self._audits if (held := self._servers.get(server)) is not None]
         self._audits.clear()
@@ -755,7 +734,7 @@ class Distributor:
         for server, clients in counted.items():
             named = tuple(client for client in clients if client.cookie in gone)
             if named or server in unsaid:
-                self._pending.append(core.Audited(server, named))
+                self.handle(core.Audited(server, named))
         self._audit_cost = time.monotonic() - self._audited
         limit = self.spec.durations.request_timeout
         if limit:
@@ -789,7 +768,7 @@ class Distributor:
         if not held.condemned:
             held.condemned = True
             report.say(f"server {server} of {self.spec.name} {why}")
-            self._pending.append(core.Unfit(server))
+            self.handle(core.Unfit(server))
 
     def _gone(self, servers: list[tuple[ServerId, _Server]], clients: list[Client]) -> Collection[int]:
         """The cookies of those clients whose connections the kernel no longer knows."""
@@ -806,20 +785,21 @@ class Distributor:
             report.debug(f"distributor of {self.spec.name}: no audit: {error}")
             return ()
 
-    _perform: Final[dict[type[Any], Callable[[Distributor, Any], None]]] = {  # Any: each takes its own effect
-        core.Listen: _listen,
-        core.Accept: _accept,
-        core.CloseListeners: _close_listeners,
-        core.Send: _send,
-        core.SendControl: _send_control,
-        core.Tell: _tell,
-        core.Watch: _watch,
-        core.CloseCopy: _close_copy,
-        core.ShutDown: _shut_down,
-        core.CloseDialog: _close_dialog,
-        core.SetTimer: _set_timer,
-        core.Audit: _note_audit,
-    }
+    def _effects(self) -> dict[type[core.Effect], Callable[[Any], None]]:  # Any: each takes its own effect
+        return {
+            core.Listen: self._listen,
+            core.Accept: self._accept,
+            core.CloseListeners: self._close_listeners,
+            core.Send: self._send,
+            core.SendControl: self._send_control,
+            core.Tell: self._tell,
+            core.Watch: self._watch,
+            core.CloseCopy: self._close_copy,
+            core.ShutDown: self._shut_down,
+            core.CloseDialog: self._close_dialog,
+            core.SetTimer: self._set_timer,
+            core.Audit: self._note_audit,
+        }
 
     # ================================================================ status and log
 
@@ -844,7 +824,7 @@ class Distributor:
 
     def _status_line(self) -> bytes:
         offences = {server: held.conduct.offence for server, held in self._servers.items()}
-        return json.dumps(status_of(self.state, self._since, offences)).encode() + b"\n"
+        return json.dumps(status_of(self.machine.state, self._since, offences)).encode() + b"\n"
 
     def _write_answers(self) -> None:
         try:
@@ -919,6 +899,20 @@ def _row(status: core.ServerStatus, offence: str) -> dict[str, object]:
 
 
 # ==================================================================== small helpers
+
+
+def _open_trace(spec: DistributorSpec) -> Trace | None:
+    if spec.trace is None:
+        return None
+    trace = Trace(spec.trace, f"distributor {spec.class_id} {spec.incarnation}")
+    trace.start(
+        incarnation=spec.incarnation,
+        dynamic=spec.dynamic,
+        waiting_limit=spec.waiting_limit,
+        listeners=spec.listeners,
+        fixed=spec.fixed,
+    )
+    return trace
 
 
 def _leaves_unsaid(registry: Reader) -> bool:

@@ -36,6 +36,7 @@ from maitred.core.monitor import ClassId, Complaint
 from maitred.core.timing import duration
 from maitred.core.transition import Rejected
 from maitred.shell.distributor import READ, DistributorSpec
+from maitred.shell.driver import Driver
 from maitred.shell.inside import native_sockets
 from maitred.shell.inside.exec_server import ServerSpec
 from maitred.shell.io import channel, kernel, report
@@ -159,12 +160,19 @@ class Monitor:
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files[1], self._open_files[1]))
         self._trace_fd = _open_trace(config) if self._verifier is None else None
-        self._trace = Trace(self._account_of("monitor"), "monitor")
         classes, weights = config.core()
-        self._trace.start(classes=classes, weights=weights)
-        self.state = core.initial(classes, weights)
-        self._pending: deque[core.Event] = deque()
-        self._busy = False
+        trace = Trace(self._account_of("monitor"), "monitor")
+        trace.start(classes=classes, weights=weights)
+        self.machine = Driver(
+            core.step,
+            core.initial(classes, weights),
+            self._effects(),
+            trace if trace.wanted else None,
+            stepped=lambda event, before: None,
+            declined=_declined,
+        )
+        self.handle = self.machine.handle
+        """Lets an event happen with all that follows from it, and returns why the machine declines it."""
         self._servers: dict[ServerId, _Server] = {}
         self._distributors: dict[ClassId, _Distributor] = {}
         self._store: dict[tuple[ClassId, Client], int] = {}
@@ -204,38 +212,7 @@ class Monitor:
         self._finish()
         return self._exit
 
-    # ================================================================ events
-
-    def handle(self, event: core.Event) -> Rejected | None:
-        """Let the event happen with all that follows from it; within an effect: once that effect's event is done with.
-
-        Returns:
-            why the machine declines the event, where it does.
-        """
-        self._pending.append(event)
-        if self._busy:
-            return None
-        self._busy = True
-        declined = self._take(self._pending.popleft())
-        while self._pending:
-            self._take(self._pending.popleft())
-        self._busy = False
-        return declined
-
-    def _take(self, event: core.Event) -> Rejected | None:
-        self._trace.event(event, self.state)
-        outcome = core.step(self.state, event)
-        if isinstance(outcome, Rejected):
-            self._trace.rejected(outcome.reason)
-            report.debug(f"monitor: {event}: {outcome.reason.value}")
-            return outcome
-        self.state = outcome.state
-        for effect in outcome.effects:
-            self._perform[type(effect)](self, effect)
-            self._trace.effect(effect)
-        return None
-
-    # ---------------------------------------------------------------- from Distributors
+    # ================================================================ events from Distributors
 
     def _on_channel(self, distributor: _Distributor, flags: int) -> None:
         for _ in range(PACKETS_A_TURN):
@@ -325,7 +302,7 @@ class Monitor:
         self.handle(core.DistributorExited(distributor.class_id))
 
     def _phase_of(self, class_id: ClassId) -> core.DistributorPhase:
-        return self.state.classes[class_id].distributor.phase
+        return self.machine.state.classes[class_id].distributor.phase
 
     def _release_distributor(self, distributor: _Distributor) -> None:
         if self._distributors.get(distributor.class_id) is distributor:
@@ -341,7 +318,7 @@ class Monitor:
             distributor.child.close()
         self._unfollow(f"distributor {distributor.class_id} {distributor.incarnation}")
 
-    # ---------------------------------------------------------------- from servers
+    # ================================================================ events from servers
 
     def _on_server_end(self, server: _Server, flags: int) -> None:
         child = server.child
@@ -360,7 +337,7 @@ class Monitor:
 
     def _suspect_a_daemon(self, server: _Server) -> None:
         """Where a main process ends well and unasked, while what it has forked goes on, say once what that means."""
-        cls = self.state.classes[server.class_id]
+        cls = self.machine.state.classes[server.class_id]
         place = cls.living.get(server.server, None)
         unasked = core.PlacePhase.STARTING, core.PlacePhase.READY
         if place is None or cls.places[place].phase not in unasked or server.class_id in self._daemons:
@@ -371,7 +348,7 @@ class Monitor:
 
     def _suspect(self, server: _Server) -> None:
         """Where a server does not come up, say once for its class which library may be to blame."""
-        cls = self.state.classes[server.class_id]
+        cls = self.machine.state.classes[server.class_id]
         place = cls.living.get(server.server, None)
         if place is None or cls.places[place].phase is not core.PlacePhase.STARTING:
             return
@@ -403,7 +380,7 @@ class Monitor:
         children += [each.child for each in self._servers.values() if each is not server and not each.ended]
         return [child.pid for child in children if child is not None]
 
-    # ---------------------------------------------------------------- from the machine and the operator
+    # ================================================================ events from the machine and the operator
 
     def _watch_signals(self) -> socket.socket:
         """Signals wake the loop: their numbers are read as bytes."""
@@ -430,7 +407,7 @@ class Monitor:
                 report.say(f"{signal.Signals(number).name} means nothing to maitred: nothing is done")
 
     def _stop(self, why: str) -> Rejected | None:
-        if self.state.phase is core.Phase.RUNNING:
+        if self.machine.state.phase is core.Phase.RUNNING:
             report.say(
                 f"{why}: stopping when the clients have left, at most {self.config.durations.grace:g} s; again: now"
             )
@@ -680,14 +657,14 @@ class Monitor:
             what = "a server" if isinstance(effect.timer, core.RestartServer) else "the Distributor"
             report.say(f"{what} of {self._name(effect.timer.class_id)} is restarted in {seconds:.1f} s")
         fired = core.Fired(effect.timer)
-        self.loop.set_timer(effect.timer, seconds, lambda: void(self.handle(fired)))
+        self.loop.set_timer(effect.timer, seconds, partial(self.handle, fired))
 
     def _report(self, effect: core.Report) -> None:
         name, what = self._name(effect.class_id), effect.complaint.value
-        addresses = [address for _, address in self.state.classes[effect.class_id].listeners]
+        addresses = [address for _, address in self.machine.state.classes[effect.class_id].listeners]
         if effect.complaint is Complaint.NOT_LISTENING and addresses:
             what += f" on {', '.join(addresses)}"
-        if effect.complaint is Complaint.CRASH_LOOP and self.state.classes[effect.class_id].proven:
+        if effect.complaint is Complaint.CRASH_LOOP and self.machine.state.classes[effect.class_id].proven:
             what += ", while others were; what copies must not share, such as a pid file, {server} tells apart"
         if effect.complaint is Complaint.GIVEN_UP:
             self._why = "; ".join([f"{name}: {what}", *self._obstacles(effect.class_id)])
@@ -698,21 +675,22 @@ class Monitor:
     def _end(self, effect: core.Exit) -> None:
         self._exit = EXIT_CODES.get(effect.failure, 1)
 
-    _perform: Final[dict[type[Any], Callable[[Monitor, Any], None]]] = {  # Any: each takes its own effect
-        core.StartServer: _start_server,
-        core.StartDistributor: _start_distributor,
-        core.TellDistributor: _tell,
-        core.Terminate: _terminate,
-        core.Kill: _kill,
-        core.KillDistributor: _kill_distributor,
-        core.DropDuplicate: _drop_duplicate,
-        core.ShutDownStored: _shut_down_stored,
-        core.DropServer: _drop_server,
-        core.DropListener: _drop_listener,
-        core.SetTimer: _set_timer,
-        core.Report: _report,
-        core.Exit: _end,
-    }
+    def _effects(self) -> dict[type[core.Effect], Callable[[Any], None]]:  # Any: each takes its own effect
+        return {
+            core.StartServer: self._start_server,
+            core.StartDistributor: self._start_distributor,
+            core.TellDistributor: self._tell,
+            core.Terminate: self._terminate,
+            core.Kill: self._kill,
+            core.KillDistributor: self._kill_distributor,
+            core.DropDuplicate: self._drop_duplicate,
+            core.ShutDownStored: self._shut_down_stored,
+            core.DropServer: self._drop_server,
+            core.DropListener: self._drop_listener,
+            core.SetTimer: self._set_timer,
+            core.Report: self._report,
+            core.Exit: self._end,
+        }
 
     def _finish(self) -> None:
         """Everything has ended: wait for the last Distributors, and leave nothing behind."""
@@ -770,7 +748,7 @@ class Monitor:
             pids = {server.server: server.child.pid for server in self._servers.values() if server.child}
             running = {i: each.child.pid for i, each in self._distributors.items() if each.child}
             obstacles = {class_id: self._obstacles(class_id) for class_id in {*self._foreign, *self._daemons}}
-            document = status.build(self.config, self.state, pids, running, parts, obstacles)
+            document = status.build(self.config, self.machine.state, pids, running, parts, obstacles)
             if self._verifier is not None:
                 document["verify"] = self._verifier.status()
             reply(document)
@@ -831,7 +809,7 @@ class Monitor:
 
     def _obstacles(self, class_id: ClassId) -> list[str]:
         """Why its servers do not come up, as far as that is known; nothing, once one of them has."""
-        if any(place.phase is core.PlacePhase.READY for place in self.state.classes[class_id].places.values()):
+        if any(place.phase is core.PlacePhase.READY for place in self.machine.state.classes[class_id].places.values()):
             return []
         makers = map(str, native_sockets.makers(self._foreign.get(class_id, 0)))
         return [*makers, *([_DAEMON] if class_id in self._daemons else [])]
@@ -870,10 +848,10 @@ class Monitor:
 
     def _announce(self) -> None:
         """Say once that all is up."""
-        if self._announced or self.state.phase is not core.Phase.RUNNING:
+        if self._announced or self.machine.state.phase is not core.Phase.RUNNING:
             return
         rows = []
-        for class_id, cls in self.state.classes.items():
+        for class_id, cls in self.machine.state.classes.items():
             ready = [place for place in cls.places.values() if place.phase is core.PlacePhase.READY]
             if len(ready) < cls.config.static or not all(cls.listeners.values()):
                 return
@@ -885,8 +863,8 @@ class Monitor:
 # ==================================================================== small helpers
 
 
-def void(_: object) -> None:
-    """Let a result go where a callback must not have one."""
+def _declined(event: core.Event, rejected: Rejected) -> None:
+    report.debug(f"monitor: {event}: {rejected.reason.value}")
 
 
 def _ignore(number: int, frame: object) -> None:

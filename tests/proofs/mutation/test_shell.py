@@ -30,7 +30,7 @@ CUT = (
     "the_control_socket_is_open_to_all",
     "the_registrys_lock_is_not_taken",
     "a_client_that_is_stored_twice_keeps_both",
-    "the_distributor_traces_an_effect_before_it_is_performed",
+    "an_effect_is_traced_before_it_is_performed",
     "a_lost_descriptor_is_not_noticed",
 )
 """Of each kind of part one whose killer takes no second."""

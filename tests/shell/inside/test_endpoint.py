@@ -623,11 +623,10 @@ def tear(of, monkeypatch, instant, happen):
         if instant == "sent" and isinstance(event, server.Sent):
             monkeypatch.setattr(of, "_step", step)
             happen()
-        effects = step(event, touched)
+        step(event, touched)
         if instant == "saved" and hand_off:
             monkeypatch.setattr(of, "_step", step)
             happen()
-        return effects
 
     monkeypatch.setattr(*((channel, "take", torn_take) if instant == "read" else (of, "_step", torn_step)))
 

@@ -40,10 +40,9 @@ def dying_step(self, event, touched=()):
         pass_by("read")
     elif isinstance(event, server.Sent) and isinstance(event.reply.message, Accepted):
         pass_by("sent")
-    effects = step(self, event, touched)
+    step(self, event, touched)
     if hand_off:
         pass_by("saved")
-    return effects
 
 
 def dying_save(self, *args):

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from maitred.core import messages, server, wire
 from maitred.core.messages import Accepted, Address, Client, Port
 from maitred.core.transition import Rejected
+from maitred.shell.driver import Driver
 from maitred.shell.io import channel, report
 from maitred.shell.io.registry import OUTBOX_LIMIT, PACKET, PORT_LIMIT, Doing, Registry
 
@@ -91,11 +92,19 @@ class Endpoint:
         """This process's own ends of the dialogs: open even where the program has closed its listener."""
         self._registry = registry
         self._control = control
-        self._trace = trace
+        self._machine = Driver(
+            server.step,
+            server.EndpointState(),
+            {server.Deliver: self._deliver, server.Discard: _discard},
+            trace,
+            stepped=self._save,
+            declined=self._declined,
+        )
+        """Its state is that of the registry while this process holds the lock."""
+        self._touched: tuple[Client, ...] = ()
+        """The clients whose records the next save writes."""
         self._owner = 0
         """The thread that is in a step."""
-        self._now = server.EndpointState()
-        """The state, while this process holds the lock."""
         self._noted: deque[Callable[[], None]] = deque()
         """What is to be taken up by whoever holds the lock."""
         self._acknowledgements: deque[server.Event] = deque()
@@ -144,7 +153,7 @@ class Endpoint:
             return errno
         self.dialogs[port] = mine
         self._ended.discard(port)
-        self._note(lambda: self._happened(server.Bound(port)))
+        self._note(lambda: self._step(server.Bound(port)))
         self._await_opening(port)
         return 0 if port in self.dialogs else EADDRINUSE  # ended at once: another process of the server has it
 
@@ -184,7 +193,7 @@ class Endpoint:
                 the Distributor's InitialMsg there, and so is heard of.
         """
         if self._owner == _thread_id():
-            self._noted.append(lambda: self._happened(server.ListenerClosed(port)))
+            self._noted.append(lambda: self._step(server.ListenerClosed(port)))
             return
         sequence = self._run(lambda: self._close(port))
         if sequence is not None:
@@ -201,7 +210,7 @@ class Endpoint:
 
     def forget(self, client: Client) -> None:
         """No process holds the client's connection, whatever was counted: the kernel has said so."""
-        self._note(lambda: self._happened(server.Disconnected(client), (client,)))
+        self._note(lambda: self._step(server.Disconnected(client), (client,)))
 
     # ================================================================ under the lock
 
@@ -222,8 +231,8 @@ class Endpoint:
             self._registry.lock()
             self._owner = me
             try:
-                self._now = self._registry.load()
-                if self._registry.in_flight or self._now.outbox:
+                self._machine.state = self._registry.load()
+                if self._registry.in_flight or self._machine.state.outbox:
                     self._finish()
                     self._flush()
                 result = work()
@@ -249,7 +258,7 @@ class Endpoint:
         """Let the next one have the lock, and leave nothing undone even where a signal handler has raised something."""
         try:
             if not (done or self._forked):
-                self._now = self._registry.load()
+                self._machine.state = self._registry.load()
                 self._finish()
         finally:
             self._owner = 0
@@ -264,36 +273,26 @@ class Endpoint:
 
     def _let_go(self, client: Client) -> None:
         if self._registry.release(client) == 0:
-            self._happened(server.Disconnected(client), (client,))
+            self._step(server.Disconnected(client), (client,))
 
-    def _happened(self, event: server.Event, touched: tuple[Client, ...] = ()) -> None:
-        """A step, and what it says of connections."""
-        for effect in self._step(event, touched):
-            if isinstance(effect, server.Deliver):
-                fd = self._taken.pop(effect.client, None)
-                if fd is not None:
-                    self._ready.setdefault(effect.client.port, deque()).append((fd, effect.client))
-
-    def _step(self, event: server.Event, touched: tuple[Client, ...] = ()) -> tuple[server.Effect, ...]:
-        """One step of the machine, saved and traced.  Nothing is in flight after it."""
+    def _step(self, event: server.Event, touched: tuple[Client, ...] = ()) -> None:
+        """One step of the machine, saved before its effects.  Nothing is in flight after it."""
         self._go_on()
-        trace = self._trace
-        state = self._now
-        if trace is not None:
-            trace.event(event, state)
-        result = server.step(state, event)
-        if isinstance(result, Rejected):
-            self._registry.begin(Doing.NOTHING, 0)
-            if trace is not None:
-                trace.rejected(result.reason)
-            return ()
-        if result.state is not state:
-            self._registry.save(state, result.state, touched)
-            self._now = result.state
-        if trace is not None:
-            for effect in result.effects:
-                trace.effect(effect)
-        return result.effects
+        self._touched = touched
+        self._machine.handle(event)
+
+    def _save(self, event: server.Event, before: server.EndpointState) -> None:
+        state = self._machine.state
+        if state is not before:
+            self._registry.save(before, state, self._touched)
+
+    def _declined(self, event: server.Event, rejected: Rejected) -> None:
+        self._registry.begin(Doing.NOTHING, 0)
+
+    def _deliver(self, effect: server.Deliver) -> None:
+        fd = self._taken.pop(effect.client, None)
+        if fd is not None:
+            self._ready.setdefault(effect.client.port, deque()).append((fd, effect.client))
 
     def _go_on(self) -> None:
         """Go no further in a process that was forked in the middle of this step.
@@ -315,7 +314,7 @@ class Endpoint:
                 self._finish_sending(port)
             case _:
                 pass
-        unsent = next((reply for reply in self._now.outbox if isinstance(reply.message, Accepted)), None)
+        unsent = next((reply for reply in self._machine.state.outbox if isinstance(reply.message, Accepted)), None)
         if unsent is not None:  # saved, and nobody has come to sending it
             self._interrupted(unsent.port, unsent)
         if self._box or self._taken:
@@ -329,9 +328,9 @@ class Endpoint:
         channel.close([*fds])
 
     def _interrupted(self, port: Port, reply: server.Reply | None) -> None:
-        answered = (reply.message for reply in self._now.outbox)
+        answered = (reply.message for reply in self._machine.state.outbox)
         taken = tuple(message.client for message in answered if isinstance(message, Accepted))
-        self._happened(server.Interrupted(port, reply), taken)
+        self._step(server.Interrupted(port, reply), taken)
 
     def _finish_reading(self, port: Port) -> None:
         """A packet may have left the dialog, or not."""
@@ -343,7 +342,7 @@ class Endpoint:
         elif _peek(dialog) == packet:
             self._registry.begin(Doing.NOTHING, 0)
         else:
-            self._happened(server.MessageRead(port, message, intact=False))
+            self._step(server.MessageRead(port, message, intact=False))
 
     def _finish_sending(self, port: Port) -> None:
         """A reply may be in the socket, or not; this process knows of its own."""
@@ -354,17 +353,17 @@ class Endpoint:
         elif reply != sending:
             self._interrupted(port, reply)
         elif self._outcome:
-            self._happened(server.Sent(reply))
+            self._step(server.Sent(reply))
         else:
             self._registry.begin(Doing.NOTHING, 0)
 
     def _next_on(self, port: Port) -> server.Reply | None:
-        return next((reply for reply in self._now.outbox if reply.port == port), None)
+        return next((reply for reply in self._machine.state.outbox if reply.port == port), None)
 
     # ---------------------------------------------------------------- listeners
 
     def _is_listening(self, port: Port) -> bool:
-        listener = self._now.listeners.get(port, None)
+        listener = self._machine.state.listeners.get(port, None)
         return listener is not None and listener.listening
 
     def _listened(self, port: Port) -> None:
@@ -380,7 +379,7 @@ class Endpoint:
                 report.say(f"so many processes accept that one is not noted: port {port} may close while it does")
             self._holding.add(port)
         if not self._is_listening(port):
-            self._happened(server.Listened(port))
+            self._step(server.Listened(port))
 
     def _close(self, port: Port) -> int | None:
         """Stop accepting; the sequence number of the NotReady, where it comes to one."""
@@ -390,8 +389,8 @@ class Endpoint:
         if not self._is_listening(port) or any(_is_alive(other) for other in self._registry.holders(port)):
             return None
         self._drain(port, refusing=True)
-        self._happened(server.ListenerClosed(port))
-        sequence = self._now.sequence
+        self._step(server.ListenerClosed(port))
+        sequence = self._machine.state.sequence
         self._awaited.add(sequence)
         return sequence
 
@@ -473,7 +472,7 @@ class Endpoint:
 
     def _can_answer(self, port: Port) -> bool:
         """Rule 2.  (What was to be said before has been said, where there was room.)"""
-        if len(self._now.outbox) < OUTBOX_LIMIT // 2 and self._has_room(port):
+        if len(self._machine.state.outbox) < OUTBOX_LIMIT // 2 and self._has_room(port):
             return True
         self._crowded.add(port)
         self._registry.note_unread(True)
@@ -510,7 +509,7 @@ class Endpoint:
             self._taken[client] = fds[0]
         self._box.clear()  # the descriptor has an owner
         self._step(server.MessageRead(port, message, intact), (client,))
-        if not intact or client not in self._now.clients:
+        if not intact or client not in self._machine.state.clients:
             self._taken.pop(client, None)
             channel.close(fds)
 
@@ -519,7 +518,7 @@ class Endpoint:
     def _flush(self) -> None:
         """Send what is to be sent, as far as there is room: on each dialog, the oldest first."""
         full: set[Port] = set()
-        while (reply := next((r for r in self._now.outbox if r.port not in full), None)) is not None:
+        while (reply := next((r for r in self._machine.state.outbox if r.port not in full), None)) is not None:
             if not self._send(reply):
                 full.add(reply.port)
 
@@ -542,12 +541,12 @@ class Endpoint:
             self._interrupted(port, reply)  # rule 1
             channel.close((self._taken.pop(message.client),))
         elif not trouble or trouble in GONE:
-            self._happened(server.Sent(reply))
+            self._step(server.Sent(reply))
             self._unread += isinstance(message, (messages.Disconnect, messages.NotReady))
         else:
             self._registry.begin(Doing.NOTHING, 0)
         self._sending = None
-        return reply not in self._now.outbox
+        return reply not in self._machine.state.outbox
 
     def _try(self, reply: server.Reply) -> int:
         """Send; the error's number where the reply is not in the socket."""
@@ -675,6 +674,10 @@ class Endpoint:
         self._acknowledgements.clear()
         self._reading_control = _thread.allocate_lock()
         self._registry.after_fork()
+
+
+def _discard(effect: server.Discard) -> None:
+    """Whoever reads a hand-off closes what the machine did not take, and so what it declined: `Endpoint._heed`."""
 
 
 class _Forked(BaseException):

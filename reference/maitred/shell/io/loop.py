@@ -27,7 +27,7 @@ from typing import Final, TypeAlias
 
 Handler: TypeAlias = Callable[[int], None]
 """Is called with the epoll flags that came."""
-Alarm: TypeAlias = Callable[[], None]
+Alarm: TypeAlias = Callable[[], object]
 
 EVENTS_A_TURN: Final = 256
 TICK: Final = 0.05
