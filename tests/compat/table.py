@@ -1,9 +1,8 @@
-"""The compatibility table of the docs: from what the tests of this room have seen, and from nothing else.
+"""Writes the compatibility table of the docs from the outcomes of the tests of this room.
 
     python -m tests.compat.table [--check]
 
-writes the page, or says whether it is what it should be.  The outcomes are noted, by Python version, in the file beside
-the page while `make compat` runs.
+writes the page, or checks it.  `make compat` records the outcomes, by Python version, in the file beside the page.
 """
 
 import fcntl
@@ -20,7 +19,7 @@ PAGE = REFERENCE / "compatibility.md"
 
 
 def note(path, rows):
-    """Put the outcomes of this run in the place of earlier ones of the same servers on the same Python."""
+    """Replace earlier outcomes of the same servers on the same Python by those of this run."""
     with open(path, "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
@@ -35,43 +34,43 @@ def note(path, rows):
 
 HEAD = """# Compatibility
 
-Which servers run unmodified behind `maitred`, as `make compat` has seen it: each behind three copies, with real clients
-whose number `maitred status --json` and the kernel (who holds which connection) agree on before, during and after. This
-page is written from the outcomes by `python -m tests.compat.table`.
+Which servers run unmodified behind `maitred`, tested by `make compat`: each behind three copies, with real clients.
+Before, during and after, `maitred status --json` and the kernel (which process holds which connection) must agree on
+their number. `python -m tests.compat.table` writes this page from the outcomes.
 
-A server works here when it accepts through Python's `socket`, be it in threads, green threads, processes that it forks,
-or processes that it execs (`--workers`, reloaders, multiprocessing): those are one copy, with one count.
+A server works when it accepts through Python's `socket`: in threads, green threads, processes that it forks, or
+processes that it execs (`--workers`, reloaders, multiprocessing). All of them are one copy, with one count.
 
 """
 TAIL = """
 ## What cannot work
 
 - *Sockets made in C or Rust*: nothing can stand in for them. The Distributor holds the port, so such a server cannot
-  bind it beside. Say which port with `-b`; without it the first copies would find the port free.
-- *A worker whose interpreter heeds no environment* (`-E`, `-I`) or leaves out `site` (`-S`): it is not reached.
-- *A worker that is started as another user or group than whoever starts it*: it is given nothing. Let the main process
+  bind it. Name the port with `-b`; without it the first copies would find the port free.
+- *A worker whose interpreter ignores the environment* (`-E`, `-I`) or leaves out `site` (`-S`): it is not reached.
+- *A worker that is started as another user or group*: it is given nothing. Let the main process
   change its own user first.
-- *Workers that each bind the port themselves* (`SO_REUSEPORT`): the first has it, for the others it is in use. Run one
+- *Workers that each bind the port themselves* (`SO_REUSEPORT`): the first gets it, for the others it is in use. Run one
   worker a copy, and more copies (`--static`).
-- *A program that becomes another one* (`os.exec*`) that is not the same Python, heeds no environment, or leaves out
-  `site`: the log says so. Name the other Python as the class's `interpreter`.
-- *A program that goes to the background* (a daemon): its main process ends, and the copy with it; the log says so. Run
+- *A program that becomes another one* (`os.exec*`) that is not the same Python, ignores the environment, or leaves
+  out `site`: the log names it. Name the other Python as the class's `interpreter`.
+- *A program that goes to the background* (a daemon): its main process ends, and the copy with it; this is logged. Run
   it in the foreground.
 - *Reloaders without `-b`* where the child process binds and runs another command than its parent: name the port.
-- *A program that looks first whether its port answers*, and takes another if so: the Distributor answers there. The log
-  says which port it has bound instead. Have it bind its port, whatever answers.
-- *A listener that is sent to a process which no copy has started*: that is no process of the copy, and is counted by
-  nobody. Have the copy start it.
+- *A program that first checks whether its port answers*, and takes another if so: the Distributor answers there. The
+  log names the port that it has bound instead. Have it bind its port without that check.
+- *A listener that is sent to a process which no copy has started*: that is no process of the copy, and its clients are
+  not counted. Have the copy start it.
 - *A program that joins the process group of another*: a copy is in a session of its own. To lead a group or a session
   (`os.setpgrp`, `os.setsid`) is fine: it does already.
 - *A program that polls its listener, and ends by connecting to itself*: while the port is open, that connection may go
   to another copy; once it is closed, it wakes what blocks in `accept`, not what polls. Wake it through a pipe.
-- *What a listener settles with a connection's first packet* (`TCP_MAXSEG`, the scale of the window by `SO_RCVBUF`,
+- *What a listener fixes with a connection's first packet* (`TCP_MAXSEG`, the scale of the window by `SO_RCVBUF`,
   `TCP_SAVE_SYN`, `TCP_DEFER_ACCEPT`, `TCP_FASTOPEN`): the Distributor's listener has answered it by then. Every other
   option of the program's listener passes on to its connections.
 - *A connection that only C code closes* (an extension, `ctypes`, `open(connection.detach())`; not `os.fdopen`), one
-  that outlives its process in a program that nobody waits for, and one that a killed process had together with others:
-  the seat is taken until the next audit, 5 s at most.
+  that outlives its process in a program that is not waited for, and one that a killed process shared with others: the
+  seat is taken until the next audit, 5 s at most.
 """
 
 
@@ -89,7 +88,7 @@ def render(noted):
 
 
 def _word(make, row):
-    """What one run has come to; a row that fails as it should has passed its test."""
+    """The outcome of one run; where a server is expected to fail, its test has passed when it did."""
     if row is None:
         return "not run"
     return ("no" if make.fails else "works") if row["passed"] else "**test failed**"

@@ -1,4 +1,4 @@
-"""What an Application Server's process runs first: it puts the stand-in in place, then runs the unmodified program.
+"""What an Application Server's process runs first: it installs the stand-in, then runs the unmodified program.
 
 The process is ``python OPTIONS -c CODE -m MODULE ARGS...`` or ``... script PATH ARGS...``, where ``CODE`` calls `main`.
 Who the server is, and which descriptors it was handed, is in the environment, as JSON:
@@ -10,7 +10,7 @@ key            value
 ``server``     the server's id
 ``control``    the descriptor of its control socket
 ``registry``   that of its registry
-``trace``      that of the trace file, or of its book for the verifier, or null
+``trace``      that of the trace file, or of the ring for the verifier, or null
 ``main``       the process id of the main process
 ``fixed``      whether the class's ports are configured (then a forked worker may bind them, too); or absent
 ``path``       the class's entries for the module search path, which are in PYTHONPATH too; or absent
@@ -73,7 +73,7 @@ def main(path: list[str]) -> None:
     _install(record, begins=True)
     sys.path[:] = path
     _forget_the_code()
-    _see_to_the_path(record.get("path", []))
+    _add_to_path(record.get("path", []))
     try:
         if kind == "-m":
             _run_module(name, sys.argv[3:])
@@ -85,7 +85,7 @@ def main(path: list[str]) -> None:
 
 
 def _described() -> dict[str, Any]:
-    """What the environment says of this process; the program will not see it there."""
+    """The server's identity, from the environment; it is removed there, so that the program does not see it."""
     os.environ.pop(CONTROL, None)
     record: dict[str, Any] = json.loads(os.environ.pop(ENVIRONMENT))
     return record
@@ -96,7 +96,7 @@ def join() -> None:
     record = _described()
     try:
         descriptors = _install(record, begins=False)
-    except OSError as error:  # whoever started it has closed, in between, what was handed down
+    except OSError as error:  # the process that started it has closed, in between, what was handed down
         report.say(f"process {os.getpid()} is none of the server's: {error}")
         return
     for row in record["listeners"]:
@@ -106,7 +106,7 @@ def join() -> None:
 
 
 def _install(record: dict[str, Any], *, begins: bool) -> DescriptorTable:  # Any: as JSON has it
-    """Put the stand-in in place.
+    """Install the stand-in.
 
     Args:
         record: who the server is.
@@ -125,13 +125,13 @@ def _install(record: dict[str, Any], *, begins: bool) -> DescriptorTable:  # Any
         number = _take(record["trace"])
         private.add(number)
         trace = Trace(number, f"server {record['class']} {record['server']}")
-        private |= _duplicates(number)  # where it is a book, that is mapped
+        private |= _duplicates(number)  # where it is a ring, that is mapped
         if begins:
             trace.start()
     main_process, fixed = int(record["main"]), bool(record.get("fixed"))
     program = tuple(record["program"])
     same = tuple(sys.orig_argv[-len(program) :]) == program
-    begun = os.getpid()  # what this process forks later runs the same command, and is not meant
+    begun = os.getpid()  # a process that this one forks later runs the same command, and is no main process
     dialogs = {port: _dialog(_take(fd)) for port, fd in record.get("dialogs", ())}
     endpoint = Endpoint(endpoint_registry, channel.attach(control), trace, dialogs)
 
@@ -180,7 +180,7 @@ def _duplicates(fd: int) -> set[int]:
 
 
 def _show(error: Exception) -> None:
-    """Show what the program did not catch as the interpreter would: without the frames of this file above its own."""
+    """Print an exception that the program did not catch as the interpreter would: without the frames of this file."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
@@ -188,7 +188,7 @@ def _show(error: Exception) -> None:
 
 
 def _forget_our_command(kind: str) -> list[str]:
-    """Have `sys.orig_argv` end in ``-m MODULE ...`` or ``PATH ...``: a program that starts itself again goes by that.
+    """Have `sys.orig_argv` end in ``-m MODULE ...`` or ``PATH ...``: a program that starts itself again uses that.
 
     Returns:
         that end.
@@ -200,7 +200,7 @@ def _forget_our_command(kind: str) -> list[str]:
 
 
 def _forget_the_code() -> None:
-    """Leave ``__main__`` as an interpreter has it that has run nothing yet."""
+    """Leave ``__main__`` as it is in an interpreter that has run nothing yet."""
     names = sys.modules["__main__"].__dict__
     for name in [name for name in names if not name.startswith("__")]:
         del names[name]
@@ -236,8 +236,8 @@ def _run_script(path: str, arguments: list[str]) -> None:
     exec(code if compiled else compile(code, path, "exec", dont_inherit=True), names)
 
 
-def _see_to_the_path(entries: list[str]) -> None:
-    """An interpreter that is told to heed no environment (-E, -I) has not read them in PYTHONPATH."""
+def _add_to_path(entries: list[str]) -> None:
+    """An interpreter with -E or -I has not read the entries from PYTHONPATH: add them."""
     if sys.flags.ignore_environment:
         after = int(sys.path[:1] == [""])
         sys.path[after:after] = entries
@@ -248,7 +248,7 @@ def _set_first_path(entry: str, *, asked: bool = False) -> None:
 
     Args:
         entry: the new first entry.
-        asked: the user has named it, so that it is wanted even where the interpreter is told to be safe.
+        asked: the user has named it, so it is added even with -P (safe path).
     """
     if not sys.flags.safe_path and sys.path[:1] == [""]:
         del sys.path[0]

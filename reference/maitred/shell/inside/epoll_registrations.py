@@ -1,7 +1,7 @@
-"""Carries a descriptor's registrations with epoll over to the file that takes its place.
+"""Moves a descriptor's registrations with epoll to the file that takes its place.
 
-A program may register its socket before it binds it (pyftpdlib does).  The kernel goes by the open file: when another
-is put under the same number, it goes on reporting the former one.
+A program may register its socket before it binds it (pyftpdlib does).  The kernel registers the open file, not the
+number: when another file gets the number, it goes on reporting the former one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ASKED: Final = 0xFFFF_FFFF ^ (select.EPOLLERR | select.EPOLLHUP)  # these two a
 
 
 class Registrations:
-    """The epolls of this process that watch one descriptor."""
+    """The registrations of one descriptor, in all epolls of this process."""
 
     def __init__(self, fd: int) -> None:
         """Find them."""

@@ -1,4 +1,4 @@
-"""Turns a process that multiprocessing has just started into an Application Server: settles it, then execs.
+"""Turns a process that multiprocessing has just started into an Application Server: sets it up, then execs.
 
 This runs in the new process only, and imports next to nothing, so that a server is up soon.
 """
@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from maitred.shell.io import kernel, report
 
 ENVIRONMENT: Final = "MAITRED_SERVER"
-"""Tells the exec'd program's bootstrap who it is: see `_identity`."""
+"""The server's identity, for the bootstrap of the exec'd program: see `_identity`."""
 CONTROL: Final = "MAITRED_CONTROL"
 """In the environment of every process that a Monitor starts: the path of its control socket.  The program does not see
 it.  The kernel goes on showing it, so that what a dead Monitor has left behind can be found
@@ -27,7 +27,7 @@ CODE: Final = (
     " from maitred.shell.inside.bootstrap import main; main(path)"
 )
 """While what is ours is imported, the standard library comes first, and the current directory ('') is not searched: a
-json.py that lies there is not the json that we mean.  The program gets the path as it was."""
+json.py there is not the json that we import.  The program gets the path as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def run(spec: ServerSpec, handed: object) -> NoReturn:
 
     Args:
         spec: what to become.
-        handed: the descriptors named in ``spec``; it is enough that they have come along.
+        handed: the descriptors named in ``spec``; multiprocessing has passed them.
     """
     del handed
     try:
@@ -91,7 +91,7 @@ def run(spec: ServerSpec, handed: object) -> NoReturn:
 
 
 def _join(group: str | None) -> None:
-    """Enter the control group.  Where that fails, the session and the parents still tell who is who."""
+    """Enter the control group.  Where that fails, the server's processes are still known by session and parents."""
     if group is None:
         return
     try:
@@ -112,9 +112,9 @@ def _redirect(log: str | None) -> None:
 
 
 def _enter(spec: ServerSpec) -> None:
-    """The directory that is configured; else we are in the right one, unless it has been removed since.
+    """Enter the configured directory; else stay, unless the current one has been removed since.
 
-    Then what bears its name now is meant: after a deployment, the next version.
+    Then enter the one that has its name now: after a deployment, the next version.
 
     Raises:
         OSError: the configured one cannot be entered.
@@ -138,7 +138,7 @@ def _settle_on(cpus: Iterable[int]) -> None:
 def _keep_only(wanted: tuple[int, int, int | None]) -> tuple[int, int, int | None]:
     """Close all but the standard streams and these, and give these the lowest numbers (for programs that use select).
 
-    What multiprocessing has left open would otherwise leak into the program.
+    What multiprocessing has left open would leak into the program.
     """
     keep = {fd for fd in wanted if fd is not None}
     for fd in map(int, os.listdir("/proc/self/fd")):
@@ -159,7 +159,7 @@ def _close(fd: int) -> None:
 
 
 def _identity(spec: ServerSpec, control: int, registry: int, trace: int | None) -> str:
-    """What the bootstrap must know; ``main`` stays true through the exec."""
+    """What the bootstrap must know; the process id ``main`` stays the same through the exec."""
     return json.dumps(
         {
             "class": spec.class_id,

@@ -1,4 +1,4 @@
-"""Has the sockets of green threads customised too: gevent and eventlet make their own from the C type of sockets.
+"""Installs the stand-in in the sockets of green threads: gevent and eventlet derive theirs from the C type.
 
 gevent's derive from it directly, and eventlet imports the module `socket` afresh for its own use.  So while one of
 these modules is executed, the C type is replaced by `GreenSocket`, which does what the stand-in grafts on
@@ -26,7 +26,7 @@ _plain: Final[Passed] = _socket.socket
 
 
 class GreenSocket(listener_socket.ListenerMethods, _socket.socket):
-    """A socket of the C type that the stand-in looks after."""
+    """A socket of the C type with the methods of the stand-in."""
 
     __slots__ = ()
 
@@ -57,7 +57,7 @@ def watch() -> None:
 
 
 class _Watcher:
-    """A finder that leaves finding to the others, and changes how what they find is executed."""
+    """A finder that has the others find a module, and changes how it is executed."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

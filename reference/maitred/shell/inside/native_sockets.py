@@ -1,12 +1,12 @@
-"""Knows the libraries that make their sockets outside Python, in C or Rust, where nothing can stand in for a listener.
+"""Names the libraries that make their sockets outside Python, in C or Rust, where nothing can stand in for a listener.
 
 A server that listens with one of them can never be handed a client: the Distributor holds its port, so its own bind
-fails, or it never says that it listens.  Neither tells a user why.  Hence a server's processes note in its registry
-which of these libraries they import, and where such a server does not come up, the Monitor names the library and what
-to do instead.  To import one is no fault: it may be there for something else.
+fails, or the stand-in never sees it listen.  Neither shows a user why.  So a server's processes note in its registry
+which of these libraries they import, and where such a server does not become ready, the Monitor names the library and
+the remedy.  To import one is no error: it may be used for something else.
 
-An event loop among them (uvloop) takes a socket that Python has bound, and then fails to listen without saying so.  So
-a listener refuses to be one in a thread where such a loop runs.
+An event loop among them (uvloop) takes a socket that Python has bound, and then fails to listen without an error.  So a
+bind is refused in a thread where such a loop runs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAKERS: Final = (
     Maker("granian", "Rust", "use a server that accepts through Python's socket (uvicorn --loop asyncio, hypercorn)"),
     Maker("grpc", "C++", "serve with a gRPC library in pure Python (grpclib)"),
 )
-"""Each is known by its place, as a bit: append, and keep the order."""
+"""Each is a bit in the registry, by its place: append, and keep the order."""
 
 
 def makers(noted: int) -> tuple[Maker, ...]:
@@ -66,7 +66,7 @@ def watch(note: Callable[[int], None]) -> None:
 
 
 class _Watcher:
-    """A finder that finds nothing, but hears what is looked for."""
+    """A finder that finds nothing; it notes what is imported."""
 
     def __init__(self, note: Callable[[int], None]) -> None:
         self._note = note

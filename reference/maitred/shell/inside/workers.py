@@ -1,4 +1,4 @@
-"""Workers that the program itself execs: they are processes of the server, as those are that it forks.
+"""Workers that the program itself execs: they join the server as its processes, as forked workers do.
 
 Nothing of a process survives an exec but its descriptors and its environment.  So a Python program that a server starts
 is given both: the descriptors that make a process one of this server's, and an environment that names them and puts
@@ -6,10 +6,10 @@ is given both: the descriptors that make a process one of this server's, and an 
 covers multiprocessing's spawn (uvicorn, hypercorn), reloaders (Flask, Django), and programs that exec themselves anew.
 
 Only the interpreter that runs this very process is given them, called directly or by the first line of a script; and
-not where it is told to heed no environment (-E, -I) or to leave out ``site`` (-S).  Any other program could do nothing
-with them, and would keep a dialog open that nobody reads.
+not with the options to ignore the environment (-E, -I) or to leave out ``site`` (-S).  Any other program could not use
+them, and would keep a dialog open without reading it.
 
-Nor is anybody given them whose user or group changes on the way (``user=``, ``group=``, ``extra_groups=``, a
+Nor is a program given them whose user or group changes on the way (``user=``, ``group=``, ``extra_groups=``, a
 ``preexec_fn`` that does it, a forked child that has done it): a program that gives up rights is to have fewer, and what
 makes a process one of the server's is a right.  A server whose main process changes its own user goes on as that user.
 """
@@ -155,7 +155,7 @@ def execve(hand_down: HandDown, path: Given, argv: Given, environment: Given) ->
 
 def becomes_worker(executable: Given, argv: Sequence[Given]) -> bool:
     """Whether the program can be one of the server's processes: it is our interpreter, and will find the hook."""
-    return _is_ours(os.fsencode(executable)) and _heeds_environment(argv)
+    return _is_ours(os.fsencode(executable)) and _reads_environment(argv)
 
 
 def _is_ours(path: bytes) -> bool:
@@ -170,7 +170,7 @@ def _is_ours(path: bytes) -> bool:
         return False
 
 
-def _heeds_environment(argv: Sequence[Given]) -> bool:
+def _reads_environment(argv: Sequence[Given]) -> bool:
     for word in map(os.fsencode, argv[1:]):
         if not word.startswith(b"-") or word[1:2] in b"cm-":
             return True

@@ -1,7 +1,7 @@
 """Makes a Python program that a server has exec'd one of that server's processes; see `maitred.shell.inside.workers`.
 
 This directory is on the module search path of such a program only, first in PYTHONPATH, so that its interpreter imports
-this file when it starts.  It removes both from sight, then lets the user's own ``sitecustomize`` have its turn.
+this file when it starts.  It removes both, then imports the user's own ``sitecustomize``.
 """
 
 import os
