@@ -33,7 +33,7 @@ from proofs.refinement.abstraction import essence
 from proofs.refinement.bridge import TRANSITIONS, Move, Tally
 from proofs.refinement.interpreter import State, Transition
 from proofs.refinement.pinned_configurations import here_and_there
-from proofs.solve.solver import ROOT, TIMEOUT, Obligation, Parts, Theory, register, solve, watched
+from proofs.solve.solver import EFFORT, ROOT, Obligation, Parts, Theory, register, solve, watched
 
 PAGE: Final = ROOT / "docs" / "generated" / "mutants-of-the-proof.md"
 SEPARATOR: Final = " | "
@@ -141,8 +141,8 @@ class Verdict:
     conjunct: str = ""
 
 
-def judge(bend: Bend, patience: int = TIMEOUT) -> Verdict:
-    """Look in the scopes, then ask Z3 at any size; `patience` is in milliseconds for one obligation."""
+def judge(bend: Bend, effort: int = EFFORT) -> Verdict:
+    """Look in the scopes, then ask Z3 at any size; `effort` is in its units of work, for one obligation."""
     for scope in SCOPES:
         broken = broken_by(bend, touched(bend), room(SCOPES.index(scope)))
         if broken:
@@ -151,8 +151,8 @@ def judge(bend: Bend, patience: int = TIMEOUT) -> Verdict:
     for conjunct in touched(bend):
         asked = Obligation(THEORY.name, f"{bend.name}{SEPARATOR}{conjunct}")
         hint = hints.get(obligation(bend.transition, conjunct).name)
-        quick = hint is not None and solve(asked, [n for n in hint if n in INDUCTIVE], patience // 4).holds
-        if not quick and not solve(asked, None, patience).holds:
+        quick = hint is not None and solve(asked, [n for n in hint if n in INDUCTIVE], effort // 4).holds
+        if not quick and not solve(asked, None, effort).holds:
             return Verdict(bend, Fate.UNPROVED, conjunct)
     return Verdict(bend, Fate.SURVIVED)
 
@@ -253,8 +253,8 @@ INTRODUCTION: Final = """\
 Written by `python -m proofs.mutation.proof_mutants --write`. A proof that nothing could break proves nothing. Here each
 guard of each transition of the [relation](../../spec/relation/system.py) is dropped, and each assignment, one at a
 time, and the induction is asked again. *Breaks* means that Z3 has found a state with the whole invariant and a step
-after which that sentence of it is false; *unproved*, that Z3 finds neither this nor a proof within {seconds} s, which
-is a failure too. What safety does not need, the [bridge](../../proofs/README.md) compares with the code, and notices.
+after which that sentence of it is false; *unproved*, that Z3 finds neither this nor a proof with the effort that it is
+allowed, which is a failure too. What safety does not need, the [bridge](../../proofs/README.md) compares with the code.
 
 What neither notices is of three kinds. A *ghost* is there for the proofs alone, and here the proofs do without. A
 guard of the *world*, whose transitions may do more than the model's do, is an assumption that the proofs do not need.
@@ -271,7 +271,7 @@ def page(verdicts: Sequence[Verdict]) -> str:
 
 
 def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    yield from INTRODUCTION.format(seconds=TIMEOUT // 1000).splitlines()
+    yield from INTRODUCTION.splitlines()
     yield f"\nOf {len(verdicts)} mutants {_counted(verdicts, ' are')}."
     for kind, title in ((False, "Guards"), (True, "Assignments")):
         of_kind = [verdict for verdict in verdicts if bool(verdict.bend.assignment) is kind]

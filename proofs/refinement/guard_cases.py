@@ -21,6 +21,7 @@ from spec.relation.system import ACTIONS
 
 from proofs.refinement.interpreter import State, Transition
 from proofs.refinement.z3_interpreter import SORTS, TRANSITIONS, closed, constructors, symbols_of
+from proofs.solve.solver import EFFORT, fresh_solver
 
 ENABLED: Final = -1
 MIXED: Final = -2
@@ -175,7 +176,5 @@ def _values(state: State, sort: z3.SortRef) -> list[Any]:
 def implied(name: str, guard: int) -> bool:
     """Whether a solver shows that the transition's other guards imply this one, so that it is never alone false."""
     guards = [term for _, term in ACTIONS.by_name[name].step(STATE).guards]
-    solver = z3.Solver()
-    solver.set("timeout", 60_000)
-    solver.add(*(z3.Not(term) if i == guard else term for i, term in enumerate(guards)))
-    return bool(solver.check() == z3.unsat)
+    asked = [(str(i), z3.Not(term) if i == guard else term) for i, term in enumerate(guards)]
+    return bool(fresh_solver(asked, EFFORT).check() == z3.unsat)

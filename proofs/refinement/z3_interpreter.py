@@ -25,14 +25,13 @@ from spec.relation.state import STATE, Client, Element, Place, Port, Server
 from spec.relation.system import ACTIONS
 
 from proofs.refinement.interpreter import DEFAULTS, State, Transition, transition
+from proofs.solve.solver import EFFORT
 
 SORTS: Final = {sort.name(): sort for sort in (Server, Client, Port, Place, Element)}
 ELEMENTS: Final = 24
 """How many values of each sort are at hand."""
 STEP: Final = 8
 """The greatest integer that matters is rounded up to a multiple of this, so that few universes occur."""
-PATIENCE: Final = 60_000
-"""Milliseconds that a solver may take for one guard."""
 Term: TypeAlias = "z3.ExprRef"
 Parameters: TypeAlias = "Mapping[str, Any]"  # Any: values of every sort
 TRANSITIONS: Final[Mapping[str, Transition]] = {action.name: transition(action) for action in ACTIONS}
@@ -332,7 +331,7 @@ def decided(state: State, name: str, given: Parameters) -> tuple[bool, ...]:
 def _solver(within: Universe) -> z3.Solver:
     """One that knows the universe: that there is nothing else, and that no two are the same."""
     solver = z3.Solver()
-    solver.set("timeout", PATIENCE)
+    solver.set("rlimit", EFFORT)
     for sort in SORTS:
         names = [z3.Const(f"{sort}.{i}", SORTS[sort]) for i in range(len(within.values(sort)))]
         anything = z3.Const("anything", SORTS[sort])

@@ -33,8 +33,8 @@ from rich.table import Table
 ROOT: Final = Path(__file__).resolve().parents[2]
 CACHE: Final = ROOT / "build" / "proofs"
 """Where verdicts are kept; it may be removed at any time."""
-TIMEOUT: Final = 30_000
-"""Milliseconds for one obligation."""
+EFFORT: Final = 50_000_000
+"""Z3's own units of work (`rlimit`) for one obligation, some half a minute.  No clock decides a verdict."""
 SHOWN: Final = 3
 """Of so many obligations that could not be discharged, more is shown."""
 
@@ -143,18 +143,29 @@ def fingerprint(parts: Parts) -> str:
     return hashlib.sha256("\0".join((z3.get_full_version(), *declarations, *texts)).encode()).hexdigest()
 
 
-def solve(obligation: Obligation, assume: Sequence[str] | None = None, timeout: int = TIMEOUT) -> Outcome:
-    """Ask Z3, under these assumptions or under all; `timeout` is in milliseconds."""
-    return _ask(obligation, obligation.parts(assume), timeout)
+def solve(obligation: Obligation, assume: Sequence[str] | None = None, effort: int | None = None) -> Outcome:
+    """Ask Z3, under these assumptions or under all; `effort` is in its units of work, `EFFORT` by default."""
+    return _ask(obligation, obligation.parts(assume), EFFORT if effort is None else effort)
 
 
-def _ask(obligation: Obligation, parts: Parts, timeout: int) -> Outcome:
-    began = time.monotonic()
-    solver = z3.Solver()
-    solver.set("timeout", timeout)
+def fresh_solver(parts: Parts, effort: int) -> z3.Solver:
+    """A solver of these formulas that does the same work whatever else has been asked, on a machine of any load.
+
+    Z3 orders terms by their numbers, which depend on what its context has made before, and its search depends on the
+    order: a proof of 0.03 s has taken 6 s.  So each question has a context of its own.
+    """
+    context = z3.Context()
+    solver = z3.Solver(ctx=context)
+    solver.set("rlimit", effort)
     solver.set("unsat_core", True)
     for name, part in parts:
-        solver.assert_and_track(part, name)
+        solver.assert_and_track(part.translate(context), name)
+    return solver
+
+
+def _ask(obligation: Obligation, parts: Parts, effort: int) -> Outcome:
+    began = time.monotonic()
+    solver = fresh_solver(parts, effort)
     verdict = str(solver.check())
     core = {str(name) for name in solver.unsat_core()} if verdict == "unsat" else set()
     assumptions = set(theory(obligation.theory).assumptions)
@@ -162,17 +173,17 @@ def _ask(obligation: Obligation, parts: Parts, timeout: int) -> Outcome:
     return Outcome(obligation, verdict, time.monotonic() - began, needed)
 
 
-def remembered(obligation: Obligation, assume: Sequence[str] | None, timeout: int, cache: Path | None) -> Outcome:
+def remembered(obligation: Obligation, assume: Sequence[str] | None, effort: int, cache: Path | None) -> Outcome:
     """The same, but from `cache` where the same was asked before."""
     parts = obligation.parts(assume)
     if cache is None:
-        return _ask(obligation, parts, timeout)
+        return _ask(obligation, parts, effort)
     file = cache / fingerprint(parts)
     try:
         kept = json.loads(file.read_text())
         return Outcome(obligation, kept["verdict"], kept["seconds"], tuple(kept["needed"]), known=True)
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole: it is asked again
-        outcome = _ask(obligation, parts, timeout)
+        outcome = _ask(obligation, parts, effort)
     if outcome.verdict != "unknown":
         _keep(file, outcome)
     return outcome
@@ -192,10 +203,10 @@ def discharge(obligation: Obligation, hint: Sequence[str] | None = None, cache: 
     if hint is not None:
         assumptions = set(theory(obligation.theory).assumptions)
         known = [name for name in hint if name in assumptions]
-        outcome = remembered(obligation, known, TIMEOUT // 4, cache)
+        outcome = remembered(obligation, known, EFFORT // 4, cache)
         if outcome.holds:
             return outcome
-    return remembered(obligation, None, TIMEOUT, cache)
+    return remembered(obligation, None, EFFORT, cache)
 
 
 # ================================================================ many

@@ -8,7 +8,7 @@ from proofs.induction import invariant
 from proofs.induction.invariant import BEGINNING, INDUCTIVE, main, obligation, obligations, pair, step_of, wanted
 from proofs.refinement.interpreter import _Compiler
 from proofs.solve import solver
-from proofs.solve.solver import run, solve
+from proofs.solve.solver import fresh_solver, run, solve
 from spec.relation.invariant import INVARIANT
 from spec.relation.language import View
 from spec.relation.state import NOW, STATE
@@ -32,7 +32,7 @@ def test_every_transition_keeps_the_invariant():
 @pytest.mark.timeout(0)
 def test_it_does_so_without_hints(monkeypatch):
     """The whole invariant is assumed in each proof from the first: what was needed last time is a shortcut only."""
-    monkeypatch.setattr(solver, "TIMEOUT", 300_000)
+    monkeypatch.setattr(solver, "EFFORT", 10 * solver.EFFORT)
     outcomes = run(obligations(), cache=None, hinted=False)
     assert [f"{o.verdict}: {o.obligation.name}" for o in outcomes if not o.holds] == []
 
@@ -60,10 +60,8 @@ UNTOUCHED = {
 
 
 def test_the_invariant_is_not_empty():
-    solver = z3.Solver()
-    solver.set("timeout", 60_000)
-    solver.add(initial(NOW))
-    assert solver.check() == z3.sat, "some state is a beginning, and every beginning has the invariant"
+    beginning = fresh_solver([("initial", initial(NOW))], solver.EFFORT)
+    assert beginning.check() == z3.sat, "some state is a beginning, and every beginning has the invariant"
 
 
 def test_promises_have_the_models_names():
@@ -76,12 +74,12 @@ def test_promises_have_the_models_names():
 # ---------------------------------------------------------------- it can fail
 
 
-def holds(transition, conjunct, assume=INDUCTIVE, timeout=20_000):
-    return solve(obligation(transition, conjunct), assume, timeout).holds
+def holds(transition, conjunct, assume=INDUCTIVE, effort=None):
+    return solve(obligation(transition, conjunct), assume, effort).holds
 
 
-QUICK = 4_000
-"""Milliseconds: what holds is proved in a tenth of this."""
+QUICK = 3_000_000
+"""Z3's units of work, some two seconds: what holds is proved with a tenth of this."""
 
 
 BENT = {
@@ -111,7 +109,7 @@ def test_a_transition_without_its_guards_is_found_out(name, monkeypatch):
     transition, conjunct, other = BENT[name]
     assert holds(transition, other or conjunct)
     monkeypatch.setitem(ACTIONS.by_name, transition, without_guards(transition))
-    assert not holds(transition, other or conjunct, timeout=QUICK)
+    assert not holds(transition, other or conjunct, effort=QUICK)
 
 
 NEEDED = {
@@ -134,7 +132,7 @@ def test_a_lemma_is_needed(transition, conjunct):
 
 def test_a_beginning_that_is_wrong_is_found_out(monkeypatch):
     monkeypatch.setattr(invariant, "initial", lambda v: z3.BoolVal(True))
-    assert not holds(BEGINNING, "no_client_has_two_servers", timeout=QUICK)
+    assert not holds(BEGINNING, "no_client_has_two_servers", effort=QUICK)
 
 
 def test_a_part_can_be_asked_for(capsys):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import z3
+from proofs.induction.invariant import obligation
 from proofs.solve import solver
 from proofs.solve.solver import Obligation, Theory, discharge, fingerprint, register, remembered, run, smtlib, solve
 
@@ -50,16 +51,36 @@ def test_a_hint_that_is_not_enough_costs_a_second_try_and_nothing_else(holds, tm
 
 
 def test_a_verdict_is_known_the_second_time(holds, fails, tmp_path):
-    for obligation in (holds, fails):
-        first, second = (remembered(obligation, None, 1_000, tmp_path) for _ in range(2))
+    for asked in (holds, fails):
+        first, second = (remembered(asked, None, solver.EFFORT, tmp_path) for _ in range(2))
         assert (first.known, second.known) == (False, True)
         assert (first.verdict, first.needed) == (second.verdict, second.needed)
 
 
+def work(parts):
+    asked = solver.fresh_solver(parts, solver.EFFORT)
+    assert asked.check() == z3.unsat
+    return asked.statistics().get_key_value("rlimit count")
+
+
+def test_what_was_asked_before_changes_no_work():
+    """Else a proof takes 0.03 s or 6 s, by what the process has done before, and a limit is met or not."""
+    one = obligation("sees_dialog_end", "what_is_in_hand_is_nowhere_else")
+    first = work(one.parts())
+    assert work(obligation("server_accepts", "never_above_the_maximum").parts()) != first
+    assert work(one.parts()) == first
+    assert first * 10 < solver.EFFORT
+
+
+def test_work_is_limited():
+    hard = obligation("sees_dialog_end", "what_is_in_hand_is_nowhere_else")
+    assert solve(hard, effort=1_000).verdict == "unknown"
+
+
 def test_another_question_is_asked_anew(holds, tmp_path, monkeypatch):
-    assert remembered(holds, None, 1_000, tmp_path).holds
+    assert remembered(holds, None, solver.EFFORT, tmp_path).holds
     monkeypatch.setitem(FACTS, "x is large", x > 9)
-    bent = remembered(holds, None, 1_000, tmp_path)
+    bent = remembered(holds, None, solver.EFFORT, tmp_path)
     assert not bent.known
     assert not bent.holds, "ten is large no more"
 
@@ -83,15 +104,15 @@ def test_another_version_is_asked_anew(holds, monkeypatch):
 
 def test_what_is_unknown_is_not_kept(holds, tmp_path, monkeypatch):
     monkeypatch.setattr(solver, "_ask", lambda obligation, *_: solver.Outcome(obligation, "unknown", 1.0))
-    assert not remembered(holds, None, 1_000, tmp_path).holds
+    assert not remembered(holds, None, solver.EFFORT, tmp_path).holds
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_is_not_whole_is_asked_anew(holds, tmp_path):
-    remembered(holds, None, 1_000, tmp_path)
+    remembered(holds, None, solver.EFFORT, tmp_path)
     (kept,) = tmp_path.iterdir()
     kept.write_text(kept.read_text()[:9])
-    assert not remembered(holds, None, 1_000, tmp_path).known
+    assert not remembered(holds, None, solver.EFFORT, tmp_path).known
     assert json.loads(kept.read_text())["verdict"] == "unsat"
 
 
