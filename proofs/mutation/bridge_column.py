@@ -16,8 +16,9 @@ from proofs.mutation.core import CATALOGUE
 from proofs.mutation.core.checks import RAISED, RAISES
 from proofs.mutation.core.mutant import Mutant
 from proofs.mutation.core.parallel import on_all_cores
-from proofs.refinement.abstraction import Outside, Unlike
+from proofs.refinement.abstraction import Outside
 from proofs.refinement.bridge import Divergence, compare
+from proofs.refinement.readers import Unlike
 
 WORLDS: Final = 1_000
 """So many worlds are looked at for each mutant: some seconds' worth, and always the same ones."""

@@ -74,8 +74,9 @@ from maitred.model.world import (
     System,
     World,
 )
-from proofs.refinement.abstraction import SHIFT, Outside, Unlike, abstract, essence
+from proofs.refinement.abstraction import Outside, abstract, essence
 from proofs.refinement.interpreter import State, Transition, transition
+from proofs.refinement.readers import SHIFT, Unlike
 from proofs.solve import sentence
 
 TRANSITIONS: dict[str, Transition] = {action.name: transition(action) for action in ACTIONS}

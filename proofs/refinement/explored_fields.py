@@ -98,38 +98,6 @@ CONSTANT: Final[Mapping[str, str]] = {
 }
 """Of each field that has one value in everything that is explored: why."""
 
-MESSAGES: Final[Mapping[str, str]] = {
-    "InitialMsg.incarnation": "down_incarnation",
-    "HandOff.client": "down_client",
-    "RestartReply.incarnation": "up_incarnation",
-    "RestartReply.count": "up_count",
-    "Accepted.client": "up_client",
-    "Accepted.count": "up_count",
-    "Refused.client": "up_client",
-    "Refused.count": "up_count",
-    "Disconnect.client": "up_client",
-    "Disconnect.count": "up_count",
-    "NotReady.incarnation": "up_incarnation",
-    "NotReady.count": "up_count",
-    "Adopt.server": "to_adopt",
-    "Adopt.draining": "adopt_draining",
-    "Adopt.dialogs": "adopt_kept",
-    "Adopt.owed": "adopt_used",
-    "Adopt.dynamic": "place_of",
-    "Restore.client": "to_restore",
-    "Store.client": "word_client",
-    "Release.client": "word_client",
-    "KeepDialog.server": "word_server",
-    "KeepDialog.port": "word_port",
-    "ServerReady.server": "word_server",
-    "ServerReady.port": "word_port",
-    "ServerNotReady.server": "word_server",
-    "ServerNotReady.port": "word_port",
-    "Drained.server": "word_server",
-    "Unresponsive.server": "word_server",
-}
-"""The symbols by which the bridge compares the fields of messages on their way."""
-
 SET_UP: Final = "the set-up of dialogs and sockets is told more broadly: any answer, at any time"
 AUDITS: Final = "an audit, which is outside the relation"
 RUN_OUT: Final = "timers run out at any time in the relation"
@@ -142,7 +110,6 @@ UNTOLD: Final[Mapping[str, str]] = {
     "Acknowledge.sequence": "acknowledgements change nothing, which a property of the model asks",
     "Adopt.max_clients": "configured: told from ClassConfig; that they agree is the property `rows_are_as_configured`",
     "Adopt.weight": "of its processing element: that they agree is the property `rows_are_as_configured`",
-    "KeepListener.port": SET_UP,
     "KeepListener.address": SET_UP,
     "DropListeners.port": "only while the system closes, which is outside the relation",
     "ListenFailed.port": SET_UP,
@@ -223,7 +190,7 @@ def seen(configurations: Iterable[Configuration]) -> Seen:
 
 def compared(field: str) -> str:
     """The symbols by which the bridge compares the field, else why it does not; empty where neither is known."""
-    symbols = field_table.told_by(field) or MESSAGES.get(field, "").split()
+    symbols = field_table.told_by(field)
     if symbols:
         return ", ".join(f"`{symbol}`" for symbol in symbols)
     why = field_table.UNTOLD.get(field) or UNTOLD.get(field)
@@ -243,7 +210,7 @@ def blanks(found: Seen) -> list[str]:
     ]
     wrong += [f"{field}: neither compared nor is it said why not" for field in sorted(every) if not compared(field)]
     wrong += [f"{field}: said to be constant, and explored with several values" for field in CONSTANT if field in found]
-    for table in (CONSTANT, MESSAGES, UNTOLD):
+    for table in (CONSTANT, UNTOLD):
         wrong += [f"{field}: there is no such field" for field in table if field not in every]
     return wrong
 

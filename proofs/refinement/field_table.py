@@ -1,8 +1,8 @@
 """The field table: what each symbol of the relation is in the code, and which fields of the code it leaves out.
 
-``python -m proofs.refinement.field_table`` prints it; ``--write`` writes `docs/generated/field-table.md`.
-`proofs.refinement.abstraction` is what makes tables of fields; here it is said, for each symbol, of which.  A test asks
-whether that is so: in no two worlds do a symbol's fields agree and its tables differ.
+``python -m proofs.refinement.field_table`` prints it; ``--write`` writes `docs/generated/field-table.md`.  Which fields
+a symbol is made of, its reader declares (`proofs.refinement.readers`).  Tests ask whether that is so: a reader reads
+what it declares and nothing else, and in no two worlds do a symbol's fields agree and its tables differ.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from spec.relation.state import STATE
 
 from maitred.core import distributor, messages, monitor, server
 from maitred.model import world
+from proofs.refinement.readers import SYMBOLS
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "generated" / "field-table.md"
 
@@ -47,132 +48,18 @@ MIDST: Final = "of the midst of a step: nothing of it in a world, which is betwe
 GHOST: Final = "ghost: only the proofs speak of it"
 FIRST: Final = "always 0: positions count from the first unread"
 
-FIELDS: Final[Mapping[str, str]] = {
-    # ------------------------------------------------ rigid
-    "port_of": "Client.port Kernel.backlog",
-    "max_clients": "ClassConfig.max_clients",
-    "weight": "ElementState.weight Place.element Place.server Group.element",
-    "place_of": "ClassState.living DistributorState.servers ServerStatus.dynamic World.to_distributor",
-    "element_of": "Place.element Place.server Group.element",
-    "dynamic": "ClassConfig.static ClassConfig.dynamic",
-    "has_dynamic": "ClassConfig.dynamic",
-    "limit": "ClassConfig.waiting_limit",
-    "lighter": "Seat.load Seat.weight",
-    "reordering": "",
-    "full": "",
-    # ------------------------------------------------ clients
-    "absent": "Guest.fate",
-    "backlog": "Guest.fate",
-    "came": "Kernel.backlog",
-    "next_came": "World.guests",
-    "closed": "Guest.hung",
-    "accepted": "Guest.fate",
-    "over": "Guest.fate",
-    "shut": "Guest.fate",
-    # ------------------------------------------------ the Distributor
-    "life": "World.life",
-    "condemned": "World.life",
-    "incarnation": "DistributorPlace.incarnation",
-    "operating": "DistributorState.phase",
-    "row": "DistributorState.servers",
-    "attached": "ServerStatus.attached",
-    "draining": "ServerStatus.draining",
-    "resting": "ServerStatus.resting",
-    "heard": "ServerStatus.heard",
-    "known": "ServerStatus.known",
-    "said_drained": "ServerStatus.draining ServerStatus.known ServerStatus.request ServerStatus.owed Count.clients",
-    "rank": "ServerStatus.rank",
-    "next_rank": "DistributorState.next_rank",
-    "count": "ServerStatus.count Count.clients",
-    "count_sequence": "ServerStatus.count Count.sequence",
-    "requested": "ServerStatus.request",
-    "request": "ServerStatus.request Client.cookie",
-    "unsent": "World.pending",
-    "dialog": "ServerStatus.dialogs",
-    "binding": "ServerStatus.dialogs Dialog.phase",
-    "ready": "ServerStatus.dialogs Dialog.phase",
-    "dialog_sequence": "ServerStatus.dialogs Dialog.sequence",
-    "owed": "ServerStatus.dialogs ServerStatus.owed",
-    "waiting": "PortInfo.waiting",
-    "arrival": "Client.arrival",
-    "next_arrival": "DistributorState.next_arrival",
-    "total": "DistributorState.waiting",
-    "accepting": "PortInfo.accepting",
-    "pausing": "PortInfo.pausing",
-    "opened": "PortInfo.opened",
-    "listens": "PortInfo.listeners",
-    "creation": "DistributorState.creation",
-    "promised": "DistributorState.promised",
-    # ------------------------------------------------ the kernel
-    "socket": "Kernel.listening",
-    "unkept": "Kernel.listening World.life ClassState.listeners World.to_monitor",
-    "down_kind": "Link.to_server",
-    "down_client": "Link.to_server",
-    "down_incarnation": "Link.to_server",
-    "down_tail": "Link.to_server",
-    "up_kind": "Link.to_distributor EndpointState.outbox",
-    "up_port": "Link.to_distributor EndpointState.outbox",
-    "up_client": "Link.to_distributor EndpointState.outbox",
-    "up_count": "Link.to_distributor EndpointState.outbox",
-    "up_incarnation": "Link.to_distributor EndpointState.outbox",
-    "up_sent": "Link.to_distributor EndpointState.outbox Group.sent",
-    "up_read": "Link.to_distributor EndpointState.outbox EndpointState.sequence Group.main Group.child Group.sent "
-    "Group.broken",
-    "word_kind": "World.to_monitor",
-    "word_client": "World.to_monitor",
-    "word_server": "World.to_monitor",
-    "word_port": "World.to_monitor",
-    "word_tail": "World.to_monitor",
-    # ------------------------------------------------ servers
-    "born": "MonitorState.next_server",
-    "main": "Group.main",
-    "child": "Group.child",
-    "doomed": "Group.condemned",
-    "asked_to_end": "Group.asked",
-    "serving": "EndpointState.clients",
-    "lapsed": "Group.gone",
-    "clients": "EndpointState.clients",
-    "undelivered": "EndpointState.outbox",
-    "sequence": "EndpointState.sequence EndpointState.outbox Link.to_distributor Group.main Group.child Group.sent "
-    "Group.broken",
-    "sending": "Group.sending",
-    "unnoted": "Group.sent",
-    "broken": "Group.broken",
-    "broken_at": "Group.broken",
-    "broken_port": "Group.broken",
-    "listening": "EndpointState.listeners VirtualListener.listening",
-    "bound": "EndpointState.listeners",
-    "owes": "EndpointState.listeners VirtualListener.asked",
-    # ------------------------------------------------ the Monitor
-    "store": "ClassState.store",
-    "kept": "Place.server Place.phase Place.dialogs",
-    "used": "Place.server Place.phase Place.dialogs",
-    "living": "Place.server Place.phase",
-    "filled": "Place.phase",
-    "phase": "Place.server Place.phase",
-    "reported": "Group.reported",
-    "died_unready": "Place.server Place.phase Place.dynamic Place.unready_deaths",
-    "dynamic_resting": "ClassState.dynamic_resting",
-    "usable": "ElementState.up",
-    "distributor_element": "DistributorPlace.element",
-    "to_adopt": "World.to_distributor",
-    "late": "World.to_distributor",
-    "adopt_draining": "World.to_distributor",
-    "adopt_kept": "World.to_distributor",
-    "adopt_used": "World.to_distributor",
-    "to_restore": "World.to_distributor",
-    "begin_due": "World.to_distributor",
-    "decline_due": "World.to_distributor",
+FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    **{symbol: reader.fields for symbol, reader in SYMBOLS.items()},
+    "lighter": ("Seat.load", "Seat.weight"),
 }
-"""For each symbol, the fields that its tables are made of."""
+"""For each symbol, the fields that its table is made of; that of `lighter` is arithmetic."""
 
 WITHOUT: Final[Mapping[str, str]] = {
     "reordering": "of an action: whether its message overtook another",
-    "full": "of an instant: whether Link.to_distributor has reached the bounds' `room`",
     **dict.fromkeys(("initial_due", "holding", "hand", "dropping", "dropped"), MIDST),
     **dict.fromkeys(("down_head", "word_head"), FIRST),
 }
-"""For each symbol that has no field and is no ghost, why."""
+"""For each symbol that has no reader and is no ghost, why; `lighter` has no table."""
 
 KEY: Final = "names the row"
 ROWS: Final = "a table: what its rows hold is told, field by field"
@@ -258,16 +145,16 @@ def every_field() -> Iterator[str]:
 
 def told_by(field: str) -> list[str]:
     """The symbols whose tables are made of the field."""
-    return [symbol for symbol, of in FIELDS.items() if field in of.split()]
+    return [symbol for symbol, of in FIELDS.items() if field in of]
 
 
 INTRODUCTION: Final = """\
 # Code and relation, field by field
 
 Written by `python -m proofs.refinement.field_table --write`. The [transition relation](../../spec/relation/system.py)
-has a vocabulary of its own. [One function](../../proofs/refinement/abstraction.py) says what a state of the code is in
-it; this is its table. A test asks whether it is true: among explored worlds, whenever the fields named here are equal,
-so is the symbol.
+has a vocabulary of its own. For each symbol, [a reader](../../proofs/refinement/readers.py) makes its table from a state
+of the code, and declares the fields that it reads. Tests ask whether that is true: a reader reads no other field, and
+among explored worlds, whenever the fields named here are equal, so is the symbol.
 
 *Rigid* symbols never change. *Ghosts* are remembered for proofs alone, and are no part of the code.
 """
@@ -286,7 +173,7 @@ def _lines() -> Iterator[str]:
     for name, symbol in STATE.symbols.items():
         arguments = ", ".join(sort.name() for sort in symbol.arguments)
         rigid = "*rigid* " if symbol.rigid else ""
-        where = GHOST if symbol.ghost else ", ".join(f"`{of}`" for of in FIELDS.get(name, "").split()) or WITHOUT[name]
+        where = GHOST if symbol.ghost else ", ".join(f"`{of}`" for of in FIELDS.get(name, ())) or WITHOUT[name]
         yield f"| `{name}` | {arguments} | {rigid}{symbol.meaning} | {where} |"
     yield "\n## From the code to the relation"
     for title, kinds in STATES.items():

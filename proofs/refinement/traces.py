@@ -24,7 +24,7 @@ after its server's main process has died) nothing is followed; `Followed` says w
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -39,16 +39,11 @@ from maitred.core.record import MACHINES, RecordError, from_record
 from maitred.core.transition import Rejected
 from maitred.shell.observe.replay import ARGUMENTS, INITIAL, STEPS
 from proofs.refinement.abstraction import (
-    ANSWERS,
-    WORDS,
     Outside,
-    Tables,
     down_of,
     essence,
     is_alive,
-    tell_distributor,
-    tell_endpoint,
-    tell_monitor,
+    refuse_closing,
     up_of,
     word_of,
 )
@@ -63,6 +58,7 @@ from proofs.refinement.bridge import (
     server_moves,
 )
 from proofs.refinement.interpreter import State, compiled
+from proofs.refinement.readers import ANSWERS, SYMBOLS, WORDS, Machines, Table, tables
 from proofs.solve import sentence
 
 MOST: Final = 64
@@ -286,15 +282,14 @@ class _Follower:
 
     def _first(self, config: monitor.ClassConfig, weights: Sequence[int]) -> State:
         """The relation's state before anything has been started."""
-        put = Tables()
-        put("has_dynamic", config.dynamic > 0)
-        put("limit", config.waiting_limit)
-        put("reordering", self.reordering)
-        put("life", "absent")
-        for place in range(config.static, config.static + config.dynamic):
-            put("dynamic", place, True)
-        for element in range(len(weights)):
-            put("usable", element, True)
+        first: dict[str, Table] = {
+            "has_dynamic": {(): config.dynamic > 0},
+            "limit": {(): config.waiting_limit},
+            "reordering": {(): self.reordering},
+            "life": {(): "absent"},
+            "dynamic": {(place,): True for place in range(config.static, config.static + config.dynamic)},
+            "usable": {(element,): True for element in range(len(weights))},
+        }
         if len({port for port, _ in config.listeners}) < len(config.listeners):
             raise Outside("a port with several addresses")
         ports = {event.port for event in self._events(distributor.BindRequested, server.Bound)}
@@ -306,7 +301,7 @@ class _Follower:
             "Element": tuple(range(len(weights))),
             "Int": (-1, 0, 1),
         }
-        state = State(put.tables, domains, dict(GHOSTS))
+        state = State(first, domains, dict(GHOSTS))
         if not BEGINS(state, {}):
             raise Divergence("the run does not begin in an initial state of the relation")
         return state
@@ -400,20 +395,20 @@ class _Follower:
 
     def _introduce(self, step: _Step) -> None:
         """Whoever appears with this step is known from here on: what never changes of it."""
-        put = Tables()
+        put: dict[str, Table] = defaultdict(dict)
         servers, clients = [], []
         if isinstance(step.event, distributor.ConnectionRequest):
             clients.append(step.event.cookie)
-            put("absent", step.event.cookie, True)
-            put("port_of", step.event.cookie, step.event.port)
+            put["absent"][step.event.cookie,] = True
+            put["port_of"][step.event.cookie,] = step.event.port
         for effect in step.effects:
             if isinstance(effect, monitor.StartServer) and effect.class_id == self.class_id:
                 known: monitor.MonitorState = self.machines["monitor"]
                 servers.append(effect.server)
-                put("place_of", effect.server, effect.place)
-                put("element_of", effect.server, effect.element)
-                put("max_clients", effect.server, known.classes[self.class_id].config.max_clients)
-                put("weight", effect.server, known.elements[effect.element].weight)
+                put["place_of"][effect.server,] = effect.place
+                put["element_of"][effect.server,] = effect.element
+                put["max_clients"][effect.server,] = known.classes[self.class_id].config.max_clients
+                put["weight"][effect.server,] = known.elements[effect.element].weight
         if servers or clients:
             for possible in self.possible:
                 possible.state = _with(possible.state, put, servers, clients)
@@ -456,29 +451,24 @@ class _Follower:
 
     def _compare(self, state: State) -> None:
         """What the machines know is what the relation's state says of it."""
-        put = Tables()
-        tables = dict(state.tables)
-        tell_monitor(self.machines["monitor"], self.class_id, put)
-        replaced = [*TOLD_BY["monitor"]]
-        if state.value("life") == "up":
-            who = f"distributor {self.class_id} {state.value('incarnation')}"
-            if who in self.machines:
-                tell_distributor(self.machines[who], put, shift=0)
-                replaced += TOLD_BY["distributor"]
-        for name in replaced:
-            tables[name] = put.tables.get(name, {})
-        for name in OF_A_CLIENT:
-            tables[name] = {**tables.get(name, {}), **put.tables.get(name, {})}
-        for s in state.domains["Server"]:
-            who = f"server {self.class_id} {s}"
-            if who in self.machines and is_alive(state, s):
-                endpoint = Tables()
-                tell_endpoint(s, self.machines[who], endpoint)
-                for name in OF_A_SERVER:
-                    others = {place: x for place, x in tables.get(name, {}).items() if place[0] != s}
-                    tables[name] = {**others, **endpoint.tables.get(name, {})}
+        up = self.machines.get(f"distributor {self.class_id} {state.value('incarnation')}")
+        if state.value("life") != "up":
+            up = None
+        if up is not None:
+            refuse_closing(up)
+        endpoints = {s: self.machines.get(f"server {self.class_id} {s}") for s in state.domains["Server"]}
+        compared = {s: one for s, one in endpoints.items() if one is not None and is_alive(state, s)}
+        machines = Machines(self.machines["monitor"], up, compared, self.class_id)
+        known = dict(state.tables) | _known(machines, TOLD_BY["monitor"])
+        if up is not None:
+            known |= _known(machines, TOLD_BY["distributor"])
+        for name, table in _known(machines, OF_A_CLIENT).items():
+            known[name] = known.get(name, {}) | table
+        for name, table in _known(machines, OF_A_SERVER).items():
+            others = {place: x for place, x in known.get(name, {}).items() if place[0] not in compared}
+            known[name] = others | table
         self.report.compared += 1
-        got, want = essence(state), essence(State(tables, state.domains, state.defaults))
+        got, want = essence(state), essence(State(known, state.domains, state.defaults))
         if got != want:
             raise Divergence(f"what the machine knows is something else: {differences(got, want)}")
 
@@ -642,13 +632,22 @@ def _pending(state: State, s: int) -> list[int]:
     return [q for q in range(1, state.value("sequence", s) + 1) if not state.value("up_read", s, q)]
 
 
-def _with(state: State, put: Tables, servers: Sequence[int], clients: Sequence[int]) -> State:
+def _known(machines: Machines, symbols: Sequence[str]) -> dict[str, Table]:
+    return tables(machines, map(SYMBOLS.__getitem__, symbols))
+
+
+def _with(
+    state: State,
+    put: Mapping[str, Table],
+    servers: Sequence[int],
+    clients: Sequence[int],
+) -> State:
     domains = {
         **state.domains,
         "Server": tuple(dict.fromkeys((*state.domains["Server"], *servers))),
         "Client": tuple(dict.fromkeys((*state.domains["Client"], *clients))),
     }
-    return State(state.with_changes(put.tables).tables, domains, state.defaults)
+    return State(state.with_changes(put).tables, domains, state.defaults)
 
 
 def _tidied(state: State) -> State:

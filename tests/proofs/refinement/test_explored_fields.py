@@ -1,9 +1,8 @@
 """The table of what is explored and compared has no blank, is fresh, and a blank in it is noticed."""
 
 import pytest
-from proofs.refinement import explored_fields
+from proofs.refinement import explored_fields, field_table
 from proofs.refinement.explored_fields import CONSTANT, MOST, PAGE, blanks, compared, every_field, seen, table
-from spec.relation.state import STATE
 
 from maitred.model.check import manifest
 
@@ -39,9 +38,8 @@ def test_a_reason_that_is_not_needed_is_noticed():
 
 def test_a_field_that_nobody_compares_is_noticed(monkeypatch):
     full = {field: "somewhere" for field in every_field() if field not in CONSTANT}
-    monkeypatch.setattr(
-        explored_fields, "MESSAGES", {**explored_fields.MESSAGES, "Store.client": "", "Store.odd": "word_client"}
-    )
+    monkeypatch.setattr(explored_fields, "UNTOLD", {**explored_fields.UNTOLD, "Store.odd": "in vain"})
+    monkeypatch.setitem(field_table.FIELDS, "word_client", ("World.to_monitor", "Release.client"))
     assert blanks(full) == [
         "Store.client: neither compared nor is it said why not",
         "Store.odd: there is no such field",
@@ -49,9 +47,8 @@ def test_a_field_that_nobody_compares_is_noticed(monkeypatch):
 
 
 def test_what_compares_is_a_symbol():
-    named = {symbol for of in explored_fields.MESSAGES.values() for symbol in of.split()}
-    assert named <= STATE.symbols.keys()
     assert compared("Client.arrival") == "`arrival`"
+    assert compared("Drained.server") == "`word_server`"
 
 
 def test_one_configuration_in_which_nothing_varies_gives_a_table_of_blanks():
