@@ -152,9 +152,9 @@ INTRODUCTION: Final = """\
 # Code and relation, field by field
 
 Written by `python -m proofs.refinement.field_table --write`. The [transition relation](../../spec/relation/system.py)
-has a vocabulary of its own. For each symbol, [a reader](../../proofs/refinement/readers.py) makes its table from a state
-of the code, and declares the fields that it reads. Tests ask whether that is true: a reader reads no other field, and
-among explored worlds, whenever the fields named here are equal, so is the symbol.
+has a vocabulary of its own. For each symbol, [a reader](../../proofs/refinement/readers.py) makes its table from a
+state of the code, and declares the fields that it reads. Tests ask whether that is true: a reader reads no other field,
+and among explored worlds, whenever the fields named here are equal, so is the symbol.
 
 *Rigid* symbols never change. *Ghosts* are remembered for proofs alone, and are no part of the code.
 """

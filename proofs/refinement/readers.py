@@ -497,14 +497,14 @@ reads("down_incarnation", "Link.to_server InitialMsg.incarnation")(
 )
 reads("down_tail", "Link.to_server")(lambda x: {(s, link.port): len(link.to_server) for s, link in x.links})
 
-_NUMBER: Final = "Count.sequence Accepted.count Refused.count Disconnect.count RestartReply.count NotReady.count"
-_UP: Final = f"Link.to_distributor EndpointState.outbox {_NUMBER}"
+_UP: Final = "Link.to_distributor EndpointState.outbox"
+_COUNTS: Final = "Accepted.count Refused.count Disconnect.count RestartReply.count NotReady.count Count.clients"
 reads("up_kind", _UP)(lambda x: {at: ANSWERS[type(one.content)] for at, one in x.up.items()})
 reads("up_port", _UP)(lambda x: {at: one.port for at, one in x.up.items()})
 reads("up_client", f"{_UP} Accepted.client Refused.client Disconnect.client Client.cookie")(
     lambda x: {at: one.content.client.cookie for at, one in x.up.items() if not _states(one.content)}
 )
-reads("up_count", f"{_UP} Count.clients")(lambda x: {at: one.content.count.clients for at, one in x.up.items()})
+reads("up_count", f"{_UP} {_COUNTS}")(lambda x: {at: one.content.count.clients for at, one in x.up.items()})
 reads("up_incarnation", f"{_UP} RestartReply.incarnation NotReady.incarnation")(
     lambda x: {at: one.content.incarnation for at, one in x.up.items() if _states(one.content)}
 )
@@ -513,7 +513,7 @@ reads("up_sent", f"{_UP} Group.sent")(
 )
 
 
-_NUMBERS: Final = f"{_UP} EndpointState.sequence Group.main Group.child Group.sent Group.broken"
+_NUMBERS: Final = f"{_UP} Count.sequence EndpointState.sequence Group.main Group.child Group.sent Group.broken"
 
 
 @reads("up_read", _NUMBERS)
@@ -575,14 +575,14 @@ reads("undelivered", "EndpointState.outbox Accepted.client Client.cookie")(
 )
 reads("sequence", _NUMBERS)(lambda x: {(s,): max(numbers, default=0) for s, numbers in x.numbers.items()})
 reads("sending", "Group.sending")(lambda x: {(group.server,): group.sending for group in x.groups})
-reads("unnoted", f"Group.sent {_NUMBER}")(
+reads("unnoted", "Group.sent Count.sequence")(
     lambda x: {(group.server,): x.number(group.sent.message) for group in x.groups if group.sent is not None}
 )
 reads("broken", "Group.broken")(lambda x: {(group.server,): True for group in x.groups if group.broken is not None})
 reads("broken_port", "Group.broken")(
     lambda x: {(group.server,): group.broken.port for group in x.groups if group.broken is not None}
 )
-reads("broken_at", f"Group.broken {_NUMBER}")(
+reads("broken_at", "Group.broken Count.sequence")(
     lambda x: {
         (group.server,): x.number(group.broken.reply.message)
         for group in x.groups
