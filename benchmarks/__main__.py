@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from types import FrameType
 
-from benchmarks import build, counts, load, machine, report
+from benchmarks import build, counts, load, machine, profile, report
 from benchmarks.peers import (
     PEERS,
     SEATS,
@@ -213,6 +213,13 @@ def run_calls(absent: list[str]) -> dict[str, dict[str, counts.Calls]]:
     return found
 
 
+def run_profile(seconds: float) -> dict[str, dict[str, float]]:
+    """Where the Distributor's time goes."""
+    print("profile: maitred", file=sys.stderr)
+    with TemporaryDirectory(prefix="maitred-bench-") as place:
+        return profile.distributor(Path(place), COPIES, seconds)
+
+
 def facts() -> dict[str, str]:
     """The machine, and the versions of the peers that are here."""
     found = machine.facts()
@@ -240,12 +247,13 @@ def run(stages: Sequence[Stage], options: argparse.Namespace) -> report.Results:
     every = not options.quick
     restarts = run_restarts(2 * options.rounds) if every and "restart" in options.stages else []
     calls = run_calls(absent) if every and "calls" in options.stages else {}
+    profiled = run_profile(4 * options.seconds) if every and "profile" in options.stages else {}
     settings = {"seconds": options.seconds, "seats": SEATS, "warmup": load.WARMUP}
-    return report.Results(facts(), settings, absent, found, restarts, calls)
+    return report.Results(facts(), settings, absent, found, restarts, calls, profiled)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    names = [*(stage.name for stage in STAGES), "restart", "calls"]
+    names = [*(stage.name for stage in STAGES), "restart", "calls", "profile"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="turns that each peer takes (default: 5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="measured time of a turn of storm (default: 2)")

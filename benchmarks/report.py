@@ -71,6 +71,8 @@ class Results:
     """Seconds from the death of a Distributor to the next client served."""
     calls: dict[str, dict[str, dict[str, dict[str, float]]]]
     """System calls for each connection, by peer, workload, role and name."""
+    profile: dict[str, dict[str, float]]
+    """Where the Distributor's time goes; see `benchmarks.profile.distributor`."""
 
 
 def to_json(results: Results) -> str:
@@ -412,6 +414,21 @@ def calls_table(results: Results) -> Iterable[str]:
     yield markdown(["", "all", "of them"], rows)
 
 
+def profile_table(results: Results) -> Iterable[str]:
+    """Where each microsecond of the Distributor goes."""
+    if not results.profile:
+        return
+    total, rooms, functions = (results.profile[name] for name in ("total", "rooms", "functions"))
+    yield "## Where the Distributor's time goes"
+    said = ", ".join(f"{us:.0f} in {name}" for name, us in rooms.items())
+    yield (
+        f"In storm, in front of servers in C, the Distributor spends {total['all']:.0f} µs of CPU on a connection, "
+        f"{total['kernel']:.0f} of them in the kernel. By which of its parts was running, system calls counted for the "
+        f"part that makes them: {said}. The functions that take most, without what they call of ours:"
+    )
+    yield markdown(["", "µs"], [[f"`{name}`", f"{us:.1f}"] for name, us in functions.items()])
+
+
 def memory_table(results: Results) -> Iterable[str]:
     """What each arrangement is made of."""
     stage = results.stages.get("free") or next(iter(results.stages.values()), None)
@@ -440,6 +457,7 @@ def tables(results: Results) -> str:
             summary(results).rstrip(),
             *targets(results),
             *parts,
+            *profile_table(results),
             *calls_table(results),
             *memory_table(results),
             trouble(results),
@@ -620,7 +638,15 @@ def merged(old: Results, new: Results) -> Results:
     absent = [*new.absent, *(why for why in old.absent if why not in new.absent)]
     both = {**old.stages, **new.stages}
     stages = {name: both[name] for name in sorted(both, key=list(PARTS).index)}
-    return Results(new.machine, new.settings, absent, stages, new.restarts or old.restarts, {**old.calls, **new.calls})
+    return Results(
+        new.machine,
+        new.settings,
+        absent,
+        stages,
+        new.restarts or old.restarts,
+        {**old.calls, **new.calls},
+        new.profile or old.profile,
+    )
 
 
 if __name__ == "__main__":

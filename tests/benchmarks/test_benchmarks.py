@@ -11,7 +11,7 @@ from time import monotonic, sleep
 
 import pytest
 from benchmarks import __main__ as bench
-from benchmarks import build, load, peers, report
+from benchmarks import build, load, peers, profile, report
 from benchmarks.load import Sample
 
 SIZE = 3_000_000
@@ -65,6 +65,8 @@ def test_a_peer_is_gone_when_its_context_is_left(tmp_path):
     with peers.direct("c", 1, tmp_path) as peer:
         assert peers.ask(peer.port) == peer.servers[0]
         assert peers.memory(peer.servers) > 0
+        one = peers.cpu_seconds(peer.servers)
+        assert peers.ask(peer.port) and one < peers.cpu_seconds(peer.servers) < one + 0.01, "finer than a tick"
     assert peers.ask(peer.port) is None
     assert not Path(f"/proc/{peer.servers[0]}").exists()
 
@@ -93,36 +95,39 @@ def test_the_kernel_is_a_peer_whose_copies_end_together(kind, server, tmp_path):
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("server", ["c", "blocking"])
-def test_maitred_is_a_peer_whose_copies_all_serve_and_which_leaves_nothing_behind(server, tmp_path):
-    with peers.maitred(server, 2, tmp_path) as peer:
+def test_maitred_is_a_peer_whose_copies_all_serve_and_which_leaves_nothing_behind(tmp_path):
+    with peers.maitred("blocking", 2, tmp_path) as peer:
         sample = small("connections", peer.port, seconds=0.3)
         assert sample.failed == {}
         assert {*map(int, sample.served)} == {*peer.servers}
         assert len({*peer.front, *peer.others, *peer.servers}) == peer.processes >= 4
+        peers.check(peer)
     assert still_there(peer.front + peer.others + peer.servers) == []
 
 
 @pytest.mark.system
 def test_the_server_in_c_counts_its_clients_as_the_wire_format_says(tmp_path):
-    with peers.maitred("c", 1, tmp_path, seats=2) as peer:
+    with peers.maitred("c", 2, tmp_path, seats=2) as peer:
 
         def clients():
             status = peers.maitred_status(peer.name, tmp_path / peer.name / "control")
-            return status["classes"][0]["servers"][0]["clients"]
+            return [server["clients"] for server in status["classes"][0]["servers"]]
 
-        held = [socket.create_connection((peers.HOST, peer.port)) for _ in range(2)]
+        sample = small("connections", peer.port, seconds=0.3)
+        assert sample.failed == {} and {*map(int, sample.served)} == {*peer.servers}
+        held = [socket.create_connection((peers.HOST, peer.port)) for _ in range(4)]
         for one in held:
             one.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert one.recv(4096).startswith(b"HTTP/1.1 200 OK")
-        assert clients() == 2
+        assert clients() == [2, 2]
         for one in held:
             one.close()
-        assert peers.ask(peer.port) == peer.servers[0]  # there is a seat again
         end = monotonic() + 5
-        while clients() and monotonic() < end:
+        while any(clients()) and monotonic() < end:
             sleep(0.02)
-        assert clients() == 0
+        assert clients() == [0, 0]
+    with pytest.raises(build.Failed, match=r"maitred-c-2: process \d+ \(front\) has ended"):
+        peers.check(peer)
 
 
 @pytest.mark.system
@@ -158,6 +163,16 @@ def test_a_source_that_does_not_compile_is_said_so_and_a_newer_one_is_compiled_a
     os.utime(source, (monotonic() + 2e9, 2e9))
     with pytest.raises(build.Failed, match="nothing"):
         build.program("some")
+
+
+@pytest.mark.system
+def test_the_profile_says_which_part_of_the_distributor_was_running(tmp_path):
+    found = profile.distributor(tmp_path, 1, 0.3)
+    assert 0 < found["total"]["kernel"] < found["total"]["all"]
+    assert sum(found["rooms"].values()) == pytest.approx(found["total"]["all"], rel=0.1)
+    assert {*found["rooms"]} <= {name for _, name in profile.ROOMS} | {"what is not ours"}
+    assert all(name.startswith(("core/", "shell/", "what is not")) for name in found["functions"])
+    assert "PYTHONPATH" not in os.environ or str(tmp_path) not in os.environ["PYTHONPATH"]
 
 
 # ---------------------------------------------------------------- what counts as failed
@@ -222,6 +237,9 @@ def measured(results, cpu):
     return report.Measured(sample, cpu, 0.0, 0.0, 1.0)
 
 
+PROFILE = {"total": {"all": 250, "kernel": 30}, "rooms": {"codecs": 14.2}, "functions": {"core/wire.py:encode": 7.1}}
+
+
 def results_of(maitred, haproxy, stage="pinned"):
     """A run of as many rounds as there are figures: connections for half a second of CPU."""
     rounds = [
@@ -235,7 +253,7 @@ def results_of(maitred, haproxy, stage="pinned"):
     settings = {"seconds": 1.0, "seats": 64, "warmup": 0.2}
     stages = {stage: report.Stage([0.01] * len(rounds), described, rounds)}
     calls = {"maitred-c-4": {"alone": {"front": {"recvmsg": 3.0, "read": 0.01}}}}
-    return report.Results({"cpus": "2"}, settings, [], stages, [0.5, 0.4], calls)
+    return report.Results({"cpus": "2"}, settings, [], stages, [0.5, 0.4], calls, PROFILE)
 
 
 def test_medians_are_over_rounds_and_ratios_within_each():
@@ -264,6 +282,8 @@ def test_restarts_calls_and_what_is_missing_are_published():
     results.absent.append("nginx is not installed")
     page = report.page(results)
     assert "| servers in C, pinned | **1.00** | 1 | 1.6 |" in page
+    assert "spends 250 µs of CPU on a connection, 30 of them in the kernel" in page and "14 in codecs." in page
+    assert "| `core/wire.py:encode` | 7.1 |" in page
     assert "to the next client served: **450 (400 to 500) ms**" in page
     assert "| maitred-c-4, alone, front | 3.0 | recvmsg 3 |" in page
     assert "Not measured: nginx is not installed." in page
@@ -288,7 +308,7 @@ def test_a_run_of_some_stages_replaces_those_and_keeps_the_others():
     both = report.merged(old, new)
     assert both.stages == {**old.stages, **new.stages}
     assert list(report.merged(new, old).stages) == ["pinned", "free"], "in the order of the page"
-    assert report.merged(old, report.Results(new.machine, new.settings, [], {}, [], {})).restarts == old.restarts
+    assert report.merged(old, report.Results(new.machine, new.settings, [], {}, [], {}, {})).restarts == old.restarts
 
 
 def test_a_recorded_run_reads_back_the_same(tmp_path):
