@@ -41,15 +41,18 @@ class Key:
 TOP: Final = (
     Key("name", "name", "the file's own, without `.toml`", "Names this instance, in `maitred status` and in the log."),
     Key(
-        "log_directory", "path", "none", "Where the programs' stdout and stderr go, a file each; else to maitred's own."
+        "log_directory",
+        "path",
+        "none",
+        "Directory for the programs' stdout and stderr, a file each; else they go to maitred's own.",
     ),
-    Key("control", "path", "see the command", "The control socket. `--control` wins over it."),
-    Key("trace", "path", "none", "Records every step for `maitred replay`. `--trace` wins over it."),
+    Key("control", "path", "see the command", "The control socket. `--control` takes precedence."),
+    Key("trace", "path", "none", "Records every step for `maitred replay`. `--trace` takes precedence."),
     Key(
         "verify",
         "`true` or `false`",
         "`false`",
-        "Has a process of its own check every step as it is taken; not beside `trace`. `--verify` turns it on.",
+        "A separate process checks every step as it is taken; not beside `trace`. `--verify` turns it on.",
     ),
     Key("durations", "table", "see below", "How long each timer runs."),
     Key("element", "tables", "one per CPU: `cpu0`, `cpu1`, ...", "The processing elements, `[[element]]` each."),
