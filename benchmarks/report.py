@@ -229,8 +229,8 @@ COMPARED: tuple[tuple[str, str, str, str, str, str, Figure, bool], ...] = (
             ("gunicorn", "gunicorn"),
             ("uvicorn", "uvicorn"),
         )
-        for stage in ("pinned", "free")
-        for workload in ("storm", "alone")
+        for stage, workload in (("pinned", "storm"), ("pinned", "alone"), ("free", "storm"))
+        if workload == "storm" or server in ("c", "blocking")
     ),
     ("connections/s, servers in C, pinned, storm", "pinned", "storm", "c", "maitred", "haproxy", rate, True),
     ("connections/s, servers in C, free, storm", "free", "storm", "c", "maitred", "haproxy", rate, True),
