@@ -191,8 +191,8 @@ class Endpoints:
             self._retired.remove((since, endpoint))
             self._left = {cookie: each for cookie, each in self._left.items() if each is not endpoint}
             del self._all[endpoint]
-            self._private -= {endpoint._registry.fd, endpoint._control.fileno()}
-            for each in (endpoint._control, *endpoint.dialogs.values(), endpoint._registry):
+            self._private -= {endpoint._registry.fd, endpoint._control.socket.fileno()}
+            for each in (endpoint._control.socket, *endpoint.dialogs.values(), endpoint._registry):
                 each.close()
 
 

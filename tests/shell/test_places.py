@@ -55,7 +55,7 @@ def test_a_server_is_asked_to_end_and_a_distributor_killed(monkeypatch):
 def test_a_declined_bind_leaves_no_descriptor(monkeypatch):
     far = Distributor()
     endpoint = Endpoint(Registry.open(os.dup(far.registry.fd)), channel.attach(os.dup(far.theirs.fileno())))
-    monkeypatch.setattr(endpoint, "_ask_for", lambda request, theirs: errno.EADDRINUSE)
+    monkeypatch.setattr(endpoint._control, "request", lambda request, theirs: errno.EADDRINUSE)
     before = os.listdir("/proc/self/fd")
     assert endpoint.request_bind(4049, "127.0.0.1:4049") == errno.EADDRINUSE
     assert os.listdir("/proc/self/fd") == before

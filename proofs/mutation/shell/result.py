@@ -18,6 +18,7 @@ TITLES: Final = {
     "distributor": "Distributor",
     "monitor": "Monitor",
     "endpoint": "Endpoint",
+    "control_socket": "Control socket",
     "registry": "Registry",
     "stand_in": "Stand-in",
     "descriptor_table": "Descriptor table",

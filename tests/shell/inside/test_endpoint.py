@@ -30,7 +30,7 @@ from maitred.core.messages import (
 )
 from maitred.core.record import from_record
 from maitred.core.transition import Rejected
-from maitred.shell.inside import endpoint, stand_in
+from maitred.shell.inside import control_socket, endpoint, stand_in
 from maitred.shell.inside.endpoint import Endpoint
 from maitred.shell.io import channel
 from maitred.shell.io.registry import Registry
@@ -111,7 +111,7 @@ def test_a_bind_is_asked_for_and_its_initial_msg_answered_before_the_program_can
     assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == 0
     bench.heard()  # what the pump has left
     assert [m for _, m in bench.distributor.heard] == [NotReady(1, Count(0, 1))]
-    assert not endpoint.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
+    assert not control_socket.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
 
     bench.endpoint.listen(PORT)
     assert bench.heard() == [RestartReply(1, Count(0, 2))]
@@ -126,7 +126,7 @@ def test_what_is_asked_between_bind_and_listen_is_answered_by_listen(bench):
     bench.endpoint.listen(PORT)
     said = bench.heard()
     assert [(type(m), m.incarnation) for m in said] == [(RestartReply, 2)], "who asked before is no more"
-    assert not endpoint.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
+    assert not control_socket.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
 
 
 def test_bind_yourself_is_the_core_s_constant():
@@ -143,7 +143,7 @@ def test_a_declined_bind_leaves_no_dialog(bench, errno):
 
 
 def test_a_bind_is_asked_again_until_a_distributor_answers(bench, monkeypatch):
-    monkeypatch.setattr(endpoint, "BIND_AGAIN", 0.05)
+    monkeypatch.setattr(control_socket, "BIND_AGAIN", 0.05)
     bench.distributor.silent_binds = 2
     assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == 0
     assert len(bench.distributor.binds) == 3
@@ -152,8 +152,8 @@ def test_a_bind_is_asked_again_until_a_distributor_answers(bench, monkeypatch):
 
 
 def test_an_unanswered_bind_fails_with_a_reason(bench, monkeypatch, capfd):
-    monkeypatch.setattr(endpoint, "BIND_AGAIN", 0.02)
-    monkeypatch.setattr(endpoint, "BIND_PATIENCE", 0.1)
+    monkeypatch.setattr(control_socket, "BIND_AGAIN", 0.02)
+    monkeypatch.setattr(control_socket, "BIND_PATIENCE", 0.1)
     assert bench.endpoint.request_bind(PORT, "127.0.0.1:4049") == EADDRNOTAVAIL
     assert "no Distributor answers for port 4049" in capfd.readouterr().err
 
@@ -367,7 +367,7 @@ def test_a_process_that_inherited_the_listener_reports_when_it_accepts(bench):
     worker = bench.another()
     worker.dialogs[PORT] = channel.attach(os.dup(bench.endpoint.dialogs[PORT].fileno()))
     bench.pumping(lambda: bench.endpoint.close(PORT, shared=True))
-    assert endpoint.wait_readable(worker.dialogs[PORT].fileno(), 1000)
+    assert control_socket.wait_readable(worker.dialogs[PORT].fileno(), 1000)
     bench.heard()
     assert worker.take(PORT) is None
     assert [type(m) for m in bench.heard()] == [RestartReply]
@@ -386,7 +386,7 @@ def test_threads_share_one_count_and_no_hand_off_is_lost_or_doubled(bench):
         while not stop.is_set():
             found = bench.endpoint.take(PORT)
             if found is None:
-                endpoint.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 20)
+                control_socket.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 20)
                 continue
             taken.append(found[1])
             os.close(found[0])

@@ -6,6 +6,7 @@ module                 what it does
 exec_server            settles the process that multiprocessing has started, then execs the interpreter
 bootstrap              puts everything below in place, then runs the unmodified program
 endpoint               reads dialogs, has the machine (`maitred.core.server`) step, sends its replies
+control_socket         asks the Distributor for ports, reads its acknowledgements
 stand_in               `bind`, `listen`, `accept` of a listener whose descriptor is a dialog
 listener_socket        the socket class of such a listener
 listener               what is known of it; `addresses`, `inherited_options`, `epoll_registrations` help
