@@ -118,8 +118,11 @@ def test_verify_is_a_switch_that_names_the_process_which_follows(maitred, monito
 
     for arguments, complaint in [
         (["--verify=yes", "-m", "json"], "--verify=yes: takes no value"),
-        (["--verify", "--trace", tmp_path / "t", "-m", "json"], "--verify: cannot stand beside a trace, "),
-        (["--config", path, "--verify", "--trace", tmp_path / "t"], f"{path}: verify: cannot stand beside a trace, "),
+        (["--verify", "--trace", tmp_path / "t", "-m", "json"], "--verify: cannot be combined with a trace, "),
+        (
+            ["--config", path, "--verify", "--trace", tmp_path / "t"],
+            f"{path}: verify: cannot be combined with",
+        ),
     ]:
         code, _, err = maitred("run", *arguments)
         assert code == 2
@@ -137,15 +140,15 @@ def test_a_file_says_everything_but_control_and_trace(maitred, monitor, tmp_path
     for beside, named in [(["--static", "2"], "--static"), (["-b", "1"], "-b"), (["x.py"], "x.py"), (["-m", "j"], "j")]:
         code, _, err = maitred("run", "--config", path, *beside)
         assert code == 2
-        assert err == f"maitred: --config says everything: {named} cannot stand beside it\n"
+        assert err == f"maitred: --config replaces all other options: {named} cannot be given beside it\n"
     assert len(monitor.given) == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "say what to run: -m MODULE, SCRIPT, or --config FILE"),
-        (["-b", "8000"], "say what to run"),
+        ([], "nothing to run: give -m MODULE, SCRIPT, or --config FILE"),
+        (["-b", "8000"], "nothing to run"),
         (["no_such_file.py"], "no_such_file.py does not exist"),
         (["-m", "no_such_module_at_all"], "no module named 'no_such_module_at_all' can be found"),
         (["-b", "99999", "-m", "json"], "-b: '99999' will not do"),

@@ -101,7 +101,7 @@ def test_nothing_is_running(maitred, own_directory):
     code, out, err = maitred("status")
     assert (code, out) == (1, "")
     assert err == (
-        f"maitred: no instance of yours is running (looked in {own_directory}); for another one, say --control PATH\n"
+        f"maitred: no instance of yours is running (looked in {own_directory}); for another one, use --control PATH\n"
     )
 
 

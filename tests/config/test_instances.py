@@ -79,7 +79,7 @@ def test_a_link_or_a_file_is_not_a_directory(own_directory, tmp_path):
 
 def test_no_place_at_all_is_explained(tmp_path, monkeypatch):
     monkeypatch.setattr(instances, "candidates", lambda: [tmp_path / "no" / "where"])
-    with pytest.raises(ConfigError, match=r"no place for the control socket: .*; say --control PATH"):
+    with pytest.raises(ConfigError, match=r"no place for the control socket: .*; use --control PATH"):
         instances.own_directory()
 
 

@@ -80,7 +80,7 @@ def test_a_name_is_made_up(program, name):
         ([], {"backoff-cap": "0.05"}, r"^--backoff-first \(0.1\) is longer than --backoff-cap \(0.05\)"),
         ([], {"name": "a/b"}, "^--name: 'a/b' will not do"),
         ([], {"trace": "/no/where/x"}, "^--trace: /no/where/x cannot be made: there is no directory /no/where"),
-        ([], {"verify": "", "trace": "t"}, "^--verify: cannot stand beside a trace"),
+        ([], {"verify": "", "trace": "t"}, "^--verify: cannot be combined with a trace"),
         ([], {"control": "/no/where/x"}, "^--control: "),
         ([], {"control": ""}, "^--control: "),
     ],

@@ -220,7 +220,7 @@ CLASS = "[[class]]\nname = 'a'\nmodule = 'json'\n"
         ("trace = 'nowhere/x'\n" + CLASS, "trace: "),
         ("trace = 'logs'\n" + CLASS, "/logs is a directory; name a file"),
         ("verify = 1\n" + CLASS, "verify: 1 will not do: should be true or false"),
-        ("trace = 'x'\nverify = true\n" + CLASS, "verify: cannot stand beside a trace"),
+        ("trace = 'x'\nverify = true\n" + CLASS, "verify: cannot be combined with a trace"),
         (f"control = '{'x' * 200}'\n" + CLASS, "a socket's path has 1 to 107"),
         ("control = 'manager.py'\n" + CLASS, "is not a socket; it is left alone"),
         ("durations = 3\n" + CLASS, "durations: 3 will not do"),

@@ -129,7 +129,7 @@ def test_the_message_table_tells_every_message_and_no_other():
     kinds = ("ToServer", "FromServer", "ControlToServer", "ControlFromServer", "ToDistributor", "ToMonitor")
     unions = [getattr(messages, kind) for kind in kinds]
     exist = {message.__name__ for union in unions for message in get_args(union) or (union,)}
-    _, _, table = README.read_text(encoding="utf-8").partition("## Who says what to whom")
+    _, _, table = README.read_text(encoding="utf-8").partition("## Who sends what to whom")
     told = {name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)}
     assert told == exist
 

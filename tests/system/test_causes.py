@@ -49,7 +49,7 @@ def test_no_directory_for_temporary_files(monkeypatch):
     monkeypatch.setattr(instances.os.path, "isdir", lambda path: False)
 
     assert instances.candidates() == [] == instances.running()
-    with pytest.raises(ConfigError, match="no directory for temporary files can be written to; say --control PATH"):
+    with pytest.raises(ConfigError, match="no directory for temporary files can be written to; use --control PATH"):
         instances.own_directory()
 
 

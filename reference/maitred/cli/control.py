@@ -34,7 +34,7 @@ class ControlError(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The option that says which instance is meant."""
+    """The option that chooses the instance."""
     parser.add_argument("--control", metavar="PATH", help="its control socket (default: of the only one that runs)")
 
 
@@ -52,15 +52,15 @@ def find(control: str | None) -> Path:
         looked = (
             ", ".join(map(str, instances.candidates())) or "no directory, since there is none that can be written to"
         )
-        raise ControlError(f"no instance of yours is running (looked in {looked}); for another one, say --control PATH")
+        raise ControlError(f"no instance of yours is running (looked in {looked}); for another one, use --control PATH")
     if len(found) > 1:
         listing = " or ".join(f"--control {path}" for path in found)
-        raise ConfigError(f"{len(found)} instances are running; say which one is meant: {listing}")
+        raise ConfigError(f"{len(found)} instances are running; choose one: {listing}")
     return found[0]
 
 
 def unanswered(control: str | None, error: ControlError) -> int:
-    """Say why nobody has answered, be it that what a dead Monitor has started serves on; the exit code."""
+    """Print why nobody answered, also if processes of a dead Monitor still serve; the exit code."""
     remains = leftovers.find(None if control is None else Path(control))
     for each in remains:
         complain(str(each), 1)

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Ask for it; 1 where nobody answers or the instance declines."""
+    """Send the request; 1 if nobody answers or the instance refuses."""
     arguments = parser().parse_args(argv)
     try:
         ask(find(arguments.control), {"request": "element", "name": arguments.name, "up": arguments.state == "up"})

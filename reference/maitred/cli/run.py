@@ -1,7 +1,7 @@
 """``maitred run``: from the command line to the Monitor.
 
 What stands before the program is ours, everything after it is the program's, hyphens or not, as with ``python -m``.
-`argparse` cannot tell the two apart reliably (its REMAINDER takes options for its own), so `split` does, from the table
+`argparse` cannot separate the two reliably (its REMAINDER takes options for its own), so `split` does, from the table
 `OPTIONS`; `argparse` writes the help from the same table.  An option that is also a key of the configuration file has
 its meaning and its default from there (`maitred.config.keys`).
 """
@@ -124,7 +124,7 @@ def table() -> str:
 
 
 BESIDE_A_FILE = ("--control", "--trace", "--verify")
-"""What may be said on the command line although a file says everything."""
+"""What may be given on the command line beside a file."""
 
 GROUPS = {
     "clients": "where they come from, and how many",
@@ -216,8 +216,8 @@ def parser() -> argparse.ArgumentParser:
         prog="maitred run",
         usage="maitred run [options] (-m MODULE | SCRIPT) [ARGS...]\n       maitred run --config FILE",
         description="Run copies of a server program, and seat each client at the least busy one. The program needs no"
-        " change; everything after its name is its own. There {server} stands for a number that tells the copies apart,"
-        " from 1; their environment has it as MAITRED_SERVER_NUMBER.",
+        " change; everything after its name is its own. There {server} stands for the number of the copy, from 1;"
+        " its environment has it as MAITRED_SERVER_NUMBER.",
         epilog="A stop asked for ends with exit code 0, an address that cannot be listened on with 1, a wrong command"
         " line or configuration with 2, a program that never becomes ready with 3.",
         allow_abbrev=False,
@@ -256,7 +256,7 @@ def main(argv: list[str]) -> int:
         beside = sorted({"--" + name for name in line.single} - {"--config", *BESIDE_A_FILE})
         beside += ["-b"] * bool(line.bind) + [line.program] * bool(line.kind)
         if beside:
-            raise ConfigError(f"--config says everything: {', '.join(beside)} cannot stand beside it")
+            raise ConfigError(f"--config replaces all other options: {', '.join(beside)} cannot be given beside it")
         config = toml_file.load(
             line.single["config"],
             control=line.single.get("control"),
@@ -267,10 +267,10 @@ def main(argv: list[str]) -> int:
         from maitred.config import options
 
         if line.kind is None:
-            raise ConfigError("run: say what to run: -m MODULE, SCRIPT, or --config FILE; see maitred run --help")
+            raise ConfigError("run: nothing to run: give -m MODULE, SCRIPT, or --config FILE; see maitred run --help")
         program = Program(line.kind, line.program, line.args)
         config = options.configure(options.Options(program, line.bind, line.single))
-    from maitred.shell import monitor  # late: so that a slip of the pen is answered at once
+    from maitred.shell import monitor  # late: so that a mistake is reported at once
 
     return monitor.run(config, _verifier() if config.verify else None)
 

@@ -37,11 +37,11 @@ _COLOURS = {
 
 
 class Malformed(Exception):
-    """The document is not what version 1 says; the text names the field."""
+    """The document does not conform to version 1; the text names the field."""
 
 
 class View:
-    """An object of the document, read with care: whoever answers may be another version, or something else."""
+    """An object of the document, read with care: the other end may be another version, or something else."""
 
     def __init__(self, content: Json, where: str) -> None:
         if not isinstance(content, dict):
@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Ask, and show; 1 where nobody answers or not with a status, be it that servers run without their Monitor."""
+    """Ask, and show; 1 if nobody answers, if the answer is no status, or if servers run without their Monitor."""
     arguments = parser().parse_args(argv)
     try:
         path = find(arguments.control)
@@ -232,7 +232,7 @@ def _servers(cls: View) -> list[Text | Table]:
 
 
 def _offences(cls: View) -> list[Text]:
-    """What servers have said that none may say."""
+    """The messages of servers that break the protocol."""
     rows = [row for row in cls.views("servers") if row.content.get("offence")]
     return [Text(f"server {row.need('id')} breaks the protocol: {row.content['offence']}", "red") for row in rows]
 

@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Ask for it; 1 where nobody answers."""
+    """Send the request; 1 if nobody answers."""
     arguments = parser().parse_args(argv)
     try:
         ask(find(arguments.control), {"request": "stop"})

@@ -1,4 +1,4 @@
-"""What can be configured, and how it is said: on the command line, or in a TOML file.
+"""The configuration: what can be configured, on the command line or in a TOML file.
 
 ===============  ===============================================================================================
 `model`          the configuration itself, complete and checked, as the Monitor takes it
@@ -6,7 +6,7 @@
 `values`         one value at a time: addresses, numbers, CPUs, sizes; pure
 `checks`         what only the machine knows: whether a script, a module, a directory or a CPU is there
 `keys`           every key of a configuration file: the documentation's table is made from it
-`placeholders`   what tells the copies of a class apart, in their arguments and their environment
+`placeholders`   distinguishes the copies of a class in their arguments and their environment
 `toml_file`      a configuration file, read and checked
 `options`        the options of ``maitred run``, checked
 `place`          where the control socket of an instance is, and which instances there are

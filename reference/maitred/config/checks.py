@@ -1,6 +1,6 @@
 """What only the machine knows: whether a script, a module, a directory, a CPU, an interpreter is there.
 
-Asked once, before anything is started, so that a slip of the pen is answered in one line instead of by a crash loop.
+Checked once, before anything is started, so that a mistake gives one line instead of a crash loop.
 Whether the program *works* is left to the program.  `os.path` is asked rather than `pathlib`, because it answers "no"
 for every path that cannot be, however odd, where the other raises.
 """
@@ -88,7 +88,7 @@ def module(name: str, path: Sequence[str]) -> str:
         return name
     try:
         found = importlib.util.find_spec(top) is not None
-    except ValueError:  # of modules such as __main__, that say nothing about where they are from
+    except ValueError:  # modules such as __main__, which do not know where they are from
         found = False
     if not found:
         near = get_close_matches(top, sys.stdlib_module_names, 1, 0.8)

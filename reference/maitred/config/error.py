@@ -2,4 +2,4 @@
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be used; the text says where, what was said, and what would be right."""
+    """The configuration cannot be used; the text names the place, the value, and what would be right."""

@@ -2,7 +2,7 @@
 
 By default it is ``NAME.sock`` in the user's own run-time directory: ``$XDG_RUNTIME_DIR/maitred``, else
 ``/run/user/UID/maitred``, else ``maitred-UID`` in the directory for temporary files.  That directory is ours alone
-(0700), or it is not used: whoever else could write there could answer in the Monitor's place.
+(0700), or it is not used: anybody else who could write there could answer in place of the Monitor.
 
 A socket that refuses connections was left behind by an instance that was killed; `claim` removes it.
 """
@@ -65,11 +65,11 @@ def own_directory() -> Path:
             continue
         reason = why_untrusted(directory)
         if reason:
-            raise ConfigError(f"{directory} {reason}; mend that, or say --control PATH")
+            raise ConfigError(f"{directory} {reason}; change that, or use --control PATH")
         if os.access(directory, os.W_OK | os.X_OK):
             return directory
         refusal = refusal or f"{directory} cannot be written to by us"
-    raise ConfigError(f"no place for the control socket: {refusal}; say --control PATH")
+    raise ConfigError(f"no place for the control socket: {refusal}; use --control PATH")
 
 
 def answers(path: Path) -> bool:

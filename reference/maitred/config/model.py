@@ -1,7 +1,7 @@
 """The configuration that the Monitor takes: what FIG. 13 shows, and what the Configuration Utility asks for.
 
-It is complete and checked: every default is filled in, every name refers to something.  However it was said, on the
-command line or in a file, nothing after this point asks what the user might have meant.
+It is complete and checked: every default is filled in, every name refers to something.  Whether it came from
+the command line or from a file, nothing after this point interprets what the user wrote.
 """
 
 from __future__ import annotations

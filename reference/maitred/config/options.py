@@ -1,7 +1,7 @@
 """The options of ``maitred run`` made into a `Config` of one server class, with the same checks as a file's.
 
-The options come as they were written; which there are, and how they are told apart from the program's own arguments,
-is the command's business (`maitred.cli.run`).
+The options come as they were written; `maitred.cli.run` knows which there are and separates them from the program's
+arguments.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What tells the copies of a server class apart, in their arguments and their environment.
+"""Placeholders that distinguish the copies of a server class in their arguments and their environment.
 
 Two copies that write one pid file, or open one port for their metrics, are in each other's way.  So a configuration may
-say ``{server}`` where they must differ.  Braces around anything else are the program's own, and stay.
+use ``{server}`` where they must differ.  Other text in braces is the program's own, and is left unchanged.
 """
 
 from __future__ import annotations

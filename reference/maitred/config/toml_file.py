@@ -44,10 +44,10 @@ _AT: Final = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of docum
 
 
 def load(path: str, *, control: str | None = None, trace: str | None = None, verify: bool = False) -> Config:
-    """Read the file; ``control``, ``trace`` and ``verify``, where given, win over what it says.
+    """Read the file; ``control``, ``trace`` and ``verify``, if given, take precedence over the file.
 
     Raises:
-        ConfigError: it cannot be read, or does not say what is needed.
+        ConfigError: it cannot be read, or something is wrong or missing in it.
     """
     try:
         with open(path, "rb") as file:
@@ -65,7 +65,7 @@ def load(path: str, *, control: str | None = None, trace: str | None = None, ver
 
 
 def parse(content: bytes, path: str) -> dict[str, object]:
-    """The TOML document; a slip is told as ``file:line:column``."""
+    """The TOML document; a mistake is reported with ``file:line:column``."""
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path}: larger than {MAX_BYTES >> 20} MiB: this is not a configuration file")
     try:
@@ -292,7 +292,7 @@ def _program(table: _Table, path: tuple[str, ...], directory: str | None, interp
 
     def read(value: object) -> str:
         name = values.module(value)
-        # Another interpreter has modules of its own; only it can say which.
+        # Another interpreter has modules of its own, which only it knows.
         return checks.module(name, [directory or os.getcwd(), *path]) if interpreter == sys.executable else name
 
     return Program("module", table.require("module", read), args)

@@ -1,4 +1,4 @@
-"""One value at a time: from what was written to what was meant, or a `ConfigError` that says what would be right.
+"""Readers of single values: what the text or TOML value means, or a `ConfigError` that says what would be right.
 
 Every reader takes any object at all (TOML has ten types; the command line has text), touches nothing outside of its
 argument, and raises nothing but `ConfigError`.  The message has the value and what it should be; the caller adds where
@@ -284,9 +284,9 @@ def truth(value: object) -> bool:
 
 
 def not_both(verify: bool, trace: str | None) -> bool:
-    """Whether steps are to be verified, which a trace has no room beside: a process tells what it does in one place."""
+    """Whether steps are to be verified; not together with a trace, because a process records its steps in one place."""
     if verify and trace is not None:
-        raise ConfigError("cannot stand beside a trace, which `maitred replay` checks: say one of the two")
+        raise ConfigError("cannot be combined with a trace, which `maitred replay` checks: use one of the two")
     return verify
 
 
@@ -320,7 +320,7 @@ _OWN_VARIABLES: Final = frozenset({"MAITRED_SERVER", "MAITRED_CONTROL", placehol
 
 def interpreter_options(value: object) -> tuple[str, ...]:
     """Options for the interpreter that leave it to run the program: a list, or text as a shell would split it."""
-    right = "interpreter options such as '-O' or ['-X', 'utf8']; what to run is said by module or script"
+    right = "interpreter options such as '-O' or ['-X', 'utf8']; what to run is given by module or script"
     try:
         options = tuple(shlex.split(text(value))) if isinstance(value, str) else listed(filled)(value)
     except ValueError as error:  # an open quotation, or what the list complains of
@@ -336,7 +336,7 @@ _WITH_ARGUMENT: Final = ("-X", "-W", "--check-hash-based-pycs")
 
 
 def _leaves_the_program(option: str) -> bool:
-    """Whether the interpreter, given this option, goes on to run the program that it is told after it."""
+    """Whether the interpreter, given this option, still runs the program that follows."""
     if option.startswith("--"):
         return option == "--check-hash-based-pycs"
     letters = option[1:].partition("X")[0].partition("W")[0]
