@@ -106,19 +106,20 @@ def distributor(place: Path, copies: int, seconds: float) -> dict[str, dict[str,
     with _sampled(samples), peers.maitred("c", copies, place) as peer:
         (pid,) = peer.front
         _ask(pid, samples)
-        before = [int(ticks) for ticks in peers.stat(pid)[11:13]]
+        before = peers.cpu_seconds(peer.front), int(peers.stat(pid)[12])
         sample = load.run("connections", peer.port, warmup=0, seconds=seconds)
-        user, system = (int(now) - then for now, then in zip(peers.stat(pid)[11:13], before, strict=True))
+        used = peers.cpu_seconds(peer.front) - before[0]
+        kernel = (int(peers.stat(pid)[12]) - before[1]) / peers.TICKS
         seen = _ask(pid, samples)
-    each = 1e6 / peers.TICKS / max(sample.everything, 1)
+    each = 1e6 / max(sample.everything, 1)
     rooms: Counter[str] = Counter()
     inner: Counter[str] = Counter()
     for count, functions in seen:
         rooms[room(functions)] += count
         inner[functions[0] if functions else "what is not ours"] += count
-    one = (user + system) * each / max(rooms.total(), 1)
+    one = used * each / max(rooms.total(), 1)
     return {
-        "total": {"all": round((user + system) * each, 1), "kernel": round(system * each, 1)},
+        "total": {"all": round(used * each, 1), "kernel": round(kernel * each, 1)},
         "rooms": {name: round(count * one, 1) for name, count in rooms.most_common()},
         "functions": {name: round(count * one, 1) for name, count in inner.most_common(MOST)},
     }

@@ -167,9 +167,10 @@ def test_a_source_that_does_not_compile_is_said_so_and_a_newer_one_is_compiled_a
 
 @pytest.mark.system
 def test_the_profile_says_which_part_of_the_distributor_was_running(tmp_path):
-    found = profile.distributor(tmp_path, 1, 0.3)
-    assert 0 < found["total"]["kernel"] < found["total"]["all"]
-    assert sum(found["rooms"].values()) == pytest.approx(found["total"]["all"], rel=0.1)
+    found = profile.distributor(tmp_path, 1, 0.4)
+    assert found["total"]["kernel"] >= 0  # in ticks, of which there may be none
+    assert found["total"]["all"] > 0
+    assert sum(found["rooms"].values()) == pytest.approx(found["total"]["all"], abs=1)
     assert {*found["rooms"]} <= {name for _, name in profile.ROOMS} | {"what is not ours"}
     assert all(name.startswith(("core/", "shell/", "what is not")) for name in found["functions"])
     assert "PYTHONPATH" not in os.environ or str(tmp_path) not in os.environ["PYTHONPATH"]
