@@ -30,7 +30,10 @@ class Page:
 
 PAGES: Final = (
     Page("spec.generate", ("spec/wire.md", "spec/vectors.json", "spec/properties.md", "spec/configurations.md")),
-    Page("docs.tables", ("docs/reference/command.md", "docs/reference/configuration.md")),
+    Page(
+        "docs.tables",
+        ("docs/reference/command.md", "docs/reference/configuration.md", "docs/explanation/liveness.md"),
+    ),
     Page("proofs.refinement.field_table --write", ("docs/generated/field-table.md",)),
     Page("proofs.refinement.explored_fields --write", ("docs/generated/explored-fields.md",)),
     Page("tests.compat.table", ("docs/reference/compatibility.md",)),

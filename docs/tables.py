@@ -1,28 +1,47 @@
-"""Writes the tables of keys and options into the reference pages: ``python -m docs.tables``; ``--check`` only compares.
+"""Writes tables into pages whose prose is written by hand: ``python -m docs.tables``; ``--check`` only compares.
 
-Each table stands below its mark, ``<!-- table: NAME -->``, up to the next blank line.  The prose around it is written
-by hand.
+Each table stands below its mark, ``<!-- table: NAME -->``, up to the next blank line.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from maitred.cli import run
 from maitred.config import keys
+from maitred.model.check.liveness import LIVENESS
+from maitred.model.claims.fairness import RULES, Fairness
 
-HERE: Final = Path(__file__).parent / "reference"
+
+def rows(head: tuple[str, ...], body: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *body))
+
+
+def rules(*, fair: bool) -> str:
+    """The actions of which something is assumed, or nothing."""
+    chosen = (rule for rule in RULES.values() if (rule.fairness is not Fairness.NONE) is fair)
+    return rows(("action", "why"), ((rule.name, rule.why) for rule in chosen))
+
+
+HERE: Final = Path(__file__).parent
 TABLES: Final = {
-    "configuration.md": {
+    "reference/configuration.md": {
         "top": keys.table(keys.TOP),
         "class": keys.table(keys.CLASS),
         "element": keys.table(keys.ELEMENT),
         "durations": keys.table(keys.DURATIONS),
     },
-    "command.md": {"run": run.table()},
+    "reference/command.md": {"run": run.table()},
+    "explanation/liveness.md": {
+        "properties": rows(("property", "says"), ((f"`{each.name}`", each.text) for each in LIVENESS.values())),
+        "fair": rules(fair=True),
+        "free": rules(fair=False),
+    },
 }
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n\n)((?:\|[^\n]*\n)*)")
 

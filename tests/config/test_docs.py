@@ -20,11 +20,12 @@ def test_a_stale_table_is_seen_and_mended(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tables, "HERE", tmp_path)
     for name in tables.TABLES:
         marks = "\n\nProse.\n\n".join(f"<!-- table: {table} -->\n\n| stale row |\n" for table in tables.TABLES[name])
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"{marks}\nThe end.\n")
     assert tables.main(["--check"]) == 1
-    assert capsys.readouterr().err == "stale: configuration.md, command.md; run: python -m docs.tables\n"
+    assert capsys.readouterr().err == f"stale: {', '.join(tables.TABLES)}; run: python -m docs.tables\n"
     assert tables.main([]) == tables.main(["--check"]) == 0
-    text = (tmp_path / "configuration.md").read_text()
+    text = (tmp_path / "reference" / "configuration.md").read_text()
     assert "stale row" not in text and text.count("Prose.") == 3 and text.endswith("|\n\nThe end.\n")
 
 

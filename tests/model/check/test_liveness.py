@@ -3,7 +3,6 @@
 import sys
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import pytest
 from tests.model.outcome import shown
@@ -195,15 +194,6 @@ def check_lasso(lasso, rules):
         assert name.rule not in rules or fairness[name.rule] is not Fairness.WEAK, f"unfair to {name}"
     tale = "\n".join(lasso.tell())
     assert "for ever" in tale and lasso.property.name in tale
-
-
-def test_the_documentation_says_what_is_assumed_and_shown():
-    page = (Path(__file__).parents[3] / "docs" / "explanation" / "liveness.md").read_text()
-    shown = [f"| `{prop.name}` | {prop.text} |" for prop in LIVENESS.values()]
-    fair = [f"| {rule.name} | {rule.why} |" for rule in RULES.values() if rule.fairness is not Fairness.NONE]
-    free = [f"| {rule.name} | {rule.why} |" for rule in RULES.values() if rule.fairness is Fairness.NONE]
-    tables = [line for line in page.splitlines() if line.startswith("| ") and not line.endswith("--|")]
-    assert [line for line in tables if line not in ("| property | says |", "| action | why |")] == shown + fair + free
 
 
 def test_an_unknown_assumption_is_refused():
