@@ -44,9 +44,6 @@ PAGES: Final = (
     Page("benchmarks.verify --again", ("docs/benchmarks/verify.md",)),
     Page("proofs.mutation.matrix --write", ("docs/generated/mutants.md",), "half an hour"),
     Page("proofs.mutation.mutmut --write", ("docs/generated/mutation-score.md",), "hours"),
-    Page("proofs.mutation.proof_mutants --write", ("docs/generated/mutants-of-the-proof.md",), "ten minutes"),
-    Page("proofs.induction.necessity --write", ("docs/generated/why-each-conjunct.md",), "ten minutes"),
-    Page("proofs.induction.witnesses --write", ("docs/generated/witnesses.md",), "ten minutes"),
     Page("proofs.solve.smtlib --write", ("docs/generated/second-solver.md",), "ten minutes"),
     Page("proofs.crosshair --write", ("docs/generated/crosshair.md",), "hours"),
     # The last: it sums up what the other pages say.

@@ -7,16 +7,17 @@ stale.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from proofs import kept
 from proofs.induction.evidence import CLAUSES, IN_THE_END, Answer, Basis
+from proofs.induction.witnesses import reached
 from proofs.mutation.core import CATALOGUE
-from proofs.mutation.proof_mutants import bends
+from proofs.mutation.proof_mutants import FATES, bends, counted
 from proofs.refinement.bridge import is_compared
 from proofs.refinement.pinned_configurations import TIERS as BRIDGED
 from proofs.refinement.pinned_configurations import Row, bridge_report
@@ -33,7 +34,6 @@ from maitred.model.search.fingerprints import collision_risk
 from maitred.model.world import Assumption
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-PROOFS: Final = ROOT / "proofs"
 GENERATED: Final = ROOT / "docs" / "generated"
 
 OLDER: Final[dict[str, int]] = {"everything dies, four clients": 8_117_800}
@@ -83,22 +83,21 @@ def _numbers() -> Iterator[str]:
     promises = sum(conjunct.promised for conjunct in INVARIANT.values())
     yield _row("the relation", f"{len(ACTIONS.by_name)} transitions")
     yield _row("its invariant", f"{len(INVARIANT)} conjuncts, {promises} of them promises")
-    yield _row("the induction", f"{_hinted('hints.json'):,} obligations, all discharged by Z3")
-    yield _row("progress", f"{len(PROGRESS)} theorems, {_hinted('progress.json'):,} obligations, all discharged by Z3")
+    yield _row("the induction", f"{_hinted('induction'):,} obligations, all discharged by Z3")
+    yield _row("progress", f"{len(PROGRESS)} theorems, {_hinted('progress'):,} obligations, all discharged by Z3")
     yield _row(
         "the second solver",
         _sentence("second-solver.md", r"cvc5 confirms \*\*([\d, of]+)\*\*", "confirms {} obligations of the induction")
-        + _since("second-solver.md", r"cvc5 confirms \*\*[\d,]+ of ([\d,]+)\*\*", _hinted("hints.json")),
+        + _since("second-solver.md", r"cvc5 confirms \*\*[\d,]+ of ([\d,]+)\*\*", _hinted("induction")),
     )
+    fates = kept.read(FATES)
     yield _row(
         "the proof with a guard or an assignment less",
-        _sentence("mutants-of-the-proof.md", r"^(Of [\d,]+ mutants .*)\.$", "{}")
-        + _since("mutants-of-the-proof.md", r"^Of ([\d,]+) mutants ", len(bends())),
+        f"{len(fates)} mutants: {counted(fates.values())}{_other(len(fates), len(bends()))}",
     )
     yield _row(
         "witnesses",
-        _sentence("witnesses.md", r"^(\d+ of \d+) transitions are reached", "{} transitions")
-        + _since("witnesses.md", r"^\d+ of (\d+) transitions are reached", len(ACTIONS.by_name)),
+        f"{reached()} of {len(ACTIONS.by_name)} transitions",
     )
     yield _row(
         "every step of the machines, with symbolic numbers",
@@ -151,7 +150,7 @@ def _row(*cells: str) -> str:
 
 def _hinted(name: str) -> int:
     """So many proofs have left what they needed."""
-    return len(json.loads((PROOFS / "induction" / name).read_text(encoding="utf-8")))
+    return len(kept.read(kept.KEPT / name))
 
 
 def _sentence(page_name: str, pattern: str, form: str) -> str:
@@ -167,7 +166,10 @@ def _many(configurations: int) -> str:
 
 def _since(page_name: str, pattern: str, now: int) -> str:
     """What is to be added where the run was asked of more or fewer than there are."""
-    then = int(_sentence(page_name, pattern, "{}").replace(",", ""))
+    return _other(int(_sentence(page_name, pattern, "{}").replace(",", "")), now)
+
+
+def _other(then: int, now: int) -> str:
     return "" if then == now else f"; so it was when it was last run: since then there are {now:,} in place of {then:,}"
 
 

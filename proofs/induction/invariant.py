@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 import z3
@@ -20,10 +19,11 @@ from spec.relation.language import Action, Step, View
 from spec.relation.state import NOW, STATE
 from spec.relation.system import ACTIONS, initial
 
+from proofs.kept import KEPT
 from proofs.solve import sentence
 from proofs.solve.solver import Obligation, Parts, Theory, command, register
 
-HINTS: Final = Path(__file__).parent / "hints.json"
+HINTS: Final = KEPT / "induction"
 """For each obligation, the conjuncts that its proof needs."""
 BEGINNING: Final = "the beginning"
 ALWAYS: Final = "every state"

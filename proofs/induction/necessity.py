@@ -29,9 +29,8 @@ from spec.relation.system import ACTIONS
 from proofs.induction.finite_scope import Facts, Scope, Value, term_of, value_of
 from proofs.induction.invariant import INDUCTIVE, before, pair, step_of
 from proofs.induction.invariant import THEORY as INDUCTION
-from proofs.solve.solver import ROOT, Obligation, Parts, solve, theory, watched
+from proofs.solve.solver import Obligation, Parts, solve, theory, watched
 
-PAGE: Final = ROOT / "docs" / "generated" / "why-each-conjunct.md"
 SCOPES: Final = (
     Scope(servers=1, clients=1, ports=1, places=1, top=2),
     Scope(servers=2, clients=2, ports=1, places=2, top=3),
@@ -391,49 +390,6 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, 110, initial_indent="    ", subsequent_indent="    ")
 
 
-# ================================================================ the page
-
-INTRODUCTION: Final = """\
-# Why each conjunct
-
-Written by `python -m proofs.induction.necessity --write`. The [invariant](../../spec/relation/invariant.py) is what
-every transition of the [relation](../../spec/relation/system.py) keeps, for any number of servers and clients. Each of
-its sentences is a *promise*, which is what users are told, or a *lemma*, without which some other sentence would not be
-kept. Here is what breaks without each: a state that has all the other sentences, found by Z3, and a transition after
-which one of them is false. No such state can be reached: that is what the missing sentence says. What is not told of a
-state is as usual: nothing is there, numbers are zero, and the Distributor, the first, is up.
-
-`python -m proofs.induction.necessity NAME` shows one in a terminal.
-"""
-
-
-def page(found: Sequence[Necessity]) -> str:
-    """What is known of every conjunct, as Markdown."""
-    counts = Counter(n.need for n in found)
-    summary = ", ".join(f"{counts[need]} {need.value}" for need in Need if counts[need])
-    lines = [*INTRODUCTION.splitlines(), "", f"{len(found)} conjuncts: {summary}."]
-    for necessity_ in found:
-        lines += ["", *_section(necessity_)]
-    return "\n".join(lines) + "\n"
-
-
-def _section(n: Necessity) -> Iterator[str]:
-    conjunct = INVARIANT[n.conjunct]
-    yield f"## {n.conjunct.replace('_', ' ')}"
-    yield ""
-    yield f"*{'Promise' if conjunct.promised else 'Lemma'}, {n.need.value}.* {conjunct.text}"
-    if n.users:
-        by_transition = [f"`{user.name}`" for user in n.users[:4]]
-        more = f", and {len(n.users) - 4} more" if len(n.users) > 4 else ""
-        yield ""
-        yield f"{len(n.users)} proofs of others used it: {', '.join(by_transition)}{more}."
-    if n.counterexample is not None:
-        yield ""
-        yield "```text"
-        yield from (line.rstrip() for line in readable(n.counterexample))
-        yield "```"
-
-
 # ================================================================ the command
 
 
@@ -449,25 +405,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m proofs.induction.necessity", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="a conjunct; all by default")
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.names if name not in INVARIANT]
     if unknown:
         parser.error(f"no such conjunct: {', '.join(unknown)}")
-    if given.write and given.names:
-        parser.error("the page tells of every conjunct: --write takes no names")
     names, found = given.names or list(INVARIANT), []
     with watched("conjuncts", len(names)) as advance:
         for necessity_ in find(names):
             found.append(necessity_)
             advance()
     for necessity_ in found:
-        print(f"{necessity_.conjunct}: {_said(necessity_)}")
-        if given.names and necessity_.counterexample is not None:
-            print("\n".join(readable(necessity_.counterexample)))
-    if given.write:
-        PAGE.write_text(page(found))
+        print("\n".join(shown(necessity_) if given.names else [f"{necessity_.conjunct}: {_said(necessity_)}"]))
+    counts = Counter(necessity_.need for necessity_ in found)
+    print(f"{len(found)} conjuncts: {', '.join(f'{n} {need.value}' for need, n in counts.items())}")
     return int(any(necessity_.need in (Need.NONE, Need.UNKNOWN) for necessity_ in found))
+
+
+def shown(n: Necessity) -> Iterator[str]:
+    """What is known of a conjunct, for a terminal."""
+    conjunct = INVARIANT[n.conjunct]
+    yield f"{n.conjunct}: a {'promise' if conjunct.promised else 'lemma'}; {_said(n)}"
+    yield from _wrapped(conjunct.text)
+    if n.users:
+        more = f", and {len(n.users) - 4} more" if len(n.users) > 4 else ""
+        yield f"{len(n.users)} proofs of others used it: {', '.join(user.name for user in n.users[:4])}{more}"
+    if n.counterexample is not None:
+        yield from (line.rstrip() for line in readable(n.counterexample))
 
 
 def _said(n: Necessity) -> str:

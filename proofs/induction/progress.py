@@ -24,7 +24,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import z3
@@ -50,10 +49,11 @@ from spec.relation.state import NOW, STATE, between_events
 from spec.relation.system import ACTIONS, initial
 
 from proofs.induction.invariant import before, step_of
+from proofs.kept import KEPT
 from proofs.solve.solver import Obligation, Parts, Theory, command, register
 
 And, Or, Not, If, Implies, ForAll, Exists = z3.And, z3.Or, z3.Not, z3.If, z3.Implies, z3.ForAll, z3.Exists
-HINTS: Final = Path(__file__).parent / "progress.json"
+HINTS: Final = KEPT / "progress"
 """For each obligation, the conjuncts that its proof needs."""
 FOUNDATIONS: Final = "the foundations"
 """What the theorems take for granted of finite sets, of counts, and of loads."""

@@ -7,21 +7,20 @@ where it is taken, and each next state is what the assignments make of the last,
 
 An *occasion* is what a promise speaks of: where it never came, the promise would hold of nothing.
 
-What was found is kept in `witnesses.json`; the tests confirm every run there again.
+What was found is kept in `proofs/kept/witnesses`; the tests confirm every run there again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import z3
@@ -29,13 +28,13 @@ from spec.relation.language import Step, View
 from spec.relation.state import NOW, STATE, Client, Port, Server, alive, free, unread, up
 from spec.relation.system import ACTIONS, initial
 
+from proofs import kept
 from proofs.induction.finite_scope import Facts, Scope, Value, term_of, value_of
 from proofs.induction.invariant import step_of
 from proofs.refinement.interpreter import Compiled, State, Transition, compiled, transition
 from proofs.solve.solver import ROOT, watched
 
-KEPT: Final = Path(__file__).parent / "witnesses.json"
-PAGE: Final = ROOT / "docs" / "generated" / "witnesses.md"
+RUNS: Final = kept.KEPT / "witnesses"
 SEED: Final = 1
 WALKS: Final = 300
 LENGTH: Final = 140
@@ -506,8 +505,7 @@ def _reach(runs: Iterable[Run]) -> int:
 
 def read() -> dict[str, Run]:
     """The runs that were found, by what they lead to."""
-    kept: dict[str, list[list[Any]]] = json.loads(KEPT.read_text())
-    return {target: [(name, given) for name, given in run] for target, run in kept.items()}
+    return {target: [(name, given) for name, given in run] for target, run in kept.read(RUNS).items()}
 
 
 def told(move: Move) -> str:
@@ -516,36 +514,16 @@ def told(move: Move) -> str:
     return f"{name}({', '.join(f'{key} = {value}' for key, value in given.items())})"
 
 
-INTRODUCTION: Final = """\
-# Witnesses
-
-Written by `python -m proofs.induction.witnesses --write`. That nothing bad happens is easily true of a system in which
-nothing happens. So here is, for each transition of the [relation](../../spec/relation/system.py), a run from the
-beginning that ends with it, and for each promise a run to an occasion on which it could be broken. Walks through a
-small system have found them, and whatever could be left out has been. Z3 has confirmed each: every guard is true, and
-every state is what the transition makes of the last.
-
-There are three servers, of one client each (the first and the third for one place, the second a dynamic one), two
-clients, and one port.
-"""
+def about(target: str) -> str:
+    """What the run to a transition or to an occasion is for."""
+    if target in OCCASIONS:
+        return f"for {OCCASIONS[target].promise}: {OCCASIONS[target].text}"
+    return ACTIONS.by_name[target].meaning
 
 
-def page(runs: Mapping[str, Run]) -> str:
-    """Every run, as Markdown."""
-    reached = sum(name in runs for name in transitions())
-    lines = [*INTRODUCTION.splitlines(), "", f"{reached} of {len(transitions())} transitions are reached."]
-    lines += ["", "## Occasions"]
-    for name, occasion in OCCASIONS.items():
-        lines += ["", f"### {name[0].upper()}{name[1:]}", ""]
-        lines += [f"For `{occasion.promise}`: {occasion.text}.", "", *_listed(runs[name])]
-    lines += ["", "## Transitions"]
-    for action in (action for action in ACTIONS if action.name in runs):
-        lines += ["", f"### `{action.name}`", "", action.meaning, "", *_listed(runs[action.name])]
-    return "\n".join(lines) + "\n"
-
-
-def _listed(run: Run) -> list[str]:
-    return ["```text", *(f"{n:>3} {told(move)}" for n, move in enumerate(run, 1)), "```"]
+def reached() -> int:
+    """So many transitions have a run."""
+    return len(read().keys() & transitions().keys())
 
 
 # ================================================================ the command
@@ -557,7 +535,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m proofs.induction.witnesses", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="a transition or an occasion; all by default")
-    parser.add_argument("--write", action="store_true", help=f"look for runs, write them and {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help=f"look for runs; keep them in {RUNS.relative_to(ROOT)}")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.names if name not in targets()]
     if unknown:
@@ -565,26 +543,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.write:
         with watched("walks", WALKS) as advance:
             found = search(advance=advance)
-        KEPT.write_text(_as_json(found))
-        PAGE.write_text(page(found))
-    kept = read()
-    asked = {name: kept[name] for name in given.names or targets() if name in kept}
+        kept.write(RUNS, found, lambda name: "occasions" if name in OCCASIONS else "transitions")
+    known = read()
+    asked = {name: known[name] for name in given.names or targets() if name in known}
     with watched("runs", len(asked)) as advance:
         confirmed = confirm(asked, advance)
     for name, run in asked.items():
         print(f"{name}: {len(run)} steps")
         if given.names:
+            print(textwrap.fill(about(name), 100))
             print("\n".join(f"{n:>5} {told(move)}" for n, move in enumerate(run, 1)))
-    missing = [name for name in given.names or targets() if name not in kept]
+    missing = [name for name in given.names or targets() if name not in known]
     for name in missing:
         print(f"{name}: no run is known")
     print(f"{len(asked)} runs, {confirmed.steps} steps confirmed by Z3; not reached: {', '.join(missing) or 'none'}")
     return int(bool(missing))
-
-
-def _as_json(runs: Mapping[str, Run]) -> str:
-    """A line for each run."""
-    return "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(run)}" for name, run in runs.items()) + "\n}\n"
 
 
 if __name__ == "__main__":

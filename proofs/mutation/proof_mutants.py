@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -26,16 +26,19 @@ from spec.relation.language import Step, View
 from spec.relation.state import STATE
 from spec.relation.system import ACTIONS
 
+from proofs import kept
 from proofs.induction.invariant import HINTS, INDUCTIVE, before, obligation, speaks_of, step_of
 from proofs.induction.invariant import THEORY as INDUCTION
 from proofs.induction.necessity import SCOPES, Room
+from proofs.kept import KEPT
 from proofs.refinement.abstraction import essence
 from proofs.refinement.bridge import TRANSITIONS, Move, Tally
 from proofs.refinement.interpreter import State, Transition
 from proofs.refinement.pinned_configurations import here_and_there
 from proofs.solve.solver import EFFORT, ROOT, Obligation, Parts, Theory, register, solve, watched
 
-PAGE: Final = ROOT / "docs" / "generated" / "mutants-of-the-proof.md"
+FATES: Final = KEPT / "proof_mutants"
+"""What the last run of all has found."""
 SEPARATOR: Final = " | "
 WORLDS: Final = 150
 """So many worlds of each pinned configuration the bridge looks at."""
@@ -64,6 +67,12 @@ class Bend:
         if self.guard is None:
             return self.assignment
         return " ".join(str(step_of(ACTIONS.by_name[self.transition]).guards[self.guard][1]).split())
+
+    @property
+    def label(self) -> str:
+        """What is dropped of which transition, for people: at most some hundred characters."""
+        text = self.text if len(self.text) <= 90 else f"{self.text[:87]}..."
+        return f"{self.transition} without the {'guard' if self.guard is not None else 'assignment'} {text}"
 
     def step(self) -> Step:
         """The bent transition."""
@@ -245,62 +254,31 @@ def shown_to_the_bridge(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return [replace(v, fate=Fate.NOTICED) if v.bend in watch.found else v for v in verdicts]
 
 
-# ================================================================ the page and the command
-
-INTRODUCTION: Final = """\
-# Mutants of the proof
-
-Written by `python -m proofs.mutation.proof_mutants --write`. A proof that nothing could break proves nothing. Here each
-guard of each transition of the [relation](../../spec/relation/system.py) is dropped, and each assignment, one at a
-time, and the induction is asked again. *Breaks* means that Z3 has found a state with the whole invariant and a step
-after which that sentence of it is false; *unproved*, that Z3 finds neither this nor a proof with the effort that it is
-allowed, which is a failure too. What safety does not need, the [bridge](../../proofs/README.md) compares with the code.
-
-What neither notices is of three kinds. A *ghost* is there for the proofs alone, and here the proofs do without. A
-guard of the *world*, whose transitions may do more than the model's do, is an assumption that the proofs do not need.
-And *idle* is what has made no difference in any world that was looked at, mostly because it follows from the rest: that
-an unread message has been sent, say.
-
-What breaks without each sentence of the invariant is told in [why each conjunct](why-each-conjunct.md).
-"""
+# ================================================================ what is kept, and the command
 
 
-def page(verdicts: Sequence[Verdict]) -> str:
-    """Every mutant and its fate, as Markdown."""
-    return "\n".join(_lines(verdicts)) + "\n"
-
-
-def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    yield from INTRODUCTION.splitlines()
-    yield f"\nOf {len(verdicts)} mutants {_counted(verdicts, ' are')}."
-    for kind, title in ((False, "Guards"), (True, "Assignments")):
-        of_kind = [verdict for verdict in verdicts if bool(verdict.bend.assignment) is kind]
-        yield f"\n## {title}\n"
-        yield f"{len(of_kind)}: {_counted(of_kind)}."
-        yield "\n| transition | dropped | |\n|---|---|---|"
-        for verdict in of_kind:
-            text = verdict.bend.text.replace("|", "\\|")
-            short = text if len(text) <= 90 else f"{text[:87]}..."
-            yield f"| `{verdict.bend.transition}` | `{short}` | {_told(verdict)} |"
-
-
-def _counted(verdicts: Sequence[Verdict], verb: str = "") -> str:
-    counts = Counter(verdict.fate for verdict in verdicts)
-    return ", ".join(f"{counts[fate]}{verb} {fate.value}" for fate in Fate)
-
-
-def _told(verdict: Verdict) -> str:
+def told(verdict: Verdict) -> str:
+    """The fate in words."""
     match verdict.fate:
-        case Fate.KILLED:
-            return f"breaks `{verdict.conjunct}`"
-        case Fate.UNPROVED:
-            return f"unproved: `{verdict.conjunct}`"
+        case Fate.KILLED | Fate.UNPROVED:
+            return f"{verdict.fate.value}: {verdict.conjunct}"
         case Fate.NOTICED:
-            return "the bridge"
+            return str(verdict.fate.value)
     if verdict.bend.assignment and STATE.symbols[verdict.bend.assignment].ghost:
-        return "neither: a ghost"
+        return f"{verdict.fate.value}: a ghost"
     exact = ACTIONS.by_name[verdict.bend.transition].exact
-    return "neither: idle" if exact or verdict.bend.assignment else "neither: the world's"
+    return f"{verdict.fate.value}: {'idle' if exact or verdict.bend.assignment else 'of the world'}"
+
+
+def facts(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """What is kept of the verdicts."""
+    return {verdict.bend.label: told(verdict) for verdict in verdicts}
+
+
+def counted(fates: Iterable[str]) -> str:
+    """How many mutants came to each end, in words."""
+    counts = Counter(fate.partition(": ")[0] for fate in fates)
+    return ", ".join(f"{counts[fate.value]} {fate.value}" for fate in Fate)
 
 
 def judged(
@@ -321,21 +299,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m proofs.mutation.proof_mutants", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="a transition; all by default")
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--write", action="store_true", help=f"keep the fates in {FATES.relative_to(ROOT)}")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.names if name not in ACTIONS.by_name]
     if unknown:
         parser.error(f"no such transition: {', '.join(unknown)}")
     if given.write and given.names:
-        parser.error("the page tells of every mutant: --write takes no names")
+        parser.error("what is kept is of every mutant: --write takes no names")
     those = [b for b in bends().values() if not given.names or b.transition in given.names]
     with watched("mutants", len(those)) as advance:
         verdicts = shown_to_the_bridge(judged(those, advance))
     for verdict in verdicts:
-        print(f"{verdict.bend.name}: {verdict.fate.value} {verdict.conjunct}".rstrip())
+        print(f"{verdict.bend.label}\n    {told(verdict)}")
     if given.write:
-        PAGE.write_text(page(verdicts))
-    print(f"{len(verdicts)} mutants: {_counted(verdicts)}")
+        kept.write(FATES, facts(verdicts), lambda name: name.partition(" without ")[0])
+    print(f"{len(verdicts)} mutants: {counted(facts(verdicts).values())}")
     return 0
 
 

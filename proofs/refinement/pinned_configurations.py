@@ -1,11 +1,11 @@
 """The bridge over the pinned configurations, to their last world: `python -m proofs.refinement.pinned_configurations`,
 with ``--write`` kept.
 
-`measured` compares the code with the relation in every world of every configuration that the relation can tell, in
-processes of their own.  What comes of it, exactly, is kept in `pinned.json`: how many worlds and steps were compared,
-and how many steps the relation does not tell, by kind.  `bridge_report` reads it, for the pages; a test compares it
-with a run, so a step that is silently left out is noticed: of the tier *seconds* among the properties, of the tier
-*minutes* in the campaign.
+`measured` compares the code with the relation in every world of every configuration that the relation models, in
+processes of their own.  The exact result is kept in `proofs/kept/bridge`: how many worlds and steps were compared, and
+how many steps the relation does not model, by kind.  `bridge_report` reads it, for the pages; a test compares it with a
+run, so a step that is silently left out is noticed: of the tier *seconds* among the properties, of the tier *minutes*
+in the campaign.
 
 Where no step is outside the relation, the worlds are as many as the manifest pins: nothing was left out.
 """
@@ -13,20 +13,19 @@ Where no step is outside the relation, the worlds are as many as the manifest pi
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Final
 
 from maitred.model.check.manifest import Configuration, load
+from proofs import kept
 from proofs.refinement.bridge import DEEP, MIDST, TRANSITIONS, Divergence, Tally, compare, compare_on_the_way
 
-KEPT: Final = Path(__file__).with_name("pinned.json")
+REPORTS: Final = kept.KEPT / "bridge"
 TIER: Final = "seconds"
 TIERS: Final = (TIER, "minutes")
 LARGEST: Final = 50_000
@@ -137,26 +136,20 @@ def measured(slugs: Iterable[str], workers: int | None = None) -> Iterator[Row]:
 
 
 def bridge_report(tier: str = TIER) -> dict[str, Row]:
-    """The kept numbers of a tier, by configuration, in the order of the manifest.
-
-    Raises:
-        OSError: there are none.
-    """
-    kept = json.loads(KEPT.read_text(encoding="utf-8"))
-    return {slug: Row(slug, **content) for slug, content in kept[tier].items()}
+    """The kept numbers of a tier, by configuration, in the order of the manifest."""
+    known = _reports()
+    return {one.slug: known[one.slug] for one in told(tier) if one.slug in known}
 
 
-def as_kept(rows: Iterable[Row], tier: str = TIER) -> str:
-    """What `KEPT` is with these rows of the tier, and with what it has of the other."""
-    by_slug = {one.slug: one for one in rows}
-    every = {each: bridge_report(each) for each in TIERS if each != tier}
-    every[tier] = {one.slug: by_slug[one.slug] for one in told(tier) if one.slug in by_slug}
-    content = {each: {slug: _content(one) for slug, one in every[each].items()} for each in TIERS}
-    return json.dumps(content, indent=1) + "\n"
+def _reports() -> dict[str, Row]:
+    return {slug: Row(slug, **content) for slug, content in kept.read(REPORTS).items()}
 
 
-def _content(one: Row) -> dict[str, object]:
-    return {key: value for key, value in asdict(one).items() if key != "slug"}
+def keep(rows: Iterable[Row], tier: str = TIER) -> None:
+    """Keep these rows of the tier, and what is kept of the others."""
+    others = [row for each in TIERS if each != tier for row in bridge_report(each).values()]
+    contents = [asdict(row) for row in (*others, *rows)]
+    kept.write(REPORTS, {content.pop("slug"): content for content in contents}, str)
 
 
 def table(rows: Mapping[str, Row]) -> str:
@@ -177,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m proofs.refinement.pinned_configurations", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--write", action="store_true", help=f"keep the numbers in {KEPT.name}")
+    parser.add_argument("--write", action="store_true", help="keep the numbers in proofs/kept/bridge")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a configuration; all by default")
     parser.add_argument("--tier", choices=TIERS, default=TIER, help="of the manifest (default: %(default)s)")
     given = parser.parse_args(arguments)
@@ -199,9 +192,9 @@ def main(arguments: list[str] | None = None) -> int:
     untaken = [name for name in TRANSITIONS if not any(one.taken.get(name) for one in rows)]
     print(f"transitions that no step took: {', '.join(untaken) or 'none'}")
     if given.write:
-        KEPT.write_text(as_kept(rows, given.tier), encoding="utf-8")
-    same = KEPT.read_text(encoding="utf-8") == as_kept(rows, given.tier)
-    print("as kept" if same else f"other than kept in {KEPT.name}: --write, once it is understood why")
+        keep(rows, given.tier)
+    same = bridge_report(given.tier) == {row.slug: row for row in rows}
+    print("as kept" if same else "other than kept in proofs/kept/bridge: --write, once it is understood why")
     return int(not same)
 
 

@@ -30,6 +30,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from proofs import kept
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 CACHE: Final = ROOT / "build" / "proofs"
 """Where verdicts are kept; it may be removed at any time."""
@@ -53,23 +55,20 @@ class Theory:
     assumptions: Sequence[str]
     """The names of all that may be assumed."""
     remembers: Path
-    """The file of hints: for each obligation, what its proof needed."""
+    """The folder of hints: for each obligation, what its proof needed."""
 
     def hints(self) -> dict[str, list[str]]:
         """What the proofs needed, by obligation: found once, and only ever a shortcut."""
-        if not self.remembers.exists():
-            return {}
-        hints: dict[str, list[str]] = json.loads(self.remembers.read_text())
-        return hints
+        return kept.read(self.remembers)
 
     def write_hints(self, outcomes: Sequence[Outcome]) -> None:
         """Remember what the proofs needed, where that is not within what they needed last time."""
-        old, hints = self.hints(), {}
+        old, hints = self.hints(), dict[str, list[str]]()
         for outcome in outcomes:
             last = old.get(outcome.obligation.name)
             enough = last is not None and set(outcome.needed) <= set(last) <= set(self.assumptions)
-            hints[outcome.obligation.name] = last if enough else list(outcome.needed)
-        self.remembers.write_text(json.dumps(dict(sorted(hints.items())), indent=0) + "\n")
+            hints[outcome.obligation.name] = last if last is not None and enough else list(outcome.needed)
+        kept.write(self.remembers, hints, kept.before_colon)
 
 
 _theories: dict[str, Theory] = {}
@@ -180,8 +179,8 @@ def remembered(obligation: Obligation, assume: Sequence[str] | None, effort: int
         return _ask(obligation, parts, effort)
     file = cache / fingerprint(parts)
     try:
-        kept = json.loads(file.read_text())
-        return Outcome(obligation, kept["verdict"], kept["seconds"], tuple(kept["needed"]), known=True)
+        known = json.loads(file.read_text())
+        return Outcome(obligation, known["verdict"], known["seconds"], tuple(known["needed"]), known=True)
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not whole: it is asked again
         outcome = _ask(obligation, parts, effort)
     if outcome.verdict != "unknown":

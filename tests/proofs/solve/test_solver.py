@@ -4,6 +4,7 @@ import json
 
 import pytest
 import z3
+from proofs import kept
 from proofs.induction.invariant import obligation
 from proofs.solve import solver
 from proofs.solve.solver import Obligation, Theory, discharge, fingerprint, register, remembered, run, smtlib, solve
@@ -21,7 +22,7 @@ def parts(name, assume):
 
 @pytest.fixture
 def theory(tmp_path):
-    return register(Theory(__name__, parts, tuple(FACTS), tmp_path / "hints.json"))
+    return register(Theory(__name__, parts, tuple(FACTS), tmp_path / "hints"))
 
 
 @pytest.fixture
@@ -110,17 +111,17 @@ def test_what_is_unknown_is_not_kept(holds, tmp_path, monkeypatch):
 
 def test_a_file_that_is_not_whole_is_asked_anew(holds, tmp_path):
     remembered(holds, None, solver.EFFORT, tmp_path)
-    (kept,) = tmp_path.iterdir()
-    kept.write_text(kept.read_text()[:9])
+    (file,) = tmp_path.iterdir()
+    file.write_text(file.read_text()[:9])
     assert not remembered(holds, None, solver.EFFORT, tmp_path).known
-    assert json.loads(kept.read_text())["verdict"] == "unsat"
+    assert json.loads(file.read_text())["verdict"] == "unsat"
 
 
 def test_hints_are_kept_as_long_as_they_do(theory, holds):
     outcome = solve(holds)
     theory.write_hints([outcome])
     assert set(theory.hints()["y is large"]) == {"x is large", "y is x"}
-    theory.remembers.write_text(json.dumps({"y is large": list(FACTS), "of a goal that is gone": []}))
+    kept.write(theory.remembers, {"y is large": list(FACTS), "of a goal that is gone": []}, str)
     theory.write_hints([outcome])
     assert theory.hints() == {"y is large": list(FACTS)}
 
