@@ -54,6 +54,7 @@ class Workload:
 
 
 STORM = Workload("storm", "connections", 64, 1)
+CROWD = Workload("crowd", "connections", 1000, 1)
 ALONE = Workload("alone", "connections", 1, 1)
 REQUESTS = Workload("requests", "requests", 64, 0.5)
 BULK = Workload("bulk", "download", 1, 0.5, 64 << 20)
@@ -92,6 +93,7 @@ STAGES = (
     ),
     Stage("balance", IN_C, (HOLD,), seats=512),
     Stage("growth", tuple((kind, "c", copies) for copies in (4, 16, 64) for kind in ("haproxy", "maitred")), (STORM,)),
+    Stage("waiting", tuple((kind, "c", COPIES) for kind in ("haproxy-one", "maitred-one")), (STORM, CROWD)),
 )
 QUICK = (
     Stage("pinned", (("haproxy", "c", 2), ("shared", "c", 2), ("maitred", "c", 2)), (STORM, ALONE), pinned=True),

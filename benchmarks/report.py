@@ -350,6 +350,7 @@ REQUESTS: list[Column] = [("CPU, µs", cpu, ".1f"), ("requests/s", rate, ",.0f")
 BULK: list[Column] = [("CPU, µs per MB", cpu_per_megabyte, ".0f"), ("MB/s", speed, ",.0f")]
 WORKLOADS: list[tuple[str, str, list[Column]]] = [
     ("storm", "new connections, 64 clients at a time", CONNECTIONS),
+    ("crowd", "new connections, 1,000 clients at a time", CONNECTIONS),
     ("alone", "new connections, one client at a time", CONNECTIONS),
     ("requests", "requests on 64 connections that stay open", REQUESTS),
     ("bulk", "downloads of 64 MiB, one client", BULK),
@@ -363,6 +364,7 @@ PARTS = {
     "tail": "Heavy tail (free)",
     "balance": "Balance (free)",
     "growth": "Growth with servers (free)",
+    "waiting": "Growth with waiting clients: all but four of them wait (free)",
 }
 
 
