@@ -155,8 +155,6 @@ class Record:
     """By chart: from, to, and the events."""
     driven: dict[str, dict[tuple[str, str], set[str]]] = field(default_factory=dict)
     """The same, of edges that only random events led along."""
-    reasons: dict[str, dict[str, set[Reason]]] = field(default_factory=dict)
-    """By machine and event: why it was declined."""
     told: dict[type, Told] = field(default_factory=dict)
     states: dict[str, dict[Any, None]] = field(default_factory=dict)  # Any: of every machine
     """By machine: the states that it was in."""
@@ -170,8 +168,6 @@ class Record:
 
     def step(self, who: str, before: Any, event: Any, stride: Stride, *, closed: bool) -> None:  # Any: of any machine
         """A machine has been asked to take a step."""
-        if stride.rejected is not None:
-            self.reasons.setdefault(who, {}).setdefault(named(event), set()).add(stride.rejected)
         for chart in CHARTS:
             if chart.who == who and stride.rejected is None:
                 self.move(chart, before, named(event), stride.state, closed=closed)
@@ -416,15 +412,16 @@ def state_machines(record: Record) -> str:
             ]
     out += [
         "",
-        "## Why an event is declined",
+        "## Why an event is rejected",
         "",
-        "`step` gives `Rejected(reason)` and changes nothing. Each reason below was given, in the closed systems or to",
-        "events drawn at random; an event that is not listed is never declined.",
+        "`step` gives `Rejected(reason)` and changes nothing. A table atop each machine says which event is rejected in",
+        "which phase, and why: [distributor.py](../../reference/maitred/core/distributor.py),",
+        "[server.py](../../reference/maitred/core/server.py), [monitor.py](../../reference/maitred/core/monitor.py).",
+        "",
+        "| reason | says |",
+        "|---|---|",
+        *(f"| `{reason.name}` | {reason.value} |" for reason in Reason),
     ]
-    for who, title in (("distributor", "Distributor"), ("server", "Application Server"), ("monitor", "Monitor")):
-        out += ["", f"### {title}", "", "| event | is declined where |", "|---|---|"]
-        for event, reasons in sorted(record.reasons.get(who, {}).items()):
-            out.append(f"| `{event}` | {'; '.join(reason.value for reason in Reason if reason in reasons)} |")
     return "\n".join(out) + "\n"
 
 

@@ -1205,6 +1205,12 @@ def closing():
     return run
 
 
+def closed():
+    run = operating()
+    run.take(Close(), BacklogEmpty(PORT))
+    return run
+
+
 def starting():
     return Class((PORT, ADDRESS))
 
@@ -1218,15 +1224,17 @@ def restoring():
 NOT_THERE = client(99)
 REFUSALS = [
     (with_one_idle, Adopt(1, 1, 1, False, False, (), ()), Reason.DUPLICATE_SERVER),
+    (closed, Adopt(1, 1, 1, False, False, (), ()), Reason.CLOSED),
     (with_one_idle, Begin(), Reason.ALREADY_BEGUN),
     (with_one_idle, Restore(client(1)), Reason.ALREADY_BEGUN),
     (restoring, Restore(client(1)), Reason.DUPLICATE_CLIENT),
-    (with_one_idle, CreationFailed(), Reason.TIMER_IS_STALE),
+    (with_one_idle, CreationFailed(), Reason.NOT_REQUESTED),
     (starting, Close(), Reason.NOT_BEGUN),
     (closing, Close(), Reason.ALREADY_CLOSING),
-    (starting, Listening(OTHER, ADDRESS), Reason.UNKNOWN_ADDRESS),
+    (starting, Listening(OTHER, ADDRESS), Reason.UNKNOWN_PORT),
     (starting, Listening(PORT, OTHER_ADDRESS), Reason.UNKNOWN_ADDRESS),
     (starting, ListeningFailed(PORT, OTHER_ADDRESS, 1), Reason.UNKNOWN_ADDRESS),
+    (with_one_idle, Listening(PORT, ADDRESS), Reason.ALREADY_LISTENING),
     (with_one_idle, BindRequested(9, PORT, ADDRESS), Reason.UNKNOWN_SERVER),
     (with_one_idle, ControlEnded(9), Reason.UNKNOWN_SERVER),
     (with_one_idle, ConnectionRequest(OTHER, 1), Reason.UNKNOWN_PORT),
@@ -1242,7 +1250,7 @@ REFUSALS = [
     (with_one_idle, DialogEnded(9, PORT), Reason.UNKNOWN_SERVER),
     (with_one_idle, DialogEnded(1, OTHER), Reason.UNKNOWN_DIALOG),
     (with_one_idle, Unsent(9, NOT_THERE), Reason.UNKNOWN_SERVER),
-    (with_one_idle, Unsent(1, NOT_THERE), Reason.NOT_OUTSTANDING),
+    (with_one_idle, Unsent(1, NOT_THERE), Reason.NOT_THIS_REQUEST),
     (with_one_idle, Audited(9, (NOT_THERE,)), Reason.UNKNOWN_SERVER),
     (without_dialog, Audited(1, ()), Reason.NO_DIALOG),
     (with_one_idle, StillServes(9), Reason.UNKNOWN_SERVER),
@@ -1257,7 +1265,7 @@ REFUSALS = [
     (with_one_idle, Fired(HandOffTimeout(9)), Reason.UNKNOWN_SERVER),
     (with_one_idle, Fired(HandOffTimeout(1)), Reason.NOT_OUTSTANDING),
     (with_one_idle, Fired(RestOver(1)), Reason.NOT_RESTING),
-    (with_one_idle, Fired(DeleteDelay(1)), Reason.NOT_IDLE),
+    (with_one_idle, Fired(DeleteDelay(1)), Reason.NOT_SPARE),
 ]
 
 
@@ -1386,13 +1394,12 @@ def test_a_server_that_has_died_while_it_waited_to_bind_is_forgotten_when_the_bi
 
 def test_an_address_that_is_listened_on_cannot_fail():
     run = with_one_idle()
-    assert run.declines(ListeningFailed(PORT, ADDRESS, EADDRINUSE)) is Reason.UNKNOWN_ADDRESS
+    assert run.declines(ListeningFailed(PORT, ADDRESS, EADDRINUSE)) is Reason.ALREADY_LISTENING
 
 
 def test_when_all_is_over_no_server_is_adopted():
-    run = operating()
-    run.take(Close(), BacklogEmpty(PORT))
-    assert run.declines(Adopt(1, 1, 1, False, False, (), ())) is Reason.ALREADY_CLOSING
+    run = closed()
+    assert run.declines(Adopt(1, 1, 1, False, False, (), ())) is Reason.CLOSED
 
 
 def rebuilt(state):

@@ -638,9 +638,9 @@ def ended():
 
 
 REFUSALS = [
-    (serving, Started(), Reason.ALREADY_BEGUN),
-    (new, StopRequested(), Reason.ALREADY_CLOSING),
-    (ended, StopRequested(), Reason.ALREADY_CLOSING),
+    (serving, Started(), Reason.ALREADY_STARTED),
+    (new, StopRequested(), Reason.NOT_STARTED),
+    (ended, StopRequested(), Reason.ENDED),
     (new, ElementFailed(7), Reason.UNKNOWN_ELEMENT),
     (new, ElementRestored(7), Reason.UNKNOWN_ELEMENT),
     (new, ElementRestored(0), Reason.SAME_ELEMENT_STATE),

@@ -299,13 +299,14 @@ def test_an_acknowledgement_is_received_and_discarded():
 
 
 REFUSALS = [
-    (fresh, Listened(PORT), Reason.UNKNOWN_PORT),
-    (fresh, ListenerClosed(PORT), Reason.UNKNOWN_PORT),
-    (fresh, asked(1), Reason.UNKNOWN_PORT),
-    (listening, offered(1, OTHER), Reason.UNKNOWN_PORT),
+    (fresh, Listened(PORT), Reason.NOT_BOUND),
+    (fresh, ListenerClosed(PORT), Reason.NOT_BOUND),
+    (fresh, asked(1), Reason.NOT_BOUND),
+    (listening, offered(1, OTHER), Reason.NOT_BOUND),
+    (listening, MessageRead(PORT, HandOff(client(1, OTHER))), Reason.OTHER_PORT),
     (listening, Disconnected(client(1)), Reason.UNKNOWN_CLIENT),
     (lambda: silent(offered(1)), Disconnected(client(1)), Reason.NOT_DELIVERED),
-    (fresh, Interrupted(PORT, None), Reason.UNKNOWN_PORT),
+    (fresh, Interrupted(PORT, None), Reason.NOT_BOUND),
     (listening, Sent(Reply(PORT, NotReady(0, Count(0, 1)))), Reason.NOT_NEXT),
     (listening, Interrupted(PORT, Reply(PORT, NotReady(0, Count(0, 1)))), Reason.NOT_NEXT),
 ]
@@ -351,7 +352,7 @@ EVENTS = st.lists(
 
 
 def test_a_client_does_not_come_by_another_port():
-    assert listening(PORT).declines(MessageRead(PORT, HandOff(client(1, OTHER)))) is Reason.UNKNOWN_PORT
+    assert listening(PORT).declines(MessageRead(PORT, HandOff(client(1, OTHER)))) is Reason.OTHER_PORT
 
 
 @given(EVENTS)

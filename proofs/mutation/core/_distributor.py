@@ -31,7 +31,7 @@ MUTANTS: Final = (
         Kind.GUARD_DROPPED,
         "A server that is started as the stop ends is never told to end, and the stop hangs.",
         "distributor.guard",
-        "return Reason.ALREADY_CLOSING",
+        "return Reason.CLOSED",
         "return None",
         tests=(f"{DISTRIBUTOR}::test_when_all_is_over_no_server_is_adopted",),
     ),
@@ -79,7 +79,7 @@ MUTANTS: Final = (
         Kind.GUARD_DROPPED,
         "The delay before a dynamic server is asked for is cut short or lost.",
         "distributor.guard",
-        "return None if state.creation is Creation.REQUESTED else Reason.TIMER_IS_STALE",
+        "return None if state.creation is Creation.REQUESTED else Reason.NOT_REQUESTED",
         "return None",
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
         proofs=("CrossHair",),
@@ -106,8 +106,15 @@ MUTANTS: Final = (
         "an_address_that_nobody_asked_for_listens",
         Kind.GUARD_DROPPED,
         "Clients are accepted at an address that is not in the configuration.",
-        "distributor.guard",
-        ("return None if info and info.listeners.get(event.address, None) is False else Reason.UNKNOWN_ADDRESS"),
+        "distributor._guard_listening",
+        (
+            "if info is None:\n"
+            "        return Reason.UNKNOWN_PORT\n"
+            "    up = info.listeners.get(event.address, None)\n"
+            "    if up is None:\n"
+            "        return Reason.UNKNOWN_ADDRESS\n"
+            "    return Reason.ALREADY_LISTENING if up else None"
+        ),
         "return None",
         proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
@@ -230,7 +237,7 @@ MUTANTS: Final = (
         Kind.GUARD_DROPPED,
         "A client that a server has is placed anew, and served twice.",
         "distributor.guard",
-        "return None if status.request == event.client else Reason.NOT_OUTSTANDING",
+        "return None if status.request == event.client else Reason.NOT_THIS_REQUEST",
         "return None",
         within=Bounds(servers=1, clients=1, server_crashes=1, unsent=1, warm=True),
         breaks=True,
@@ -362,7 +369,7 @@ MUTANTS: Final = (
         Kind.GUARD_DROPPED,
         "A dynamic server takes no more clients though it is needed.",
         "distributor._guard_timer",
-        "return None if status.spare else Reason.NOT_IDLE",
+        "return None if status.spare else Reason.NOT_SPARE",
         "return None",
         refutes=("what_may_fire_was_set",),
         within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),

@@ -25,7 +25,7 @@ MUTANTS: Final = (
         Kind.GUARD_DROPPED,
         "Twice as many servers run as are configured.",
         "monitor.guard",
-        "return None if state.phase is Phase.NEW else Reason.ALREADY_BEGUN",
+        "return None if state.phase is Phase.NEW else Reason.ALREADY_STARTED",
         "return None",
         proofs=("CrossHair",),
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
@@ -35,7 +35,11 @@ MUTANTS: Final = (
         Kind.GUARD_DROPPED,
         "A last Ctrl-C revives a Monitor that has ended.",
         "monitor.guard",
-        "return None if stoppable else Reason.ALREADY_CLOSING",
+        (
+            "if state.phase is Phase.NEW:\n"
+            "                return Reason.NOT_STARTED\n"
+            "            return Reason.ENDED if state.phase is Phase.ENDED else None"
+        ),
         "return None",
         tests=(f"{MONITOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),

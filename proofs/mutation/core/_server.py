@@ -28,7 +28,7 @@ MUTANTS: Final = (
         "server.guard",
         (
             "case MessageRead(message=HandOff(client)) if client.port != event.port:\n"
-            "            return Reason.UNKNOWN_PORT"
+            "            return Reason.OTHER_PORT"
         ),
         ("case MessageRead(message=HandOff(client)) if client.port != event.port:\n            return None"),
         proofs=("CrossHair",),
@@ -41,7 +41,7 @@ MUTANTS: Final = (
         "server.guard",
         (
             "case Listened() | MessageRead() | ListenerClosed():\n"
-            "            return None if event.port in state.listeners else Reason.UNKNOWN_PORT"
+            "            return None if event.port in state.listeners else Reason.NOT_BOUND"
         ),
         "case Listened() | MessageRead() | ListenerClosed():\n            return None",
         proofs=("CrossHair",),
@@ -84,7 +84,7 @@ MUTANTS: Final = (
         "server.guard",
         (
             "case Interrupted(reply=None):\n"
-            "            return None if event.port in state.listeners else Reason.UNKNOWN_PORT"
+            "            return None if event.port in state.listeners else Reason.NOT_BOUND"
         ),
         "case Interrupted(reply=None):\n            return None",
         proofs=("CrossHair",),

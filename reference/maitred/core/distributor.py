@@ -21,15 +21,57 @@ Theory of operation
 -------------------
 One `DistributorState` is the patent's ServerStatus and PortInfo tables (FIG. 6 steps 96 and 102).  Each `PortInfo` has
 an index of the servers that are free on the port, ordered as rule 2 wants them, so that finding the best server is
-finding the first; `_update` keeps the index true whenever a `ServerStatus` changes.
+finding the first; `_Work.update` keeps the index true whenever a `ServerStatus` changes.
 
 A Distributor begins without servers.  Its Monitor tells it the living ones (`Adopt`), and who was waiting when the
 last Distributor died (`Restore`), then says `Begin`.  To every dialog it sends `InitialMsg`; a dialog is usable when
 the server's `RestartReply` echoes the incarnation (FIG. 9).  A first start and a restart differ only in what is
 adopted.
 
-`GUARDS` says of each event why it may not happen in a state; `_ACTIONS` says what happens when it does.  `step` asks
+`guard` says of each event why it may not happen in a state; `_ACTIONS` says what happens when it does.  `step` asks
 the one and runs the other.
+
+Steps, written by ``python -m docs.step_tables``:
+
+"+": the event may be taken in this phase; a phase: so it may lead there; a number: it may be rejected for that reason
+of the row.  A message or a timer stands for the event that brings it.
+
+================= ============ ============== ============ ====== ====================================================
+event             initialising operating      closing      closed may be rejected with
+================= ============ ============== ============ ====== ====================================================
+Adopt             + 1          + 1            + 1          2      1 DUPLICATE_SERVER 2 CLOSED
+Restore           + 1          2              2            2      1 DUPLICATE_CLIENT 2 ALREADY_BEGUN
+Begin             operating    1              1            1      1 ALREADY_BEGUN
+CreationFailed    1            + 1            + 1          + 1    1 NOT_REQUESTED
+Close             1            closing closed 2            2      1 NOT_BEGUN 2 ALREADY_CLOSING
+Listening         + 123        + 123          + 123        12     1 UNKNOWN_PORT 2 UNKNOWN_ADDRESS 3 ALREADY_LISTENING
+ListeningFailed   + 123        + 123          + closed 123 12     1 UNKNOWN_PORT 2 UNKNOWN_ADDRESS 3 ALREADY_LISTENING
+BindRequested     + 1          + 1            + 1          + 1    1 UNKNOWN_SERVER
+ConnectionRequest 12           + 12           + 12         12     1 UNKNOWN_PORT 2 NOT_ACCEPTING
+AcceptFailed      12           + 12           + 12         12     1 UNKNOWN_PORT 2 NOT_ACCEPTING
+BacklogEmpty      12           123            + closed 12  12     1 UNKNOWN_PORT 2 NOT_ACCEPTING 3 NOT_CLOSING
+PeerClosed        + 12         + 12           + closed 12  1      1 NOT_WAITING 2 NOT_HANG_UP
+RestartReply      + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
+Accepted          + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
+Refused           + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
+Disconnect        + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
+NotReady          + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
+DialogEnded       + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
+ControlEnded      + 1          + 1            + closed 1   + 1    1 UNKNOWN_SERVER
+Unsent            12           + 12           + 12         12     1 UNKNOWN_SERVER 2 NOT_THIS_REQUEST
+Audited           + 12         + 12           + 12         + 12   1 UNKNOWN_SERVER 2 NO_DIALOG
+StillServes       123          + 123          + 123        123    1 UNKNOWN_SERVER 2 NOT_OUTSTANDING 3 NOT_SERVING
+Unfit             + 1          + 1            + 1          + 1    1 UNKNOWN_SERVER
+QueueTimeout      + 1          + 1            + closed 1   1      1 NOT_WAITING
+HandOffTimeout    12           + 12           + 12         12     1 UNKNOWN_SERVER 2 NOT_OUTSTANDING
+RestOver          12           + 12           + 12         + 12   1 UNKNOWN_SERVER 2 NOT_RESTING
+CreateDelay       1            + 1            + 1          + 1    1 TIMER_IS_STALE
+DeleteDelay       + 12         + 12           + 12         12     1 UNKNOWN_SERVER 2 NOT_SPARE
+AcceptRetry       1            + 1            + 1          1      1 TIMER_IS_STALE
+AuditDue          1            +              +            +      1 NOT_BEGUN
+================= ============ ============== ============ ====== ====================================================
+
+(End of the steps.)
 """
 
 from __future__ import annotations
@@ -616,19 +658,18 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
     match event:
         case Adopt():
             if state.phase is Phase.CLOSED:
-                return Reason.ALREADY_CLOSING
+                return Reason.CLOSED
             return Reason.DUPLICATE_SERVER if event.server in state.servers else None
         case Restore():
             return _guard_restore(state, event.client)
         case Begin():
             return None if state.phase is Phase.INITIALISING else Reason.ALREADY_BEGUN
         case CreationFailed():
-            return None if state.creation is Creation.REQUESTED else Reason.TIMER_IS_STALE
+            return None if state.creation is Creation.REQUESTED else Reason.NOT_REQUESTED
         case Close():
             return _guard_close(state)
         case Listening() | ListeningFailed():
-            info = state.ports.get(event.port, None)
-            return None if info and info.listeners.get(event.address, None) is False else Reason.UNKNOWN_ADDRESS
+            return _guard_listening(state, event)
         case BindRequested() | ControlEnded() | Unfit():
             return None if event.server in state.servers else Reason.UNKNOWN_SERVER
         case ConnectionRequest() | AcceptFailed() | BacklogEmpty():
@@ -646,7 +687,7 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
             status = state.servers.get(event.server, None)
             if status is None:
                 return Reason.UNKNOWN_SERVER
-            return None if status.request == event.client else Reason.NOT_OUTSTANDING
+            return None if status.request == event.client else Reason.NOT_THIS_REQUEST
         case Audited():
             status = state.servers.get(event.server, None)
             if status is None:
@@ -675,6 +716,16 @@ def _guard_close(state: DistributorState) -> Reason | None:
     if state.phase is Phase.INITIALISING:
         return Reason.NOT_BEGUN
     return None if state.phase is Phase.OPERATING else Reason.ALREADY_CLOSING
+
+
+def _guard_listening(state: DistributorState, event: Listening | ListeningFailed) -> Reason | None:
+    info = state.ports.get(event.port, None)
+    if info is None:
+        return Reason.UNKNOWN_PORT
+    up = info.listeners.get(event.address, None)
+    if up is None:
+        return Reason.UNKNOWN_ADDRESS
+    return Reason.ALREADY_LISTENING if up else None
 
 
 def _guard_accept(state: DistributorState, event: ConnectionRequest | AcceptFailed | BacklogEmpty) -> Reason | None:
@@ -708,7 +759,7 @@ def _guard_timer(state: DistributorState, timer: Timer) -> Reason | None:
                 return None if status.request is not None else Reason.NOT_OUTSTANDING
             if isinstance(timer, RestOver):
                 return None if status.resting else Reason.NOT_RESTING
-            return None if status.spare else Reason.NOT_IDLE
+            return None if status.spare else Reason.NOT_SPARE
         case _:
             assert_never(timer)
 

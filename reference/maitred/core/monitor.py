@@ -20,6 +20,45 @@ Theory of operation
 A *place* is where a server is to run; each incarnation that fills it is a new `ServerId`, so that whatever is still on
 its way from a former one cannot be mistaken.  The patent's PATHMON is this machine; its store of waiting clients,
 dialogs and listening sockets is what lets a Distributor be replaced without a client noticing.
+
+Steps, written by ``python -m docs.step_tables``:
+
+"+": the event may be taken in this phase; a phase: so it may lead there; a number: it may be rejected for that reason
+of the row.  A message or a timer stands for the event that brings it.  Not shown: events of an unknown server class.
+
+================== ======= ============== ============ ========= ===== ======================================
+event              new     running        closing      ending    ended may be rejected with
+================== ======= ============== ============ ========= ===== ======================================
+Started            running 1              1            1         1     1 ALREADY_STARTED
+Store              2       + 12           + 12         + 12      + 12  1 DUPLICATE_CLIENT 2 NO_SUCH_PROCESS
+Release            2       + 12           + 12         + 12      + 12  1 UNKNOWN_CLIENT 2 NO_SUCH_PROCESS
+KeepDialog         2       + 12           + 12         + 12      12    1 UNKNOWN_SERVER 2 NO_SUCH_PROCESS
+KeepListener       1       + 1            + 1          + 1       + 1   1 NO_SUCH_PROCESS
+DropListeners      1       + 1            + 1          + 1       + 1   1 NO_SUCH_PROCESS
+ListenFailed       1       ending ended 1 + 1          + 1       + 1   1 NO_SUCH_PROCESS
+CreateServer       1       + 1            + 1          + 1       + 1   1 NO_SUCH_PROCESS
+ServerReady        2       + 12           + 12         + 12      12    1 UNKNOWN_SERVER 2 NO_SUCH_PROCESS
+ServerNotReady     2       + 12           + 12         + 12      12    1 UNKNOWN_SERVER 2 NO_SUCH_PROCESS
+Drained            2       + 12           + 12         + 12      12    1 UNKNOWN_SERVER 2 NO_SUCH_PROCESS
+Unresponsive       2       + 12           + 12         + 12      12    1 UNKNOWN_SERVER 2 NO_SUCH_PROCESS
+Closed             1       + 1            + ended 1    + ended 1 + 1   1 NO_SUCH_PROCESS
+ServerExited       1       + 1            + 1          + 1       1     1 NO_SUCH_PROCESS
+ServerGone         1       + 1            + ended 1    + ended 1 1     1 NO_SUCH_PROCESS
+DistributorExited  1       + 1            + 1          + ended 1 + 1   1 NO_SUCH_PROCESS
+ElementFailed      + 12    + 12           + 12         + 12      + 12  1 UNKNOWN_ELEMENT 2 SAME_ELEMENT_STATE
+ElementRestored    + 12    + 12           + 12         + 12      + 12  1 UNKNOWN_ELEMENT 2 SAME_ELEMENT_STATE
+StopRequested      1       closing ended  ending ended +         2     1 NOT_STARTED 2 ENDED
+RestartServer      1       + 1            1            1         1     1 TIMER_IS_STALE
+DynamicRest        1       + 1            + 1          + 1       + 1   1 TIMER_IS_STALE
+RestartDistributor 1       + 1            + 1          1         1     1 TIMER_IS_STALE
+ServerStable       2       + 12           + 12         12        2     1 TIMER_IS_STALE 2 NO_SUCH_PROCESS
+DistributorStable  1       + 1            + 1          + 1       1     1 TIMER_IS_STALE
+StartWarning       2       + 12           + 12         12        2     1 TIMER_IS_STALE 2 NO_SUCH_PROCESS
+KillDelay          2       + 12           + 12         + 12      2     1 TIMER_IS_STALE 2 NO_SUCH_PROCESS
+GraceOver          1       1              ending ended 1         1     1 NOT_CLOSING
+================== ======= ============== ============ ========= ===== ======================================
+
+(End of the steps.)
 """
 
 from __future__ import annotations
@@ -533,10 +572,11 @@ def guard(state: MonitorState, event: Event) -> Reason | None:
     """Why the event may not happen in the state, or None where it may."""
     match event:
         case Started():
-            return None if state.phase is Phase.NEW else Reason.ALREADY_BEGUN
+            return None if state.phase is Phase.NEW else Reason.ALREADY_STARTED
         case StopRequested():
-            stoppable = state.phase in (Phase.RUNNING, Phase.CLOSING, Phase.ENDING)
-            return None if stoppable else Reason.ALREADY_CLOSING
+            if state.phase is Phase.NEW:
+                return Reason.NOT_STARTED
+            return Reason.ENDED if state.phase is Phase.ENDED else None
         case ElementFailed() | ElementRestored():
             element = state.elements.get(event.element, None)
             if element is None:

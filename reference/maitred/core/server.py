@@ -28,6 +28,28 @@ a client to two servers: if the process dies in between, the dialog ends with th
 
 A dialog may be full, as when the Distributor hangs.  A hand-off or an InitialMsg is read only where there is room for
 its answer; whatever else is to be said stays in the outbox, and goes with the next step.
+
+Steps, written by ``python -m docs.step_tables``:
+
+"+": the event may be taken in this phase; a phase: so it may lead there; a number: it may be rejected for that reason
+of the row.  A message or a timer stands for the event that brings it.  The endpoint has no phases: a column is the
+state of the event's port.
+
+============== ========= ========= ========= ================================
+event          not bound bound     listening may be rejected with
+============== ========= ========= ========= ================================
+Bound          bound     +         +
+Listened       1         listening +         1 NOT_BOUND
+ListenerClosed 1         +         bound     1 NOT_BOUND
+InitialMsg     1         +         +         1 NOT_BOUND
+HandOff        12        + 1       + 1       1 OTHER_PORT 2 NOT_BOUND
+Disconnected   1         + 12      + 12      1 UNKNOWN_CLIENT 2 NOT_DELIVERED
+Acknowledge    +         +         +
+Sent           1         + 1       + 1       1 NOT_NEXT
+Interrupted    12        + 2       + 2       1 NOT_BOUND 2 NOT_NEXT
+============== ========= ========= ========= ================================
+
+(End of the steps.)
 """
 
 from __future__ import annotations
@@ -183,9 +205,9 @@ def guard(state: EndpointState, event: Event) -> Reason | None:
         case Bound() | Acknowledged():
             return None
         case MessageRead(message=HandOff(client)) if client.port != event.port:
-            return Reason.UNKNOWN_PORT
+            return Reason.OTHER_PORT
         case Listened() | MessageRead() | ListenerClosed():
-            return None if event.port in state.listeners else Reason.UNKNOWN_PORT
+            return None if event.port in state.listeners else Reason.NOT_BOUND
         case Disconnected():
             if any(_answers(reply, event.client) for reply in state.outbox):
                 return Reason.NOT_DELIVERED
@@ -193,7 +215,7 @@ def guard(state: EndpointState, event: Event) -> Reason | None:
         case Sent():
             return None if event.reply == _next_on(state, event.reply.port) else Reason.NOT_NEXT
         case Interrupted(reply=None):
-            return None if event.port in state.listeners else Reason.UNKNOWN_PORT
+            return None if event.port in state.listeners else Reason.NOT_BOUND
         case Interrupted():
             return None if event.reply == _next_on(state, event.port) else Reason.NOT_NEXT
         case _:

@@ -306,7 +306,7 @@ def test_a_false_guard_is_logged_with_its_sentence(followed, history, capfd):
     assert followed.read() == (place, 0, 1)
     said = capfd.readouterr().err
     assert f"the machine declines the event of step {place + 1}" in said
-    assert "NOT_OUTSTANDING: no request is outstanding with the server" in said
+    assert "NOT_THIS_REQUEST: this client's request is not outstanding with the server" in said
 
 
 def test_a_broken_invariant_is_logged_with_its_sentence(followed, history, capfd, monkeypatch):
@@ -329,7 +329,7 @@ def test_the_last_fifty_events_are_logged(followed, history, capfd):
     steps = [line for line in lines if line.startswith("  step ")]
     assert len(steps) == 50
     assert steps[0].startswith("  step 51: ") and steps[-1].startswith("  step 100: ")
-    assert "ShutDown" in steps[-1] and "declined: NOT_OUTSTANDING, no request is outstanding" in "".join(steps)
+    assert "ShutDown" in steps[-1] and "declined: NOT_THIS_REQUEST, this client's request is not" in "".join(steps)
 
 
 def test_after_a_divergence_checking_resumes_from_a_recorded_state(followed, history, capfd):

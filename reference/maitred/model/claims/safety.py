@@ -987,7 +987,7 @@ LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
         # The client has sent data: the half-close is no hang-up.
         (distributor.PeerClosed, None, Reason.NOT_HANG_UP),
         # The dialog ended before the Distributor came to read that the hand-off could not be sent.
-        (distributor.Unsent, None, Reason.NOT_OUTSTANDING),
+        (distributor.Unsent, None, Reason.NOT_THIS_REQUEST),
         (distributor.Unsent, None, Reason.UNKNOWN_SERVER),
         # The server, or each of its dialogs, ended while the kernel was being asked about its clients.
         (distributor.Audited, None, Reason.UNKNOWN_SERVER),
