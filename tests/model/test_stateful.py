@@ -7,17 +7,11 @@ must find the bend and shrink the run to a few actions.
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.core import test_distributor, test_monitor, test_server
-from tests.core.driving import OTHER, PORT, adoptions
-from tests.core.test_roundtrips import runs_of_a_server
 from tests.model.stateful import KINDS, Broken, ClosedSystem, Picking, Reached, shortened
 
 from maitred.core import distributor, monitor, server
-from maitred.core.messages import Client, HandOff
-from maitred.core.transition import Reason
 from maitred.model.world import ANY, REPEATABLE, Bounds, Budget
 
 ROUNDS = 12
@@ -113,71 +107,6 @@ def test_what_is_offered_is_all_that_may_happen_and_nothing_else(turn, stops, sp
             break
         world = [*ways.values()][turn * number % len(ways)]
     assert stops or number == 119, "the walk is long"
-
-
-# ================================================================ every reason, by any events at all
-
-
-def long(event):
-    return st.lists(event, min_size=20, max_size=50)
-
-
-LIKELY = st.tuples(st.integers(0, 50), st.integers(0, 9), st.booleans())
-SERVERS = adoptions(st.integers(1, 4), st.sampled_from([PORT, OTHER]))
-
-
-def up_and(events):
-    """A server that has been handed somebody, and then these events: by themselves they seldom come so far."""
-    begin = (server.Bound(PORT), server.Listened(PORT), server.MessageRead(PORT, HandOff(Client(0, 0, PORT))))
-    return (*begin, *events)
-
-
-ANYTHING = {
-    distributor: st.builds(
-        test_distributor.runs, test_distributor.STARTS, long(LIKELY | SERVERS | test_distributor.ARBITRARY)
-    ),
-    monitor: st.builds(test_monitor.runs, long(st.integers(0, 60) | test_monitor.ARBITRARY)),
-    server: st.builds(lambda events: runs_of_a_server(up_and(events)), test_server.EVENTS),
-}
-
-
-def could_come(state):
-    """What a Distributor could come to read, and any timer of a server in its table."""
-    yield from test_distributor.likely(state, 1, flag=False)
-    for timer in (distributor.HandOffTimeout, distributor.RestOver, distributor.DeleteDelay):
-        yield from (distributor.Fired(timer(number)) for number in state.servers)
-
-
-def could_leave(state):
-    """The end of any connection that a server counts, whether its program has it yet or not."""
-    return map(server.Disconnected, state.clients)
-
-
-COULD = {distributor: could_come, monitor: test_monitor.likely, server: could_leave}
-"""What could come in a state, and so, late, in any that follows."""
-
-
-def reasons_of(machine, runs):
-    """Why the machine declines what comes in the states of such runs, or could have come before and comes late."""
-    reasons = set()
-
-    @seed(3)
-    @settings(max_examples=40, phases=[Phase.generate])
-    @given(runs)
-    def drive(run):
-        earlier = set()
-        for state, event, _ in run:
-            earlier |= {event, *COULD[machine](state)}
-            reasons.update(machine.guard(state, each) for each in earlier)
-
-    drive()
-    return reasons - {None}
-
-
-@pytest.mark.slow
-def test_every_reason_is_given_by_a_machine_to_which_anything_may_happen():
-    given_by = {machine: reasons_of(machine, runs) for machine, runs in ANYTHING.items()}
-    assert set().union(*given_by.values()) == {*Reason}
 
 
 # ================================================================ the core, bent
