@@ -124,8 +124,11 @@ def stale(record):
 
 
 def merged(record, found):
-    """The record with what has been found: of each fingerprint the tests add up, and another one begins anew."""
-    out = dict(record)
+    """The record with what has been found: of each fingerprint the tests add up, and another one begins anew.
+
+    What names a file that is there no more is dropped.
+    """
+    out = {name: entry for name, entry in record.items() if all((ROOT / path).exists() for path in name.split(" + "))}
     for name, entry in found.items():
         old = out.get(name, {})
         kept = old["tests"] if old.get("covers") == entry["covers"] else []

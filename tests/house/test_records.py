@@ -40,6 +40,13 @@ def test_what_is_imported_by_the_way_is_covered():
         records.covered("tests/proofs/mutation/test_core.py", ("tests/nowhere",))
 
 
+def test_a_record_of_what_is_there_no_more_is_dropped():
+    entry = {"covers": "0", "tests": ["test_it"]}
+    kept = "tests/conftest.py + docs/README.md"
+    record = {kept: entry, "tests/conftest.py + docs/gone.md": entry, "tests/test_gone.py": entry}
+    assert records.merged(record, {}) == {kept: entry}
+
+
 # ---------------------------------------------------------------- in a house of its own
 
 SAMPLE = """
