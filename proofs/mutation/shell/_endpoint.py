@@ -78,7 +78,7 @@ MUTANTS: Final = (
         tests=(f"{E}::test_a_bind_is_asked_again_until_a_distributor_answers",),
     ),
     Mutant(
-        "the_opening_is_left_for_the_program",
+        "the_initial_msg_is_left_for_the_program",
         Kind.EFFECT_DROPPED,
         "A program that polls its new listener is woken for nothing.",
         "endpoint.Endpoint.request_bind",
@@ -87,7 +87,7 @@ MUTANTS: Final = (
         tests=(f"{E}::test_a_bind_is_asked_for_and_its_initial_msg_answered_before_the_program_can_poll",),
     ),
     Mutant(
-        "what_a_finaliser_does_in_a_step_is_dropped",
+        "an_event_of_a_finaliser_during_a_step_is_dropped",
         Kind.FORGOTTEN,
         "A client that leaves in the middle of a step is counted for ever.",
         "endpoint.Endpoint._run_queued",
@@ -288,7 +288,7 @@ MUTANTS: Final = (
         tests=(f"{B}::test_a_program_that_closes_every_descriptor_leaves_ours_open[one_by_one]",),
     ),
     Mutant(
-        "a_listener_is_passed_on_without_a_word",
+        "a_passed_listener_is_not_described",
         Kind.EFFECT_DROPPED,
         "A worker of multiprocessing's forkserver cannot accept.",
         "descriptor_table.DescriptorTable._describe",
