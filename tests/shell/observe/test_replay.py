@@ -95,7 +95,7 @@ def test_interleaved_streams_of_sound_machines(play, distributed, served):
     report = play(mixed)
     assert report.ok, shown(report)
     assert (report.lines, report.machines, report.steps) == (len(mixed), 2, 12)
-    assert report.rejections == {"NOT_OUTSTANDING": 1}
+    assert report.rejections == {"NOT_THIS_REQUEST": 1}
     assert report.effects == sum('"effect"' in one for one in mixed)
     assert report.unperformed == 0
 
@@ -227,7 +227,7 @@ def test_an_event_that_the_machine_declines_but_the_trace_took(play, distributed
     assert '"rejected"' in distributed[-1]
     report = play([*distributed[:-1], distributed[-2], distributed[-1]])
     assert report.mismatch.line == len(distributed)
-    assert "NOT_OUTSTANDING" in str(report.mismatch)
+    assert "NOT_THIS_REQUEST" in str(report.mismatch)
 
 
 def test_a_rejection_that_the_machine_does_not_give(play, distributed):
@@ -235,7 +235,7 @@ def test_a_rejection_that_the_machine_does_not_give(play, distributed):
     report = play([*distributed[: second + 1], line(WHO, rejected="UNKNOWN_PORT")])
     assert report.mismatch.line == second + 2
     report = play([*distributed[:-1], line(WHO, rejected="UNKNOWN_PORT")])
-    assert "NOT_OUTSTANDING" in str(report.mismatch)
+    assert "NOT_THIS_REQUEST" in str(report.mismatch)
 
 
 def test_a_state_that_breaks_an_invariant(play, distributed, monkeypatch):
