@@ -773,7 +773,7 @@ class TestDynamicServersComeUnderLoadAndGoWhenIdle:
         run.adopt(2, 0, dynamic=True)
         seated = run.arrive()
         run.accepted(2, 1)
-        assert run.declines(Fired(DeleteDelay(2))) is Reason.NOT_IDLE
+        assert run.declines(Fired(DeleteDelay(2))) is Reason.NOT_SPARE
         run.left(2, seated, 0)
         assert SetTimer(DeleteDelay(2)) in run.effects
         assert run.take(Fired(DeleteDelay(2))) == [Tell(Drained(2))]
@@ -785,7 +785,7 @@ class TestDynamicServersComeUnderLoadAndGoWhenIdle:
         run = operating()
         run.adopt(1, ports=(), dynamic=True)
         run.take(BindRequested(1, PORT, ADDRESS))
-        assert run.declines(Fired(DeleteDelay(1))) is Reason.NOT_IDLE
+        assert run.declines(Fired(DeleteDelay(1))) is Reason.NOT_SPARE
         assert SetTimer(DeleteDelay(1)) in run.ready(1)
 
     def test_it_keeps_its_delay_from_the_moment_it_became_idle(self):
@@ -796,13 +796,13 @@ class TestDynamicServersComeUnderLoadAndGoWhenIdle:
     def test_a_static_one_stays(self):
         run = operating()
         run.adopt(1, 0)
-        assert run.declines(Fired(DeleteDelay(1))) is Reason.NOT_IDLE
+        assert run.declines(Fired(DeleteDelay(1))) is Reason.NOT_SPARE
 
     def test_one_with_a_request_outstanding_is_not_idle(self):
         run = operating()
         run.adopt(1, 0, dynamic=True)
         run.arrive()
-        assert run.declines(Fired(DeleteDelay(1))) is Reason.NOT_IDLE
+        assert run.declines(Fired(DeleteDelay(1))) is Reason.NOT_SPARE
 
 
 # ================================================================ starting: ports, binds, listeners

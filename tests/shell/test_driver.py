@@ -20,7 +20,7 @@ def driving(machine, perform=lambda driver, effect: None, state="first"):
         perform(driver, effect)
 
     driver = Driver(
-        lambda state, event: Transition(event, machine[event]) if event in machine else Rejected(Reason.NOT_IDLE),
+        lambda state, event: Transition(event, machine[event]) if event in machine else Rejected(Reason.NOT_SPARE),
         state,
         {str: performed},
         SimpleNamespace(event=note("event"), effect=note("effect"), rejected=note("rejected")),
@@ -53,8 +53,8 @@ def test_an_event_that_comes_within_an_effect_waits_its_turn():
 
 def test_what_is_declined_changes_nothing_and_says_why():
     driver, noted = driving({})
-    assert driver.handle("go") == Rejected(Reason.NOT_IDLE)
-    assert noted == ["event go first", "declined go", "rejected Reason.NOT_IDLE"] and driver.state == "first"
+    assert driver.handle("go") == Rejected(Reason.NOT_SPARE)
+    assert noted == ["event go first", "declined go", "rejected Reason.NOT_SPARE"] and driver.state == "first"
 
 
 def test_what_an_effect_raises_ends_the_event_and_the_next_one_is_taken():
