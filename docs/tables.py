@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from maitred.cli import run
+from maitred.cli import check, run
 from maitred.config import keys
 from maitred.model.check.liveness import LIVENESS
 from maitred.model.claims.fairness import RULES, Fairness
@@ -36,7 +36,7 @@ TABLES: Final = {
         "element": keys.table(keys.ELEMENT),
         "durations": keys.table(keys.DURATIONS),
     },
-    "reference/command.md": {"run": run.table()},
+    "reference/command.md": {"run": run.table(), "bounds": check.table()},
     "explanation/liveness.md": {
         "properties": rows(("property", "says"), ((f"`{each.name}`", each.text) for each in LIVENESS.values())),
         "fair": rules(fair=True),

@@ -216,7 +216,7 @@ def _bounds_text(bounds: Bounds) -> str:
     for item in fields(Bounds):
         value = getattr(bounds, item.name)
         words = item.name.replace("_", " ")
-        if item.name in ("servers", "clients") or value == item.default:
+        if item.name in ("servers", "clients") or value == getattr(Bounds(), item.name):
             continue
         if isinstance(value, bool):
             said.append(words if value else f"not {words}")

@@ -49,7 +49,15 @@ TITLES: Final = {
 TRIED: Final = (
     Bounds(servers=1, clients=2, distributor_crashes=1),
     Bounds(servers=1, clients=1, server_crashes=1, stops=2),
-    Bounds(servers=1, dynamic=1, clients=2, deletions=1, distributor_crashes=1, begins="a dynamic server serves"),
+    Bounds(
+        creations=0,
+        servers=1,
+        dynamic=1,
+        clients=2,
+        deletions=1,
+        distributor_crashes=1,
+        begins="a dynamic server serves",
+    ),
 )
 """Where mutants are tried whose entries have no bounds."""
 ALWAYS: Final = frozenset(p.name for p in PROPERTIES.values() if p.kind == "always")
@@ -244,7 +252,7 @@ def _room(mutant: Mutant) -> str:
 
 def told(bounds: Bounds) -> str:
     """The bounds in words: what is not as by default."""
-    plain = Bounds()
+    plain = Bounds(clients=3)
     changed = {f.name: getattr(bounds, f.name) for f in fields(bounds)}
     words = []
     for name, value in changed.items():

@@ -10,14 +10,13 @@ import tracemalloc
 import pytest
 
 from maitred.cli import verdicts
-from maitred.cli.check import BOUNDS
 from maitred.cli.replay import _overlong
 from maitred.core import monitor
 from maitred.core.record import to_record
 from maitred.model.check import checker, manifest
 from maitred.model.check.checker import Bounds, Progress
 from maitred.model.claims.safety import PROPERTIES
-from maitred.model.world import ANY, REPEATABLE, Assumption
+from maitred.model.world import ANY, BOUNDS, Assumption, Budget
 
 SMALL = ("check", "--servers", 1, "--clients", 1)
 
@@ -74,7 +73,7 @@ def test_a_violation_is_1_and_is_told(maitred, monkeypatch):
     assert (code, err) == (1, "")
     assert rows(out)["no_client_has_two_servers"] == "violated"
     first, last = out.splitlines()[0], out.splitlines()[-1]
-    assert first == last and first.startswith("NOT ALL IS WELL: no_client_has_two_servers is violated, after ")
+    assert first == last and first.startswith("FAILED: no_client_has_two_servers is violated, after ")
     assert "\nno_client_has_two_servers is violated: " in out
     assert "\n  1. " in out
     assert "the Distributor accepts client 0 on port" in out
@@ -138,7 +137,7 @@ def test_every_bound_is_an_option_and_arrives(maitred, asked, tmp_path):
 
 
 def test_what_may_happen_any_number_of_times(maitred, asked):
-    assert {bound.name for bound in BOUNDS if bound.repeatable} == REPEATABLE
+    assert tuple(bound.name for bound in BOUNDS if bound.group != "size") == Budget._fields
     assert maitred("check", "--hang-ups", "any")[0] == 0
     assert asked[0][0] == Bounds(clients=2, hang_ups=ANY)
     assert "--stops: 'any' will not do" in maitred("check", "--stops", "any")[2]
@@ -250,7 +249,7 @@ def test_what_must_happen_in_the_end(maitred, tmp_path):
 
     file = tmp_path / "lasso.md"
     code, out, _ = maitred(*small, "--unassumed", "clients keep leaving", "--diagram", file)
-    assert code == 1 and "for ever" in out and "NOT ALL IS WELL" in out
+    assert code == 1 and "for ever" in out and "FAILED" in out
     assert f"{file}: drawn" in out
     drawn = file.read_text()
     assert "sequenceDiagram" in drawn
@@ -322,7 +321,7 @@ def test_the_manifest_is_listed(maitred, listed):
 def test_the_manifest_is_checked_and_written(maitred, listed):
     code, out, err = maitred("check", "--all", "--tier", "hours", "--workers", 1)
     assert (code, err) == (1, "")
-    assert "no counts are written down yet" in out and "NOT ALL IS WELL: 2 of 2" in out
+    assert "no counts are written down yet" in out and "FAILED: 2 of 2 differ from the manifest" in out
 
     code, out, err = maitred("check", "--all", "--tier", "hours", "--workers", 1, "--write")
     assert (code, err) == (0, "") and "written down: the counts of one of each, it can fail" in out
@@ -348,7 +347,7 @@ def test_one_configuration_is_checked(maitred, listed, tmp_path):
 
     code, out, err = maitred("check", "--config", "it-can-fail", "--diagram", tmp_path / "x.svg")
     assert code == 1 and "no counts are written down yet" in err and "no_client_lost is violated" in out
-    assert "It fails, as it must" in out and "NOT ALL IS WELL" not in out
+    assert "It fails, as it must" in out and "FAILED" not in out
 
 
 def test_a_wrong_outcome_is_never_written(maitred, listed):
@@ -389,7 +388,7 @@ def test_an_empty_manifest_is_2(maitred, listed):
 
 def test_progress_in_words():
     now = Progress(500, 1_000, 20, 7, 100.0)
-    start = "500 states, 1,000 transitions, depth 7, 20 to go on from, 100 states a second"
+    start = "500 states, 1,000 transitions, depth 7, 20 to explore, 100 states a second"
     assert verdicts.in_words(now) == start
     assert verdicts.in_words(dataclasses.replace(now, total=4_321)) == start + "; perhaps 4,300 in all, 38 s left"
     known = dataclasses.replace(now, total=1_000, exact=True)

@@ -88,7 +88,7 @@ def test_a_planted_bug_is_told_in_words(bent):
     done = check(root=bent(PLANTED[0]))
     lines = done.stdout.splitlines()
     assert done.returncode == 1
-    assert lines[0] == lines[-1] and lines[0].startswith("NOT ALL IS WELL: in ")
+    assert lines[0] == lines[-1] and lines[0].startswith("FAILED: in ")
     assert "hand_offs_go_to_free_servers is violated, after 6 steps" in lines[0]
     assert "A shortest way there, 6 actions:" in lines
     assert len(lines) < 60

@@ -416,7 +416,7 @@ class Broken(AssertionError):
 
     def __str__(self):
         given = {f.name: getattr(self.path.bounds, f.name) for f in fields(Bounds)}
-        unusual = ", ".join(f"{k}={v!r}" for k, v in given.items() if v != getattr(Bounds(), k))
+        unusual = ", ".join(f"{k}={v!r}" for k, v in given.items() if v != getattr(Bounds(clients=3), k))
         tale = "\n".join(narrate(self.path))
         return f"{', '.join(self.names)}: broken in {len(self.path.steps)} actions, Bounds({unusual})\n{tale}"
 

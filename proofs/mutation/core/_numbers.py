@@ -18,7 +18,7 @@ RESTING: Final = Bounds(
     servers=1, dynamic=1, clients=2, creations=1, begins="a dynamic server has died before it was ready"
 )
 SERVING: Final = Bounds(
-    servers=1, dynamic=1, clients=2, distributor_crashes=1, deletions=1, begins="a dynamic server serves"
+    servers=1, dynamic=1, creations=0, clients=2, distributor_crashes=1, deletions=1, begins="a dynamic server serves"
 )
 
 RULE7: Final = "tests/core/test_monitor.py::TestRule7ServersThatDieBeforeTheyWereReadyAreReported"
@@ -55,7 +55,7 @@ MUTANTS: Final = (
         "client.arrival + 1",
         "(client.arrival + 1) % 64",
         refutes=("arrivals_lie_in_the_past",),
-        within=Bounds(servers=1, warm=True),
+        within=Bounds(servers=1, clients=3, warm=True),
         first=62,
     ),
     Mutant(
@@ -66,7 +66,7 @@ MUTANTS: Final = (
         "client.arrival + 1",
         "min(client.arrival + 1, 64)",
         refutes=("arrivals_lie_in_the_past",),
-        within=Bounds(servers=1, warm=True),
+        within=Bounds(servers=1, clients=3, warm=True),
         first=62,
     ),
     Mutant(
@@ -95,7 +95,7 @@ MUTANTS: Final = (
         "max(work.next_arrival, event.client.arrival + 1)",
         "1",
         refutes=("arrivals_lie_in_the_past",),
-        within=Bounds(servers=1, waiting_limit=3, begins="two wait for a second Distributor"),
+        within=Bounds(servers=1, clients=3, waiting_limit=3, begins="two wait for a second Distributor"),
     ),
     Mutant(
         "who_was_restored_counts_modulo_64",
@@ -105,7 +105,7 @@ MUTANTS: Final = (
         "event.client.arrival + 1",
         "(event.client.arrival + 1) % 64",
         refutes=("arrivals_lie_in_the_past",),
-        within=Bounds(servers=1, waiting_limit=3, distributor_crashes=1, warm=True),
+        within=Bounds(servers=1, clients=3, waiting_limit=3, distributor_crashes=1, warm=True),
         first=62,
     ),
     Mutant(
@@ -116,7 +116,7 @@ MUTANTS: Final = (
         "Release(client)",
         "Release(replace(client, arrival=client.arrival % 64))",
         refutes=("no_successor_is_told_of_a_client_with_a_server", "released_before_sent"),
-        within=Bounds(servers=1, warm=True),
+        within=Bounds(servers=1, clients=3, warm=True),
         first=62,
     ),
     Mutant(
@@ -127,7 +127,7 @@ MUTANTS: Final = (
         "Release(client)",
         "Release(replace(client, arrival=0))",
         refutes=("no_successor_is_told_of_a_client_with_a_server", "released_before_sent"),
-        within=Bounds(servers=1, waiting_limit=3, begins="two wait for a second Distributor"),
+        within=Bounds(servers=1, clients=3, waiting_limit=3, begins="two wait for a second Distributor"),
     ),
     Mutant(
         "who_is_released_is_the_next",
@@ -147,7 +147,7 @@ MUTANTS: Final = (
         "Store(client)",
         "Store(replace(client, arrival=client.arrival % 64))",
         refutes=("store_has_exactly_those_who_wait",),
-        within=Bounds(servers=1, warm=True),
+        within=Bounds(servers=1, clients=3, warm=True),
         first=62,
     ),
     Mutant(
@@ -168,7 +168,7 @@ MUTANTS: Final = (
         "HandOff(client)",
         "HandOff(replace(client, arrival=client.arrival % 64))",
         refutes=("at_most_one_request_outstanding", "hand_offs_go_to_free_servers"),
-        within=Bounds(servers=1, warm=True),
+        within=Bounds(servers=1, clients=3, warm=True),
         first=62,
     ),
     Mutant(
@@ -179,7 +179,7 @@ MUTANTS: Final = (
         "HandOff(client)",
         "HandOff(replace(client, arrival=0))",
         refutes=("at_most_one_request_outstanding", "hand_offs_go_to_free_servers"),
-        within=Bounds(servers=1, waiting_limit=3, begins="two wait for a second Distributor"),
+        within=Bounds(servers=1, clients=3, waiting_limit=3, begins="two wait for a second Distributor"),
     ),
     Mutant(
         "who_is_closed_is_always_the_first",
@@ -189,7 +189,7 @@ MUTANTS: Final = (
         "CloseCopy(message.client)",
         "CloseCopy(replace(message.client, arrival=0))",
         refutes=("copies_are_closed_when_clients_are_let_go",),
-        within=Bounds(servers=1, waiting_limit=3, begins="two wait for a second Distributor"),
+        within=Bounds(servers=1, clients=3, waiting_limit=3, begins="two wait for a second Distributor"),
     ),
     Mutant(
         "who_is_watched_is_always_the_first",
@@ -236,7 +236,7 @@ MUTANTS: Final = (
         "self.next_rank = rank + 1",
         "self.next_rank = min(rank + 1, 2 * len(self.servers))",
         refutes=("ranks_are_past",),
-        within=Bounds(servers=1, warm=True),
+        within=Bounds(servers=1, clients=3, warm=True),
         first=0,
     ),
     Mutant(
@@ -247,7 +247,7 @@ MUTANTS: Final = (
         "self.next_rank = rank + 1",
         "self.next_rank = (rank + 1) % 64",
         refutes=("ranks_are_past",),
-        within=Bounds(servers=1, warm=True),
+        within=Bounds(servers=1, clients=3, warm=True),
         first=62,
     ),
     Mutant(
@@ -318,7 +318,7 @@ MUTANTS: Final = (
         "self.waiting - 1",
         "self.waiting - 2",
         refutes=("waiting_total_is_true",),
-        within=Bounds(servers=1, dynamic=2, waiting_limit=3, creations=2, warm=True),
+        within=Bounds(servers=1, clients=3, dynamic=2, waiting_limit=3, creations=2, warm=True),
     ),
     Mutant(
         "at_most_one_is_counted_to_wait",
@@ -338,7 +338,7 @@ MUTANTS: Final = (
         "self.waiting = self.waiting - 1",
         "self.waiting = 0",
         refutes=("waiting_total_is_true",),
-        within=Bounds(servers=1, dynamic=2, waiting_limit=3, creations=2, warm=True),
+        within=Bounds(servers=1, clients=3, dynamic=2, waiting_limit=3, creations=2, warm=True),
     ),
     Mutant(
         "somebody_always_waits",
@@ -348,7 +348,7 @@ MUTANTS: Final = (
         "self.waiting - 1",
         "max(self.waiting - 1, 1)",
         refutes=("waiting_total_is_true",),
-        within=Bounds(servers=1, dynamic=1, creations=2, deletions=1, warm=True),
+        within=Bounds(servers=1, clients=3, dynamic=1, creations=2, deletions=1, warm=True),
     ),
     Mutant(
         "the_waiting_limit_is_one_too_low",
@@ -388,7 +388,7 @@ MUTANTS: Final = (
         "self.outstanding += bool(new and new.request) - bool(old and old.request)",
         "self.outstanding = int(bool(new and new.request))",
         refutes=("summaries_are_true",),
-        within=Bounds(max_clients=2, elements=2, warm=True),
+        within=Bounds(clients=3, max_clients=2, elements=2, warm=True),
     ),
     Mutant(
         "outstanding_requests_are_counted_twice",
@@ -528,7 +528,7 @@ MUTANTS: Final = (
         "status.count.clients + 1",
         "status.count.clients + 2",
         refutes=("the_chosen_server_was_least_loaded",),
-        within=Bounds(max_clients=2, elements=2, warm=True),
+        within=Bounds(clients=3, max_clients=2, elements=2, warm=True),
     ),
     Mutant(
         "every_load_is_one",
@@ -538,7 +538,7 @@ MUTANTS: Final = (
         "status.count.clients + 1",
         "1",
         refutes=("the_chosen_server_was_least_loaded",),
-        within=Bounds(max_clients=2, elements=2, warm=True),
+        within=Bounds(clients=3, max_clients=2, elements=2, warm=True),
     ),
     Mutant(
         "counts_are_one_too_high",
@@ -558,7 +558,7 @@ MUTANTS: Final = (
         "count=message.count, heard=True",
         "count=replace(message.count, clients=max(message.count.clients - 1, 0)), heard=True",
         refutes=("never_stale_low", "the_count_is_exact_when_dialogs_are_quiet"),
-        within=Bounds(max_clients=2, elements=2, warm=True),
+        within=Bounds(clients=3, max_clients=2, elements=2, warm=True),
     ),
     Mutant(
         "counts_end_below_the_maximum",
@@ -588,7 +588,7 @@ MUTANTS: Final = (
         "count=message.count, heard=True",
         "count=replace(message.count, sequence=0), heard=True",
         refutes=("the_count_is_exact_when_dialogs_are_quiet",),
-        within=Bounds(servers=1, max_clients=3, reorders=1, warm=True),
+        within=Bounds(servers=1, clients=3, max_clients=3, reorders=1, warm=True),
     ),
     Mutant(
         "the_sequence_heeded_is_one_too_high",
@@ -617,7 +617,7 @@ MUTANTS: Final = (
         "message.count.sequence > status.count.sequence",
         "message.count.sequence > status.count.sequence + 1",
         refutes=("the_count_is_exact_when_dialogs_are_quiet",),
-        within=Bounds(max_clients=2, elements=2, warm=True),
+        within=Bounds(clients=3, max_clients=2, elements=2, warm=True),
     ),
     Mutant(
         "the_same_answer_counts_again",
@@ -693,7 +693,7 @@ MUTANTS: Final = (
         "min((head[0] for head in heads if head is not None), default=None)",
         "next((head[0] for head in heads if head is not None), None)",
         refutes=("first_come_first_served",),
-        within=Bounds(servers=1, ports=2, waiting_limit=3, warm=True),
+        within=Bounds(servers=1, clients=3, ports=2, waiting_limit=3, warm=True),
     ),
     Mutant(
         "the_audit_leaves_the_first_out",
@@ -732,7 +732,7 @@ MUTANTS: Final = (
         "sequence = state.sequence + 1",
         "sequence = (state.sequence + 1) % 256",
         refutes=("never_stale_low", "the_count_is_exact_when_dialogs_are_quiet"),
-        within=Bounds(servers=1, warm=True),
+        within=Bounds(servers=1, clients=3, warm=True),
         first=250,
     ),
     Mutant(
@@ -743,7 +743,7 @@ MUTANTS: Final = (
         "sequence = state.sequence + 1",
         "sequence = min(state.sequence + 1, 256)",
         refutes=("the_count_is_exact_when_dialogs_are_quiet",),
-        within=Bounds(servers=1, warm=True),
+        within=Bounds(servers=1, clients=3, warm=True),
         first=250,
     ),
     Mutant(
@@ -766,7 +766,7 @@ MUTANTS: Final = (
         "sequence = state.sequence + 1",
         "sequence = state.sequence",
         refutes=("never_stale_low", "the_count_is_exact_when_dialogs_are_quiet"),
-        within=Bounds(max_clients=2, elements=2, warm=True),
+        within=Bounds(clients=3, max_clients=2, elements=2, warm=True),
     ),
     Mutant(
         "sequence_numbers_fall",
@@ -795,7 +795,7 @@ MUTANTS: Final = (
         "EndpointState(state.listeners, state.clients, sequence, (*kept, new))",
         "EndpointState(state.listeners, state.clients, state.sequence, (*kept, new))",
         refutes=("counts_are_issued_in_order",),
-        within=Bounds(max_clients=2, elements=2, warm=True),
+        within=Bounds(clients=3, max_clients=2, elements=2, warm=True),
     ),
     Mutant(
         "the_count_is_one_too_high",
@@ -805,7 +805,7 @@ MUTANTS: Final = (
         "len(state.clients)",
         "len(state.clients) + 1",
         refutes=("the_count_is_exact_when_dialogs_are_quiet",),
-        within=Bounds(max_clients=2, elements=2, warm=True),
+        within=Bounds(clients=3, max_clients=2, elements=2, warm=True),
     ),
     Mutant(
         "the_count_ends_at_one",
@@ -815,7 +815,7 @@ MUTANTS: Final = (
         "len(state.clients)",
         "min(len(state.clients), 1)",
         refutes=("never_stale_low", "the_count_is_exact_when_dialogs_are_quiet"),
-        within=Bounds(servers=1, max_clients=3, reorders=1, warm=True),
+        within=Bounds(servers=1, clients=3, max_clients=3, reorders=1, warm=True),
     ),
     Mutant(
         "the_count_is_always_one",
@@ -897,7 +897,7 @@ MUTANTS: Final = (
         "next_server=server + 1",
         "next_server=(server + 1) % 64",
         refutes=("servers_are_new",),
-        within=Bounds(servers=1, warm=True),
+        within=Bounds(servers=1, clients=3, warm=True),
         first=62,
     ),
     Mutant(
@@ -1021,7 +1021,7 @@ MUTANTS: Final = (
         "config.static + i",
         "config.static + i - 1",
         refutes=("places_are_within_the_configuration",),
-        within=Bounds(servers=1, dynamic=1, clients=0, warm=True),
+        within=Bounds(servers=1, dynamic=1, creations=0, clients=0, warm=True),
     ),
     Mutant(
         "one_dynamic_server_fewer",
@@ -1031,7 +1031,7 @@ MUTANTS: Final = (
         "range(config.dynamic)",
         "range(config.dynamic - 1)",
         refutes=("places_are_within_the_configuration",),
-        within=Bounds(servers=1, dynamic=1, clients=0, warm=True),
+        within=Bounds(servers=1, dynamic=1, creations=0, clients=0, warm=True),
     ),
     Mutant(
         "one_dynamic_server_more",
@@ -1041,7 +1041,7 @@ MUTANTS: Final = (
         "range(config.dynamic)",
         "range(config.dynamic + 1)",
         refutes=("places_are_within_the_configuration",),
-        within=Bounds(servers=1, dynamic=1, clients=0, warm=True),
+        within=Bounds(servers=1, dynamic=1, creations=0, clients=0, warm=True),
     ),
     Mutant(
         "one_static_server_fewer",
@@ -1358,7 +1358,12 @@ MUTANTS: Final = (
         "Restore(replace(client, arrival=0))",
         refutes=("store_has_exactly_those_who_wait",),
         within=Bounds(
-            servers=1, waiting_limit=3, distributor_crashes=1, stops=1, begins="two wait for a second Distributor"
+            servers=1,
+            clients=3,
+            waiting_limit=3,
+            distributor_crashes=1,
+            stops=1,
+            begins="two wait for a second Distributor",
         ),
     ),
     Mutant(
@@ -1369,7 +1374,7 @@ MUTANTS: Final = (
         "Restore(client)",
         "Restore(replace(client, arrival=client.arrival % 64))",
         refutes=("first_come_first_served", "store_has_exactly_those_who_wait"),
-        within=Bounds(servers=1, waiting_limit=3, distributor_crashes=1, warm=True),
+        within=Bounds(servers=1, clients=3, waiting_limit=3, distributor_crashes=1, warm=True),
         first=62,
     ),
     Mutant(

@@ -28,7 +28,15 @@ USUAL: Final = (
     Bounds(servers=2, clients=2, descriptor_losses=1, unsent=1, hand_off_timeouts=1, warm=True),
     Bounds(servers=1, clients=2, interruptions=1, listener_closes=1, warm=True),
     Bounds(servers=1, clients=2, hang_ups=1, queue_timeouts=1, accept_failures=1, warm=True),
-    Bounds(servers=1, dynamic=1, clients=2, deletions=1, distributor_crashes=1, begins="a dynamic server serves"),
+    Bounds(
+        creations=0,
+        servers=1,
+        dynamic=1,
+        clients=2,
+        deletions=1,
+        distributor_crashes=1,
+        begins="a dynamic server serves",
+    ),
     Bounds(servers=1, clients=2, stops=1, distributor_crashes=1, begins="a stop has begun"),
 )
 """Small systems that together have every fault."""

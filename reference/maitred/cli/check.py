@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from maitred.cli import complain, document, verdicts
 from maitred.config import values
 from maitred.config.error import ConfigError
+from maitred.model import world
 
 if TYPE_CHECKING:
     from maitred.model.check import manifest
@@ -26,57 +26,6 @@ if TYPE_CHECKING:
     from maitred.model.check.liveness import LivenessResult
     from maitred.model.check.manifest import Configuration
 
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """One bound of the exploration, as an option."""
-
-    name: str
-    """As in `maitred.model.check.checker.Bounds`."""
-    group: str
-    default: int | str
-    """The number, or the other bound that says it."""
-    help: str
-    repeatable: bool = False
-    """Whether it may be `any`: any number of times."""
-
-    @property
-    def flag(self) -> str:
-        """The option."""
-        return "--" + self.name.replace("_", "-")
-
-
-BOUNDS = (
-    Bound("servers", "size", 2, "static servers"),
-    Bound("dynamic", "size", 0, "dynamic servers that may be started"),
-    Bound("ports", "size", 1, "ports"),
-    Bound("max_clients", "size", 1, "clients that one server serves at a time"),
-    Bound("clients", "size", 2, "clients that come"),
-    Bound("waiting_limit", "size", 2, "clients that may wait"),
-    Bound("elements", "size", 1, "processing elements"),
-    Bound("server_crashes", "faults", 0, "a server dies, with all its children"),
-    Bound("forked_children", "faults", 0, "of the server crashes: a forked child lives on"),
-    Bound("distributor_crashes", "faults", 0, "the Distributor dies"),
-    Bound("element_failures", "faults", 0, "a processing element fails, with all that runs on it"),
-    Bound("element_returns", "faults", 0, "a failed processing element is usable again"),
-    Bound("descriptor_losses", "faults", 0, "a hand-off arrives without its descriptor"),
-    Bound("unsent", "faults", 0, "the kernel declines to send a hand-off"),
-    Bound("accept_failures", "faults", 0, "an accept fails for want of descriptors", repeatable=True),
-    Bound("listen_failures", "faults", 0, "an address cannot be listened on"),
-    Bound("reorders", "faults", 0, "two threads of a server send in the other order", repeatable=True),
-    Bound("leaks", "faults", 0, "a connection is gone without the server noticing"),
-    Bound("interruptions", "faults", 0, "of a server's processes one dies in the midst of a step, others live on"),
-    Bound("room", "size", 0, "messages that a dialog holds towards the Distributor; 0: any number"),
-    Bound("hang_ups", "events", 0, "a client that waits closes its side", repeatable=True),
-    Bound("queue_timeouts", "events", 0, "a client has waited for too long", repeatable=True),
-    Bound("hand_off_timeouts", "events", 0, "a server has not answered for too long"),
-    Bound("listener_closes", "events", 0, "a program closes its listening socket"),
-    Bound("repeated_binds", "events", 0, "a server asks for a port again before it is answered", repeatable=True),
-    Bound("creations", "events", "dynamic", "the delay before a dynamic server is asked for passes", repeatable=True),
-    Bound("deletions", "events", 0, "an idle dynamic server is let go", repeatable=True),
-    Bound("audits", "events", 0, "the kernel is asked about the connections", repeatable=True),
-    Bound("stops", "events", 0, "the operator asks for a stop"),
-)
 
 GROUPS = {
     "size": "how large the system is",
@@ -100,9 +49,9 @@ examples:
   maitred check                                       a dozen small systems, each with something that can go wrong
   maitred check --warm --distributor-crashes 1        one system: the Distributor may die, between any two effects
   maitred check --warm --servers 3 --clients 4 --symmetric
-                                                      states that differ only in names are one
+                                                      identify states up to renaming
   maitred check --warm --servers 1 --distributor-crashes 1 --to a_stored_client_is_restored_and_served --diagram way.svg
-                                                      draw a shortest way to something that sometimes happens
+                                                      draw a shortest run that reaches a property
   maitred check --warm --server-crashes 1 --forked-children 1 --without last-process-ends
                                                       why the machines need what they need of the kernel
   maitred check --property no_client_lost --property never_above_the_maximum
@@ -129,11 +78,11 @@ def parser() -> argparse.ArgumentParser:
     )
     for group, description in GROUPS.items():
         section = made.add_argument_group(group, description)
-        for bound in BOUNDS:
+        for bound in world.BOUNDS:
             if bound.group == group:
-                default = f"that of --{bound.default}" if isinstance(bound.default, str) else bound.default
+                default = "that of --dynamic" if bound.default is None else bound.default
                 often = f", or '{ANY}'" if bound.repeatable else ""
-                section.add_argument(bound.flag, metavar="N", help=f"{bound.help} (default: {default}{often})")
+                section.add_argument(bound.flag, metavar="N", help=f"{bound.meaning} (default: {default}{often})")
     variants = made.add_argument_group("variants")
     variants.add_argument("--unfixed", action="store_true", help="the first bind of a server decides the port")
     variants.add_argument("--warm", action="store_true", help="begin when every static server is ready")
@@ -148,17 +97,18 @@ def parser() -> argparse.ArgumentParser:
                        " that is not made; a wrong name lists them (may be given several times)")  # fmt: skip
     asked.add_argument("--property", metavar="NAME", action="append", help="ask this property only (may be given"
                        " several times)")  # fmt: skip
-    asked.add_argument("--to", metavar="PROPERTY", help="tell a shortest way to where this sometimes happens")
-    asked.add_argument("--diagram", metavar="FILE", help="draw the counterexample, or the way of --to: .svg, .mmd, .md")
+    asked.add_argument("--to", metavar="PROPERTY", help="print a shortest run that reaches PROPERTY")
+    asked.add_argument("--diagram", metavar="FILE", help="draw the counterexample, or the run of --to: .svg, .mmd, .md")
     manifest = made.add_argument_group("the manifest", "configurations with known outcomes, instead of bounds")
     manifest.add_argument("--list", action="store_true", help="list them")
     manifest.add_argument("--all", action="store_true", help="check all of a tier, and of the quicker ones")
     manifest.add_argument("--tier", metavar="TIER", help="seconds, minutes or hours (default: seconds)")
     manifest.add_argument("--config", metavar="NAME", help="check this one")
-    manifest.add_argument("--write", action="store_true", help="write the counts down that have changed")
+    manifest.add_argument("--write", action="store_true", help="update recorded counts")
     effort = made.add_argument_group("effort")
-    effort.add_argument("--symmetric", action="store_true", help="take states that differ only in which server or"
-                        " client is which for one")  # fmt: skip
+    effort.add_argument(
+        "--symmetric", action="store_true", help="identify states up to renaming of servers and clients"
+    )
     effort.add_argument("--workers", metavar="N", help="processes (default: one for each CPU, once it is worth it)")
     effort.add_argument("--checkpoint", metavar="DIR", help="write there now and then how far the exploration is, and"
                         " go on from there")  # fmt: skip
@@ -166,6 +116,18 @@ def parser() -> argparse.ArgumentParser:
     effort.add_argument("--json", action="store_true", help="print one document, for programs")
     effort.add_argument("--quiet", action="store_true", help="show no progress")
     return made
+
+
+def table() -> str:
+    """The bounds, as the table of the reference."""
+    rows = ["| option | default | meaning |", "|---|---|---|"]
+    for bound in world.BOUNDS:
+        meaning = bound.meaning if bound.group != "size" else f"{bound.meaning[0].upper()}{bound.meaning[1:]}"
+        often = "" if bound.group == "size" else "How often: "
+        default = "that of `--dynamic`" if bound.default is None else bound.default
+        more = f" Or `{ANY}`." if bound.repeatable else ""
+        rows.append(f"| `{bound.flag} N` | {default} | {often}{meaning}.{more} |")
+    return "\n".join(rows)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -227,7 +189,7 @@ def _consistent(arguments: argparse.Namespace) -> None:
 def _described(arguments: argparse.Namespace) -> list[str]:
     """The options given that describe one system."""
     given = vars(arguments)
-    bounds = [bound.flag for bound in BOUNDS if given[bound.name] is not None]
+    bounds = [bound.flag for bound in world.BOUNDS if given[bound.name] is not None]
     return bounds + [f"--{name}" for name in (*FLAGS, *LISTS) if given[name]]
 
 
@@ -263,7 +225,7 @@ def _explore(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace, result: Result) -> int:
-    """Print what was found within bounds, tell the way of --to, and draw."""
+    """Print what was found within bounds and the run of --to, and draw."""
     if arguments.json:
         return _draw(arguments, result, [document.Found(None, result)], verdicts.code_of(result))
     code = verdicts.report(result)
@@ -377,30 +339,27 @@ def _portfolio(arguments: argparse.Namespace) -> int:
 
 def _bounds(arguments: argparse.Namespace) -> Bounds:
     """The bounds: as given, else their defaults."""
-    from maitred.model.world import Assumption, Bounds
-
     numbers = _numbers(vars(arguments))
-    known = {assumption.value: assumption for assumption in Assumption}
+    known = {assumption.value: assumption for assumption in world.Assumption}
     for name in arguments.without or ():
         if name not in known:
             raise ConfigError(f"--without: there is no assumption {name!r}; there are {', '.join(known)}")
     without = tuple(known[name] for name in dict.fromkeys(arguments.without or ()))
     flags = {"warm": arguments.warm, "stable": arguments.stable, "returns": arguments.returns}
     try:
-        return Bounds(**numbers, fixed=not arguments.unfixed, without=without, **flags)
+        return world.Bounds(**numbers, fixed=not arguments.unfixed, without=without, **flags)
     except ValueError as error:
         raise ConfigError(f"check: {str(error).replace('_', '-')}") from None
 
 
-def _numbers(given: Mapping[str, str | None]) -> dict[str, Any]:  # Any: that `Bounds` has flags too is said elsewhere
+def _numbers(given: Mapping[str, str | None]) -> dict[str, Any]:  # Any: `Bounds` has flags too
+    """The numbers that are given."""
     numbers: dict[str, Any] = {}  # Any: as above
-    for bound in BOUNDS:
+    for bound in world.BOUNDS:
         written = given[bound.name]
-        if written is None:
-            numbers[bound.name] = numbers[bound.default] if isinstance(bound.default, str) else bound.default
-        elif bound.repeatable and written == ANY:
-            numbers[bound.name] = -1
-        else:
+        if bound.repeatable and written == ANY:
+            numbers[bound.name] = world.ANY
+        elif written is not None:
             numbers[bound.name] = values.at(bound.flag, values.whole(0, 1 << 30), values.number(written))
     return numbers
 
@@ -470,7 +429,7 @@ def _check_drawing(arguments: argparse.Namespace) -> None:
 
 
 def _draw(arguments: argparse.Namespace, result: Result, found: Sequence[document.Found] = (), code: int = 0) -> int:
-    """Tell the way of --to, and draw it or the counterexample; 2 where there is nothing to tell or to draw.
+    """Print the run of --to, and draw it or the counterexample; 2 where there is nothing to tell or to draw.
 
     Args:
         arguments: the command line.

@@ -80,7 +80,7 @@ def in_words(progress: Progress) -> str:
     """How far an exploration has come."""
     words = (
         f"{progress.states:,} states, {progress.transitions:,} transitions, depth {progress.depth},"
-        f" {progress.queue:,} to go on from, {progress.rate:,.0f} states a second"
+        f" {progress.queue:,} to explore, {progress.rate:,.0f} states a second"
     )
     if progress.total is None or progress.states > progress.total:
         return words
@@ -148,7 +148,7 @@ def summary(result: Result | LivenessResult, *, must_fail: bool = False) -> str:
         return WELL if result.complete else INCOMPLETE
     first, *others = failures(result)
     more = f" (and {len(others)} more)" if others else ""
-    return f"{'It fails, as it must' if must_fail else 'NOT ALL IS WELL'}: {first}{more}."
+    return f"{'It fails, as it must' if must_fail else 'FAILED'}: {first}{more}."
 
 
 def failures(result: Result | LivenessResult) -> list[str]:
@@ -240,7 +240,7 @@ def report_portfolio(explored: Sequence[Explored], asked: int, seconds: float) -
     elif code == 1:
         first, *others = failures(last.result)
         more = f" (and {len(others)} more)" if others else ""
-        verdict = f"NOT ALL IS WELL: in {last.configuration.slug}, {first}{more}."
+        verdict = f"FAILED: in {last.configuration.slug}, {first}{more}."
     say(verdict, _style(code != 1))
     print()
     out = console()
@@ -293,7 +293,7 @@ def report_all(outcomes: Sequence[Outcome], gaps: Sequence[str], left: int) -> i
     states = sum(outcome.counts["states"] for outcome in outcomes)
     verdict = f"All is well: {len(outcomes)} configurations, {states:,} states."
     if wrong or gaps:
-        verdict = f"NOT ALL IS WELL: {len(wrong)} of {len(outcomes)} configurations are not as written down."
+        verdict = f"FAILED: {len(wrong)} of {len(outcomes)} differ from the manifest."
     say(verdict, _style(not (wrong or gaps)))
     print()
     out = console()

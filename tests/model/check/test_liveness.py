@@ -237,15 +237,15 @@ def test_progress_is_told():
 
 def test_what_a_budget_rations_promises_nothing():
     rule = "the queue's time-out ends"
-    assert assumed(Bounds(queue_timeouts=2))[rule] is Fairness.NONE
-    assert assumed(Bounds(queue_timeouts=ANY))[rule] is Fairness.WEAK
-    assert assumed(Bounds(queue_timeouts=ANY), [rule])[rule] is Fairness.NONE
+    assert assumed(Bounds(clients=3, queue_timeouts=2))[rule] is Fairness.NONE
+    assert assumed(Bounds(clients=3, queue_timeouts=ANY))[rule] is Fairness.WEAK
+    assert assumed(Bounds(clients=3, queue_timeouts=ANY), [rule])[rule] is Fairness.NONE
 
 
 def test_no_hand_off_is_excused_as_lost_where_no_reader_can_have_died():
     rule = "lost hand-offs time out"
-    assert assumed(Bounds(interruptions=1))[rule] is Fairness.WEAK
-    assert assumed(Bounds(room=1))[rule] is Fairness.NONE
+    assert assumed(Bounds(clients=3, interruptions=1))[rule] is Fairness.WEAK
+    assert assumed(Bounds(clients=3, room=1))[rule] is Fairness.NONE
 
 
 def test_every_action_has_a_name():

@@ -549,8 +549,8 @@ def distributor_invariants():
 
 def explained(name, outcome, **more):
     """What the explanation says of a machine that a step has left so."""
-    world = System(Bounds()).initial()
-    moment = Moment(Path(Bounds(), world, ()), world, world, **{"outcome": outcome, "state": outcome, **more})
+    world = System(Bounds(clients=3)).initial()
+    moment = Moment(Path(Bounds(clients=3), world, ()), world, world, **{"outcome": outcome, "state": outcome, **more})
     said = " ".join(EXPLANATIONS[name](moment))
     return said[:1].upper() + said[1:]
 

@@ -73,7 +73,7 @@ def test_a_run_that_is_not_there_is_named():
         find("nothing")
     broken = recorded_runs.Run("odd", "It is.", {"miracles": 1}, ())
     with pytest.raises(RunError, match="run 'odd': spends: there is no 'miracles'"):
-        before(Bounds(), broken)
+        before(Bounds(clients=3), broken)
 
 
 def test_the_manifest_has_configurations_that_begin_there():

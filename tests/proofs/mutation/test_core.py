@@ -48,7 +48,7 @@ def room(bounds):
     """The bounds in short: what is not as by default."""
     if not isinstance(bounds, Bounds):
         return None if bounds is None else f"first={bounds}"
-    plain = Bounds()
+    plain = Bounds(clients=3)
     given = {name: getattr(bounds, name) for name in Bounds.__dataclass_fields__}
     return ",".join(f"{name}={value}" for name, value in given.items() if value != getattr(plain, name))
 

@@ -195,7 +195,7 @@ class Team:
         except BaseException:
             self.close()
             raise
-        self._told = [_Told(0, 0, 0)] * workers
+        self._told: list[_Told | None] = [None] * workers
 
     def begin(self) -> Level:
         return Level.joined(self._all("begin"))
@@ -237,6 +237,7 @@ class Team:
 
     def _all(self, command: str, *arguments: Any, tell: Tell | None = None) -> list[Any]:  # Any: as the command has it
         """Give all the same command; their answers."""
+        self._told = [None] * len(self._links)  # sums count once each worker has reported: before, one is missing
         for index in range(len(self._links)):
             self._give(index, command, *arguments)
         return self._answers(tell)
@@ -260,8 +261,8 @@ class Team:
             for one in ready:
                 if one in by_end and not self._links[by_end[one]].poll():
                     raise self._lost(by_end[one])
-            if tell is not None and clock.due():
-                told = self._told
+            told = [one for one in self._told if one is not None]
+            if tell is not None and len(told) == len(self._links) and clock.due():
                 tell(sum(t.states for t in told), sum(t.transitions for t in told), sum(t.queue for t in told))
         return [answers[index] for index in range(len(self._links))]
 

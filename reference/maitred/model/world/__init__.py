@@ -58,7 +58,7 @@ from maitred.model.world.actions import (
     ServerDeed,
     ServerStep,
 )
-from maitred.model.world.bounds import ANY, REPEATABLE, Assumption, Bounds, Budget, weight_of
+from maitred.model.world.bounds import ANY, BOUNDS, REPEATABLE, Assumption, Bound, Bounds, Budget, weight_of
 from maitred.model.world.machines import Judge, Stride
 from maitred.model.world.state import (
     CLASS,
@@ -79,10 +79,12 @@ from maitred.model.world.system import Successor, System
 
 __all__ = (
     "ANY",
+    "BOUNDS",
     "CLASS",
     "REPEATABLE",
     "Action",
     "Assumption",
+    "Bound",
     "Bounds",
     "Budget",
     "ClientCloses",

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from maitred.core.messages import Element
 
 ANY: Final = -1
 """Of an event: it may happen any number of times."""
-REPEATABLE: Final = frozenset(
-    {"accept_failures", "reorders", "hang_ups", "queue_timeouts", "repeated_binds", "creations", "deletions", "audits"}
-)
-"""What may happen `ANY` number of times.  Other events may not, or the space would be infinite: the Monitor counts
-deaths, and what a refusal or a closed listener brings about may pile up in a channel that nobody reads.
-"""
+_AS_DYNAMIC: Final = -2
 
 
 class Assumption(Enum):
@@ -32,60 +28,76 @@ class Assumption(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """One number of `Bounds`: what the command line, the budget and the manifest's reader know of it."""
+
+    name: str
+    group: Literal["size", "faults", "events"]
+    """Of faults and events the number says how often they may happen: they are in the `Budget`."""
+    default: int | None
+    """None: that of ``dynamic``."""
+    meaning: str
+    least: int
+    repeatable: bool
+    """Whether it may be `ANY`.  Other events may not, or the space would be infinite: the Monitor counts deaths, and
+    the results of a refusal or of a closed listener may pile up in a channel that nobody reads.
+    """
+
+    @property
+    def flag(self) -> str:
+        """The option of ``maitred check``."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _bound(
+    default: int, group: str, meaning: str, *, least: int = 0, repeatable: bool = False
+) -> Any:  # Any: as `field`
+    return field(default=default, metadata={"bound": (group, meaning, least, repeatable)})
+
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
     """How large the system is, and how much may go wrong in it: what an exploration is exhaustive within."""
 
-    servers: int = 2
-    """Static servers."""
-    dynamic: int = 0
-    """Dynamic servers that may be started."""
-    ports: int = 1
-    max_clients: int = 1
-    """Clients that one server serves at a time."""
-    clients: int = 3
-    """Clients that come, each to any port, once."""
-    waiting_limit: int = 2
-    elements: int = 1
-    """Processing elements; the second has twice the weight of the first, and so on."""
+    servers: int = _bound(2, "size", "static servers", least=1)
+    dynamic: int = _bound(0, "size", "dynamic servers that may be started")
+    ports: int = _bound(1, "size", "ports", least=1)
+    max_clients: int = _bound(1, "size", "clients that one server serves at a time", least=1)
+    clients: int = _bound(2, "size", "clients that connect, each to any port, once")
+    waiting_limit: int = _bound(2, "size", "clients that may wait", least=1)
+    elements: int = _bound(
+        1, "size", "processing elements; the second has twice the weight of the first, and so on", least=1
+    )
     fixed: bool = True
     """Whether the ports are configured; otherwise the first bind of a server decides."""
-    server_crashes: int = 0
-    """A server's main process dies, with all its children."""
-    forked_children: int = 0
-    """Of the crashes: a forked child lives on and may still take a hand-off."""
-    distributor_crashes: int = 0
-    element_failures: int = 0
-    element_returns: int = 0
-    """A failed processing element is usable again."""
-    descriptor_losses: int = 0
-    """A hand-off arrives without its descriptor."""
-    unsent: int = 0
-    """The kernel declines to send a hand-off."""
-    accept_failures: int = 0
-    listen_failures: int = 0
-    reorders: int = 0
-    """The second message of a server comes before its first."""
-    hang_ups: int = 0
-    """A client closes its side before it is served."""
-    queue_timeouts: int = 0
-    hand_off_timeouts: int = 0
-    listener_closes: int = 0
-    """A program closes its listening socket; it may bind and listen again."""
-    repeated_binds: int = 0
-    """A server repeats its `BindRequest` though the first is still being answered."""
-    creations: int = 0
-    """How often the delay passes after which a dynamic server is asked for."""
-    deletions: int = 0
-    """How often an idle dynamic server is let go."""
-    audits: int = 0
-    leaks: int = 0
-    """A connection is gone without the server's own books noticing; only an audit finds it."""
-    stops: int = 0
-    """The operator asks for a stop; a second time for one at once."""
-    interruptions: int = 0
-    """A process of a server dies in the midst of a step of the endpoint, while others live on."""
-    room: int = 0
-    """Messages that a dialog holds towards the Distributor; 0: any number."""
+    server_crashes: int = _bound(0, "faults", "a server's main process dies, with all its children")
+    forked_children: int = _bound(0, "faults", "a server crash leaves a forked child, which may still take a hand-off")
+    distributor_crashes: int = _bound(0, "faults", "the Distributor dies")
+    element_failures: int = _bound(0, "faults", "a processing element fails, with all that runs on it")
+    element_returns: int = _bound(0, "faults", "a failed processing element is usable again")
+    descriptor_losses: int = _bound(0, "faults", "a hand-off arrives without its descriptor")
+    unsent: int = _bound(0, "faults", "the kernel declines to send a hand-off")
+    accept_failures: int = _bound(0, "faults", "an accept fails for lack of descriptors", repeatable=True)
+    listen_failures: int = _bound(0, "faults", "an address cannot be listened on")
+    reorders: int = _bound(0, "faults", "the second message of a server comes before its first", repeatable=True)
+    hang_ups: int = _bound(0, "events", "a client closes its side before it is served", repeatable=True)
+    queue_timeouts: int = _bound(0, "events", "a client has waited for too long", repeatable=True)
+    hand_off_timeouts: int = _bound(0, "events", "a server has not answered for too long")
+    listener_closes: int = _bound(0, "events", "a program closes its listening socket; it may bind and listen again")
+    repeated_binds: int = _bound(
+        0, "events", "a server repeats its request to bind before it is answered", repeatable=True
+    )
+    creations: int = _bound(
+        _AS_DYNAMIC, "events", "the delay before a dynamic server is asked for passes", repeatable=True
+    )
+    deletions: int = _bound(0, "events", "an idle dynamic server is let go", repeatable=True)
+    audits: int = _bound(0, "events", "the kernel is asked about the connections", repeatable=True)
+    leaks: int = _bound(0, "faults", "a connection is gone without the server noticing; only an audit finds it")
+    stops: int = _bound(0, "events", "the operator asks for a stop; a second time for one at once")
+    interruptions: int = _bound(
+        0, "faults", "one of a server's processes dies in the middle of a step, while others live on"
+    )
+    room: int = _bound(0, "size", "messages that a dialog holds towards the Distributor; 0: any number")
     warm: bool = False
     """Begin when every static server is ready and nothing is on its way, instead of with the Monitor's start.
 
@@ -107,14 +119,27 @@ class Bounds:
         Raises:
             ValueError: a number is out of range; the text names the bound.
         """
-        for field in fields(self):
-            if field.name in ("without", "begins"):
-                continue
-            least = 1 if field.name in ("servers", "ports", "max_clients", "waiting_limit", "elements") else 0
-            least = ANY if field.name in REPEATABLE else least
-            if getattr(self, field.name) < least:
-                or_any = f", or {ANY} for any number" if least == ANY else ""
-                raise ValueError(f"{field.name} must be at least {max(least, 0)}{or_any}")
+        if self.creations == _AS_DYNAMIC:
+            object.__setattr__(self, "creations", self.dynamic)  # dataclasses set such a default so
+        for bound in BOUNDS:
+            value = getattr(self, bound.name)
+            if value < bound.least and not (bound.repeatable and value == ANY):
+                or_any = f", or {ANY} for any number" if bound.repeatable else ""
+                raise ValueError(f"{bound.name} must be at least {bound.least}{or_any}")
+
+
+def _table() -> Iterator[Bound]:
+    for each in fields(Bounds):
+        if "bound" in each.metadata:
+            group, meaning, least, repeatable = each.metadata["bound"]
+            default: Any = each.default  # Any: dataclasses say so
+            yield Bound(each.name, group, None if default == _AS_DYNAMIC else default, meaning, least, repeatable)
+
+
+BOUNDS: Final = tuple(_table())
+"""All numbers, in their order."""
+REPEATABLE: Final = frozenset(bound.name for bound in BOUNDS if bound.repeatable)
+"""What may happen `ANY` number of times."""
 
 
 def weight_of(element: Element) -> int:
@@ -123,7 +148,7 @@ def weight_of(element: Element) -> int:
 
 
 class Budget(NamedTuple):
-    """What may still go wrong."""
+    """What may still happen: of `BOUNDS` the faults and events, which a test compares; spelt out for their types."""
 
     server_crashes: int
     forked_children: int
