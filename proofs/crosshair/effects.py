@@ -428,14 +428,14 @@ def a_distributor_is_told_all_before_it_begins(before: MonitorState, event: obje
             said = [each.message for each in told if each.class_id == effect.class_id]
             wanted: list[object] = [found.server for found in cls.places.values() if found.alive]
             wanted += [*cls.store, Begin()]
-            if [_essence(message) for message in said[: len(wanted)]] != wanted:
+            if [_compared(message) for message in said[: len(wanted)]] != wanted:
                 return False
             if before.phase is monitor.Phase.CLOSING and said[len(wanted) :] != [Close()]:
                 return False
     return True
 
 
-def _essence(message: object) -> object:
+def _compared(message: object) -> object:
     match message:
         case Adopt():
             return message.server

@@ -31,7 +31,7 @@ from proofs.induction.invariant import HINTS, INDUCTIVE, before, obligation, spe
 from proofs.induction.invariant import THEORY as INDUCTION
 from proofs.induction.necessity import SCOPES, Room
 from proofs.kept import KEPT
-from proofs.refinement.abstraction import essence
+from proofs.refinement.abstraction import canonical_form
 from proofs.refinement.bridge import TRANSITIONS, Move, Tally
 from proofs.refinement.interpreter import State, Transition
 from proofs.refinement.pinned_configurations import here_and_there
@@ -236,7 +236,7 @@ def _leads_there(state: State, wanted: State, moves: Sequence[Move], bend: Bend)
         if taken.refused(state, parameters) is not None:
             return False
         state = taken.after(state, parameters)
-    return essence(state) == essence(State(wanted.tables, state.domains, wanted.defaults))
+    return canonical_form(state) == canonical_form(State(wanted.tables, state.domains, wanted.defaults))
 
 
 def may_be_noticed(bend: Bend) -> bool:

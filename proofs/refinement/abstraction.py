@@ -5,7 +5,7 @@ the tables of the relation's symbols: it is a loop over `proofs.refinement.reade
 is compared is made from them.  Symbols about the midst of a Distributor's step (what is in hand, what is due) are
 empty, as a world is between steps.
 
-``essence(state)`` is what must be equal for two states of the relation to be the same: tables without what means
+``canonical_form(state)`` is what must be equal for two states of the relation to be the same: tables without what means
 nothing.  Positions in a channel count from its first unread message; ranks, arrivals and sequence numbers by their
 order, and with them that which comes next; and of a server that the Distributor does not know, what the Distributor's
 table says of it is nothing.
@@ -97,7 +97,7 @@ def refuse_closing(state: distributor.DistributorState) -> None:
 # ================================================================ what must be equal
 
 
-def essence(state: State) -> dict[str, Any]:
+def canonical_form(state: State) -> dict[str, Any]:
     """The state without what means nothing: equal for states that are the same."""
     get, domains = state.value, state.domains
     ports, clients = domains["Port"], domains["Client"]

@@ -74,7 +74,7 @@ from maitred.model.world import (
     System,
     World,
 )
-from proofs.refinement.abstraction import Outside, abstract, essence
+from proofs.refinement.abstraction import Outside, abstract, canonical_form
 from proofs.refinement.interpreter import State, Transition, transition
 from proofs.refinement.readers import SHIFT, Unlike
 from proofs.solve import sentence
@@ -807,7 +807,7 @@ def _walk(
         tally.taken[name] += 1
     integers = tuple(sorted({*state.domains["Int"], *wanted.domains["Int"]}))  # the code's may have been closed up
     domains = {**state.domains, "Int": integers}
-    got, want = (essence(State(of.tables, domains, of.defaults)) for of in (state, wanted))
+    got, want = (canonical_form(State(of.tables, domains, of.defaults)) for of in (state, wanted))
     if got != want:
         where = f"{moves[-1][0]} leads elsewhere" if moves else "something changes"
         raise Divergence(f"{_told_action(action)}: {[*moves]} leads elsewhere: {differences(got, want)}", where)
@@ -863,7 +863,7 @@ def _told_action(action: Action) -> str:
 
 
 def differences(got: Mapping[str, Any], want: Mapping[str, Any], at: str = "") -> list[str]:
-    """Where the two essences differ: relation, then code."""
+    """Where the two canonical forms differ: relation, then code."""
     found = []
     for key in {**got, **want}:
         a, b = got.get(key), want.get(key)

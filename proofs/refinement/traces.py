@@ -40,8 +40,8 @@ from maitred.core.transition import Rejected
 from maitred.shell.observe.replay import ARGUMENTS, INITIAL, STEPS
 from proofs.refinement.abstraction import (
     Outside,
+    canonical_form,
     down_of,
-    essence,
     is_alive,
     refuse_closing,
     up_of,
@@ -359,7 +359,7 @@ class _Follower:
             except Divergence as divergence:
                 why.append(divergence)
             else:
-                found.setdefault(repr(essence(after.state)), after)
+                found.setdefault(repr(canonical_form(after.state)), after)
         if len(why) == len(tellings):
             raise why[0]
 
@@ -468,7 +468,7 @@ class _Follower:
             others = {place: x for place, x in known.get(name, {}).items() if place[0] not in compared}
             known[name] = others | table
         self.report.compared += 1
-        got, want = essence(state), essence(State(known, state.domains, state.defaults))
+        got, want = canonical_form(state), canonical_form(State(known, state.domains, state.defaults))
         if got != want:
             raise Divergence(f"what the machine knows is something else: {differences(got, want)}")
 

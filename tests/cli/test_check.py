@@ -266,7 +266,7 @@ def test_the_lasso_of_a_configuration_is_drawn(maitred, listed, tmp_path):
     listed.write_text(LIVELY)
     for file, how in ((tmp_path / "lasso.svg", ()), (tmp_path / "again.svg", ("--json",))):
         code, out, err = maitred("check", "--config", "nobody-leaves", "--diagram", file, *how)
-        assert (code, f"{file}: drawn" in out) == (1, not how) and "no counts are written down yet" in out + err
+        assert (code, f"{file}: drawn" in out) == (1, not how) and "no counts are recorded yet" in out + err
         assert "who_waits_is_seated_or_ends is broken for client 1 for ever" in file.read_text()
 
 
@@ -321,10 +321,10 @@ def test_the_manifest_is_listed(maitred, listed):
 def test_the_manifest_is_checked_and_written(maitred, listed):
     code, out, err = maitred("check", "--all", "--tier", "hours", "--workers", 1)
     assert (code, err) == (1, "")
-    assert "no counts are written down yet" in out and "FAILED: 2 of 2 differ from the manifest" in out
+    assert "no counts are recorded yet" in out and "FAILED: 2 of 2 differ from the manifest" in out
 
     code, out, err = maitred("check", "--all", "--tier", "hours", "--workers", 1, "--write")
-    assert (code, err) == (0, "") and "written down: the counts of one of each, it can fail" in out
+    assert (code, err) == (0, "") and "recorded: the counts of one of each, it can fail" in out
 
     code, out, err = maitred("check", "--all", "--tier", "hours", "--workers", 1)
     assert (code, err) == (0, "")
@@ -335,7 +335,7 @@ def test_the_manifest_is_checked_and_written(maitred, listed):
 
     listed.write_text(listed.read_text().replace("states = ", "states = 1"))
     code, out, err = maitred("check", "--all", "--workers", 1)
-    assert (code, err) == (1, "") and "is written down" in out
+    assert (code, err) == (1, "") and "is recorded" in out
 
 
 def test_one_configuration_is_checked(maitred, listed, tmp_path):
@@ -343,10 +343,10 @@ def test_one_configuration_is_checked(maitred, listed, tmp_path):
     code, out, err = maitred("check", "--config", "one-of-each", "--to", "a_client_is_served_and_leaves")
     assert (code, err) == (0, "")
     assert rows(out)["no_client_lost"] == "holds"
-    assert "A shortest way" in out and "one of each: The least there is.\nThis is as written down." in out
+    assert "A shortest way" in out and "one of each: The least there is.\nThis is as recorded." in out
 
     code, out, err = maitred("check", "--config", "it-can-fail", "--diagram", tmp_path / "x.svg")
-    assert code == 1 and "no counts are written down yet" in err and "no_client_lost is violated" in out
+    assert code == 1 and "no counts are recorded yet" in err and "no_client_lost is violated" in out
     assert "It fails, as it must" in out and "FAILED" not in out
 
 

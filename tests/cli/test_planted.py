@@ -151,7 +151,7 @@ def test_an_example_of_the_help_works(example, tmp_path):
     elif "--all" in words:
         assert done.returncode == 1 and "one-of-each" in done.stdout and "is unlisted" in done.stdout
     else:
-        assert done.returncode == 0 or "is written down" in done.stderr, done.stdout + done.stderr
+        assert done.returncode == 0 or "is recorded" in done.stderr, done.stdout + done.stderr
     assert (tmp_path / "way.svg").exists() == ("--diagram" in words)
 
 

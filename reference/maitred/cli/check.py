@@ -42,7 +42,7 @@ EPILOG = """\
 exit code:
   0  every property holds, and what should sometimes be seen was
   1  a property is violated (a shortest counterexample is printed), something that should be seen never is, or, of a
-     configuration of the manifest, the outcome or a count is not what is written down
+     configuration of the manifest, the outcome or a count is not what is recorded
   2  --max-states was reached first; or the command line is wrong
 
 examples:
@@ -211,10 +211,10 @@ def _explore(arguments: argparse.Namespace) -> int:
     _check_occasions(arguments, [bounds])
     from maitred.model.check.checker import check
 
-    with verdicts.display(quiet=arguments.quiet) as tell:
+    with verdicts.display(quiet=arguments.quiet) as report:
         result = check(
             bounds,
-            _about(tell, "exploring"),
+            _about(report, "exploring"),
             max_states,
             names=names,
             symmetric=arguments.symmetric,
@@ -299,8 +299,8 @@ def _severity(code: int) -> int:
     return (0, 2, 1)[code]
 
 
-def _about(tell: Callable[[str], None], what: str) -> Callable[[Progress], None]:
-    return lambda progress: tell(f"{what}: {verdicts.in_words(progress)}")
+def _about(report: Callable[[str], None], what: str) -> Callable[[Progress], None]:
+    return lambda progress: report(f"{what}: {verdicts.in_words(progress)}")
 
 
 # ================================================================ the portfolio
@@ -320,13 +320,13 @@ def _portfolio(arguments: argparse.Namespace) -> int:
     if arguments.to is not None:
         chosen = portfolio.applicable(chosen, [arguments.to])[:1]
     began = time.monotonic()
-    with verdicts.display(quiet=arguments.quiet) as tell:
+    with verdicts.display(quiet=arguments.quiet) as report:
         explored = portfolio.explore(
             chosen,
             names,
             max_states,
             workers=workers,
-            progress=lambda done, seconds: tell(f"{done} of {len(chosen)} small systems explored, {seconds:.0f} s"),
+            progress=lambda done, seconds: report(f"{done} of {len(chosen)} small systems explored, {seconds:.0f} s"),
         )
     last = explored[-1].result
     if arguments.json:
@@ -377,11 +377,11 @@ def _explore_liveness(arguments: argparse.Namespace, bounds: Bounds, max_states:
     for name in arguments.property or ():
         _known("--property", name, LIVENESS, "nothing that must happen in the end")
     try:
-        with verdicts.display(quiet=arguments.quiet) as tell:
+        with verdicts.display(quiet=arguments.quiet) as report:
             result = check_liveness(
                 bounds,
                 arguments.property,
-                _about(tell, "exploring"),
+                _about(report, "exploring"),
                 max_states,
                 without=tuple(arguments.unassumed or ()),
             )
@@ -429,7 +429,7 @@ def _check_drawing(arguments: argparse.Namespace) -> None:
 
 
 def _draw(arguments: argparse.Namespace, result: Result, found: Sequence[document.Found] = (), code: int = 0) -> int:
-    """Print the run of --to, and draw it or the counterexample; 2 where there is nothing to tell or to draw.
+    """Print the run of --to, and draw it or the counterexample; 2 where there is nothing to print or to draw.
 
     Args:
         arguments: the command line.
@@ -443,7 +443,7 @@ def _draw(arguments: argparse.Namespace, result: Result, found: Sequence[documen
     if arguments.json:
         code = document.show(found, max(code, 2 if missing else 0, key=_severity), way)
     elif arguments.to is not None and way is not None:
-        verdicts.tell(way)
+        verdicts.print_run(way)
     if missing:
         complain(f"--to: {arguments.to}: {shown.verdict.value if shown else 'unknown'} within these bounds", 2)
         return max(code, 2, key=_severity)
@@ -498,18 +498,18 @@ def _all(arguments: argparse.Namespace, configurations: Sequence[Configuration],
         nonlocal number
         number += 1
 
-    with verdicts.display(quiet=arguments.quiet) as tell:
+    with verdicts.display(quiet=arguments.quiet) as report:
         outcomes = manifest.run(
             configurations,
             tiers,
-            lambda one, progress: tell(f"{number} of {count}, {one.slug}: {verdicts.in_words(progress)}"),
+            lambda one, progress: report(f"{number} of {count}, {one.slug}: {verdicts.in_words(progress)}"),
             _workers(arguments),
             done=done,
             checkpoint=Path(arguments.checkpoint) if arguments.checkpoint is not None else None,
         )
     wrong = [outcome for outcome in outcomes if not outcome.ok]
     if arguments.write and wrong and not gaps and all(outcome.miscounted for outcome in wrong):
-        print(f"written down: the counts of {', '.join(manifest.refresh(outcomes))}")
+        print(f"recorded: the counts of {', '.join(manifest.refresh(outcomes))}")
         return 0
     if arguments.json:
         found = [_found(outcome) for outcome in outcomes]
@@ -526,14 +526,14 @@ def _found(outcome: manifest.Outcome) -> document.Found:
 
 
 def _configuration(arguments: argparse.Namespace, one: Configuration) -> int:
-    """One configuration: all that was found, and whether it is what is written down."""
+    """One configuration: all that was found, and whether it is what is recorded."""
     from maitred.model.check import manifest
 
     _check_drawing(arguments)
-    with verdicts.display(quiet=arguments.quiet) as tell:
+    with verdicts.display(quiet=arguments.quiet) as report:
         outcome = manifest.run_one(
             one,
-            lambda _, progress: tell(f"{one.slug}: {verdicts.in_words(progress)}"),
+            lambda _, progress: report(f"{one.slug}: {verdicts.in_words(progress)}"),
             _workers(arguments),
             checkpoint=Path(arguments.checkpoint) if arguments.checkpoint is not None else None,
         )
@@ -551,12 +551,12 @@ def _configuration(arguments: argparse.Namespace, one: Configuration) -> int:
             _draw_lasso(arguments, outcome.liveness)
     if arguments.write and not outcome.ok:
         manifest.refresh([outcome])
-        print("written down: the counts")
+        print("recorded: the counts")
         return drawn
     for problem in outcome.problems:
         complain(f"{one.name}: {problem}", 1)
     verdicts.say(f"{one.name}: {one.why}")
-    print("This is as written down." if outcome.ok else "This is NOT as written down.")
+    print("This is as recorded." if outcome.ok else "FAILED: this differs from the manifest.")
     return drawn if outcome.ok else 1
 
 

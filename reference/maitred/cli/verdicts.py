@@ -66,14 +66,14 @@ def display(*, quiet: bool) -> Iterator[Callable[[str], None]]:
 def _heartbeat(clock: Callable[[], float]) -> Callable[[str], None]:
     began = last = clock()
 
-    def tell(words: str) -> None:
+    def report_progress(words: str) -> None:
         nonlocal last
         now = clock()
         if now - last >= min(max(HEARTBEAT, (now - began) / CALM), 60.0):
             last = now
             print(f"maitred: {words}", file=sys.stderr, flush=True)
 
-    return tell
+    return report_progress
 
 
 def in_words(progress: Progress) -> str:
@@ -129,7 +129,7 @@ def report(result: Result, *, must_fail: bool = False) -> int:
     if idle:
         say(f"({idle} more have no occasion within these bounds: allow more to happen.)")
     if result.counterexample is not None:
-        tell(result.counterexample)
+        print_run(result.counterexample)
     print()
     say(verdict, _style(result.ok or must_fail))
     return code_of(result)
@@ -174,7 +174,7 @@ def rows(cells: Iterable[tuple[str, str, str]]) -> None:
         out.print(f" {number:>3} {name}", soft_wrap=True)
 
 
-def tell(on: VerdictOn) -> None:
+def print_run(on: VerdictOn) -> None:
     """Print the shortest way to where the property is violated, or is witnessed."""
     from maitred.model.story.narrate import narrate
 
@@ -202,13 +202,13 @@ def report_liveness(result: LivenessResult, *, must_fail: bool = False) -> int:
             out.print(f"{on.verdict.value:11}", style=COLOURS.get(on.verdict.value, "yellow"), end="")
             out.print(f" {on.occasions:>11,}  {on.property.name}", soft_wrap=True)
     if result.counterexample is not None:
-        _tell_lasso(result.counterexample)
+        _print_lasso(result.counterexample)
     print()
     say(verdict, _style(result.ok or must_fail))
     return code_of(result)
 
 
-def _tell_lasso(lasso: Lasso) -> None:
+def _print_lasso(lasso: Lasso) -> None:
     print()
     for line in lasso.tell():
         say(line)
@@ -255,7 +255,7 @@ def report_portfolio(explored: Sequence[Explored], asked: int, seconds: float) -
         say(f"({asked - len(explored)} more were not asked any more.)")
     if code == 1:
         if last.result.counterexample is not None:
-            tell(last.result.counterexample)
+            print_run(last.result.counterexample)
         say(f"The system: maitred check --config {last.configuration.slug}, with all its properties.")
     else:
         say("(maitred check --list lists larger systems, --all asks those that take seconds.)")
@@ -310,7 +310,7 @@ def report_all(outcomes: Sequence[Outcome], gaps: Sequence[str], left: int) -> i
             say(f"{outcome.configuration.slug}: {problem}")
     for gap in gaps:
         say(gap)
-    _tell_shortest(wrong)
+    _print_shortest(wrong)
     if left:
         say(f"({left} more take longer: --tier minutes, --tier hours)")
     print()
@@ -334,16 +334,16 @@ def shortest(outcomes: Sequence[Outcome]) -> tuple[str, VerdictOn] | None:
     return min(found, key=lambda each: len(each[1].path.steps) if each[1].path else 0, default=None)
 
 
-def _tell_shortest(wrong: Sequence[Outcome]) -> None:
+def _print_shortest(wrong: Sequence[Outcome]) -> None:
     found = shortest(wrong)
     if found is not None:
         print()
         say(f"The shortest counterexample, in {found[0]}:")
-        tell(found[1])
+        print_run(found[1])
         return
     for outcome in wrong:
         if not outcome.miscounted and outcome.liveness is not None and outcome.liveness.counterexample is not None:
             print()
             say(f"A counterexample, in {outcome.configuration.slug}:")
-            _tell_lasso(outcome.liveness.counterexample)
+            _print_lasso(outcome.liveness.counterexample)
             return

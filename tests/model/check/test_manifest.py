@@ -135,8 +135,8 @@ def test_a_count_that_changed_is_a_failure_until_it_is_written(file):
     for outcome in outcomes:
         assert outcome.miscounted and not outcome.ok, shown(outcome)
     states = outcomes[0].counts["states"]
-    assert f"states: {states}, where 3 is written down" in outcomes[0].problems
-    assert "no counts are written down yet" in outcomes[1].problems[0]
+    assert f"states: {states}, where 3 is recorded" in outcomes[0].problems
+    assert "no counts are recorded yet" in outcomes[1].problems[0]
 
     assert refresh(outcomes, path) == ["Small, indeed", "must fail"]
     assert [o.problems for o in run(load(path), workers=1)] == [(), ()]

@@ -19,7 +19,15 @@ from maitred.model.claims.safety import PROPERTIES
 from maitred.model.search import explorer as exploring
 from maitred.model.search.checkpoint import Checkpoint, CheckpointError, Reached, sources
 from maitred.model.search.explorer import Enquiry, Explorer, Observer, forecast
-from maitred.model.search.fingerprints import Collision, Foreign, Prints, collision_risk, fingerprint, pack, unpack
+from maitred.model.search.fingerprints import (
+    Collision,
+    Fingerprints,
+    Foreign,
+    collision_risk,
+    fingerprint,
+    pack,
+    unpack,
+)
 from maitred.model.search.parallel import Alone, Team, WorkerLost
 from maitred.model.search.shard import Level, Shard, Site
 from maitred.model.world import Assumption, Bounds, System
@@ -54,15 +62,15 @@ def worlds(bounds, count):
 
 def test_different_worlds_have_different_fingerprints():
     system, found = worlds(CRASH, 2_000)
-    prints = Prints(system)
-    assert len({prints.of(world) for world in found}) == len(found) > 1_000
+    fingerprints = Fingerprints(system)
+    assert len({fingerprints.of(world) for world in found}) == len(found) > 1_000
 
 
 def test_a_fingerprint_is_the_same_in_every_process():
     """Whatever the seed of the hashes."""
     code = (
-        "from maitred.model.search.fingerprints import Prints; from maitred.model.world import Bounds, System;"
-        "s = System(Bounds(servers=2, clients=2, warm=True)); print(Prints(s).of(s.initial()))"
+        "from maitred.model.search.fingerprints import Fingerprints; from maitred.model.world import Bounds, System;"
+        "s = System(Bounds(servers=2, clients=2, warm=True)); print(Fingerprints(s).of(s.initial()))"
     )
     said = {
         subprocess.run(
@@ -79,16 +87,16 @@ def test_a_fingerprint_is_the_same_in_every_process():
 
 def test_a_world_travels_as_its_spelling():
     system, found = worlds(CRASH, 300)
-    prints = Prints(system)
+    fingerprints = Fingerprints(system)
     other = System(CRASH, steady=True)
-    theirs = Prints(other)
-    spellings = [prints.spell(world) for world in found]
-    theirs.adopt(prints.pack({s[i : i + 8] for s in spellings for i in range(0, len(s), 8)}))
+    theirs = Fingerprints(other)
+    spellings = [fingerprints.spell(world) for world in found]
+    theirs.adopt(fingerprints.pack({s[i : i + 8] for s in spellings for i in range(0, len(s), 8)}))
     for world, spelling in zip(found, spellings, strict=True):
         assert theirs.world(spelling) == world
         assert theirs.spell(theirs.world(spelling)) == spelling
         assert {a: theirs.of(other.canonical(w)) for a, w, _ in other.successors(theirs.world(spelling))} == {
-            a: prints.of(system.canonical(w)) for a, w, _ in system.successors(world)
+            a: fingerprints.of(system.canonical(w)) for a, w, _ in system.successors(world)
         }
 
 
@@ -96,15 +104,15 @@ def test_two_components_of_one_digest_are_refused(monkeypatch):
     system, found = worlds(CRASH, 20)
     monkeypatch.setattr("maitred.model.search.fingerprints.repr", lambda part: type(part).__name__, raising=False)
     with pytest.raises(Collision, match="one digest"):
-        list(map(Prints(system).of, found))
+        list(map(Fingerprints(system).of, found))
 
 
 def test_a_component_that_is_encoded_otherwise_elsewhere_is_refused():
     system, (world, *_) = worlds(CRASH, 1)
-    prints = Prints(system)
-    prints.spell(world)
+    fingerprints = Fingerprints(system)
+    fingerprints.spell(world)
     with pytest.raises(Collision, match="otherwise"):
-        prints.adopt(pack([(b"12345678", world.monitor)]))
+        fingerprints.adopt(pack([(b"12345678", world.monitor)]))
 
 
 def test_only_our_own_values_are_unpickled():
@@ -268,7 +276,7 @@ def test_a_shard_keeps_the_least_predecessor():
         least = {}
         for mark, world in before.items():
             for _, after, _ in shard.system.successors(world):
-                child = shard.prints.of(shard.system.canonical(after))
+                child = shard.fingerprints.of(shard.system.canonical(after))
                 least[child] = min(mark, least.get(child, mark))
         assert shard._fresh_parents == {mark: least[mark] for mark in shard._fresh}
         if not shard.close().queue:

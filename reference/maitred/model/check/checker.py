@@ -105,7 +105,7 @@ def check(
         max_states: stop at about so many; properties then hold `INCOMPLETE`.
         names: the properties that are asked, of `PROPERTIES`; None: all.
         stop_at_violation: whether the exploration ends with the level in which the first violation is found.
-        symmetric: take states that differ only in which server or client is which for one.
+        symmetric: identify states up to renaming of servers and clients.
         workers: processes; None: as many as there are CPUs, once that is worth it.  Each imports the machines anew.
         checkpoint: a directory; write there how far the exploration is, and go on from there.
         every: seconds between two writes of the checkpoint, at the least.

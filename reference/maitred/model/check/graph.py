@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from maitred.model.check.requested import Asked
+from maitred.model.check.requested import Requested
 from maitred.model.claims.fairness import Named, named
 from maitred.model.search.explorer import Path, Progress, Step
 from maitred.model.world import Action, Deed, DistributorCutOff, DistributorStep, EffectDeclined, System, World
@@ -79,7 +79,7 @@ class Worlds:
         self.transitions = 0
         self.depth = 0
         self._marks = marks
-        self._asked = Asked(system)
+        self._requested = Requested(system)
         self._starts = array("q", [0])
         self._targets = array("i")
         self._labels = array("H")
@@ -112,7 +112,7 @@ class Worlds:
     def _explore(
         self, progress: Callable[[Progress], None] | None, max_states: int | None, began: float
     ) -> tuple[int, int]:
-        told = began
+        reported = began
         first = self.system.initial()
         seen: dict[bytes | tuple[bytes, frozenset[Named]], int] = {self.system.key(first): 0}
         self._marked += self._marks(first)
@@ -137,9 +137,9 @@ class Worlds:
                     self._choices.append(choice)
             expanded += 1
             self._starts.append(len(self._targets))
-            if progress is not None and expanded % 256 == 0 and time.monotonic() - told >= 0.2:
-                told = time.monotonic()
-                rate = len(seen) / (told - began)
+            if progress is not None and expanded % 256 == 0 and time.monotonic() - reported >= 0.2:
+                reported = time.monotonic()
+                rate = len(seen) / (reported - began)
                 progress(Progress(len(seen), self.transitions, len(queue), self.depth, rate))
         return len(seen), expanded
 
@@ -148,7 +148,7 @@ class Worlds:
         for choice, (action, after, _) in enumerate(self.system.successors(world)):
             name = named(world, action, after)
             if name not in lack:
-                yield choice, name, after, self._asked.lacking(lack, world, action, after)
+                yield choice, name, after, self._requested.lacking(lack, world, action, after)
 
     def marks(self) -> NDArray[np.uint8]:
         """(states, width) what was remembered of each world."""

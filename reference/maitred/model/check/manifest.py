@@ -3,7 +3,7 @@
 ``spec/manifest.toml`` lists them.  Each has bounds, a tier (how long it takes), and the outcome: either everything
 holds, with the exact numbers of states, transitions and levels; or a named property must be violated, by a shortest
 counterexample of a given length.  A count that changes says that the machines, or the world around them, behave
-differently than when it was written down.  That may be right; then whoever has understood why writes it down anew
+differently than when it was recorded.  That may be right; then whoever has understood why records it anew
 (`refresh`, ``maitred check --all --write``).
 
 The manifest as a whole must leave nothing out (`gaps`): each *sometimes* property has a configuration in which it must
@@ -62,7 +62,7 @@ class Configuration:
     portfolio: bool = False
     """Whether ``maitred check`` without bounds explores it: see `model.portfolio`."""
     counts: Mapping[str, int] | None = None
-    """The `COUNTS`, and the ``length`` of a shortest counterexample; None: not written down yet."""
+    """The `COUNTS`, and the ``length`` of a shortest counterexample; None: not recorded yet."""
 
     @property
     def slug(self) -> str:
@@ -86,7 +86,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Everything is as written down."""
+        """Everything is as recorded."""
         return not self.problems
 
 
@@ -265,7 +265,7 @@ def _any_of(names: Collection[str]) -> str:
 
 
 def pinned(configuration: Configuration) -> tuple[str, ...]:
-    """Which counts are written down of it."""
+    """Which counts are recorded of it."""
     if configuration.violated in PROPERTIES:
         return *COUNTS, "length"
     return COUNTS if configuration.safety else COUNTS[:2]
@@ -348,16 +348,18 @@ def run_one(
     began = time.monotonic()
     total = (configuration.counts or {}).get("states")
 
-    def told(now: Progress) -> None:
+    def report(now: Progress) -> None:
         if progress is not None:
             progress(configuration, replace(now, total=total, exact=True) if total is not None else now)
 
     safety, liveness = None, None
     if configuration.safety:
         place = checkpoint / configuration.slug if checkpoint is not None and configuration.tier != TIERS[0] else None
-        safety = check(configuration.bounds, told, symmetric=configuration.symmetric, workers=workers, checkpoint=place)
+        safety = check(
+            configuration.bounds, report, symmetric=configuration.symmetric, workers=workers, checkpoint=place
+        )
     if configuration.liveness:
-        liveness = check_liveness(configuration.bounds, configuration.liveness, told, without=configuration.unassumed)
+        liveness = check_liveness(configuration.bounds, configuration.liveness, report, without=configuration.unassumed)
     counts = _counted(configuration, safety, liveness)
     wrong = [*_wrong(configuration, safety, liveness)]
     changed = [] if wrong else [*_changed(configuration, counts)]
@@ -411,11 +413,11 @@ def _wrong(configuration: Configuration, safety: Result | None, liveness: Livene
 
 def _changed(configuration: Configuration, counts: Mapping[str, int]) -> Iterator[str]:
     if configuration.counts is None:
-        yield "no counts are written down yet: look at them, then write them with --write"
+        yield "no counts are recorded yet: look at them, then write them with --write"
         return
     for key, count in counts.items():
         if count != configuration.counts[key]:
-            yield f"{key}: {count:,}, where {configuration.counts[key]:,} is written down"
+            yield f"{key}: {count:,}, where {configuration.counts[key]:,} is recorded"
 
 
 # ================================================================ writing
@@ -433,7 +435,7 @@ def refresh(outcomes: Sequence[Outcome], path: Path | None = None) -> list[str]:
     path = path or find()
     for outcome in outcomes:
         if not outcome.ok and not outcome.miscounted:
-            raise ManifestError(f"{outcome.configuration.name!r}: {outcome.problems[0]}: that is not written down")
+            raise ManifestError(f"{outcome.configuration.name!r}: {outcome.problems[0]}: that is not recorded")
     new = {outcome.configuration.name: outcome.counts for outcome in outcomes if outcome.miscounted}
     head, *blocks = path.read_text(encoding="utf-8").split(_OPENING)
     written = [head, *(_with_counts(block, new) for block in blocks)]

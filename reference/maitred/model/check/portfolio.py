@@ -3,7 +3,7 @@
 ``maitred check`` without bounds explores them, those of the manifest that say ``portfolio = true``.  They are asked one
 after the other, the smallest first, on all CPUs, and the first that fails ends the run: so a slip in the machines is
 most often seen within a second or two, by a short counterexample.  Only properties are asked here; that the counts are
-those written down is for ``maitred check --all``.
+those recorded is for ``maitred check --all``.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ def explore(
     began = time.monotonic()
     done: list[Explored] = []
 
-    def told() -> None:
+    def report() -> None:
         if progress is not None:
             progress(len(done), time.monotonic() - began)
 
-    with _results(chosen, names, max_states, min(workers or cpus(), len(chosen)), told) as results:
+    with _results(chosen, names, max_states, min(workers or cpus(), len(chosen)), report) as results:
         for configuration, result in zip(chosen, results, strict=True):
             done.append(Explored(configuration, result))
             if not result.ok:
@@ -100,30 +100,30 @@ def _results(
     names: Collection[str] | None,
     max_states: int | None,
     workers: int,
-    told: Callable[[], None],
+    report: Callable[[], None],
 ) -> Iterator[Iterator[Result]]:
     """The results, in order, as they come; what nobody waits for is dropped at the end."""
     if workers == 1:
-        yield (_explore(one, names, max_states, told) for one in chosen)
+        yield (_explore(one, names, max_states, report) for one in chosen)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
     try:
-        yield _awaited([pool.submit(_explore, one, names, max_states) for one in chosen], told)
+        yield _awaited([pool.submit(_explore, one, names, max_states) for one in chosen], report)
     except BrokenProcessPool:
-        raise WorkerLost("a worker was killed: by somebody, or by the system for want of memory") from None
+        raise WorkerLost("a worker was killed: by somebody, or by the system for lack of memory") from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _explore(
-    one: Configuration, names: Collection[str] | None, max_states: int | None, told: Callable[[], None] | None = None
+    one: Configuration, names: Collection[str] | None, max_states: int | None, report: Callable[[], None] | None = None
 ) -> Result:
-    progress = (lambda _: told()) if told is not None else None
+    progress = (lambda _: report()) if report is not None else None
     return check(one.bounds, progress, max_states, names=names, symmetric=one.symmetric)
 
 
-def _awaited(futures: Sequence[Future[Result]], told: Callable[[], None]) -> Iterator[Result]:
+def _awaited(futures: Sequence[Future[Result]], report: Callable[[], None]) -> Iterator[Result]:
     for future in futures:
         while not wait([future], TICK).done:
-            told()
+            report()
         yield future.result()

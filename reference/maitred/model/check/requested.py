@@ -23,7 +23,7 @@ Event: TypeAlias = "distributor.Event | monitor.Event"
 _NOTHING: Final[frozenset[Named]] = frozenset()
 
 
-class Asked:
+class Requested:
     """Follows the steps of one system, and says what cannot happen because nobody has asked for it."""
 
     def __init__(self, system: System) -> None:

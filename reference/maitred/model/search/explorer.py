@@ -1,6 +1,6 @@
 """Every world that can be reached, breadth first: so each counterexample is a shortest one.
 
-Worlds are told apart by fingerprints of 64 bits (`maitred.model.search.fingerprints` says what the risk of that is).
+Worlds are distinguished by fingerprints of 64 bits (`maitred.model.search.fingerprints` says what the risk of that is).
 Of each world only its fingerprint and that of a predecessor are kept (`maitred.model.search.shard`); `path` finds the
 way there again by walking it, from one real world to the next, of which those that were explored are the canonical
 forms.  So the way that is shown is a run with steady names, also where the exploration is reduced by symmetry.
@@ -22,7 +22,7 @@ from itertools import pairwise
 from typing import Final
 
 from maitred.model.search.checkpoint import Checkpoint, Reached
-from maitred.model.search.fingerprints import Prints
+from maitred.model.search.fingerprints import Fingerprints
 from maitred.model.search.parallel import Alone, Crew, Prepare, Team
 from maitred.model.search.shard import Enquiry, Level, Observer, Site
 from maitred.model.world import Action, Bounds, World
@@ -30,7 +30,7 @@ from maitred.model.world import Action, Bounds, World
 __all__ = ["Enquiry", "Explorer", "Observer", "Path", "Prepare", "Progress", "Step", "cpus", "forecast"]
 
 WORTH_A_TEAM: Final = 50_000
-"""An exploration that was not told how many workers it has starts several when it knows so many worlds."""
+"""Without a given number of workers, an exploration starts several once it knows so many worlds."""
 TREND: Final = 6
 """Levels from which the forecast tells the trend."""
 FARTHEST: Final = 20
@@ -264,14 +264,14 @@ class Explorer:
                 as it was taken to be.
         """
         system, observer = self._enquiry
-        prints = Prints(system)
+        fingerprints = Fingerprints(system)
         world = start = system.initial()
-        lost = prints.of(system.canonical(start)) != self._ways[name][0]
+        lost = fingerprints.of(system.canonical(start)) != self._ways[name][0]
         steps: list[Step] = []
         for mark in self._ways[name][1:]:
             last = len(steps) + 2 == len(self._ways[name])
             for action, after, wrong in system.successors(world):
-                found = prints.of(system.canonical(after)) == mark
+                found = fingerprints.of(system.canonical(after)) == mark
                 if found and last:
                     found = name in {*observer.step(world, action, after, wrong), *observer.world(after)}
                 if found:

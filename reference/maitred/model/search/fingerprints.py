@@ -34,7 +34,7 @@ _OURS: Final = ("maitred.core.", "maitred.model.")
 
 
 class Collision(Exception):
-    """Two components of worlds cannot be told apart by their digests: the exploration would not be sound."""
+    """Two different components of worlds have one digest: the exploration would not be sound."""
 
 
 class Foreign(Exception):
@@ -51,7 +51,7 @@ def fingerprint(spelling: bytes) -> int:
     return int.from_bytes(blake2b(spelling, digest_size=DIGEST).digest(), "little")
 
 
-class Prints:
+class Fingerprints:
     """The digests of the components of one system's worlds; each component is encoded once."""
 
     def __init__(self, system: System) -> None:

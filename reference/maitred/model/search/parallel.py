@@ -3,7 +3,7 @@
 Each worker has one inbox, which all others write to, and a pipe to the process that leads.  The inboxes are queues with
 a thread that feeds them, and the leader always reads: so no send ever waits for anybody, and there is no deadlock.
 
-A worker expands its part of a level, sends what is others' to them, and says `done` to each; when it has heard `done`
+A worker expands its part of a level, sends what is others' to them, and `done` to each; when it has received `done`
 from all, it reports, and nobody begins the next level before all have reported.
 
 Nobody stays behind.  The leader kills its workers whenever it leaves, by an exception as well; a worker whose leader
@@ -38,7 +38,7 @@ TELL: Final = 0.2
 Prepare: TypeAlias = Callable[[], Enquiry]
 """Makes what is explored; it is called anew in each worker, so that it must be possible to pickle it."""
 Tell: TypeAlias = Callable[[int, int, int], None]
-"""Is told of worlds found, transitions of this level, and worlds of this level that are yet to be expanded."""
+"""Receives the numbers of worlds found, transitions of this level, and worlds of this level yet to be expanded."""
 
 
 class WorkerLost(Exception):
@@ -148,7 +148,7 @@ class _Told:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A worker has done what it was told to."""
+    """A worker has carried out a command."""
 
     value: Any  # Any: as the command has it
 
@@ -283,7 +283,7 @@ class Team:
         code = self._workers[index].exitcode or 0
         if code < 0:
             name = signal.Signals(-code).name
-            return WorkerLost(f"worker {index} was killed by {name}: by somebody, or by the system for want of memory")
+            return WorkerLost(f"worker {index} was killed by {name}: by somebody, or by the system for lack of memory")
         return WorkerLost(f"worker {index} ended with exit code {code}")
 
 
@@ -301,7 +301,7 @@ def _no_interrupt() -> Iterator[None]:
 
 
 def _work(index: int, prepare: Prepare, inboxes: Sequence[_Inbox], link: _Link) -> None:
-    """A worker's process: does what it is told until it is killed, or until nobody is left to tell it."""
+    """A worker's process: carries out commands until it is killed, or until the process that leads is gone."""
     threading.Thread(target=_end_with_the_leader, daemon=True).start()
     gc.disable()  # as in `Explorer.run`
     for inbox in inboxes:

@@ -1,4 +1,4 @@
-"""One worker's share of an exploration: the worlds whose fingerprint leaves its number when divided by the workers'.
+"""One worker's share of an exploration: the worlds for which fingerprint % workers == its number.
 
 A breadth-first exploration goes level by level: all worlds at the distance d from the first are expanded before any
 at d + 1.  Of a world that was expanded only the fingerprint and that of a predecessor are kept: 16 bytes in arrays, and
@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from maitred.model.search.fingerprints import DIGEST, SPELLING, Prints, digests_in, fingerprint, pack, unpack
+from maitred.model.search.fingerprints import DIGEST, SPELLING, Fingerprints, digests_in, fingerprint, pack, unpack
 from maitred.model.world import Action, System, World
 
 PAUSE: Final = 64
@@ -99,7 +99,7 @@ class Shard:
         self.of: Final = of
         self.observer: Final = enquiry.observer
         self.system: Final = enquiry.system
-        self.prints: Final = Prints(enquiry.system)
+        self.fingerprints: Final = Fingerprints(enquiry.system)
         self._seen: set[int] = set()
         self._marks = array("Q")
         self._parents = array("Q")
@@ -110,7 +110,7 @@ class Shard:
         self._fresh_parents: dict[int, int] = {}
         self._found: dict[str, Site] = {}
         self._transitions = 0
-        self._outboxes: Final = [_Outbox(self.prints) for _ in range(of)]
+        self._outboxes: Final = [_Outbox(self.fingerprints) for _ in range(of)]
 
     # ------------------------------------------------ progress
 
@@ -134,7 +134,7 @@ class Shard:
     def begin(self) -> Level:
         """The level of the first world alone."""
         first = self.system.canonical(self.system.initial())
-        mark = self.prints.of(first)
+        mark = self.fingerprints.of(first)
         if mark % self.of == self.index:
             self._offer(mark, mark, first)  # its own predecessor: it has no other
         return self.close()
@@ -151,7 +151,7 @@ class Shard:
         """
         index, of = self.index, self.of
         successors, canonical = self.system.successors, self.system.canonical
-        spell, observe = self.prints.spell, self.observer.step
+        spell, observe = self.fingerprints.spell, self.observer.step
         seen, fresh, parents = self._seen, self._fresh, self._fresh_parents
         for number, (mark, world) in enumerate(self._frontier.items()):
             if number % PAUSE == 0 and not pause(number):
@@ -187,7 +187,7 @@ class Shard:
     def receive(self, batch: Batch) -> None:
         """Take in what another worker found."""
         if batch.parts:
-            self.prints.adopt(batch.parts)
+            self.fingerprints.adopt(batch.parts)
         records = batch.records
         for start in range(0, len(records), _RECORD):
             mark = int.from_bytes(records[start : start + _MARK], "little")
@@ -195,7 +195,7 @@ class Shard:
                 parent = int.from_bytes(records[start + _MARK : start + 2 * _MARK], "little")
                 known = self._fresh_parents.get(mark)
                 if known is None:
-                    world = self.prints.world(records[start + 2 * _MARK : start + _RECORD])
+                    world = self.fingerprints.world(records[start + 2 * _MARK : start + _RECORD])
                     self._offer(mark, parent, world)
                 elif parent < known:
                     self._fresh_parents[mark] = parent
@@ -233,9 +233,9 @@ class Shard:
 
     def dump(self) -> bytes:
         """All that is known here, for `load`; between two levels."""
-        spellings = {mark: self.prints.spell(world) for mark, world in self._frontier.items()}
+        spellings = {mark: self.fingerprints.spell(world) for mark, world in self._frontier.items()}
         digests = {digest for spelling in spellings.values() for digest in digests_in(spelling)}
-        parts = self.prints.pack(sorted(digests))
+        parts = self.fingerprints.pack(sorted(digests))
         return pack((self._offsets, self._marks.tobytes(), self._parents.tobytes(), spellings, parts))
 
     def load(self, dumps: Iterable[bytes]) -> None:
@@ -243,12 +243,12 @@ class Shard:
 
         Raises:
             Foreign: the bytes are no dump.
-            Collision: see `Prints.adopt`.
+            Collision: see `Fingerprints.adopt`.
         """
         levels: list[tuple[array[int], array[int]]] = []
         for dump in dumps:
             offsets, marks, parents, spellings, parts = _contents(dump)
-            self.prints.adopt(parts)
+            self.fingerprints.adopt(parts)
             for level, (start, end) in enumerate(pairwise(offsets)):
                 if level == len(levels):
                     levels.append((array("Q"), array("Q")))
@@ -258,7 +258,7 @@ class Shard:
                         levels[level][1].append(parent)
             for mark, spelling in spellings.items():
                 if mark % self.of == self.index:
-                    self._frontier[mark] = self.prints.world(spelling)
+                    self._frontier[mark] = self.fingerprints.world(spelling)
         for own, before in levels:
             self._marks.extend(own)
             self._parents.extend(before)
@@ -274,10 +274,10 @@ def _contents(dump: bytes) -> tuple[list[int], array[int], array[int], dict[int,
 class _Outbox:
     """What is to be sent to one other worker."""
 
-    def __init__(self, prints: Prints) -> None:
-        self._prints: Final = prints
+    def __init__(self, fingerprints: Fingerprints) -> None:
+        self._fingerprints: Final = fingerprints
         self._told: dict[int, int] = {}
-        """By world, the least predecessor that the worker was told of in this level."""
+        """By world, the least predecessor that the worker was sent in this level."""
         self._shipped: set[bytes] = set()
         self._news: set[bytes] = set()
         self._records: list[bytes] = []
@@ -297,7 +297,7 @@ class _Outbox:
         """What has been added since the last time, with the components that the worker lacks."""
         news = self._news - self._shipped
         self._shipped |= news
-        batch = Batch(self._prints.pack(sorted(news)) if news else b"", b"".join(self._records))
+        batch = Batch(self._fingerprints.pack(sorted(news)) if news else b"", b"".join(self._records))
         self._records, self._news = [], set()
         return batch
 

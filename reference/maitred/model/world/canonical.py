@@ -21,7 +21,7 @@ def renumbered(group: Group, status: distributor.ServerStatus | None) -> tuple[G
     if status is not None:
         found.add(status.count.sequence)
         found.update(dialog.sequence for dialog in status.dialogs.values())
-    # -1 (none heard) and 0 (none issued) are no counts, and stay
+    # -1 (none received) and 0 (none issued) are no counts, and stay
     order = closed_up(found | {-1, 0}, group.endpoint.sequence if group.alive else None, first=-1)
     if all(old == new for old, new in order.items()):
         return group, status

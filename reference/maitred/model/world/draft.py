@@ -217,7 +217,7 @@ class Draft:
                 rest_ = (messages[0], *messages[2:]) if late else messages[1:]
                 self.put_link(group, link._replace(to_distributor=rest_))
 
-    def heard(self, event: DistributorEvent) -> None:
+    def hand_off_settled(self, event: DistributorEvent) -> None:
         """The Distributor has read what became of a hand-off: its answer, its dialog's end, or that it is unsent."""
         if isinstance(event, distributor.Received):
             if isinstance(event.message, (Accepted, Refused)):

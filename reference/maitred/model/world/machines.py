@@ -148,7 +148,7 @@ class Machines(Components):
     def holders(self, world: World) -> int:
         """The clients whose connections are held anywhere, one bit for each cookie.
 
-        What the Monitor is about to be told to release does not count: nothing can keep it from being told.
+        A client whose `Release` is on its way to the Monitor does not count: nothing can stop the message.
         """
         stored, released = self._news(world.to_monitor)
         mask = stored | self.held(world.to_distributor)

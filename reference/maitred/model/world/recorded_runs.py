@@ -159,6 +159,6 @@ def recorded(name: str, why: str, bounds: Bounds, actions: Sequence[Action], lef
         left: what its last world has left of what may go wrong.
     """
     spent = {key: getattr(bounds, key) - getattr(left, key) for key in left._fields if getattr(bounds, key) > 0}
-    told = ", ".join(f"{key} = {number}" for key, number in spent.items() if number)
+    listed = ", ".join(f"{key} = {number}" for key, number in spent.items() if number)
     lines = "".join(f'    "{spelled(action)}",\n' for action in actions)
-    return f'[[run]]\nname = "{name}"\nwhy = "{why}"\nspends = {{ {told} }}\nactions = [\n{lines}]\n'
+    return f'[[run]]\nname = "{name}"\nwhy = "{why}"\nspends = {{ {listed} }}\nactions = [\n{lines}]\n'

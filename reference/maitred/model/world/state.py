@@ -243,7 +243,7 @@ def map_issued(group: Group, change: Callable[[FromServer], FromServer]) -> Grou
 
 
 def released(messages: tuple[ToMonitor, ...]) -> set[Client]:
-    """The clients that the Monitor is about to be told to release, and not to store again."""
+    """The clients whose `Release` is on its way to the Monitor, with no `Store` after it."""
     out: set[Client] = set()
     for message in messages:
         if isinstance(message, Release):

@@ -1,4 +1,4 @@
-"""Names that mean nothing: one world for all those that differ only in how servers, places and clients are numbered.
+"""Canonical form: worlds are identified up to the numbering of servers, places and clients.
 
 Rules
 -----
@@ -6,9 +6,9 @@ Rules
     together with the next arrival.  So are *server ids*, with the next one, and *ranks* and *sequence numbers* (where
     they change: `distributor.canonical`, `renumbered`).  `core.numbering` says how; nothing is put right by it: a
     counter that has fallen behind, equals a number in use, or comes up with one after so many steps, does so after.
-2.  While a Distributor may yet be started, or is being told who waits, distances between arrivals are kept, from 0 on:
-    its counter begins at 0, is set to a successor of an arrival, and rises by one with each client that has yet to come
-    (`numbering.spaced`).  Distances that these cannot bridge are one.
+2.  While a Distributor may yet be started, or is receiving the clients who wait, distances between arrivals are kept,
+    from 0 on: its counter begins at 0, is set to a successor of an arrival, and rises by one with each client that has
+    yet to come (`numbering.spaced`).  Distances that these cannot bridge are one.
 3.  A copy of a client that only a server has is known by its cookie alone, and its arrival is `SERVED`.  Where copies
     of one client differ in anything they go on to differ.
 4.  *Living servers are named to a new Distributor in any order* (`world`), so in a channel they are put in theirs.
@@ -20,7 +20,7 @@ What is assumed of a machine
 ----------------------------
 a.  It compares arrivals, ranks, server ids, and sequence numbers by ``<`` and ``==`` only, each kind with its own.  It
     makes new ones only by adding 1 to the counter, or to an arrival; and a Distributor's arrivals begin with 0.  There
-    is no other constant (but that -1 and 0 of a sequence number are none heard and none issued): ``arrival % 64``
+    is no other constant (but that -1 and 0 of a sequence number are none received and none issued): ``arrival % 64``
     breaks this, and no renumbered world shows it.  So explorations that renumber nothing and begin high are made
     besides (`System`, ``first``).
 b.  The arrival in what a server says or keeps of a client enters no order: it is compared for equality, with the rest.

@@ -197,7 +197,7 @@ class System(Machines):
 
     def _clients_act(self, world: World) -> Iterator[Successor]:
         coming = next((cookie for cookie, guest in enumerate(world.guests) if guest.fate is Fate.ABSENT), None)
-        if coming is not None:  # which of those who are still to come is all one
+        if coming is not None:  # clients not yet arrived are interchangeable
             for i, port in enumerate(self.ports):
                 if world.kernel.listening[i]:
                     draft = Draft(self, world)
@@ -286,7 +286,7 @@ class System(Machines):
                 continue
             draft = Draft(self, world)
             draft.take(take, late)
-            draft.heard(event)
+            draft.hand_off_settled(event)
             if spent:
                 draft.spend(spent)
             if isinstance(event, distributor.Received):
