@@ -1421,7 +1421,7 @@ def rebuilt(state):
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(STARTS, CHOICES)
 def test_no_run_raises_and_no_step_touches_its_argument(start, choices):
     for state, event, outcome in runs(start, choices):
@@ -1432,7 +1432,7 @@ def test_no_run_raises_and_no_step_touches_its_argument(start, choices):
         assert again == outcome and hash(again) == hash(outcome)
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(STARTS, CHOICES)
 def test_after_every_step_of_any_run_nobody_waits_while_a_server_is_free(start, choices):
     for _, event, outcome in runs(start, choices):
@@ -1443,7 +1443,7 @@ def test_after_every_step_of_any_run_nobody_waits_while_a_server_is_free(start, 
             assert not (info.waiting and free), event
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(STARTS, CHOICES)
 def test_after_every_step_of_any_run_the_indexes_are_what_the_tables_say(start, choices):
     for _, _, outcome in runs(start, choices):
@@ -1460,7 +1460,7 @@ def test_after_every_step_of_any_run_the_indexes_are_what_the_tables_say(start, 
         assert len(set(held)) == len(held)
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(STARTS, CHOICES)
 def test_in_any_run_whoever_waits_is_stored_exactly_as_long(start, choices):
     """The Monitor's store, kept here from the effects, has exactly who waits; and who is handed off is not in it."""
@@ -1481,7 +1481,7 @@ def test_in_any_run_whoever_waits_is_stored_exactly_as_long(start, choices):
         assert store == {who for info in after.ports.values() for who in info.waiting}
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(STARTS, CHOICES)
 def test_in_any_run_what_is_enabled_may_fire_and_nothing_else(start, choices):
     for state, _, _ in runs(start, choices):
@@ -1492,7 +1492,7 @@ def test_in_any_run_what_is_enabled_may_fire_and_nothing_else(start, choices):
         assert {fired.timer for fired in enabled(state)} == may
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(STARTS, CHOICES)
 def test_in_any_run_a_timer_that_becomes_enabled_is_running(start, choices):
     """Else it would be waited for in vain.  One that fires out of season is spent."""
@@ -1507,7 +1507,7 @@ def test_in_any_run_a_timer_that_becomes_enabled_is_running(start, choices):
         assert after - before <= timers
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(STARTS, CHOICES)
 @example(((), False), [Adopt(1, 1, 1, False, False, (), ()), Adopt(2, 1, 1, False, False, (), ())])
 def test_states_with_renumbered_ranks_do_the_same(start, choices):

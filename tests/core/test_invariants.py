@@ -164,7 +164,7 @@ def test_of_anything_else_nothing_is_broken():
 # ================================================================ any run
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(test_distributor.STARTS, test_distributor.CHOICES)
 def test_a_distributor_keeps_its_invariants_in_any_run(start, choices):
     for _, event, outcome in test_distributor.runs(start, choices):
@@ -172,7 +172,7 @@ def test_a_distributor_keeps_its_invariants_in_any_run(start, choices):
             assert broken(outcome.state) == (), event
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(test_monitor.LIKELY)
 def test_a_monitor_keeps_its_invariants_in_any_run(choices):
     for _, event, outcome in test_monitor.runs(choices):

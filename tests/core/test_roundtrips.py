@@ -173,7 +173,7 @@ def damaged(lines, data):
     return rest if how == "gone" else rest[:at] + [line] * (2 if how == "twice" else 1) + rest[at:]
 
 
-@settings(max_examples=200)
+@settings(max_examples=50)
 @given(STREAMS, st.data())
 def test_a_damaged_trace_is_replayed_or_refused_with_its_line(path, streams, data):
     lines = damaged([steady(line) for line in written(path, streams).splitlines()], data)
