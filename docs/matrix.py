@@ -19,7 +19,7 @@ from typing import Any, Final
 from proofs.mutation.core import CATALOGUE
 
 from maitred.model.check.liveness import LIVENESS
-from maitred.model.claims.safety import PROPERTIES, WITNESSES
+from maitred.model.claims.safety import PROPERTIES
 
 REQUIREMENTS: Final = Path(__file__).parent.parent / "spec" / "requirements.toml"
 
@@ -48,7 +48,7 @@ def read() -> Matrix:
         [name for name, prop in PROPERTIES.items() if prop.kind == "always"],
         [name for name, prop in PROPERTIES.items() if prop.kind == "sometimes"],
         list(LIVENESS),
-        WITNESSES,
+        {name: prop.witnesses for name, prop in PROPERTIES.items() if prop.kind == "always"},
         mutants,
     )
 

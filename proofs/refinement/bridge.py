@@ -49,7 +49,7 @@ from maitred.core.messages import (
     Store,
     Unresponsive,
 )
-from maitred.model.story.text import tell
+from maitred.model.story.text import describe
 from maitred.model.world import (
     ANY,
     CLASS,
@@ -857,7 +857,7 @@ def is_compared(name: str) -> bool:
 
 
 def _told_action(action: Action) -> str:
-    what = action.what.value if isinstance(action.what, Deed) else tell(action.what)
+    what = action.what.value if isinstance(action.what, Deed) else describe(action.what)
     dies = f" (dies after {action.performed})" if isinstance(action, DistributorCutOff) else ""
     return f"{action.who}: {what}{dies}"
 

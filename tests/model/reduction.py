@@ -61,7 +61,7 @@ Outcome = tuple[bytes, frozenset[str]]
 
 def asked_of(world: World) -> set[str]:
     """The properties that the world violates."""
-    return {name for name, holds in _ASKED if not holds(world)}
+    return {name for name, violations in _ASKED if next(violations(world), None)}
 
 
 def steps(system: System, world: World, found: Collection[str] = ()) -> list[tuple[World, frozenset[str]]]:

@@ -358,7 +358,7 @@ class Reached:
         self.actions = 0
 
     def judge(self, who, before, event, stride):
-        """`properties.judge`, and an entry here for the step that it is asked about."""
+        """`maitred.model.claims.safety.judge`, and an entry here for the step that it is asked about."""
         inner = getattr(event, "message", getattr(event, "timer", None))
         self.steps[who, type(event), type(inner)] += 1
         if stride.rejected is not None:
@@ -769,7 +769,7 @@ class ClosedSystem(RuleBasedStateMachine):
         self.steps.append(Step(action, world))
         self.reached.actions += 1
         self.reached.witness(self.world, action, world)
-        names = wrong + tuple(name for name, holds in ALWAYS if not holds(world))
+        names = wrong + tuple(name for name, violations in ALWAYS if next(violations(world), None))
         if names:
             raise Broken(names, Path(self.system.bounds, self.start, tuple(self.steps)))
         self._move(world)

@@ -39,12 +39,14 @@ def refuted(bounds: Bounds, names: Collection[str], limit: int = LIMIT, first: i
 
 def _violated(system: System, always: frozenset[str], limit: int) -> frozenset[str]:
     """Those that are violated in an exploration, breadth first, of worlds as they are."""
-    asked = [(name, holds) for name in always if (holds := PROPERTIES[name].world) is not None]
+    asked = [(name, breaks) for name in always if (breaks := PROPERTIES[name].world) is not None]
     frontier = [system.initial()]
     found = set(system.amiss)
     known = {*map(system.key, frontier)}
     while frontier and len(known) <= limit:
-        found.update(name for world in frontier for name, holds in asked if name not in found and not holds(world))
+        found.update(
+            name for world in frontier for name, breaks in asked if name not in found and next(breaks(world), None)
+        )
         if found >= always:
             break
         following = []

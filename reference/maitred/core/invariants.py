@@ -1,12 +1,14 @@
 """What must hold of each machine's state by itself, after every step, whatever happened before.
 
-Each invariant is a pure predicate with a name of its own; `DISTRIBUTOR`, `SERVER` and `MONITOR` list them.  The model
-asks them of every state that it reaches, and `replay` of every state that a real run went through.
+Each invariant yields its violations: sentences without capital and full stop, those of a server without their subject
+as well, the server.  It holds where none comes.  `DISTRIBUTOR`, `SERVER` and `MONITOR` list them.  The model asks them
+of every state that it reaches, and `replay` of every state that a real run went through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Final
 
 from maitred.core.distributor import (
@@ -16,7 +18,7 @@ from maitred.core.distributor import (
     Phase,
     Seat,
 )
-from maitred.core.messages import Accepted, Disconnect, FromServer, NotReady, RestartReply
+from maitred.core.messages import Accepted, Client, Disconnect, FromServer, NotReady, RestartReply
 from maitred.core.monitor import DistributorPhase, MonitorState, PlacePhase
 from maitred.core.monitor import Phase as MonitorPhase
 from maitred.core.server import EndpointState
@@ -24,180 +26,249 @@ from maitred.core.server import EndpointState
 # ---------------------------------------------------------------- Distributor
 
 
-def index_is_true(state: DistributorState) -> bool:
+def index_is_true(state: DistributorState) -> Iterator[str]:
     """Each port's index of free servers holds the servers that are free there, with their present load and rank."""
     for port, info in state.ports.items():
         derived = [Seat.of(status) for status in state.servers.values() if status.free_on(port)]
         if len(info.free) != len(derived) or any(seat not in info.free for seat in derived):
-            return False
-    return True
+            yield f"free on port {port}, by the index: {_seats(info.free)}; by the table: {_seats(derived)}"
 
 
-def summaries_are_true(state: DistributorState) -> bool:
+def _seats(seats: Iterable[Seat]) -> str:
+    described = (f"server {s.server} (load {s.load}, weight {s.weight}, rank {s.rank})" for s in seats)
+    return ", ".join(described) or "no server"
+
+
+def summaries_are_true(state: DistributorState) -> Iterator[str]:
     """What is known of the server table as a whole, without walking it, is what the rows say."""
     rows = list(state.servers.values())
-    return (
-        [*state.drainable] == [status.server for status in rows if status.drainable]
-        and state.drained == sum(status.drained for status in rows)
-        and state.outstanding == sum(status.request is not None for status in rows)
-        and state.promised == sum(status.promised for status in rows)
+    compared = (
+        ("servers that could be drained", [*state.drainable], [row.server for row in rows if row.drainable]),
+        ("number of drained servers", state.drained, sum(row.drained for row in rows)),
+        ("number of requests outstanding", state.outstanding, sum(row.request is not None for row in rows)),
+        ("number of promised seats", state.promised, sum(row.promised for row in rows)),
     )
+    for what, kept, true in compared:
+        if kept != true:
+            yield f"kept as {what}: {kept}; by the rows of the server table: {true}"
 
 
-def waiting_total_is_true(state: DistributorState) -> bool:
+def waiting_total_is_true(state: DistributorState) -> Iterator[str]:
     """The number of those who wait is the sum over the ports."""
-    return state.waiting == sum(len(info.waiting) for info in state.ports.values())
+    waiting = sum(len(info.waiting) for info in state.ports.values())
+    if state.waiting != waiting:
+        yield f"kept as number of those who wait: {state.waiting}; on the waiting lists: {waiting}"
 
 
-def no_one_waits_while_a_seat_is_free(state: DistributorState) -> bool:
+def no_one_waits_while_a_seat_is_free(state: DistributorState) -> Iterator[str]:
     """Unless it is initialising, nobody waits on a port where a server is free."""
     if state.phase is Phase.INITIALISING:
-        return True
-    return not any(info.waiting and info.free for info in state.ports.values())
+        return
+    for port, info in state.ports.items():
+        if info.waiting and info.free:
+            waiting = f"{', '.join(map(_name, info.waiting))} {'waits' if len(info.waiting) == 1 else 'wait'}"
+            rows = [row for seat in info.free if (row := state.servers.get(seat.server, None)) is not None]
+            free = ", ".join(f"server {row.server} ({row.count.clients} of {row.max_clients})" for row in rows)
+            yield f"{waiting} on port {port} while a seat is free at {free}"
 
 
-def waiters_wait_on_their_own_port(state: DistributorState) -> bool:
+def waiters_wait_on_their_own_port(state: DistributorState) -> Iterator[str]:
     """Each port's waiting list holds clients of that port."""
-    return all(client.port == port for port, info in state.ports.items() for client in info.waiting)
+    for port, info in state.ports.items():
+        for client in info.waiting:
+            if client.port != port:
+                yield f"{_name(client)}, who came to port {client.port}, is on the waiting list of port {port}"
 
 
-def no_client_is_held_twice(state: DistributorState) -> bool:
+def _name(client: Client) -> str:
+    return f"client {client.cookie}"
+
+
+def _clients(state: DistributorState) -> Iterator[Client]:
+    """The clients whom the Distributor holds: those who wait, and those on their way to a server."""
+    for info in state.ports.values():
+        yield from info.waiting
+    for status in state.servers.values():
+        if status.request is not None:
+            yield status.request
+
+
+def no_client_is_held_twice(state: DistributorState) -> Iterator[str]:
     """A client waits once, or is on its way to one server: never two of these."""
-    held = [client for info in state.ports.values() for client in info.waiting]
-    held += [status.request for status in state.servers.values() if status.request is not None]
-    return len(held) == len(set(held))
+    clients = sorted(_clients(state))
+    for client, other in pairwise(clients):
+        if client == other:
+            yield f"{_name(client)} is held twice: on a waiting list, or on the way to a server"
 
 
-def arrivals_lie_in_the_past(state: DistributorState) -> bool:
+def arrivals_lie_in_the_past(state: DistributorState) -> Iterator[str]:
     """The next client will be later than everyone whom the Distributor holds."""
-    held = [client.arrival for info in state.ports.values() for client in info.waiting]
-    held += [status.request.arrival for status in state.servers.values() if status.request is not None]
-    return all(arrival < state.next_arrival for arrival in held)
+    for client in _clients(state):
+        if client.arrival >= state.next_arrival:
+            yield f"{_name(client)} is held with arrival {client.arrival}, and the next will have {state.next_arrival}"
 
 
-def requests_travel_on_ready_dialogs(state: DistributorState) -> bool:
-    """An unanswered hand-off is on a dialog that exists, of a server that is below its maximum without it."""
+def requests_travel_on_ready_dialogs(state: DistributorState) -> Iterator[str]:
+    """A hand-off is unanswered only on a port where its server has a dialog."""
     for status in state.servers.values():
         if status.request is not None and status.request.port not in status.dialogs:
-            return False
-    return True
+            yield (
+                f"server {status.server} is to answer about {_name(status.request)} on port {status.request.port}, and"
+                " the table has no such dialog"
+            )
 
 
-def rows_and_ports_agree(state: DistributorState) -> bool:
+def rows_and_ports_agree(state: DistributorState) -> Iterator[str]:
     """Every dialog is on a port of the table, what is owed is a dialog, and a row has a process behind it."""
     for server, status in state.servers.items():
-        if server != status.server or not (status.attached or status.dialogs):
-            return False
-        if any(port not in state.ports for port in status.dialogs):
-            return False
-        if any(port not in status.dialogs for port in status.owed):
-            return False
-    return True
+        if server != status.server:
+            yield f"the row of server {server} is about server {status.server}"
+        if not (status.attached or status.dialogs):
+            yield f"server {server} has neither a control channel nor a dialog left, and is still in the table"
+        for port in status.dialogs:
+            if port not in state.ports:
+                yield f"server {server} has a dialog on port {port}, which is not in the table of ports"
+        for port in status.owed:
+            if port not in status.dialogs:
+                yield f"server {server} owes an answer on port {port}, where it has no dialog"
 
 
-def binders_await_the_listeners(state: DistributorState) -> bool:
+def binders_await_the_listeners(state: DistributorState) -> Iterator[str]:
     """A bind is unanswered only as long as its port is not listened on."""
     for status in state.servers.values():
         for port, dialog in status.dialogs.items():
             info = state.ports.get(port, None)
             if dialog.phase is DialogPhase.BINDING and (info is None or info.listening or not info.listeners):
-                return False
-    return True
+                opened = "is listened on" if info is not None and info.listening else "is not being opened"
+                yield f"server {status.server}'s bind to port {port} is unanswered, and the port {opened}"
 
 
-def accepts_only_where_it_listens(state: DistributorState) -> bool:
+def accepts_only_where_it_listens(state: DistributorState) -> Iterator[str]:
     """An accept is outstanding only where a socket listens, in operation or while closing."""
-    for info in state.ports.values():
-        if info.accepting and not (info.listeners and state.phase in (Phase.OPERATING, Phase.CLOSING)):
-            return False
-    return True
+    for port, info in state.ports.items():
+        if info.accepting and not info.listeners:
+            yield f"an accept is outstanding on port {port}, and no socket is there"
+        elif info.accepting and state.phase not in (Phase.OPERATING, Phase.CLOSING):
+            yield f"an accept is outstanding on port {port}, and the Distributor is {state.phase.value}"
 
 
-def servers_are_wanted_only_by_waiters(state: DistributorState) -> bool:
+def servers_are_wanted_only_by_waiters(state: DistributorState) -> Iterator[str]:
     """In operation, while more wait than dynamic servers that come up will seat, one more is being asked for."""
-    if state.phase is not Phase.OPERATING or not state.dynamic or state.waiting <= state.promised:
-        return True
-    return state.creation is not Creation.NONE
+    wanted = state.phase is Phase.OPERATING and state.dynamic and state.waiting > state.promised
+    if wanted and state.creation is Creation.NONE:
+        yield (
+            f"clients that wait: {state.waiting}; seats of the dynamic servers that are coming up: {state.promised};"
+            " and no further server is being asked for"
+        )
 
 
-def closed_means_over(state: DistributorState) -> bool:
+def closed_means_over(state: DistributorState) -> Iterator[str]:
     """Once closed, nobody waits, nothing listens, no request is outstanding and every server is drained."""
     if state.phase is not Phase.CLOSED:
-        return True
-    over = not state.waiting and not any(info.listeners for info in state.ports.values())
-    return over and all(s.draining and s.request is None for s in state.servers.values())
+        return
+    if state.waiting:
+        yield f"the Distributor is closed, with {state.waiting} waiting"
+    for port, info in state.ports.items():
+        if info.listeners:
+            yield f"the Distributor is closed, and listens on port {port}"
+    for status in state.servers.values():
+        if status.request is not None:
+            yield f"the Distributor is closed, and server {status.server} is to answer about {_name(status.request)}"
+        if not status.draining:
+            yield f"the Distributor is closed, and server {status.server} was never drained"
 
 
-def ranks_are_past(state: DistributorState) -> bool:
+def ranks_are_past(state: DistributorState) -> Iterator[str]:
     """The next choice will be later than all that were made, and no two were made at once."""
-    ranks = [status.rank for status in state.servers.values()]
-    return len(ranks) == len(set(ranks)) and all(0 <= rank < state.next_rank for rank in ranks)
+    ranks = sorted(status.rank for status in state.servers.values())
+    for rank, other in pairwise(ranks):
+        if rank == other:
+            yield f"two servers have rank {rank}"
+    for rank in ranks:
+        if not 0 <= rank < state.next_rank:
+            yield f"a server has rank {rank}, and the next to be chosen will have rank {state.next_rank}"
 
 
-def only_who_was_asked_is_full(state: DistributorState) -> bool:
+def only_who_was_asked_is_full(state: DistributorState) -> Iterator[str]:
     """A server is remembered as taking nobody only while a hand-off to it is unanswered."""
-    return all(status.full_at == 0 or status.request is not None for status in state.servers.values())
+    for status in state.servers.values():
+        if status.full_at and status.request is None:
+            yield f"no hand-off to server {status.server} is unanswered, and it is remembered as taking nobody"
 
 
 # ---------------------------------------------------------------- Application Server
 
 
-def clients_came_through_a_listener(state: EndpointState) -> bool:
+def clients_came_through_a_listener(state: EndpointState) -> Iterator[str]:
     """Whoever is served came through a port that the program has bound."""
-    return all(client.port in state.listeners for client in state.clients)
+    for client in state.clients:
+        if client.port not in state.listeners:
+            yield f"serves {_name(client)} of port {client.port}, which its program has not bound"
 
 
-def an_answer_is_owed_only_while_deaf(state: EndpointState) -> bool:
+def an_answer_is_owed_only_while_deaf(state: EndpointState) -> Iterator[str]:
     """A RestartReply is owed only where the program does not listen."""
-    return not any(listener.listening and listener.asked for listener in state.listeners.values())
+    for port, listener in state.listeners.items():
+        if listener.listening and listener.asked:
+            yield f"owes Distributor {listener.asked} the answer that its program listens on port {port}, as it does"
 
 
-def counts_are_issued_in_order(state: EndpointState) -> bool:
+def counts_are_issued_in_order(state: EndpointState) -> Iterator[str]:
     """What is to be sent bears rising sequence numbers, none above the last that was issued."""
     sequences = [reply.message.count.sequence for reply in state.outbox]
-    return sequences == sorted({*sequences}) and all(sequence <= state.sequence for sequence in sequences)
+    if sequences != sorted({*sequences}) or any(sequence > state.sequence for sequence in sequences):
+        yield f"is to send counts with the numbers {sequences}, and the last that it issued is {state.sequence}"
 
 
-def nothing_out_of_date_is_to_be_sent(state: EndpointState) -> bool:
+def nothing_out_of_date_is_to_be_sent(state: EndpointState) -> Iterator[str]:
     """On each port, at most one `Disconnect` is to be sent, and one message that says whether the program listens."""
     sorts = [(reply.port, _SORT[type(reply.message)]) for reply in state.outbox if type(reply.message) in _SORT]
-    return len(sorts) == len({*sorts})
+    for port, sort in sorted({*sorts}):
+        if sorts.count((port, sort)) > 1:
+            yield f"is to send two messages on port {port} that say {sort}: the first is out of date"
 
 
-_SORT: Final[Mapping[type[FromServer], str]] = {Disconnect: "leaves", RestartReply: "listens", NotReady: "listens"}
+_SORT: Final[Mapping[type[FromServer], str]] = {
+    Disconnect: "who has left",
+    RestartReply: "whether the program listens",
+    NotReady: "whether the program listens",
+}
 
 
-def who_is_accepted_is_counted(state: EndpointState) -> bool:
+def who_is_accepted_is_counted(state: EndpointState) -> Iterator[str]:
     """A client of whom `Accepted` is to be sent is among the server's clients."""
-    answered = (reply.message for reply in state.outbox if isinstance(reply.message, Accepted))
-    return all(message.client in state.clients for message in answered)
+    for reply in state.outbox:
+        if isinstance(reply.message, Accepted) and reply.message.client not in state.clients:
+            yield f"is to say that it has {_name(reply.message.client)}, whom it does not count"
 
 
 # ---------------------------------------------------------------- Monitor
 
 
-def living_is_true(state: MonitorState) -> bool:
+def living_is_true(state: MonitorState) -> Iterator[str]:
     """The index of living servers names the places that are filled, and no others."""
     for cls in state.classes.values():
         filled = {place.server: place.place for place in cls.places.values() if place.alive}
-        if dict(cls.living.items()) != filled:
-            return False
-    return True
+        index = dict(cls.living.items())
+        if index != filled:
+            yield f"the index of living servers has them at the places {index}, and the table of places at {filled}"
 
 
-def places_are_within_the_configuration(state: MonitorState) -> bool:
+def places_are_within_the_configuration(state: MonitorState) -> Iterator[str]:
     """Static places are always there; dynamic ones are filled or vacant; together as many as configured."""
     for cls in state.classes.values():
-        static = [place for place in cls.places.values() if not place.dynamic]
-        dynamic = [place for place in cls.places.values() if place.dynamic]
-        if len(static) != cls.config.static or len(dynamic) + len(cls.vacant) != cls.config.dynamic:
-            return False
-        if any(place.place in cls.vacant for place in dynamic):
-            return False
-    return True
+        places = list(cls.places.values())
+        dynamic = sum(place.dynamic for place in places)
+        if len(places) - dynamic != cls.config.static:
+            yield f"static places: {len(places) - dynamic}; configured: {cls.config.static}"
+        if dynamic + len(cls.vacant) != cls.config.dynamic:
+            yield f"dynamic places: {dynamic} filled, {len(cls.vacant)} vacant; configured: {cls.config.dynamic}"
+        for place in places:
+            if place.dynamic and place.place in cls.vacant:
+                yield f"dynamic place {place.place} is filled, and counts as vacant"
 
 
-def processes_are_counted(state: MonitorState) -> bool:
+def processes_are_counted(state: MonitorState) -> Iterator[str]:
     """Each processing element has as many processes as places are filled there, Distributors included.
 
     A Distributor that has said `Closed` counts until its end is reported, which no table shows: so it may be one more.
@@ -210,33 +281,46 @@ def processes_are_counted(state: MonitorState) -> bool:
                 least += cls.distributor.phase is DistributorPhase.RUNNING
                 done += cls.distributor.phase is DistributorPhase.DONE
         if not least <= element.processes <= least + done:
-            return False
-    return True
+            yield f"processes counted on processing element {number}: {element.processes}; by the tables: {least}"
 
 
-def servers_are_new(state: MonitorState) -> bool:
+def servers_are_new(state: MonitorState) -> Iterator[str]:
     """No server has an id that is still to be given."""
-    return all(place.server < state.next_server for cls in state.classes.values() for place in cls.places.values())
+    for cls in state.classes.values():
+        for place in cls.places.values():
+            if place.server >= state.next_server:
+                yield (
+                    f"place {place.place} has server {place.server}, and the next to start will be {state.next_server}"
+                )
 
 
-def an_empty_place_keeps_nothing(state: MonitorState) -> bool:
+def an_empty_place_keeps_nothing(state: MonitorState) -> Iterator[str]:
     """No dialog is kept for a place without a process."""
-    return not any(p.dialogs for cls in state.classes.values() for p in cls.places.values() if not p.alive)
+    for cls in state.classes.values():
+        for place in cls.places.values():
+            if place.dialogs and not place.alive:
+                yield f"place {place.place} is empty, and dialogs are kept for it, on the ports {[*place.dialogs]}"
 
 
-def ended_means_over(state: MonitorState) -> bool:
+def ended_means_over(state: MonitorState) -> Iterator[str]:
     """Once the Monitor has ended, no server lives, no Distributor runs and nobody is stored."""
     if state.phase is not MonitorPhase.ENDED:
-        return True
+        return
     for cls in state.classes.values():
-        if cls.store or cls.living or cls.distributor.phase is DistributorPhase.RUNNING:
-            return False
-    return all(p.phase is PlacePhase.DOWN for cls in state.classes.values() for p in cls.places.values())
+        if cls.store:
+            yield f"the Monitor has ended, with these in its store: {', '.join(map(_name, cls.store))}"
+        if cls.distributor.phase is DistributorPhase.RUNNING:
+            yield "the Monitor has ended, and the Distributor runs"
+        for place in cls.places.values():
+            if place.phase is not PlacePhase.DOWN:
+                yield f"the Monitor has ended, and server {place.server} is {place.phase.value}"
+        if cls.living:
+            yield f"the Monitor has ended, and counts these servers as living: {[*cls.living]}"
 
 
 # ---------------------------------------------------------------- the lists
 
-DISTRIBUTOR: Final[Mapping[str, Callable[[DistributorState], bool]]] = {
+DISTRIBUTOR: Final[Mapping[str, Callable[[DistributorState], Iterator[str]]]] = {
     f.__name__: f
     for f in (
         index_is_true,
@@ -256,7 +340,7 @@ DISTRIBUTOR: Final[Mapping[str, Callable[[DistributorState], bool]]] = {
         only_who_was_asked_is_full,
     )
 }
-SERVER: Final[Mapping[str, Callable[[EndpointState], bool]]] = {
+SERVER: Final[Mapping[str, Callable[[EndpointState], Iterator[str]]]] = {
     f.__name__: f
     for f in (
         clients_came_through_a_listener,
@@ -266,7 +350,7 @@ SERVER: Final[Mapping[str, Callable[[EndpointState], bool]]] = {
         who_is_accepted_is_counted,
     )
 }
-MONITOR: Final[Mapping[str, Callable[[MonitorState], bool]]] = {
+MONITOR: Final[Mapping[str, Callable[[MonitorState], Iterator[str]]]] = {
     f.__name__: f
     for f in (
         living_is_true,
@@ -282,9 +366,9 @@ MONITOR: Final[Mapping[str, Callable[[MonitorState], bool]]] = {
 def broken(state: object) -> tuple[str, ...]:
     """The names of the invariants that the machine's state breaks; none of anything but a machine's state."""
     if isinstance(state, DistributorState):
-        return tuple(name for name, holds in DISTRIBUTOR.items() if not holds(state))
+        return tuple(name for name, violations in DISTRIBUTOR.items() if next(violations(state), None) is not None)
     if isinstance(state, EndpointState):
-        return tuple(name for name, holds in SERVER.items() if not holds(state))
+        return tuple(name for name, violations in SERVER.items() if next(violations(state), None) is not None)
     if isinstance(state, MonitorState):
-        return tuple(name for name, holds in MONITOR.items() if not holds(state))
+        return tuple(name for name, violations in MONITOR.items() if next(violations(state), None) is not None)
     return ()

@@ -15,8 +15,8 @@ from maitred.core import distributor
 from maitred.core.messages import Client
 from maitred.core.tree import Tree
 from maitred.model.check.checker import Verdict, check
-from maitred.model.claims.explain import why
 from maitred.model.claims.safety import PROPERTIES, judge
+from maitred.model.story.explanation import why
 from maitred.model.world import Bounds, System, symmetry
 
 pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]

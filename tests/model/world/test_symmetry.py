@@ -15,6 +15,7 @@ from tests.model.reduction import Forms, renamings
 from maitred.core import distributor
 from maitred.model.check.checker import check
 from maitred.model.check.manifest import load
+from maitred.model.claims.property import holds
 from maitred.model.claims.safety import PROPERTIES, judge
 from maitred.model.world import ANY, Bounds, System
 
@@ -98,7 +99,7 @@ def test_a_property_does_not_ask_for_names(name):
     asked = [prop for prop in PROPERTIES.values() if prop.world is not None]
     for world in walk(system, name, 80):
         other = system.normal.rename(world, drawn(system, world, choose))
-        assert [prop.world(world) for prop in asked] == [prop.world(other) for prop in asked]
+        assert [holds(prop.world(world)) for prop in asked] == [holds(prop.world(other)) for prop in asked]
 
 
 def test_the_normal_form_is_its_own():

@@ -166,7 +166,7 @@ class _Questions(Observer):
         return *wrong, *[name for name, witness in self._unseen if witness(before, action, after)]
 
     def world(self, world: World) -> Sequence[str]:
-        broken = [name for name, holds in self._asked if not holds(world)]
+        broken = [name for name, violations in self._asked if next(violations(world), None) is not None]
         if not self._system.amiss or not self._is_first(world):
             return broken
         return [*broken, *(name for name in self._system.amiss if name in self._names)]

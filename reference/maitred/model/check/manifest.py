@@ -25,7 +25,7 @@ from typing import Final, TypeVar
 from maitred.model.check.checker import Progress, Result, Verdict, check
 from maitred.model.check.liveness import LIVENESS, LivenessResult, MissingLibraryError, check_liveness
 from maitred.model.claims.fairness import RULES
-from maitred.model.claims.safety import PROPERTIES, WITNESSES
+from maitred.model.claims.safety import PROPERTIES
 from maitred.model.search.checkpoint import write
 from maitred.model.world import Assumption, Bounds
 
@@ -282,7 +282,7 @@ def gaps(configurations: Sequence[Configuration]) -> Iterator[str]:
         if prop.kind == "sometimes" and not where:
             yield f"{name} is unlisted: no configuration leaves an occasion for it, so nobody knows that it happens"
         if prop.kind == "always":
-            shown = (PROPERTIES[witness] for witness in WITNESSES.get(name, ()))
+            shown = (PROPERTIES[witness] for witness in prop.witnesses)
             if not any(witness.applies(bounds) for witness in shown for bounds in where):
                 yield f"{name} is unlisted: no configuration for it has a witness that what it speaks of happens"
     holding = [c for c in configurations if c.violated is None]

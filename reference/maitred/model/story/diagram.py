@@ -12,9 +12,9 @@ from pathlib import Path as File
 from typing import TYPE_CHECKING, Final, Protocol
 
 from maitred.model.check.checker import Verdict
-from maitred.model.claims.explain import why
 from maitred.model.search.explorer import Path
 from maitred.model.story import svg
+from maitred.model.story.explanation import why
 from maitred.model.story.sequence import DISTRIBUTOR, Arrow, Row, Scene, scene
 from maitred.model.story.svg import Words
 from maitred.model.story.text import counted

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import assert_never
 
 from maitred.core import distributor, monitor, server
-from maitred.model.claims.explain import retake, why
 from maitred.model.search.explorer import Path, Step
-from maitred.model.story.text import changes, holders, tell
+from maitred.model.story.explanation import retake, why
+from maitred.model.story.text import changes, describe, holders
 from maitred.model.world import (
     Action,
     ClientCloses,
@@ -75,7 +75,7 @@ def _summary(world: World) -> str:
 # ---------------------------------------------------------------- what happens
 
 
-def headline(action: Action, say: Callable[[object], str] = tell) -> str:
+def headline(action: Action, say: Callable[[object], str] = describe) -> str:
     """Who does what, in a sentence without its full stop; `say` puts messages and timers into words."""
     match action:
         case ClientConnects():
@@ -120,13 +120,15 @@ def _verb(event: object, say: Callable[[object], str]) -> str:
         case distributor.BindRequested():
             return f"reads server {event.server}'s request to bind port {event.port}"
         case distributor.Unsent():
-            return f"notices that {tell(event.client)} could not be sent to server {event.server}"
+            return f"notices that {describe(event.client)} could not be sent to server {event.server}"
         case distributor.StillServes():
             return f"finds server {event.server} serving, although it has not answered its hand-off in time"
         case distributor.Unfit():
             return f"finds that server {event.server} is not to be kept"
         case distributor.PeerClosed():
-            return f"sees that {tell(event.client)}, who waits, has closed" + (" after sending" if event.unread else "")
+            return f"sees that {describe(event.client)}, who waits, has closed" + (
+                " after sending" if event.unread else ""
+            )
         case distributor.Fired() | monitor.Fired():
             return f"finds a timer run out: {say(event.timer)}"
         case monitor.Told():
@@ -151,7 +153,7 @@ def _verb(event: object, say: Callable[[object], str]) -> str:
         case server.ListenerClosed():
             return f"closes its listening socket on port {event.port}"
         case server.Disconnected():
-            return f"closes {tell(event.client)}, who has been served"
+            return f"closes {describe(event.client)}, who has been served"
         case _:
             return f"takes {say(event)}"
 
@@ -175,19 +177,19 @@ def _effect(effect: object) -> str:
     """Who sends what to whom; nothing of timers and of what only this process notices."""
     match effect:
         case distributor.Send():
-            return f"Distributor -> server {effect.server}, port {effect.port}: {tell(effect.message)}"
+            return f"Distributor -> server {effect.server}, port {effect.port}: {describe(effect.message)}"
         case distributor.SendControl():
-            return f"Distributor -> server {effect.server}: {tell(effect.message)}"
+            return f"Distributor -> server {effect.server}: {describe(effect.message)}"
         case distributor.Tell():
-            return f"Distributor -> Monitor: {tell(effect.message)}"
+            return f"Distributor -> Monitor: {describe(effect.message)}"
         case monitor.TellDistributor():
-            return f"Monitor -> Distributor: {tell(effect.message)}"
+            return f"Monitor -> Distributor: {describe(effect.message)}"
         case server.Deliver():
-            return f"the program's accept returns {tell(effect.client)}"
+            return f"the program's accept returns {describe(effect.client)}"
         case distributor.SetTimer() | monitor.SetTimer() | distributor.Watch():
             return ""
         case _:
-            return tell(effect)
+            return describe(effect)
 
 
 # ---------------------------------------------------------------- who owns what

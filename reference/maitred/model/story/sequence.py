@@ -26,10 +26,10 @@ from maitred.core.messages import (
     Restore,
     Store,
 )
-from maitred.model.claims.explain import retake
 from maitred.model.search.explorer import Path, Step
+from maitred.model.story.explanation import retake
 from maitred.model.story.narrate import headline
-from maitred.model.story.text import NOTHING, Change, Held, changes, holders, label, tell
+from maitred.model.story.text import NOTHING, Change, Held, changes, describe, holders, label
 from maitred.model.world import Action, Deed, DistributorCutOff, DistributorTakes, Fate, System, World
 
 KERNEL: Final = "kernel"
@@ -281,7 +281,7 @@ def _causes(action: Action) -> Iterator[tuple[str, str, str]]:
         case distributor.BacklogEmpty():
             yield KERNEL, DISTRIBUTOR, "backlog empty"
         case distributor.PeerClosed():
-            yield KERNEL, DISTRIBUTOR, f"{tell(what.client)} closed"
+            yield KERNEL, DISTRIBUTOR, f"{describe(what.client)} closed"
         case distributor.DialogEnded():
             yield f"server {what.server}", DISTRIBUTOR, "end of dialog"
         case distributor.ControlEnded():

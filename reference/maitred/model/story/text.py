@@ -1,7 +1,7 @@
 """The system in words and as tables: what the tale, the explanations and the drawings of a path have in common.
 
-`tell` gives a value in short, `holders` says who holds a client's connection, and `facts` lists what is so in a world,
-of which `changes` are the rows that differ between two worlds.
+`describe` gives a value in short, `holders` says who holds a client's connection, and `facts` lists what is so in a
+world, of which `changes` are the rows that differ between two worlds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOTHING: Final = "-"
 NOBODY: Final = "nobody"
 
 
-def tell(value: object) -> str:
+def describe(value: object) -> str:
     """A value in short: class and fields; a client by its cookie, a count as ``clients#sequence``."""
     match value:
         case Client():
@@ -32,9 +32,9 @@ def tell(value: object) -> str:
         case Enum():
             return value.name.lower()
         case tuple() | Tree():
-            return "(" + ", ".join(tell(item) for item in value) + ")"
+            return "(" + ", ".join(describe(item) for item in value) + ")"
         case _ if is_dataclass(value):
-            inner = (f"{field.name}={tell(getattr(value, field.name))}" for field in fields(value))
+            inner = (f"{field.name}={describe(getattr(value, field.name))}" for field in fields(value))
             return f"{type(value).__name__}({', '.join(inner)})".replace("client=client", "client")
         case _:
             return str(value)
@@ -48,7 +48,7 @@ def label(message: object) -> str:
     for each in fields(message):
         value = getattr(message, each.name)
         if isinstance(value, Client):
-            text += f" {tell(value)}"
+            text += f" {describe(value)}"
         elif isinstance(value, Count):
             text += f" (serves {value.clients})"
         elif each.name == "server":
@@ -56,7 +56,7 @@ def label(message: object) -> str:
         elif each.name == "errno" and value:
             text += f" (errno {value})"
         elif each.name == "forget" and value:
-            text += f", forget {', '.join(tell(client) for client in value)}"
+            text += f", forget {', '.join(describe(client) for client in value)}"
     return text
 
 
@@ -199,7 +199,7 @@ def facts(world: World) -> dict[str, Fact]:
 
 
 def _messages(channel: tuple[object, ...]) -> Fact:
-    return Fact(", ".join(tell(message) for message in channel) or NOTHING)
+    return Fact(", ".join(describe(message) for message in channel) or NOTHING)
 
 
 def _facts_of_distributor(state: DistributorState) -> dict[str, Fact]:
@@ -229,7 +229,7 @@ def _facts_of_row(status: ServerStatus) -> dict[str, Fact]:
     marks = [word for word in ("draining", "resting") if getattr(status, word)]
     found = {
         f"{row}: clients": Fact(f"{status.count.clients} of {status.max_clients}"),
-        f"{row}: unanswered": Fact(tell(status.request) if status.request else NOBODY),
+        f"{row}: unanswered": Fact(describe(status.request) if status.request else NOBODY),
         f"{row}: owes an answer on port": Fact(", ".join(map(str, status.owed)) or NOTHING),
         f"{row}: marked": Fact(", ".join(marks) or NOTHING, phase=True),
     }
