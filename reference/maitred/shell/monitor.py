@@ -355,8 +355,8 @@ class Monitor:
         known = self._foreign.get(server.class_id, 0)
         noted = server.registry.foreign
         self._foreign[server.class_id] = known | noted
-        for maker in native_sockets.makers(noted & ~known):
-            report.say(f"{self._title(server)} cannot be handed clients: {maker}")
+        for library in native_sockets.libraries(noted & ~known):
+            report.say(f"{self._title(server)} cannot be handed clients: {library}")
 
     def _kill_all(self, server: _Server) -> None:
         """Kill what descends from the server, until nobody is left."""
@@ -811,8 +811,8 @@ class Monitor:
         """Why its servers do not come up, as far as that is known; nothing, once one of them has."""
         if any(place.phase is core.PlacePhase.READY for place in self.machine.state.classes[class_id].places.values()):
             return []
-        makers = map(str, native_sockets.makers(self._foreign.get(class_id, 0)))
-        return [*makers, *([_DAEMON] if class_id in self._daemons else [])]
+        libraries = map(str, native_sockets.libraries(self._foreign.get(class_id, 0)))
+        return [*libraries, *([_DAEMON] if class_id in self._daemons else [])]
 
     def _title(self, server: _Server) -> str:
         return f"server {server.server} of {self._name(server.class_id)}"

@@ -11,11 +11,11 @@ from maitred.shell.io.registry import Reader, Registry, create
 
 @pytest.mark.parametrize(("noted", "named"), [(0, []), (1, ["uvloop"]), (6, ["granian", "grpc"]), (1 << 9, [])])
 def test_each_bit_is_a_library(noted, named):
-    assert [maker.module for maker in native_sockets.makers(noted)] == named
+    assert [library.module for library in native_sockets.libraries(noted)] == named
 
 
 def test_each_message_names_the_language_and_a_remedy():
-    assert str(native_sockets.MAKERS[0]).startswith(
+    assert str(native_sockets.LIBRARIES[0]).startswith(
         "uvloop makes its sockets in C, out of reach: use asyncio's own event loop"
     )
 
@@ -56,4 +56,7 @@ def test_the_monitor_sees_the_imports_of_a_worker(tmp_path):
     text = "import grpc, subprocess, sys; subprocess.run([sys.executable, 'worker.py'], check=True)"
     with behind("script", script(tmp_path, text), directory=tmp_path) as (distributor, program):
         assert program.wait() == 0
-        assert [maker.module for maker in native_sockets.makers(distributor.registry.foreign)] == ["granian", "grpc"]
+        assert [library.module for library in native_sockets.libraries(distributor.registry.foreign)] == [
+            "granian",
+            "grpc",
+        ]

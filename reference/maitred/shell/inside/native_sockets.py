@@ -21,7 +21,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class NativeLibrary:
     """A library that makes sockets of its own."""
 
     module: str
@@ -33,17 +33,19 @@ class Maker:
         return f"{self.module} makes its sockets in {self.language}, out of reach: {self.remedy}"
 
 
-MAKERS: Final = (
-    Maker("uvloop", "C", "use asyncio's own event loop (uvicorn: --loop asyncio; Sanic: USE_UVLOOP = False)"),
-    Maker("granian", "Rust", "use a server that accepts through Python's socket (uvicorn --loop asyncio, hypercorn)"),
-    Maker("grpc", "C++", "serve with a gRPC library in pure Python (grpclib)"),
+LIBRARIES: Final = (
+    NativeLibrary("uvloop", "C", "use asyncio's own event loop (uvicorn: --loop asyncio; Sanic: USE_UVLOOP = False)"),
+    NativeLibrary(
+        "granian", "Rust", "use a server that accepts through Python's socket (uvicorn --loop asyncio, hypercorn)"
+    ),
+    NativeLibrary("grpc", "C++", "serve with a gRPC library in pure Python (grpclib)"),
 )
 """Each is a bit in the registry, by its place: append, and keep the order."""
 
 
-def makers(noted: int) -> tuple[Maker, ...]:
+def libraries(noted: int) -> tuple[NativeLibrary, ...]:
     """The libraries whose bits are set."""
-    return tuple(maker for place, maker in enumerate(MAKERS) if noted >> place & 1)
+    return tuple(library for place, library in enumerate(LIBRARIES) if noted >> place & 1)
 
 
 def refuse_loop() -> None:
@@ -54,10 +56,10 @@ def refuse_loop() -> None:
     """
     events = sys.modules.get("asyncio.events")
     loop = None if events is None else events._get_running_loop()
-    library = type(loop).__module__.partition(".")[0]
-    for maker in MAKERS:
-        if maker.module == library:
-            raise OSError(EOPNOTSUPP, str(maker))
+    package = type(loop).__module__.partition(".")[0]
+    for library in LIBRARIES:
+        if library.module == package:
+            raise OSError(EOPNOTSUPP, str(library))
 
 
 def watch(note: Callable[[int], None]) -> None:
@@ -70,7 +72,7 @@ class _Watcher:
 
     def __init__(self, note: Callable[[int], None]) -> None:
         self._note = note
-        self._bits = {maker.module: 1 << place for place, maker in enumerate(MAKERS)}
+        self._bits = {library.module: 1 << place for place, library in enumerate(LIBRARIES)}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
