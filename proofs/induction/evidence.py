@@ -64,7 +64,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "never_above_the_maximum": _proved("never_above_the_maximum", but=_COUNTED),
     "never_stale_low": _proved("never_stale_low", but=_COUNTED),
     "no_client_has_two_servers": _proved("no_client_has_two_servers"),
-    "no_client_lost": _proved("no_client_is_lost"),
+    "no_client_is_lost": _proved("no_client_is_lost"),
     "nobody_passes_on_what_it_has_not": _untold(_DESCRIPTORS),
     "each_process_knows_whom_it_has": _untold(_DESCRIPTORS),
     "at_most_one_request_outstanding": _proved("at_most_one_request_outstanding", "what_is_unread_is_known"),

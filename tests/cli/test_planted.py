@@ -178,7 +178,7 @@ bounds = { servers = 1, clients = 1, warm = true }
         (["--config", "a-dead-distributor-is-not-heard-out"], 0, "well"),
         (["--config", "clients-come-again"], 0, "well"),
         (["--liveness", "--servers", "1", "--warm", "--unassumed", "clients keep leaving"], 1, "wrong"),
-        (["--property", "no_client_lost", "--max-states", "100"], 2, "incomplete"),
+        (["--property", "no_client_is_lost", "--max-states", "100"], 2, "incomplete"),
     ],
 )
 def test_the_document_is_as_its_schema_has_it(arguments, code, verdict):

@@ -99,5 +99,5 @@ PARTLY = {
 
 def test_whatever_is_proved_by_a_sentence_of_another_name_is_here():
     others = {name for name, answer in CLAUSES.items() if answer.basis is Basis.PROVED and answer.by != (name,)}
-    assert others == {*IN_THE_RELATION, *PARTLY, "no_client_lost"}  # which is `no_client_is_lost`
+    assert others == {*IN_THE_RELATION, *PARTLY}
     assert [name for name in PARTLY if not CLAUSES[name].why] == []

@@ -35,17 +35,17 @@ def without(real, **changes):
 
 def test_a_property_without_requirement_is_seen(real):
     entries = [
-        {**entry, "properties": [n for n in entry["properties"] if n != "no_client_lost"]}
+        {**entry, "properties": [n for n in entry["properties"] if n != "no_client_is_lost"]}
         for entry in real.requirements
     ]
     assert matrix.orphans(without(real, requirements=entries)) == [
-        "no_client_lost: no requirement asks for this property"
+        "no_client_is_lost: no requirement asks for this property"
     ]
 
 
 def test_a_property_without_witness_is_seen(real):
-    witnesses = {**real.witnesses, "no_client_lost": ()}
-    assert "no_client_lost: has no witness" in matrix.orphans(without(real, witnesses=witnesses))
+    witnesses = {**real.witnesses, "no_client_is_lost": ()}
+    assert "no_client_is_lost: has no witness" in matrix.orphans(without(real, witnesses=witnesses))
 
 
 def test_a_property_that_no_mutant_refutes_is_seen(real):

@@ -1916,7 +1916,7 @@ MUTANTS: Final = (
         "distributor._close",
         "work.put(replace(info, accepting=False))",
         "_close_listeners(work, info.port)",
-        refutes=("accepts_only_where_it_listens", "no_client_lost"),
+        refutes=("accepts_only_where_it_listens", "no_client_is_lost"),
         within=Bounds(servers=1, clients=1, stops=1, warm=True),
         tests=(f"{THE_OPERATION_PHASE_IS_CLOSED}::test_what_the_backlog_holds_is_taken_then_the_listeners_are_closed",),
     ),

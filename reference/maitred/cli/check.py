@@ -54,7 +54,7 @@ examples:
                                                       draw a shortest run that reaches a property
   maitred check --warm --server-crashes 1 --forked-children 1 --without last-process-ends
                                                       why the machines need what they need of the kernel
-  maitred check --property no_client_lost --property never_above_the_maximum
+  maitred check --property no_client_is_lost --property never_above_the_maximum
                                                       ask these only, of all small systems
   maitred check --liveness --returns --servers 1 --warm
                                                       what must happen in the end, however long clients keep coming

@@ -37,14 +37,14 @@ def test_what_the_bounds_leave_no_occasion_for_is_not_claimed():
     assert result["a_dynamic_server_starts"].verdict is Verdict.NOT_APPLICABLE, shown(result)
     assert result["the_table_is_exact_again_after_a_restart"].verdict is Verdict.NOT_APPLICABLE, shown(result)
     assert result["a_client_is_served_and_leaves"].verdict is Verdict.WITNESSED, shown(result)
-    assert result["no_client_lost"].verdict is Verdict.HOLDS, shown(result)
+    assert result["no_client_is_lost"].verdict is Verdict.HOLDS, shown(result)
 
 
 def test_an_exploration_cut_short_claims_nothing():
     result = check(Bounds(servers=2, clients=2), max_states=50)
     assert not result.complete
     assert result.ok, shown(result)
-    assert result["no_client_lost"].verdict is Verdict.INCOMPLETE, shown(result)
+    assert result["no_client_is_lost"].verdict is Verdict.INCOMPLETE, shown(result)
     assert result["a_client_is_served_and_leaves"].verdict is Verdict.INCOMPLETE, shown(result)
 
 

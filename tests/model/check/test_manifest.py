@@ -30,7 +30,7 @@ name = "must fail"
 why = "It shows that the check can fail."
 tier = "minutes"
 bounds = { servers = 1, clients = 2, distributor_crashes = 1, warm = true, without = ["heard-out"] }
-violated = "no_client_lost"
+violated = "no_client_is_lost"
 """
 
 
@@ -57,7 +57,7 @@ def test_what_it_says_is_read(file):
     assert small.name == "Small, indeed" and small.slug == "small-indeed" and small.tier == "seconds"
     assert small.bounds == Bounds(servers=1, clients=1, warm=True)
     assert small.counts == {"states": 3, "transitions": 3, "depth": 3} and small.safety and not small.symmetric
-    assert failing.violated == "no_client_lost" and failing.counts is None
+    assert failing.violated == "no_client_is_lost" and failing.counts is None
     assert failing.bounds.without == (Assumption.HEARD_OUT,)
 
 
@@ -83,7 +83,7 @@ def test_what_it_says_is_read(file):
         (edited("servers = 1", "servers = 0"), "bounds: servers must be at least 1"),
         (edited("heard-out", "heard"), "bounds.without: 'heard' will not do: should be one of ends-follow-data"),
         (edited('["heard-out"]', '"heard-out"'), "bounds.without: 'heard-out' will not do: should be a list"),
-        (edited("no_client_lost", "a_waiter_is_seated"), "violated: 'a_waiter_is_seated' will not do"),
+        (edited("no_client_is_lost", "a_waiter_is_seated"), "violated: 'a_waiter_is_seated' will not do"),
         (edited("states = 3", "states = -3"), "states: -3 will not do"),
         (edited("states = 3", 'states = "3"'), "states: '3' will not do"),
         (edited("states = 3\n", ""), "states: None will not do: should be one of states, transitions, depth"),
@@ -93,7 +93,7 @@ def test_what_it_says_is_read(file):
         (edited("depth = 3", 'depth = 3\nliveness = ["x"]'), "liveness: 'x' will not do: should be one of"),
         (edited("depth = 3", 'depth = 3\nunassumed = ["clients keep leaving"]'), "unassumed: "),
         (edited("depth = 3", 'depth = 3\nsymmetric = true\nliveness = ["a_stop_ends"]'), "symmetric: True will not do"),
-        (edited('"no_client_lost"', '"a_stop_ends"'), "violated: 'a_stop_ends' will not do: should be listed"),
+        (edited('"no_client_is_lost"', '"a_stop_ends"'), "violated: 'a_stop_ends' will not do: should be listed"),
     ],
 )
 def test_what_is_wrong_is_named(file, text, complaint):
@@ -150,7 +150,7 @@ def test_a_count_that_changed_is_a_failure_until_it_is_written(file):
 
 
 def test_only_counts_are_written(file):
-    path = file(edited('violated = "no_client_lost"', 'violated = "never_stale_low"'))
+    path = file(edited('violated = "no_client_is_lost"', 'violated = "never_stale_low"'))
     (outcome,) = run(load(path), ["minutes"], workers=1)
     assert "never_stale_low should be violated, and is not" in outcome.problems[0]
     with pytest.raises(ManifestError, match="has lost its teeth"):
@@ -158,8 +158,8 @@ def test_only_counts_are_written(file):
 
 
 def test_a_violation_is_a_failure(file):
-    (outcome,) = run(load(file(edited('violated = "no_client_lost"\n', ""))), ["minutes"], workers=1)
-    assert "no_client_lost is violated" in outcome.problems
+    (outcome,) = run(load(file(edited('violated = "no_client_is_lost"\n', ""))), ["minutes"], workers=1)
+    assert "no_client_is_lost is violated" in outcome.problems
     assert not outcome.miscounted
 
 

@@ -191,7 +191,7 @@ def every_element_weighs_the_same(monkeypatch):
     monkeypatch.setattr(monitor._Work, "adoption", lambda *given: replace(before(*given), weight=1))
 
 
-@bent("no_client_lost", "Client 0 has not left, but nobody holds", servers=1, clients=1)
+@bent("no_client_is_lost", "Client 0 has not left, but nobody holds", servers=1, clients=1)
 def a_client_is_accepted_and_discarded(monkeypatch):
     def sent(before, state, event):
         taken = before(state, event)
@@ -210,7 +210,7 @@ def a_client_is_accepted_and_not_delivered(monkeypatch):
     act(monkeypatch, server, server.Sent, lambda before, *given: replace(before(*given), effects=()))
 
 
-@bent("no_client_lost", "Client 1 has not left, but nobody holds", servers=1, clients=2, distributor_crashes=1)
+@bent("no_client_is_lost", "Client 1 has not left, but nobody holds", servers=1, clients=2, distributor_crashes=1)
 def a_death_between_two_steps_loses_somebody(monkeypatch):
     """The one who waits is in no store, so that the Distributor alone holds it: that is none of the named instants."""
 
@@ -240,7 +240,7 @@ def who_waits_too_long_is_closed_twice(monkeypatch):
 
 
 @bent(
-    "no_client_lost",
+    "no_client_is_lost",
     "Before this step, client 0's connection was held by: kernel's backlog",
     servers=1,
     clients=1,
@@ -458,7 +458,7 @@ def test_what_is_not_broken_is_not_explained():
     path = check(Bounds(servers=1, clients=1, warm=True))["a_client_is_served_and_leaves"].path
     assert path is not None
     assert why("a_client_is_served_and_leaves", path) == []
-    for name in ("no_client_lost", "never_stale_low", "index_is_true", "no_surprising_rejection"):
+    for name in ("no_client_is_lost", "never_stale_low", "index_is_true", "no_surprising_rejection"):
         assert why(name, path) == []
 
 

@@ -144,7 +144,7 @@ def test_several_workers_come_to_the_same(bounds, symmetric):
 
 def test_three_workers_find_the_same_counterexample():
     alone = check(LOSING)
-    assert alone["no_client_lost"].verdict is Verdict.VIOLATED, shown(alone)
+    assert alone["no_client_is_lost"].verdict is Verdict.VIOLATED, shown(alone)
     assert len(alone.counterexample.path.steps) == 5, shown(alone)
     assert told(check(LOSING, workers=3)) == told(alone)
 
@@ -294,7 +294,7 @@ def test_a_way_that_cannot_be_walked_again_is_no_counterexample():
     explorer.run()
     explorer._enquiry.system.successors = lambda world: iter(())
     with pytest.raises(RuntimeError, match="cannot be walked again"):
-        explorer.path("no_client_lost")
+        explorer.path("no_client_is_lost")
 
 
 def test_a_path_keeps_every_name():

@@ -65,8 +65,7 @@ def test_the_invariant_is_not_empty():
 
 
 def test_promises_have_the_models_names():
-    other = {"no_client_is_lost": "no_client_lost"}
-    promised = {other.get(name, name) for name, conjunct in INVARIANT.items() if conjunct.promised}
+    promised = {name for name, conjunct in INVARIANT.items() if conjunct.promised}
     assert promised <= set(PROPERTIES)
     assert len(promised) >= 11
 

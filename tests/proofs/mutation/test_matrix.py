@@ -44,7 +44,7 @@ def test_every_column_is_asked_of_every_mutant():
 def test_the_page_tells_what_was_named_and_what_was_found():
     mutant = CATALOGUE["who_waits_is_not_stored"]
     found = {
-        "properties": {mutant.name: (*mutant.refutes, "no_client_lost")},
+        "properties": {mutant.name: (*mutant.refutes, "no_client_is_lost")},
         "tests of the core": {},
         "bridge": {mutant.name: ("sends_hand is not enabled",)},
     }
@@ -52,7 +52,7 @@ def test_the_page_tells_what_was_named_and_what_was_found():
     (row,) = [line for line in page.splitlines() if line.startswith("| who waits is not stored")]
     assert mutant.suffers in row
     assert all(f"**`{name}`**" in row for name in mutant.refutes)
-    assert ("`no_client_lost`" in row) and matrix.told(mutant.within) in row
+    assert ("`no_client_is_lost`" in row) and matrix.told(mutant.within) in row
     assert "none survived" in page
     assert row.endswith(" | sends_hand is not enabled |  |")
     assert "Killed: 1 by properties, 0 by tests of the core, 1 by bridge, 0 by CrossHair." in page
@@ -60,7 +60,7 @@ def test_the_page_tells_what_was_named_and_what_was_found():
 
 def test_a_survivor_is_told_of():
     mutants = [CATALOGUE[name] for name in NAMES]
-    page = matrix.page(mutants, {"properties": {NAMES[0]: ("no_client_lost",)}, "tests of the core": {NAMES[1]: ()}})
+    page = matrix.page(mutants, {"properties": {NAMES[0]: ("no_client_is_lost",)}, "tests of the core": {NAMES[1]: ()}})
     assert f"3 mutants; survived: {NAMES[1]}, {NAMES[2]}." in page
 
 

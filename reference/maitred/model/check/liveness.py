@@ -435,7 +435,7 @@ class LivenessResult:
 
     @property
     def ok(self) -> bool:
-        """Nothing is violated, and nothing holds for want of an occasion, as far as the exploration went."""
+        """Nothing is violated, and nothing holds vacuously, as far as the exploration went."""
         return not any(on.verdict in (Verdict.VIOLATED, Verdict.NOT_REACHED) for on in self.verdicts)
 
     @property

@@ -137,7 +137,7 @@ def _held_before(path: Path) -> Iterator[str]:
     "a_closed_listener_refuses",
     history=_held_before,
 )
-def no_client_lost(world: World) -> Iterator[str]:
+def no_client_is_lost(world: World) -> Iterator[str]:
     """A client ends only as it wishes, by the queue's timeout, by a stop, or at one of the instants that are named:
     with the Distributor that alone held it in the midst of a step (one for each death), unanswered at the Distributor's
     death and then not taken by its server, with the processes that held it, or in the backlog of a socket that was not
