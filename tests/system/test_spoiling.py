@@ -75,13 +75,13 @@ def test_a_registry_cannot_be_cut_short(two, guests):
     assert (two.process.pid, two.distributor()) == (monitor, distributor)
 
 
-def test_a_book_of_the_verifier_is_of_one_machine_and_whoever_spoils_it_spoils_what_is_known_of_it_alone(start, guests):
+def test_a_server_that_overwrites_its_verifier_ring_spoils_its_own_records_only(start, guests):
     two = start("--verify", traced=False)
     monitor, distributor = two.process.pid, two.distributor()
     honest, spoiler = guests(two.port), guests(two.port)
     assert honest.seated() != spoiler.seated()
-    assert spoiler.ask("cut book") == "PermissionError"
-    assert spoiler.ask("book") == "done"
+    assert spoiler.ask("cut ring") == "PermissionError"
+    assert spoiler.ask("ring") == "done"
     before = two.status()["verify"]["verified"]
     for _ in range(20):
         with Guest(two.port) as guest:

@@ -44,8 +44,8 @@ WAYS = {
     "capacity": lambda: write(CAPACITY, struct.pack("=Q", 1 << 50)),
     "port": lambda: write(CLIENTS + 8 * ROW.size, ROW.pack(1, 2, 70_000, 1)),
     "places": places,
-    "book": lambda: os.pwrite(memory("maitred-verify"), b"\xff" * 8192, 0),
-    "cut book": lambda: os.ftruncate(memory("maitred-verify"), 0),
+    "ring": lambda: os.pwrite(memory("maitred-verify"), b"\xff" * 8192, 0),
+    "cut ring": lambda: os.ftruncate(memory("maitred-verify"), 0),
     "magic": lambda: write(0, b"nonsense"),
 }
 
