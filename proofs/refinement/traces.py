@@ -370,8 +370,11 @@ class _Follower:
         finished = not step.last or len(step.effects) >= len(effects)
         match step.who.split()[0]:
             case "monitor":
-                if isinstance(result, Rejected):
-                    yield [], (), True
+                if isinstance(
+                    result, Rejected
+                ):  # what the Monitor declines has been read from its channel all the same
+                    read = isinstance(step.event, monitor.Told) and step.event.class_id == self.class_id
+                    yield monitor_moves(step.event, (), True) if read else [], (), True
                 elif isinstance(step.event, monitor.Started):
                     yield _begun(step.effects, self.class_id), step.effects, True
                 else:
