@@ -218,7 +218,7 @@ def replays_up_to_its_end(instance, readable):
 def test_a_log_that_is_not_there_stops_nothing(monkeypatch, stderr):
     """As in a server whose program has put something else in the place of its stderr, or nothing."""
     monkeypatch.setattr(sys, "stderr", stderr)
-    report.say("nobody hears this")
+    report.info("nobody hears this")
 
 
 def is_ready(instance):

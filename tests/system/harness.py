@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.log import plain
+
 SERVERS = Path(__file__).parent / "servers"
 PATIENCE = 20.0
 """Seconds within which anything that is going to happen has happened, however busy the machine."""
@@ -270,7 +272,8 @@ class Instance:
 
     @property
     def log(self):
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        """Without times and levels."""
+        return plain(self.log_file.read_text(errors="replace")) if self.log_file.exists() else ""
 
     def wait_log(self, pattern, within=PATIENCE):
         """Wait for a line of its log that matches, and give the match."""

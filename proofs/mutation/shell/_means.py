@@ -531,7 +531,7 @@ MUTANTS: Final = (
         "the_log_is_written_by_whoever_says_something",
         Kind.GUARD_DROPPED,
         "A pipe that nobody reads, or Ctrl-S, stops the Monitor, and then every Distributor.",
-        "report.say",
+        "report._log",
         "_background is not None",
         "False",
         tests=(f"{REPORT}::test_what_nobody_reads_is_kept_up_to_a_bound_and_the_rest_is_counted",),

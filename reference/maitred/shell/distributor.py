@@ -189,26 +189,26 @@ class Distributor:
         match event:
             case core.Fired(core.QueueTimeout()):
                 patience = self.spec.durations.queue_timeout
-                self._say_now_and_then(f"clients are closed that have waited {patience:g} s for a seat")
+                self._warn_at_intervals(f"clients are closed that have waited {patience:g} s for a seat")
             case core.Received(server=server, message=messages.Accepted()):
                 self._servers[server].refusals = 0
             case core.Received(server=server, message=messages.Refused()):
                 self._servers[server].refusals += 1
                 text = f"server {server} refuses clients: it is out of descriptors, or listens no more"
-                self._say_now_and_then(text, about="refused")
+                self._warn_at_intervals(text, about="refused")
             case core.Fired(core.HandOffTimeout(server=server)):
                 patience = self.spec.durations.hand_off_timeout
-                report.say(f"server {server} of {self.spec.name} has not taken a client for {patience:g} s")
+                report.warning(f"server {server} of {self.spec.name} has not taken a client for {patience:g} s")
             case core.StillServes(server=server):
                 self._say_full(self.machine.state.servers[server])
             case _:
                 pass
         if self.machine.state.waiting >= self.spec.waiting_limit:
-            self._say_now_and_then("as many clients wait as may: further ones stay in the backlog (waiting_limit)")
+            self._warn_at_intervals("as many clients wait as may: further ones stay in the backlog (waiting_limit)")
 
     def _say_full(self, status: core.ServerStatus) -> None:
         patience, clients = self.spec.durations.hand_off_timeout, status.count.clients
-        self._say_now_and_then(
+        self._warn_at_intervals(
             f"server {status.server} has taken no client for {patience:g} s, and goes on serving {clients}: it seems to"
             f" take no more at a time; set max_clients to {clients} (it is {status.max_clients})",
             about=f"full {status.server}",
@@ -267,11 +267,11 @@ class Distributor:
                 self.handle(message)
             case _:
                 channel.drop(fds)
-                report.say(f"distributor of {self.spec.name}: {type(message).__name__} is nothing a Monitor says")
+                report.warning(f"distributor of {self.spec.name}: {type(message).__name__} is nothing a Monitor says")
 
     def _monitor_lost(self) -> None:
         if self._monitor is not None:
-            report.say(f"distributor of {self.spec.name}: the Monitor is gone; serving goes on unsupervised")
+            report.error(f"distributor of {self.spec.name}: the Monitor is gone; serving goes on unsupervised")
             self.loop.forget(self._monitor.fileno())
             self._monitor.close()
             self._monitor = None
@@ -415,7 +415,7 @@ class Distributor:
         conduct.offences += 1
         conduct.offence = conduct.offence or what
         text = f"server {server} of {self.spec.name} breaks the protocol: {what}"
-        (report.say if conduct.offences == 1 else report.debug)(text)
+        (report.warning if conduct.offences == 1 else report.debug)(text)
         if conduct.offences == PATIENCE:
             self._condemn(server, held, "breaks the protocol again and again")
 
@@ -451,7 +451,7 @@ class Distributor:
         return core.ConnectionRequest(port, cookie)
 
     def _exhausted(self, port: Port) -> core.AcceptFailed:
-        self._say_now_and_then("out of descriptors: further clients wait in the backlog (raise RLIMIT_NOFILE)")
+        self._warn_at_intervals("out of descriptors: further clients wait in the backlog (raise RLIMIT_NOFILE)")
         self._tight = self._tight and bool(self._copies)
         return core.AcceptFailed(port)
 
@@ -552,7 +552,7 @@ class Distributor:
         self._reply(held, effect.message)
 
     def _say_one_too_many(self, port: Port) -> None:
-        self._say_now_and_then(
+        self._warn_at_intervals(
             f"the program binds more than {ADDRESSES} addresses of port {port}: clients find that server at the others,"
             " not here (only what -b names is bound without such a limit)"
         )
@@ -567,11 +567,11 @@ class Distributor:
         """Name a port that the program binds for itself; not so many that a server could fill a disk with them."""
         if port not in self._foreign_ports and len(self._foreign_ports) >= FOREIGN_PORTS:
             text = "the program binds further ports that are not behind this Distributor"
-            self._say_now_and_then(text)
+            self._warn_at_intervals(text)
             return
         self._foreign_ports.add(port)
         ports = ", ".join(map(str, self.machine.state.ports))
-        self._say_now_and_then(
+        self._warn_at_intervals(
             f"the program binds port {port}, which is not behind this Distributor (port {ports} is):"
             " clients find that server there, not here"
         )
@@ -609,7 +609,7 @@ class Distributor:
                     return
                 self._say_crowded(error)
                 if error.errno == errno.EAGAIN and time.monotonic() - began > 5.0:
-                    self._say_now_and_then("the Monitor does not read what it is told; waiting for it")
+                    self._warn_at_intervals("the Monitor does not read what it is told; waiting for it")
                 _wait_for_room(self._monitor, crowded=error.errno != errno.EAGAIN)
             else:
                 return
@@ -767,7 +767,7 @@ class Distributor:
         """Say once that the server is not to be kept."""
         if not held.condemned:
             held.condemned = True
-            report.say(f"server {server} of {self.spec.name} {why}")
+            report.warning(f"server {server} of {self.spec.name} {why}")
             self.handle(core.Unfit(server))
 
     def _gone(self, servers: list[tuple[ServerId, _Server]], clients: list[Client]) -> Collection[int]:
@@ -839,13 +839,13 @@ class Distributor:
         """It is the kernel that has no room, not the receiver."""
         if error.errno != errno.EAGAIN:
             why = errno.errorcode.get(error.errno or 0, "")
-            self._say_now_and_then(f"the kernel lets no descriptor be passed on ({why}): tried again until it does")
+            self._warn_at_intervals(f"the kernel lets no descriptor be passed on ({why}): tried again until it does")
 
-    def _say_now_and_then(self, text: str, about: str = "") -> None:
+    def _warn_at_intervals(self, text: str, about: str = "") -> None:
         now, about = time.monotonic(), about or text
         if now - self._said.get(about, -SAY_AGAIN) >= SAY_AGAIN:
             self._said[about] = now
-            report.say(f"distributor of {self.spec.name}: {text}")
+            report.warning(f"distributor of {self.spec.name}: {text}")
 
 
 def status_of(
@@ -955,15 +955,15 @@ def run(spec: DistributorSpec, handed: object) -> None:
     try:
         os.sched_setaffinity(0, spec.cpus)
     except OSError as error:
-        report.say(f"the Distributor of {spec.name} cannot be bound to its CPUs: {error.strerror}")
+        report.warning(f"the Distributor of {spec.name} cannot be bound to its CPUs: {error.strerror}")
     with report.in_background():
         try:
             distributor = Distributor(spec)
         except OSError as error:  # no descriptor for the queue of events (FIG. 6 step 94)
-            report.say(f"the Distributor of {spec.name} cannot start: {error.strerror}")
+            report.error(f"the Distributor of {spec.name} cannot start: {error.strerror}")
             sys.exit(1)
         try:
             distributor.run()
         except Exception:  # multiprocessing would say it too, and wait until it is read
-            report.say_unforeseen(f"the Distributor of {spec.name}")
+            report.unforeseen(f"the Distributor of {spec.name}")
             sys.exit(1)

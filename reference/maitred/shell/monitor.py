@@ -228,7 +228,7 @@ class Monitor:
         except BlockingIOError:
             return False
         except wire.WireError as error:
-            report.say(f"the Distributor of {self._name(distributor.class_id)} sent no message: {error}")
+            report.warning(f"the Distributor of {self._name(distributor.class_id)} sent no message: {error}")
             return True
         if packet is None:
             self.loop.forget(distributor.channel.fileno())
@@ -277,7 +277,7 @@ class Monitor:
                 self._listeners[key] = fds
             case messages.Store() | messages.KeepDialog() | messages.KeepListener():
                 channel.drop(fds)
-                report.say(f"out of descriptors: {type(message).__name__} of {self._name(class_id)} came without")
+                report.error(f"out of descriptors: {type(message).__name__} of {self._name(class_id)} came without")
                 if isinstance(message, messages.KeepDialog):
                     return messages.Unresponsive(message.server)
             case _:
@@ -297,7 +297,7 @@ class Monitor:
         self.loop.cancel_timer(("hung up", distributor.class_id))  # which reading to the end may have set
         name = self._name(distributor.class_id)
         if code or self._phase_of(distributor.class_id) is not core.DistributorPhase.DONE:
-            report.say(f"the Distributor of {name} (pid {child.pid}) {report.how_ended(code)}")
+            report.warning(f"the Distributor of {name} (pid {child.pid}) {report.how_ended(code)}")
         self._release_distributor(distributor)
         self.handle(core.DistributorExited(distributor.class_id))
 
@@ -329,7 +329,8 @@ class Monitor:
         self.loop.forget(child.pidfd)
         server.ended = True
         self._ends[server.server] = report.how_ended(code)
-        report.say(f"{self._title(server)} (pid {child.pid}) {report.how_ended(code)}")
+        level = report.warning if self._is_wanted(server) else report.info
+        level(f"{self._title(server)} (pid {child.pid}) {report.how_ended(code)}")
         self._suspect(server)
         if code == 0:
             self._suspect_a_daemon(server)
@@ -337,14 +338,17 @@ class Monitor:
 
     def _suspect_a_daemon(self, server: _Server) -> None:
         """Where a main process ends well and unasked, while what it has forked goes on, say once what that means."""
-        cls = self.machine.state.classes[server.class_id]
-        place = cls.living.get(server.server, None)
-        unasked = core.PlacePhase.STARTING, core.PlacePhase.READY
-        if place is None or cls.places[place].phase not in unasked or server.class_id in self._daemons:
+        if not self._is_wanted(server) or server.class_id in self._daemons:
             return
         if server.family is not None and server.family.members():
             self._daemons.add(server.class_id)
-            report.say(f"{self._title(server)}: {_DAEMON}")
+            report.error(f"{self._title(server)}: {_DAEMON}")
+
+    def _is_wanted(self, server: _Server) -> bool:
+        """Whether the server is to run: it has not been asked to end."""
+        cls = self.machine.state.classes[server.class_id]
+        place = cls.living.get(server.server, None)
+        return place is not None and cls.places[place].phase in (core.PlacePhase.STARTING, core.PlacePhase.READY)
 
     def _suspect(self, server: _Server) -> None:
         """Where a server does not come up, say once for its class which library may be to blame."""
@@ -356,7 +360,7 @@ class Monitor:
         noted = server.registry.foreign
         self._foreign[server.class_id] = known | noted
         for library in native_sockets.libraries(noted & ~known):
-            report.say(f"{self._title(server)} cannot be handed clients: {library}")
+            report.error(f"{self._title(server)} cannot be handed clients: {library}")
 
     def _kill_all(self, server: _Server) -> None:
         """Kill what descends from the server, until nobody is left."""
@@ -404,15 +408,15 @@ class Monitor:
                 self._stopped_by = number
                 self._stop(signal.Signals(number).name)
             elif number != signal.SIGALRM:  # the loop's own
-                report.say(f"{signal.Signals(number).name} means nothing to maitred: nothing is done")
+                report.warning(f"{signal.Signals(number).name} means nothing to maitred: nothing is done")
 
     def _stop(self, why: str) -> Rejected | None:
         if self.machine.state.phase is core.Phase.RUNNING:
-            report.say(
+            report.info(
                 f"{why}: stopping when the clients have left, at most {self.config.durations.grace:g} s; again: now"
             )
         else:
-            report.say(f"{why}: stopping now")
+            report.info(f"{why}: stopping now")
         return self.handle(core.StopRequested())
 
     def _look_round(self) -> None:
@@ -423,7 +427,8 @@ class Monitor:
         for i, element in enumerate(self.config.elements):
             if bool(usable[i]) is not bool(self._cpus[i]):
                 up = bool(usable[i])
-                report.say(f"processing element {element.name}: its CPUs are {'back' if up else 'offline'}")
+                level = report.info if up else report.warning
+                level(f"processing element {element.name}: its CPUs are {'back' if up else 'offline'}")
                 self.handle(core.ElementRestored(i) if up else core.ElementFailed(i))
         self._cpus = usable
 
@@ -447,7 +452,7 @@ class Monitor:
         try:
             self._launch_server(effect)
         except OSError as error:
-            report.say(
+            report.error(
                 f"server {effect.server} of {self._name(effect.class_id)} cannot be started: {kernel.in_words(error)}"
             )
             self.handle(core.ServerExited(effect.class_id, effect.server))
@@ -504,7 +509,7 @@ class Monitor:
             self._launch_distributor(effect)
         except OSError as error:
             name = self._name(effect.class_id)
-            report.say(f"the Distributor of {name} cannot be started: {kernel.in_words(error)}")
+            report.error(f"the Distributor of {name} cannot be started: {kernel.in_words(error)}")
             self.handle(core.DistributorExited(effect.class_id))
         finally:
             self._spares.fill()
@@ -551,7 +556,7 @@ class Monitor:
             self.loop.watch(our_status.fileno(), READ, partial(self._on_answer, distributor))
             element = self.config.elements[effect.element].name
             again = f"restarted, incarnation {effect.incarnation}" if effect.incarnation > 1 else "started"
-            report.say(f"the Distributor of {cls.name} (pid {child.pid}, on {element}) {again}")
+            report.info(f"the Distributor of {cls.name} (pid {child.pid}, on {element}) {again}")
         finally:
             theirs.close()
             their_status.close()
@@ -655,7 +660,7 @@ class Monitor:
         seconds = duration(self.config.durations, effect.timer)
         if isinstance(effect.timer, core.RestartServer | core.RestartDistributor) and seconds >= 1:
             what = "a server" if isinstance(effect.timer, core.RestartServer) else "the Distributor"
-            report.say(f"{what} of {self._name(effect.timer.class_id)} is restarted in {seconds:.1f} s")
+            report.warning(f"{what} of {self._name(effect.timer.class_id)} is restarted in {seconds:.1f} s")
         fired = core.Fired(effect.timer)
         self.loop.set_timer(effect.timer, seconds, partial(self.handle, fired))
 
@@ -668,7 +673,8 @@ class Monitor:
             what += ", while others were; what copies must not share, such as a pid file, {server} tells apart"
         if effect.complaint is Complaint.GIVEN_UP:
             self._why = "; ".join([f"{name}: {what}", *self._obstacles(effect.class_id)])
-        report.say(f"server {effect.server} of {name}: {what}" if effect.server else f"{name}: {what}")
+        level = report.error if effect.complaint in EXIT_CODES else report.warning
+        level(f"server {effect.server} of {name}: {what}" if effect.server else f"{name}: {what}")
         if effect.complaint is Complaint.NOT_LISTENING and (server := self._servers.get(effect.server)) is not None:
             self._suspect(server)
 
@@ -711,7 +717,10 @@ class Monitor:
         reap_orphans(frozenset())
         for number in (*STOPS, *MEANINGLESS):
             signal.signal(number, signal.SIG_IGN)  # the end, with its exit code, is at hand: nothing is left to stop
-        report.say(f"stopped: {self._why}" if self._why else "stopped")
+        if self._why:
+            report.error(f"stopped: {self._why}")
+        else:
+            report.info("stopped")
 
     # ================================================================ status
 
@@ -732,7 +741,7 @@ class Monitor:
         if name not in names:
             reply({"error": f"no processing element is named {name!r}; there are: {', '.join(names)}"})
             return
-        report.say(f"processing element {name}: taken for {'restored' if up else 'failed'}, as asked")
+        report.info(f"processing element {name}: taken for {'restored' if up else 'failed'}, as asked")
         element = names.index(name)
         declined = self.handle(core.ElementRestored(element) if up else core.ElementFailed(element))
         reply({"ok": True} if declined is None else {"error": declined.reason.value})
@@ -795,7 +804,7 @@ class Monitor:
     def _hush(self, distributor: _Distributor) -> None:
         """Ask a Distributor no more that answers with what is no answer."""
         name = self._name(distributor.class_id)
-        report.say(f"the Distributor of {name} answers with what is no status: it is not asked again")
+        report.warning(f"the Distributor of {name} answers with what is no status: it is not asked again")
         self.loop.forget(distributor.status.fileno())
         distributor.status.close()
         distributor.answers.clear()
@@ -825,24 +834,24 @@ class Monitor:
         before = self._places.get((effect.class_id, effect.place))
         self._places[effect.class_id, effect.place] = effect.server
         why = f", in the place of server {before}, which {self._ends.pop(before, 'ended')}" if before else ""
-        report.say(f"{self._title(server)} {where} started{why}")
+        report.info(f"{self._title(server)} {where} started{why}")
 
     def _say_told(self, class_id: ClassId, message: ToMonitor) -> None:
         name = self._name(class_id)
         match message:
             case messages.ListenFailed():
                 self._why = f"{name}: cannot listen on {message.address}: {os.strerror(message.errno)}"
-                report.say(self._why)
+                report.error(self._why)
                 if message.errno == errno.EADDRINUSE:
                     for holder in leftovers.holders(message.port):
-                        report.say(f"port {message.port} is held by {holder}")
+                        report.error(f"port {message.port} is held by {holder}")
             case messages.Unresponsive():
                 held = self._servers.get(message.server)
                 fault = None if held is None else held.registry.fault()
                 why = f"has spoilt its registry ({fault})" if fault else "does not respond"
-                report.say(f"server {message.server} of {name} {why}: killed")
+                report.warning(f"server {message.server} of {name} {why}: killed")
             case messages.ServerReady() if self._announced:
-                report.say(f"server {message.server} of {name} is ready on port {message.port}")
+                report.info(f"server {message.server} of {name} is ready on port {message.port}")
             case _:
                 pass
 
@@ -857,7 +866,7 @@ class Monitor:
                 return
             rows.append((self._name(class_id), len(ready), [address for _, address in cls.listeners]))
         self._announced = True
-        report.say(report.ready_line(rows))
+        report.info(report.ready_line(rows))
 
 
 # ==================================================================== small helpers
@@ -925,7 +934,7 @@ def run(config: Config, verifier_main: VerifierMain | None = None) -> int:
     try:
         monitor = Monitor(config, verifier_main)
     except (UnusableError, OSError) as error:
-        report.say(f"cannot start: {kernel.in_words(error)}" if isinstance(error, OSError) else str(error))
+        report.error(f"cannot start: {kernel.in_words(error)}" if isinstance(error, OSError) else str(error))
         return UNUSABLE
     code = None
     try:
@@ -933,7 +942,7 @@ def run(config: Config, verifier_main: VerifierMain | None = None) -> int:
             try:
                 code = monitor.run()
             except BaseException:
-                report.say_unforeseen("the Monitor")
+                report.unforeseen("the Monitor")
                 raise
         return code
     finally:

@@ -9,6 +9,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from tests.log import PREFIX, plain
 from tests.shell.instance import eventually
 
 from maitred.shell.io import report
@@ -66,7 +67,25 @@ def drained(reader, until):
         piece = os.read(reader, 1 << 16)
         assert piece, content[-1000:]
         content += piece
-    return content.lstrip(b"x").decode()
+    return plain(content.lstrip(b"x").decode())
+
+
+# ---------------------------------------------------------------- time and level
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_each_line_begins_with_its_time_in_utc_and_its_level(pipe, monkeypatch, level):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv(report.DEBUG, "1")
+    monkeypatch.setattr(report.time, "time", lambda: 1_700_000_000.0417)
+    getattr(report, level)("server 1 of web ended")
+    assert os.read(pipe[0], 1000).decode() == f"2023-11-14T22:13:20.041Z [{level}] maitred: server 1 of web ended\n"
+
+
+def test_what_belongs_to_a_line_has_no_time_of_its_own(pipe):
+    report.error("an event", "more of it")
+    first, more = os.read(pipe[0], 1000).decode().splitlines()
+    assert PREFIX.match(first) and more == "  more of it"
 
 
 # ---------------------------------------------------------------- nobody waits
@@ -79,12 +98,12 @@ def test_what_nobody_reads_is_kept_up_to_a_bound_and_the_rest_is_counted(pipe, m
 
     def talk():
         for number in range(1000):
-            report.say(f"line {number}", "and more of it")
+            report.info(f"line {number}", "and more of it")
 
     with report.in_background():
         assert within(5, talk), "it waits for a reader"
         said = drained(reader, b"dropped here").splitlines()
-        report.say("heard again")
+        report.info("heard again")
         assert drained(reader, b"again\n").splitlines()[-1] == "maitred: heard again"
     kept = [line for line in said if line.startswith("maitred: line")]
     assert kept == [f"maitred: line {number}" for number in range(len(kept))] and 0 < len(kept) < 100
@@ -98,9 +117,9 @@ def test_a_terminal_at_ctrl_s_stops_nothing(stderr):
         stderr(theirs)
         termios.tcflow(theirs, termios.TCOOFF)
         with report.in_background():
-            assert within(5, lambda: report.say("a line")), "it waits for Ctrl-Q"
+            assert within(5, lambda: report.info("a line")), "it waits for Ctrl-Q"
             termios.tcflow(theirs, termios.TCOON)
-            assert os.read(ours, 100) == b"maitred: a line\r\n"
+            assert plain(os.read(ours, 100).decode()) == "maitred: a line\r\n"
     finally:
         os.close(ours)
         os.close(theirs)
@@ -110,10 +129,10 @@ def test_where_no_thread_of_ours_is_a_line_that_is_not_taken_at_once_is_dropped(
     """So in a server: its program's threads and forks are its own affair."""
     reader, writer = pipe
     fill(writer)
-    assert within(5, lambda: report.say("a line")), "it waits for a reader"
+    assert within(5, lambda: report.info("a line")), "it waits for a reader"
     assert not any(thread.name == "maitred log" for thread in threading.enumerate())
     os.read(reader, 1 << 16)
-    report.say("another")
+    report.info("another")
     assert drained(reader, b"\n") == "maitred: another\n"
 
 
@@ -123,7 +142,7 @@ def test_a_process_ends_though_nobody_reads_its_last_words(pipe, monkeypatch):
 
     def live():
         with report.in_background():
-            report.say("a line")
+            report.info("a line")
 
     assert within(5, live), "its end waits for a reader"
 
@@ -131,16 +150,17 @@ def test_a_process_ends_though_nobody_reads_its_last_words(pipe, monkeypatch):
 def test_the_last_words_are_waited_for(pipe):
     with report.in_background():
         for number in range(100):
-            report.say(f"line {number}")
+            report.info(f"line {number}")
     os.close(pipe[1])
-    assert os.read(pipe[0], 1 << 16).decode().splitlines() == [f"maitred: line {number}" for number in range(100)]
+    said = plain(os.read(pipe[0], 1 << 16).decode()).splitlines()
+    assert said == [f"maitred: line {number}" for number in range(100)]
 
 
 def test_a_reader_that_is_gone_stops_nothing(pipe):
     os.close(pipe[0])
     with report.in_background():
-        report.say("to nobody")
-    report.say("to nobody")
+        report.info("to nobody")
+    report.info("to nobody")
 
 
 def test_a_socket_that_does_not_wait_is_waited_for_by_the_thread_alone(stderr):
@@ -153,7 +173,7 @@ def test_a_socket_that_does_not_wait_is_waited_for_by_the_thread_alone(stderr):
             while True:
                 theirs.send(b"x" * 4096)
         with report.in_background():
-            assert within(5, lambda: report.say("a line"))
+            assert within(5, lambda: report.info("a line"))
             assert drained(ours.fileno(), b"\n") == "maitred: a line\n"
 
 
@@ -164,8 +184,8 @@ def test_where_no_thread_can_be_made_lines_wait_for_one(pipe, monkeypatch):
     with report.in_background():
         with monkeypatch.context() as context:
             context.setattr(threading.Thread, "start", none)
-            report.say("early")
-        report.say("late")
+            report.info("early")
+        report.info("late")
         assert drained(pipe[0], b"late\n") == "maitred: early\nmaitred: late\n"
 
 
@@ -174,14 +194,14 @@ def test_where_no_thread_can_be_made_lines_wait_for_one(pipe, monkeypatch):
 
 @pytest.mark.parametrize("bad", ["a\nmaitred: ready", "\x1b[2J", "\x9b2J", "\r", "\u202e", "\udcff", "\0"])
 def test_what_comes_from_outside_moves_no_cursor_and_begins_no_line(pipe, bad):
-    report.say(f"name {bad}", f"more of {bad}")
+    report.info(f"name {bad}", f"more of {bad}")
     first, more = drained(pipe[0], b"more").splitlines()
     assert first.startswith("maitred: name ") and first.isprintable()
     assert more.startswith("  more")
 
 
 def test_a_line_has_an_end(pipe):
-    report.say("x" * 1_000_000)
+    report.info("x" * 1_000_000)
     assert len(drained(pipe[0], b"\n")) < 2 * report.LONGEST
 
 
@@ -263,6 +283,6 @@ def test_a_pipe_that_is_read_is_no_file_either(tmp_path):
 def test_threads_end_with_their_process_alone():
     """The thread of the log is a daemon: it must keep no process from ending."""
     with report.in_background():
-        report.say("")
+        report.info("")
         eventually(lambda: [thread for thread in threading.enumerate() if thread.name == "maitred log"])
         assert all(thread.daemon for thread in threading.enumerate() if thread.name == "maitred log")

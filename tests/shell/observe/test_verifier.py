@@ -11,6 +11,7 @@ import types
 from dataclasses import fields, is_dataclass, replace
 
 import pytest
+from tests.log import plain
 
 from maitred.config import options
 from maitred.config.model import Program
@@ -617,7 +618,8 @@ def test_steps_dropped_at_the_end_of_a_machine_are_logged(rings, followed, histo
     assert followed.read() == (10, 0, 0)
     assert [machine.who for machine in followed.verifier._machines] == [SERVER]
     assert (
-        capfd.readouterr().err == "maitred: verify: distributor 0 1: 5 steps not checked: up to its last one, step 15\n"
+        plain(capfd.readouterr().err)
+        == "maitred: verify: distributor 0 1: 5 steps not checked: up to its last one, step 15\n"
     )
 
 
@@ -641,7 +643,7 @@ def test_no_memory_for_the_ring_is_a_configuration_error(tmp_path, monkeypatch, 
     monkeypatch.setattr(ring.os, "memfd_create", no_room)
     assert shell_monitor.run(config, verifier_process.run) == shell_monitor.UNUSABLE
     said = capfd.readouterr().err
-    assert said == "maitred: there is no memory for what the verifier reads: Cannot allocate memory\n"
+    assert plain(said) == "maitred: there is no memory for what the verifier reads: Cannot allocate memory\n"
 
 
 def test_a_verifier_that_cannot_start_is_logged_and_harms_nothing(keeper, monkeypatch, capfd):
@@ -654,7 +656,7 @@ def test_a_verifier_that_cannot_start_is_logged_and_harms_nothing(keeper, monkey
 def test_a_machine_without_memory_for_its_ring_is_logged_and_harms_nothing(keeper, monkeypatch, capfd):
     monkeypatch.setattr(ring, "create", no_room)
     assert keeper.add(SERVER) is None
-    assert capfd.readouterr().err == "maitred: no step of server 0 1 will be verified: Cannot allocate memory\n"
+    assert plain(capfd.readouterr().err) == "maitred: no step of server 0 1 will be verified: Cannot allocate memory\n"
     assert not Trace(None, SERVER).wanted
 
 

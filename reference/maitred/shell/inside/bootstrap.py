@@ -97,7 +97,7 @@ def join() -> None:
     try:
         descriptors = _install(record, begins=False)
     except OSError as error:  # the process that started it has closed, in between, what was handed down
-        report.say(f"process {os.getpid()} is none of the server's: {error}")
+        report.error(f"process {os.getpid()} is none of the server's: {error}")
         return
     for row in record["listeners"]:
         original = _socket.socket(fileno=_take(row["original"]))

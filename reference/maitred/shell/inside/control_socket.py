@@ -58,7 +58,7 @@ class ControlSocket:
                     break  # else there will be room yet
             if self._wait(lambda: request.port in self._bind_replies, BIND_AGAIN):
                 return self._bind_replies.pop(request.port)
-        report.say(f"no Distributor answers for port {request.port}")
+        report.error(f"no Distributor answers for port {request.port}")
         return EADDRNOTAVAIL
 
     def expect(self, sequence: int) -> None:

@@ -129,7 +129,7 @@ class Endpoint:
     def request_bind(self, port: Port, address: Address) -> int:
         """Ask the Distributor for the port: the errno of its `BindReply`.  After 0 there is a dialog for the port."""
         if port not in self.dialogs and len(self.dialogs) >= PORT_LIMIT:
-            report.say(f"port {port} is declined: a server can bind {PORT_LIMIT} ports through its Distributor")
+            report.warning(f"port {port} is declined: a server can bind {PORT_LIMIT} ports through its Distributor")
             return ENOBUFS
         mine, theirs = channel.pair()
         try:
@@ -346,7 +346,7 @@ class Endpoint:
         """This process accepts on the port, and so the server listens there, if it did not."""
         if port not in self._accepting:
             if not self._registry.hold(port, os.getpid()):
-                report.say(f"so many processes accept that one is not noted: port {port} may close while it does")
+                report.warning(f"so many processes accept that one is not noted: port {port} may close while it does")
             self._accepting.add(port)
         if not self._is_listening(port):
             self._step(server.Listened(port))

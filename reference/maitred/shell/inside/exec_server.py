@@ -86,7 +86,7 @@ def run(spec: ServerSpec, handed: object) -> NoReturn:
         arguments = [spec.interpreter, *spec.interpreter_options, "-c", code, *spec.program]
         os.execve(spec.interpreter, arguments, environment)
     except (OSError, ValueError) as error:
-        report.say(f"server {spec.server} cannot be started: {error}")
+        report.error(f"server {spec.server} cannot be started: {error}")
         os._exit(1)
 
 
@@ -125,14 +125,14 @@ def _enter(spec: ServerSpec) -> None:
         try:
             os.chdir(spec.started_in)
         except OSError:
-            report.say(f"server {spec.server}: {spec.started_in}, where maitred was started, has been removed")
+            report.warning(f"server {spec.server}: {spec.started_in}, where maitred was started, has been removed")
 
 
 def _settle_on(cpus: Iterable[int]) -> None:
     try:
         os.sched_setaffinity(0, cpus)
     except OSError as error:
-        report.say(f"cannot be bound to the CPUs {sorted(cpus)}: {error.strerror}")
+        report.warning(f"cannot be bound to the CPUs {sorted(cpus)}: {error.strerror}")
 
 
 def _keep_only(wanted: tuple[int, int, int | None]) -> tuple[int, int, int | None]:

@@ -81,7 +81,7 @@ class Processes:
             self.endpoint.let_go(client)
         if not fds and os.getpid() == self._main and not self._is_starting():
             name = path if isinstance(path, int) else os.fsdecode(path)
-            report.say(f"the program becomes {name}, {_OUT_OF_REACH}")
+            report.warning(f"the program becomes {name}, {_OUT_OF_REACH}")
         try:
             real_calls.execve(path, argv, environment)
         finally:

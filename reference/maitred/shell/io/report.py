@@ -1,6 +1,6 @@
-"""The log that people read: one line an occurrence, on stderr, each saying who, what and why.
+"""Writes the log that operators read, on stderr: one line an event, with time, level, who, what and why.
 
-For what programs read there are the trace and the status.
+``docs/reference/log.md`` lists every line.  Programs read the trace and the status instead.
 
 Nobody waits for whoever reads it.  Behind stderr may be a pipe whose reader sleeps or a terminal at Ctrl-S, and its
 ``O_NONBLOCK`` is not ours to set: it belongs to all who share the pipe.  So the Monitor, a Distributor and the verifier
@@ -46,25 +46,46 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def say(text: str, *more: str) -> None:
+def error(text: str, *more: str) -> None:
+    """Service is reduced or wrong, and stays so until somebody acts."""
+    _log("error", text, *more)
+
+
+def warning(text: str, *more: str) -> None:
+    """Something is lost, slow or misconfigured; maitred goes on, and mends what it can."""
+    _log("warning", text, *more)
+
+
+def info(text: str, *more: str) -> None:
+    """An ordinary event: nothing is to be done."""
+    _log("info", text, *more)
+
+
+def debug(text: str) -> None:
+    """Of interest to developers only; written where the environment asks for it."""
+    if os.environ.get(DEBUG):
+        _log("debug", text)
+
+
+def unforeseen(who: str) -> None:
+    """A process ends with the exception that is being handled: log its traceback."""
+    error(f"{who} ends, of something unforeseen:", *traceback.format_exc().splitlines())
+
+
+def _log(level: str, text: str, *more: str) -> None:
     """Write one line, and perhaps more that belong to it; a log that cannot be written stops nothing."""
-    lines = "\n  ".join(printable(line) for line in (text, *more))
-    content = f"maitred: {lines}\n".encode()
+    content = _line(level, "\n  ".join(printable(line) for line in (text, *more)))
     if _background is not None:
         _background.put(content)
     else:
         _write(content, wait=False)
 
 
-def debug(text: str) -> None:
-    """Write one line where the environment asks for it."""
-    if os.environ.get(DEBUG):
-        say(f"debug: {text}")
-
-
-def say_unforeseen(who: str) -> None:
-    """Say what the exception that is being handled has to tell, to those who mend the program."""
-    say(f"{who} ends, of something unforeseen:", *traceback.format_exc().splitlines())
+def _line(level: str, text: str) -> bytes:
+    """With the time in UTC (RFC 3339) and the level before it."""
+    now = time.time()
+    date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    return f"{date}.{int(now % 1 * 1000):03}Z [{level}] maitred: {text}\n".encode()
 
 
 @contextmanager
@@ -137,7 +158,7 @@ class _Background:
                 self._size -= len(self._lines.popleft())
                 if self._dropped and not self._lines:
                     what = plural(self._dropped, "line")
-                    self._append(f"maitred: {what} dropped here, as nobody read the log\n".encode())
+                    self._append(_line("warning", f"{what} dropped here, as nobody read the log"))
                     self._dropped = 0
                 self._changed.notify_all()
 

@@ -104,4 +104,4 @@ class _File:
     def _give_up(self, why: str) -> None:
         """Service goes on without a trace: a trace with a gap would look like a wrong step."""
         self.ended = True
-        report.say(f"{self._who}: the trace ends here, it cannot be written: {why}")
+        report.warning(f"{self._who}: the trace ends here, it cannot be written: {why}")

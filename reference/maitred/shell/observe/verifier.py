@@ -61,11 +61,11 @@ class Verifier:
             fds = self._fd, self._its.fileno()
             self.child = launch.start(self._main, fds, fds)
         except OSError as error:
-            report.say(f"the verifier cannot be started, so no step will be verified: {error.strerror}")
+            report.error(f"the verifier cannot be started, so no step will be verified: {error.strerror}")
         else:
             self._loop = loop
             loop.watch(self.child.pidfd, select.EPOLLIN, self._on_end)
-            report.say(f"the verifier (pid {self.child.pid}) started")
+            report.info(f"the verifier (pid {self.child.pid}) started")
         self._its.close()
 
     def add(self, who: str) -> int | None:
@@ -76,7 +76,7 @@ class Verifier:
         except BrokenPipeError:
             pass  # the verifier has died: steps are still counted
         except OSError as error:
-            report.say(f"no step of {who} will be verified: {error.strerror}")
+            report.warning(f"no step of {who} will be verified: {error.strerror}")
             self.over(who)
         return self._fds.get(who)
 
@@ -101,7 +101,7 @@ class Verifier:
         if self._loop is not None:
             self._loop.forget(child.pidfd)
         if not self._header[VerifierHeader.CLOSING]:
-            report.say(
+            report.error(
                 f"the verifier (pid {child.pid}) {report.how_ended(code)}: from here on no step is verified; {self}"
             )
         child.close()
@@ -118,10 +118,10 @@ class Verifier:
             if checked != before:
                 before, moved = checked, now
             if not killed and (now - moved > STALLED or now - began > LAST_LOOK):
-                report.say(f"the verifier (pid {self.child.pid}) does not come to an end: killed")
+                report.warning(f"the verifier (pid {self.child.pid}) does not come to an end: killed")
                 killed = kernel.send_signal(self.child.pidfd, signal.SIGKILL)
             time.sleep(0.01)
-        report.say(str(self))
+        report.info(str(self))
         self.close()
 
     def close(self) -> None:

@@ -196,12 +196,12 @@ class CheckedMachine:
     def _lose(self, why: str) -> None:
         """A record cannot be used; logged once, until the machine is checked again."""
         if self._replay is not None:
-            report.say(f"verify: {self.who}: {why}")
+            report.warning(f"verify: {self.who}: {why}")
             self._lost(self._last - self._open)
 
     def _log_gaps(self, what: str) -> None:
         if self._unlogged:
-            report.say(f"verify: {self.who}: {report.plural(self._unlogged, 'step')} not checked: {what}")
+            report.warning(f"verify: {self.who}: {report.plural(self._unlogged, 'step')} not checked: {what}")
             self._logged_at, self._unlogged = time.monotonic(), 0
 
     def _diverged(self, mismatch: Mismatch) -> None:
@@ -218,7 +218,7 @@ class CheckedMachine:
         ]
         if self._divergences == IN_FULL:
             lines.append(f"further divergences of {self.who} are counted only")
-        report.say(*lines)
+        report.error(*lines)
 
 
 def _event_line(number: int, event: object, follows: list[object]) -> str:
