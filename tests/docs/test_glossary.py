@@ -19,6 +19,7 @@ PAGES = {
     "README.md": "",
     "docs/explanation/how-it-works.md": "../../",
     "spec/README.md": "../",
+    "proofs/README.md": "../",
 }
 
 
