@@ -1,7 +1,7 @@
-"""What must happen in the end: `P` leads to `Q`, in every run that is as fair as `model.fairness` says.
+"""What must happen in the end: `P` leads to `Q`, in every run that is as fair as `maitred.model.claims.fairness` says.
 
-An exhaustive check, as `model.checker`'s, but of runs and not of worlds: a property is refuted by a *lasso*, a way to a
-round that goes on for ever, is fair, and never comes to `Q`.  `model.graph` finds the worlds, `model.cycles` decides.
+An exhaustive check, as `check.checker`'s, but of runs and not of worlds: a property is refuted by a *lasso*, a way to a
+cycle that repeats for ever, is fair, and never comes to `Q`.  `graph` finds the worlds, `cycles` decides.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Configuration:
     violated: str | None = None
     """The property that must be violated; None: everything holds."""
     portfolio: bool = False
-    """Whether ``maitred check`` without bounds explores it: see `model.portfolio`."""
+    """Whether ``maitred check`` without bounds explores it: see `maitred.model.check.portfolio`."""
     counts: Mapping[str, int] | None = None
     """The `COUNTS`, and the ``length`` of a shortest counterexample; None: not recorded yet."""
 

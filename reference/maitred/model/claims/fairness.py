@@ -16,7 +16,7 @@ Rules
 Theory of operation
 -------------------
 `named` gives the name of each step of the system.  Servers are named by the place that they fill: it outlives their
-ids, which are numbered anew as servers come and go (`model.symmetry`).  A server that fills no place any more is named
+ids, which are numbered anew as servers come and go (`world.symmetry`).  A server that fills no place any more is named
 by its turn among those: the order of ids is kept, so a server that is never forgotten keeps its name from some moment
 on.  `RULES` says of each name how fair the action is, and why that may be assumed.
 """
