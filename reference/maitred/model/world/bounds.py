@@ -110,8 +110,8 @@ class Bounds:
     without: tuple[Assumption, ...] = ()
     """What is not assumed, although it should be."""
     begins: str = ""
-    """The recorded run after which the exploration begins (`recorded_runs`), by name; the other bounds say what may happen
-    after it.  Empty: at the beginning."""
+    """The recorded run (`recorded_runs`) after which the exploration begins, by name; the other bounds say what may
+    happen after it.  Empty: at the beginning."""
 
     def __post_init__(self) -> None:
         """Refuse bounds that describe no system.
