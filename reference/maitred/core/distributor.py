@@ -23,8 +23,8 @@ One `DistributorState` is the patent's ServerStatus and PortInfo tables (FIG. 6 
 an index of the servers that are free on the port, ordered as rule 2 wants them, so that finding the best server is
 finding the first; `_Work.update` keeps the index true whenever a `ServerStatus` changes.
 
-A Distributor begins without servers.  Its Monitor tells it the living ones (`Adopt`), and who was waiting when the
-last Distributor died (`Restore`), then says `Begin`.  To every dialog it sends `InitialMsg`; a dialog is usable when
+A Distributor begins without servers.  Its Monitor sends it the living ones (`Adopt`) and the clients that waited when
+the last Distributor died (`Restore`), then `Begin`.  To every dialog it sends `InitialMsg`; a dialog is usable when
 the server's `RestartReply` echoes the incarnation (FIG. 9).  A first start and a restart differ only in what is
 adopted.
 
@@ -170,7 +170,7 @@ class ServerStatus:
     owed: Tree[Port, None]
     """Dialogs in which a hand-off of an earlier Distributor may be unread: until they answer, the count may be low."""
     count: Count
-    """The newest that the server has sent (numClients); sequence -1 where nothing has been heard of it yet."""
+    """The newest that the server has sent (numClients); sequence -1 until its first."""
     request: Client | None
     """The client whose hand-off is unanswered (sendOutstanding, reqBuf; its port is the tag)."""
     resting: bool
@@ -180,7 +180,7 @@ class ServerStatus:
     attached: bool = True
     """Its control socket is open: some process of the server lives."""
     heard: bool = False
-    """It has said something to this Distributor."""
+    """It has sent something to this Distributor."""
     known: bool = True
     """Its count is not older than this Distributor: it has answered its InitialMsg, or has been asked nothing yet."""
     full_at: int = 0
@@ -204,7 +204,7 @@ class ServerStatus:
 
     @property
     def drainable(self) -> bool:
-        """Idle, and not told to drain yet."""
+        """Idle, and not draining yet."""
         return self.idle and not self.draining
 
     @property
@@ -261,7 +261,7 @@ class PortInfo:
     accepting: bool = False
     """An accept is outstanding (accept_nw, FIG. 6 step 106)."""
     pausing: bool = False
-    """The last accept failed for want of descriptors; the next waits for a timer."""
+    """The last accept failed, as no descriptor or memory was left; the next waits for a timer."""
     waiting: Tree[Client, None] = Tree()
     """The waiting list, in the order of arrival."""
     free: Tree[Seat, None] = Tree()
@@ -432,7 +432,7 @@ class AcceptFailed:
 
 @dataclass(frozen=True, slots=True)
 class BacklogEmpty:
-    """The outstanding accept found nobody.  Said only while closing: else the accept stays outstanding."""
+    """The outstanding accept found no client.  Happens only while closing: otherwise the accept stays outstanding."""
 
     port: Port
 
@@ -481,7 +481,7 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """The kernel no longer knows some connections that the server counts; or the server does not say what it should."""
+    """The kernel no longer knows some connections that the server counts; or the server has not sent what it should."""
 
     server: ServerId
     gone: tuple[Client, ...]
@@ -561,7 +561,7 @@ class CloseListeners:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send on a dialog; beside a `HandOff`, a duplicate of the client's connection goes."""
+    """Send on a dialog; with a `HandOff` goes a duplicate of the client's connection."""
 
     server: ServerId
     port: Port
@@ -578,7 +578,7 @@ class SendControl:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Tell the Monitor; beside `Store`, `KeepDialog` and `KeepListener` a duplicate of the descriptor goes."""
+    """Send to the Monitor; with `Store`, `KeepDialog` and `KeepListener` goes a duplicate of the descriptor."""
 
     message: ToMonitor
 
@@ -606,7 +606,7 @@ class ShutDown:
 
 @dataclass(frozen=True, slots=True)
 class CloseDialog:
-    """The dialog, or a control socket that ended, is of no more use: close this process's end."""
+    """The dialog or control socket has ended: close this process's end."""
 
     server: ServerId
     port: Port
@@ -622,8 +622,8 @@ class SetTimer:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Look whether this server says what is so; `Audited` follows if the kernel has forgotten connections that it
-    counts, or if it has left something unsaid.
+    """Compare this server's count with the kernel; `Audited` follows if the kernel no longer knows connections that it
+    counts, or if it has not sent something that it should have.
     """
 
     server: ServerId
@@ -934,7 +934,7 @@ class _Work:
     # ------------------------------------------------ what follows from every step
 
     def settle(self) -> None:
-        """Restore the rules that hold after each step: 9 (nobody waits in vain), 8 (accepting), and the closing."""
+        """Restore the rules that hold after each step: 9 (who waits is seated), 8 (accepting), closing."""
         if self.phase in (Phase.OPERATING, Phase.CLOSING):
             while (client := self.next_to_seat()) is not None:
                 self.leave(client)
@@ -980,7 +980,7 @@ class _Work:
             self.tell(Closed())
 
     def drain(self, status: ServerStatus) -> None:
-        """Send the server nobody any more; say so to the Monitor once it is idle."""
+        """Send the server no more clients; report it to the Monitor once it is idle."""
         self.update(replace(status, draining=True), status)
 
 
@@ -1165,7 +1165,7 @@ def _received(work: _Work, event: Received) -> None:
 def _answered(
     work: _Work, status: ServerStatus, port: Port, message: RestartReply | NotReady, phase: DialogPhase
 ) -> None:
-    """The server says whether it listens; if it echoes this Distributor, all that came before has been read."""
+    """The server reports whether it listens; if it echoes this incarnation, it has read all that was sent before."""
     dialog = status.dialogs[port]
     echoes = message.incarnation == work.incarnation
     new = replace(status, owed=status.owed.remove(port), known=True) if echoes else status
@@ -1243,7 +1243,7 @@ def _creation_failed(work: _Work, event: CreationFailed) -> None:
 
 
 def _close(work: _Work, event: Close) -> None:
-    """Stop waiting for clients to come; take those who have come already (a graceful stop).
+    """Stop waiting for new clients; take those in the backlog (a graceful stop).
 
     A socket that is still being opened may be a duplicate of a dead Distributor's, with clients in its backlog: it is
     closed like the others, once it listens and nobody is left in it.

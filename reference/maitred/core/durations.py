@@ -25,7 +25,7 @@ class Durations:
     rest: float = 0.1
     """How long a server that refused a client is spared."""
     accept_retry: float = 0.05
-    """How long to wait after an accept failed for want of descriptors."""
+    """How long to wait after an accept failed because no descriptor was left."""
     audit_period: float = 5.0
     """How often the kernel is asked about the connections that servers count."""
     backoff_first: float = 0.1

@@ -1,4 +1,4 @@
-"""What the processes say to each other: every message of the protocol, and the values they carry.
+"""Every message of the protocol between the processes, and the values that messages carry.
 
 Four kinds of channel, each first in, first out (``AF_UNIX SOCK_SEQPACKET`` pairs in the shell):
 
@@ -49,7 +49,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A server's own word on how many clients it serves: absolute, so that losing one message does no harm."""
+    """How many clients a server serves, by its own count: absolute, so that a lost message does no harm."""
 
     clients: int
     """How many connections the server holds (the patent's numClients)."""

@@ -8,10 +8,10 @@ Rules
     one that died before it was ready, the next is declined for a delay that grows as rule 1 says.
 3.  A process is started on its own processing element, or, if that has failed, on the one with the fewest processes.
 4.  When a server's main process dies, or does not answer, every process descended from it is killed.  Only when the
-    last is gone is the server's place free.  The Distributor is not told: it sees the dialogs end.
+    last is gone is the server's place free.  The Distributor gets no message: it sees the dialogs end.
 5.  A server is asked to end (SIGTERM) only when its Distributor says that it is drained, or when the grace has ended.
-6.  The store has exactly the clients that wait.  All that a dead Distributor said is heard before its successor is
-    told who waits.
+6.  The store has exactly the clients that wait.  All messages of a dead Distributor are read before its
+    successor is sent the clients that wait.
 7.  Servers that die before they were ever ready are reported.  If none of the class has ever been ready, and each
     static server has died so `CRASH_LOOP` times, the class is given up: it cannot work.
 
@@ -111,7 +111,7 @@ CRASH_LOOP = 5
 
 @dataclass(frozen=True, slots=True)
 class ClassConfig:
-    """What the Configuration Utility says of one server class, as far as it decides anything here."""
+    """One server class of the configuration: what this machine depends on."""
 
     static: int
     """Servers that always run."""
@@ -174,7 +174,7 @@ class DistributorPhase(Enum):
     DOWN = "down"
     RUNNING = "running"
     DONE = "done"
-    """It has closed, as it was told to; its process ends."""
+    """It has closed, as it was asked to; its process ends."""
     GONE = "gone"
     """It has closed, and its process has ended."""
 
@@ -229,7 +229,7 @@ class ElementState:
 
 
 class Complaint(Enum):
-    """What an operator should hear of."""
+    """What is reported to the operator."""
 
     CRASH_LOOP = "dies again and again before it is ready"
     GIVEN_UP = "no server has ever become ready"
@@ -244,7 +244,7 @@ class Phase(Enum):
     NEW = "new"
     RUNNING = "running"
     CLOSING = "closing"
-    """A graceful stop: clients are let go on until they leave or the grace ends."""
+    """A graceful stop: clients go on until they leave or the grace ends."""
     ENDING = "ending"
     """Every process is being ended."""
     ENDED = "ended"
@@ -395,7 +395,7 @@ class ServerGone:
 
 @dataclass(frozen=True, slots=True)
 class DistributorExited:
-    """The class's Distributor has ended, and all that it said has been heard (rule 6)."""
+    """The class's Distributor has ended, and all its messages have been read (rule 6)."""
 
     class_id: ClassId
 
@@ -463,7 +463,7 @@ class StartDistributor:
 
 @dataclass(frozen=True, slots=True)
 class TellDistributor:
-    """Send to the class's Distributor; beside `Adopt` and `Restore` the descriptors go that are kept for them."""
+    """Send to the class's Distributor; with `Adopt` and `Restore` go the descriptors that are kept for them."""
 
     class_id: ClassId
     message: ToDistributor
@@ -533,7 +533,7 @@ class SetTimer:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Say so in the log."""
+    """Write it to the log."""
 
     class_id: ClassId
     complaint: Complaint
@@ -702,7 +702,7 @@ class _Work:
         self.put_class(class_id, replace(cls, places=cls.places.set(place.place, place)))
 
     def tell(self, class_id: ClassId, message: ToDistributor) -> None:
-        """Tell the Distributor, if it runs; one that does not learns all when it starts."""
+        """Send to the Distributor, if it runs; otherwise it is sent everything when it starts."""
         if self.state.classes[class_id].distributor.phase is DistributorPhase.RUNNING:
             self.effects.append(TellDistributor(class_id, message))
 
@@ -742,7 +742,7 @@ class _Work:
         return True
 
     def adoption(self, class_id: ClassId, place: Place) -> Adopt:
-        """What a Distributor is told of a living server."""
+        """The `Adopt` for a living server."""
         return Adopt(
             server=place.server,
             max_clients=self.state.classes[class_id].config.max_clients,
@@ -754,7 +754,7 @@ class _Work:
         )
 
     def start_distributor(self, class_id: ClassId) -> None:
-        """Start the class's Distributor and tell it all that it must know (FIG. 9)."""
+        """Start the class's Distributor and send it servers and waiting clients (FIG. 9)."""
         cls = self.state.classes[class_id]
         element = self.element_for(cls.config, cls.distributor.element)
         if element is None:
@@ -793,7 +793,7 @@ class _Work:
             self.effects.append(Kill(class_id, place.server))
 
     def end(self, *, at_once: bool) -> None:
-        """Let nothing go on: end the Distributors and the servers, and let go of who waits."""
+        """End the Distributors and the servers; waiting clients are dropped."""
         self.state = replace(self.state, phase=Phase.ENDING)
         for class_id, cls in self.state.classes.items():
             if cls.distributor.phase is DistributorPhase.RUNNING:
@@ -805,7 +805,7 @@ class _Work:
                     self.terminate(class_id, place)
 
     def fail(self, class_id: ClassId, complaint: Complaint) -> None:
-        """The class cannot work: say so and end."""
+        """The class cannot work: report it and end."""
         self.effects.append(Report(class_id, complaint, 0))
         self.state = replace(self.state, failure=complaint)
         self.end(at_once=True)

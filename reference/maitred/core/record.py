@@ -13,8 +13,8 @@ line                                    meaning
 ======================================  ==============================================================================
 
 ``W`` is ``monitor``, ``distributor CLASS INCARNATION`` or ``server CLASS SERVER``.  Further keys: ``t``, the
-monotonic clock in seconds, is for people; ``pid``, the process that wrote the line, tells which process of a server
-left a step unfinished because it was killed.
+monotonic clock in seconds, is for readers; ``pid`` is the process that wrote the line: it shows which process of a
+server left a step unfinished because it was killed.
 """
 
 from __future__ import annotations

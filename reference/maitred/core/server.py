@@ -27,7 +27,7 @@ and whoever next takes the lock finds it (`Interrupted`).  The other order, to d
 a client to two servers: if the process dies in between, the dialog ends with the hand-off unanswered.
 
 A dialog may be full, as when the Distributor hangs.  A hand-off or an InitialMsg is read only where there is room for
-its answer; whatever else is to be said stays in the outbox, and goes with the next step.
+its answer; any other message stays in the outbox, and is sent after the next step.
 
 Steps, written by ``python -m docs.step_tables``:
 
@@ -152,7 +152,7 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The Distributor's acknowledgement was read."""
+    """An acknowledgement of the Distributor was read."""
 
     message: Acknowledge
 
@@ -244,7 +244,7 @@ def _next_on(state: EndpointState, port: Port) -> Reply | None:
 
 
 def _answers(reply: Reply, client: Client) -> bool:
-    """The reply says that the client was taken."""
+    """The reply is the `Accepted` of this client."""
     return isinstance(reply.message, Accepted) and reply.message.client == client
 
 

@@ -90,7 +90,7 @@ def encode(message: Message) -> bytes:
         try:
             return fixed.struct.pack(_TAG_OF[kind], *fixed.numbers(message))
         except error:
-            pass  # below it is said which number that is
+            pass  # the slow way below finds which number that is
     out = bytearray([_TAG_OF[kind]])
     _write_fields(out, kind, message)
     if len(out) > LIMIT:
@@ -193,7 +193,7 @@ def _write_fields(out: bytearray, kind: type[Any], value: object) -> None:
         _write(out, hint, getattr(value, name))
 
 
-def _write(out: bytearray, hint: Any, value: Any) -> None:  # Any: the annotation tells how to read the value
+def _write(out: bytearray, hint: Any, value: Any) -> None:  # Any: the annotation decides how the value is read
     if hint is int:
         if not -(1 << 63) <= value < 1 << 63:
             raise WireError(f"{value} needs more than 8 bytes")
