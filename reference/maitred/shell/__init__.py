@@ -1,4 +1,5 @@
 """The thin shell: real sockets and processes around the pure core.
 
-It decides nothing: it turns readiness into events, calls ``step``, and performs the effects in their order.
+It makes no protocol decision: it turns readiness into events, calls ``step``, and performs the effects in their order.
+``docs/explanation/resource-policies.md`` lists what it decides of time, memory and descriptors.
 """

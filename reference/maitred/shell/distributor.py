@@ -1,6 +1,6 @@
 """The Distributor's process: the pure Distributor driven by real sockets.
 
-Everything here is mechanical.  A descriptor becomes ready, that makes an event, `maitred.core.distributor.step` says
+It makes no protocol decision.  A descriptor becomes ready, that makes an event, `maitred.core.distributor.step` says
 what follows, and the effects are performed in their order, all of them, before anything else is read.  Three habits
 deserve a word:
 

@@ -1,6 +1,6 @@
 """The Monitor's process: the pure Monitor driven by real processes.
 
-As in the Distributor everything here is mechanical: the end of a process, a message, a signal, a timer becomes an
+As the Distributor, it makes no protocol decision: the end of a process, a message, a signal, a timer becomes an
 event; `maitred.core.monitor.step` says what follows; the effects are performed in their order.
 
 What this process holds for others: of each server the Distributor's ends of its control socket and of its dialogs, and

@@ -1,0 +1,40 @@
+"""The page of resource policies names what exists, and lists every constant of Monitor, Distributor and conduct."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "explanation" / "resource-policies.md").read_text()
+ROWS = [row.split(" | ") for row in PAGE.splitlines() if row.startswith("| ")][1:]
+NAMES = [name for row in ROWS for name in re.findall(r"`([\w.]+)`", row[1])]
+NO_POLICY = {
+    "distributor": {"READ", "WRITE", "HANG_UP", "EXHAUSTED"},
+    "monitor": {"READ", "STOPS", "MEANINGLESS", "EXIT_CODES", "UNUSABLE"},
+    "conduct": set(),
+}
+"""Constants that stand for flags, signals and exit codes."""
+
+
+def resolved(name):
+    parts = name.split(".")
+    depth = 2 if parts[0] in ("io", "supervise") else 1
+    found = importlib.import_module(f"maitred.shell.{'.'.join(parts[:depth])}")
+    for part in parts[depth:]:
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_name_is_of_something(name):
+    resolved(name)
+
+
+@pytest.mark.parametrize("module", NO_POLICY)
+def test_every_number_of_the_module_is_listed(module):
+    text = Path(importlib.import_module(f"maitred.shell.{module}").__file__).read_text()
+    constants = set(re.findall(r"^([A-Z][A-Z_]+): Final", text, re.MULTILINE))
+    assert constants - NO_POLICY[module] == {
+        name.split(".")[1] for name in NAMES if re.match(rf"{module}\.[A-Z_]+$", name)
+    }
