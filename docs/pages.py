@@ -36,6 +36,10 @@ PAGES: Final = (
     ),
     Page("proofs.refinement.field_table --write", ("docs/generated/field-table.md",)),
     Page("proofs.refinement.explored_fields --write", ("docs/generated/explored-fields.md",)),
+    Page(
+        "docs.step_tables",
+        tuple(f"reference/maitred/core/{name}.py" for name in ("distributor", "server", "monitor")),
+    ),
     Page("tests.compat.table", ("docs/reference/compatibility.md",)),
     Page("tests.abuse --render", ("docs/explanation/load-and-abuse.md",)),
     Page("tests.faults.report", ("docs/benchmarks/faults.md", "docs/benchmarks/faults.svg")),
