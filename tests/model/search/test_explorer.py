@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from functools import partial
+from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.model.outcome import shown
@@ -17,6 +19,7 @@ from tests.model.outcome import shown
 from maitred.model.check.checker import Verdict, check, enquire
 from maitred.model.claims.safety import PROPERTIES
 from maitred.model.search import explorer as exploring
+from maitred.model.search import parallel
 from maitred.model.search.checkpoint import Checkpoint, CheckpointError, Reached, sources
 from maitred.model.search.explorer import Enquiry, Explorer, Observer, forecast
 from maitred.model.search.fingerprints import (
@@ -515,3 +518,26 @@ def test_every_property_has_a_place_in_the_verdicts():
 
 def test_fingerprints_have_64_bits():
     assert 0 <= fingerprint(b"x") < 1 << 64
+
+
+def test_no_sum_is_reported_while_a_worker_is_missing(monkeypatch):
+    """Its worlds would count as none, and the number that is yet to be explored fell below 0."""
+    monkeypatch.setattr(parallel, "TELL", 0.0)
+    (mine, first), (also, second), (never, _end) = Pipe(), Pipe(), Pipe()
+    team = parallel.Team.__new__(parallel.Team)
+    team._links, team._workers = [mine, also], [SimpleNamespace(sentinel=never)]
+    team._give = lambda *command: None
+    sums = []
+
+    def hear(index, answers, real=team._hear):
+        real(index, answers)
+        second.send(parallel._Answer(2) if answers or team._told[1] else parallel._Told(30, 40, 5))
+
+    def tell(*numbers):
+        sums.append(numbers)
+        first.send(parallel._Answer(1))
+
+    team._hear = hear
+    first.send(parallel._Told(10, 20, 3))
+    assert team._all("level", tell=tell) == [1, 2]
+    assert sums[0] == (40, 60, 8)
