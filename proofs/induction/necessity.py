@@ -27,8 +27,8 @@ from spec.relation.state import STATE
 from spec.relation.system import ACTIONS
 
 from proofs.induction.finite_scope import Facts, Scope, Value, term_of, value_of
-from proofs.induction.invariant import INDUCTIVE, before, pair, step_of
-from proofs.induction.invariant import THEORY as INDUCTION
+from proofs.induction.obligations import INDUCTIVE, before, pair, step_of
+from proofs.induction.obligations import THEORY as INDUCTION
 from proofs.solve.solver import Obligation, Parts, solve, theory, watched
 
 SCOPES: Final = (
@@ -39,7 +39,7 @@ SCOPES: Final = (
 """Where counterexamples are looked for, in this order."""
 ENOUGH: Final = 3
 """Of so many counterexamples in a scope, the one that takes the fewest facts is told."""
-THEORIES: Final = ("proofs.induction.invariant", "proofs.induction.progress")
+THEORIES: Final = ("proofs.induction.obligations", "proofs.induction.progress")
 """Who assumes the invariant."""
 USUAL: Final[Mapping[str, Value]] = {
     "life": "up",

@@ -48,7 +48,7 @@ from spec.relation.progress import (
 from spec.relation.state import NOW, STATE, between_events
 from spec.relation.system import ACTIONS, initial
 
-from proofs.induction.invariant import before, step_of
+from proofs.induction.obligations import before, step_of
 from proofs.kept import KEPT
 from proofs.solve.solver import Obligation, Parts, Theory, command, register
 

@@ -30,7 +30,7 @@ from spec.relation.system import ACTIONS, initial
 
 from proofs import kept
 from proofs.induction.finite_scope import Facts, Scope, Value, term_of, value_of
-from proofs.induction.invariant import step_of
+from proofs.induction.obligations import step_of
 from proofs.refinement.interpreter import Compiled, State, Transition, compiled, transition
 from proofs.solve.solver import ROOT, watched
 

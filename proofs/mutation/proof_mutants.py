@@ -27,9 +27,9 @@ from spec.relation.state import STATE
 from spec.relation.system import ACTIONS
 
 from proofs import kept
-from proofs.induction.invariant import HINTS, INDUCTIVE, before, obligation, speaks_of, step_of
-from proofs.induction.invariant import THEORY as INDUCTION
 from proofs.induction.necessity import SCOPES, Room
+from proofs.induction.obligations import HINTS, INDUCTIVE, before, obligation, speaks_of, step_of
+from proofs.induction.obligations import THEORY as INDUCTION
 from proofs.kept import KEPT
 from proofs.refinement.abstraction import canonical_form
 from proofs.refinement.bridge import TRANSITIONS, Move, Tally

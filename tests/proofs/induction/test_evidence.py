@@ -1,7 +1,8 @@
 """Every property says what shows it for any number; and what hangs in the air would be noticed."""
 
 import pytest
-from proofs.induction import invariant, progress
+from proofs.induction import obligations as induction
+from proofs.induction import progress
 from proofs.induction.evidence import CLAUSES, IN_THE_END, Answer, Basis, orphans
 
 pytestmark = pytest.mark.properties
@@ -9,7 +10,7 @@ pytestmark = pytest.mark.properties
 
 @pytest.fixture(scope="module")
 def obligations():
-    return [o.name for o in (*invariant.obligations(), *progress.obligations())]
+    return [o.name for o in (*induction.obligations(), *progress.obligations())]
 
 
 @pytest.mark.recorded

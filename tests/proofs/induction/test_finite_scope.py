@@ -3,8 +3,8 @@
 import pytest
 import z3
 from proofs.induction.finite_scope import Scope, term_of, value_of
-from proofs.induction.invariant import INDUCTIVE, before, obligation, step_of
 from proofs.induction.necessity import Room
+from proofs.induction.obligations import INDUCTIVE, before, obligation, step_of
 from spec.relation.invariant import INVARIANT
 from spec.relation.state import NOW, STATE, Client, Int, Server
 from spec.relation.system import ACTIONS, initial

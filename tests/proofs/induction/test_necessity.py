@@ -1,8 +1,8 @@
 """Every conjunct is wanted: without it there is a counterexample to induction, or it is itself what is promised."""
 
 import pytest
-from proofs.induction.invariant import obligation
 from proofs.induction.necessity import SCOPES, Need, Room, find, main, necessity, readable, to_induction
+from proofs.induction.obligations import obligation
 from spec.relation.invariant import INVARIANT
 
 pytestmark = [

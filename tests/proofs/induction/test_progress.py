@@ -11,8 +11,8 @@ from spec.relation.progress import DEATHS, FAIRNESS, PROGRESS
 from spec.relation.system import ACTIONS
 
 pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
-QUICK = 3_000_000
-"""Z3's units of work, some two seconds: what can be proved is so with a tenth of this."""
+QUICK = 1_000_000
+"""Z3's units of work, less than a second: what can be proved is so with a tenth of this."""
 
 
 @pytest.mark.timeout(900)

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from proofs.induction.invariant import BEGINNING, obligation, obligations
+from proofs.induction.obligations import BEGINNING, obligation, obligations
 from proofs.solve.smtlib import PAGE, asked, main, page, question, second_opinion, second_opinions
 from proofs.solve.solver import Outcome
 from spec.relation.invariant import INVARIANT

@@ -5,7 +5,7 @@ import json
 import pytest
 import z3
 from proofs import kept
-from proofs.induction.invariant import obligation
+from proofs.induction.obligations import obligation
 from proofs.solve import solver
 from proofs.solve.solver import Obligation, Theory, discharge, fingerprint, register, remembered, run, smtlib, solve
 
