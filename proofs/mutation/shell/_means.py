@@ -537,6 +537,15 @@ MUTANTS: Final = (
         tests=(f"{REPORT}::test_what_nobody_reads_is_kept_up_to_a_bound_and_the_rest_is_counted",),
     ),
     Mutant(
+        "the_log_has_the_time_of_the_zone",
+        Kind.WRONG_CHOICE,
+        "Logs of two machines cannot be put in order, and an hour comes twice in autumn.",
+        "report._line",
+        "time.gmtime(now)",
+        "time.localtime(now)",
+        tests=(f"{REPORT}::test_each_line_begins_with_its_time_in_utc_and_its_level[error]",),
+    ),
+    Mutant(
         "what_the_log_drops_is_not_counted",
         Kind.EFFECT_DROPPED,
         "A gap in the log looks like a quiet hour.",

@@ -75,10 +75,13 @@ def drained(reader, until):
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
 def test_each_line_begins_with_its_time_in_utc_and_its_level(pipe, monkeypatch, level):
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("TZ", "JST-9")
+    report.time.tzset()
     monkeypatch.setenv(report.DEBUG, "1")
     monkeypatch.setattr(report.time, "time", lambda: 1_700_000_000.0417)
     getattr(report, level)("server 1 of web ended")
+    monkeypatch.undo()
+    report.time.tzset()
     assert os.read(pipe[0], 1000).decode() == f"2023-11-14T22:13:20.041Z [{level}] maitred: server 1 of web ended\n"
 
 
