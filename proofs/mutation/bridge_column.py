@@ -16,7 +16,7 @@ from proofs.mutation.core import CATALOGUE
 from proofs.mutation.core.checks import RAISED, RAISES
 from proofs.mutation.core.mutant import Mutant
 from proofs.mutation.core.parallel import on_all_cores
-from proofs.refinement.abstraction import Outside
+from proofs.refinement.abstraction import NotModelled
 from proofs.refinement.bridge import Divergence, compare
 from proofs.refinement.readers import Unlike
 
@@ -43,7 +43,7 @@ def answer(bounds: Bounds, worlds: int = WORLDS) -> tuple[str, ...]:
         compare(bounds, worlds)
     except Divergence as divergence:
         return (divergence.about,)
-    except (Outside, RunError):  # from the first world on
+    except (NotModelled, RunError):  # from the first world on
         return ()
     except Unlike:
         return ("copies of a client differ",)

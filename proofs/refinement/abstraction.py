@@ -23,7 +23,7 @@ from proofs.refinement.interpreter import State
 from proofs.refinement.readers import SYMBOLS, WORDS, Scene, tables
 
 
-class Outside(Exception):
+class NotModelled(Exception):
     """The relation does not tell this; the text says what."""
 
 
@@ -40,11 +40,11 @@ def abstract(
         first: from where on a server numbers what it says.
 
     Raises:
-        Outside: the relation does not tell it.
+        NotModelled: the relation does not tell it.
         Unlike: two components do not mean the same by a client.
     """
     if world.monitor.phase is not monitor.Phase.RUNNING:
-        raise Outside("a stop")
+        raise NotModelled("a stop")
     scene = Scene(world, bounds, ports_of, starting, first)
     scene.clients  # noqa: B018  # raises where copies differ
     refuse(world)
@@ -63,35 +63,35 @@ def refuse(world: World) -> None:
     """Refuse a world that the relation does not model.
 
     Raises:
-        Outside: it is one.
+        NotModelled: it is one.
     """
     if world.distributor is not None:
         refuse_closing(world.distributor)
     for event in world.pending:
         if isinstance(event, distributor.Audited) and event.gone:
-            raise Outside("an audit")
+            raise NotModelled("an audit")
         if isinstance(event, distributor.ListeningFailed):
-            raise Outside(type(event).__name__)
+            raise NotModelled(type(event).__name__)
     for word in world.to_monitor:
         if type(word) not in WORDS:
-            raise Outside(type(word).__name__)
+            raise NotModelled(type(word).__name__)
     for group in world.groups:
         for link in group.links:
             if any(isinstance(down, InitialMsg) and down.forget for down in link.to_server):
-                raise Outside("an audit")
+                raise NotModelled("an audit")
     for message in world.to_distributor:
         if not isinstance(message, (Adopt, Restore, Begin, CreationFailed)):
-            raise Outside(type(message).__name__)
+            raise NotModelled(type(message).__name__)
 
 
 def refuse_closing(state: distributor.DistributorState) -> None:
     """Refuse a Distributor that is closing.
 
     Raises:
-        Outside: it is one.
+        NotModelled: it is one.
     """
     if state.phase not in (distributor.Phase.INITIALISING, distributor.Phase.OPERATING):
-        raise Outside("a stop")
+        raise NotModelled("a stop")
 
 
 # ================================================================ what must be equal

@@ -10,7 +10,7 @@ For each world that an exploration reaches, and each action in it:
     progress rests on, something of the kind must happen (`HELPFUL`).
 
 Both readings are of one text (`proofs.refinement.interpreter`).  A world or an action that the relation does not tell
-(`Outside`: a stop, an audit that finds somebody gone, a socket that cannot be opened) is counted, not compared; the
+(`NotModelled`: a stop, an audit that finds somebody gone, a socket that cannot be opened) is counted, not compared; the
 exploration does not go on from there.
 """
 
@@ -74,7 +74,7 @@ from maitred.model.world import (
     System,
     World,
 )
-from proofs.refinement.abstraction import Outside, abstract, canonical_form
+from proofs.refinement.abstraction import NotModelled, abstract, canonical_form
 from proofs.refinement.interpreter import State, Transition, transition
 from proofs.refinement.readers import SHIFT, Unlike
 from proofs.solve import sentence
@@ -247,7 +247,7 @@ def plan(system: System, before: World, action: Action, after: World, state: Sta
         case DistributorEnds(what=Deed.DIES):
             return [("distributor_dies", {})]
         case DistributorEnds():
-            raise Outside(action.what.value)
+            raise NotModelled(action.what.value)
         case ServerStep():
             return _server(system, _group(before, action.server), action.what)
         case ServerDeed():
@@ -255,7 +255,7 @@ def plan(system: System, before: World, action: Action, after: World, state: Sta
         case PortDeed():
             return _port_deed(system, _group(before, action.server), action)
         case ConnectionLeaks():
-            raise Outside(str(action.what))
+            raise NotModelled(str(action.what))
         case _:
             assert_never(action)
 
@@ -269,7 +269,7 @@ def monitor_moves(event: Any, effects: Sequence[Any], running: bool) -> list[Mov
         running: whether the system goes on.
 
     Raises:
-        Outside: the relation does not tell it.
+        NotModelled: the relation does not tell it.
     """
     started = [e.server for e in effects if isinstance(e, monitor.StartServer)]
     match event:
@@ -279,7 +279,7 @@ def monitor_moves(event: Any, effects: Sequence[Any], running: bool) -> list[Mov
             return [("monitor_sees_server_end", {"s": event.server})] if effects else []
         case monitor.ServerGone():
             if not running:
-                raise Outside("a class that is given up")
+                raise NotModelled("a class that is given up")
             return [("monitor_sees_server_gone", {"s": event.server})]
         case monitor.DistributorExited():
             return [("monitor_sees_distributor_dead", {})]
@@ -289,7 +289,7 @@ def monitor_moves(event: Any, effects: Sequence[Any], running: bool) -> list[Mov
             return [("element_returns", {"e": event.element})]
         case monitor.Fired():
             return _monitor_timer(event.timer, effects, started)
-    raise Outside(type(event).__name__)
+    raise NotModelled(type(event).__name__)
 
 
 def _heard(message: Any, started: Sequence[int]) -> Move:
@@ -306,7 +306,7 @@ def _heard(message: Any, started: Sequence[int]) -> Move:
     if isinstance(message, CreateServer):
         return ("monitor_creates_server", {"s": started[0]}) if started else ("monitor_declines_server", {})
     if type(message) not in names:
-        raise Outside(type(message).__name__)
+        raise NotModelled(type(message).__name__)
     return names[type(message)], {}
 
 
@@ -323,7 +323,7 @@ def _monitor_timer(timer: Any, effects: Sequence[Any], started: Sequence[int]) -
             return [("server_outstays", {"s": timer.server})]
         case monitor.ServerStable() | monitor.DistributorStable() | monitor.StartWarning():
             return []
-    raise Outside(type(timer).__name__)
+    raise NotModelled(type(timer).__name__)
 
 
 def _group(world: World, number: int) -> Group:
@@ -424,7 +424,7 @@ def server_moves(s: int, event: Any, endpoint: server.EndpointState) -> list[Mov
         endpoint: in the state before.
 
     Raises:
-        Outside: the relation does not tell it.
+        NotModelled: the relation does not tell it.
     """
     match event:
         case server.Bound():
@@ -448,7 +448,7 @@ def server_moves(s: int, event: Any, endpoint: server.EndpointState) -> list[Mov
             return [("server_notes", {"s": s})]
         case server.Interrupted():
             return _found(s, event.reply, endpoint)
-    raise Outside(str(event))
+    raise NotModelled(str(event))
 
 
 def _found(s: int, reply: server.Reply | None, endpoint: server.EndpointState) -> list[Move]:
@@ -475,7 +475,7 @@ def _distributor(system: System, before: World, action: DistributorTakes, state:
         return i == declined or group is None or not group.alive
 
     if declined is not None and isinstance(stride.effects[declined], distributor.Listen):
-        raise Outside("a socket that cannot be opened")
+        raise NotModelled("a socket that cannot be opened")
     dies = isinstance(action, DistributorCutOff)
     performed = stride.effects[: action.performed] if isinstance(action, DistributorCutOff) else stride.effects
     told = Told(action.what, stride.effects, performed, stride.rejected is not None, dies)
@@ -511,7 +511,7 @@ def distributor_moves(
         in_vain: of the place of an effect that sends a hand-off, and of the effect: whether nobody will get it.
 
     Raises:
-        Outside: the relation does not tell it.
+        NotModelled: the relation does not tell it.
         Divergence: which transition it is cannot be said, as there should be just one.
     """
     own = [] if told.rejected else _event(told, before, state)
@@ -575,11 +575,11 @@ def _event(told: Told, before: distributor.DistributorState, now: State) -> list
             return [("finds_server_unresponsive", {"s": event.server})]
         case distributor.Audited(gone=gone):
             if gone:
-                raise Outside("an audit that finds connections gone")
+                raise NotModelled("an audit that finds connections gone")
             return [("asks_again", {"s": e.server, "p": e.port}) for e in told.effects]
         case distributor.Fired():
             return _timer(event.timer, told.effects)
-    raise Outside(type(event).__name__)
+    raise NotModelled(type(event).__name__)
 
 
 def _received(event: distributor.Received, now: State, shift: int) -> Move:
@@ -628,7 +628,7 @@ def _timer(timer: Any, effects: Sequence[Any]) -> list[Move]:
             return [("accept_is_tried_again", {"p": timer.port})]
         case distributor.AuditDue():
             return []
-    raise Outside(type(timer).__name__)
+    raise NotModelled(type(timer).__name__)
 
 
 def _effects(
@@ -764,7 +764,7 @@ def _compare(
             state = state.with_changes({"reordering": {(): isinstance(action, DistributorTakes) and action.late}})
             wanted = abstract(after, bounds, {}, {}, first)
             moves = plan(steady, world, action, after, state)
-        except Outside as outside:
+        except NotModelled as outside:
             tally.outside[str(outside)] += 1
             continue
         except Unlike as unlike:

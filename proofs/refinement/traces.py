@@ -39,7 +39,7 @@ from maitred.core.record import MACHINES, RecordError, from_record
 from maitred.core.transition import Rejected
 from maitred.shell.observe.replay import ARGUMENTS, INITIAL, STEPS
 from proofs.refinement.abstraction import (
-    Outside,
+    NotModelled,
     canonical_form,
     down_of,
     is_alive,
@@ -132,7 +132,7 @@ def follow(path: str | PathLike[str], class_id: int = 0) -> Followed:
 
     Raises:
         OSError: the file cannot be read.
-        Outside: the relation does not tell of such a server class at all.
+        NotModelled: the relation does not tell of such a server class at all.
         Divergence: what is recorded is no run of the relation; the text names the line.
     """
     lines = _read(path)
@@ -245,7 +245,7 @@ class _Follower:
             elif self._concerns(line):
                 try:
                     self._step(line)
-                except Outside as outside:
+                except NotModelled as outside:
                     self.report.ends = f"before line {line.line}: {outside}"
                     self.report.outside = 1 + sum(isinstance(rest, _Step) and self._of_class(rest) for rest in lines)
         if not self.report.steps:
@@ -291,7 +291,7 @@ class _Follower:
             "usable": {(element,): True for element in range(len(weights))},
         }
         if len({port for port, _ in config.listeners}) < len(config.listeners):
-            raise Outside("a port with several addresses")
+            raise NotModelled("a port with several addresses")
         ports = {event.port for event in self._events(distributor.BindRequested, server.Bound)}
         domains = {
             "Server": (),
@@ -589,7 +589,7 @@ def _broken(state: State, step: _Step) -> Move:
         return "sender_dies", {"s": s, "q": event.reply.message.count.sequence}
     at = state.value("down_head", s, event.port)
     if at == state.value("down_tail", s, event.port):
-        raise Outside("a process that died before it had read anything")
+        raise NotModelled("a process that died before it had read anything")
     lost = "hand_off" if state.value("down_kind", s, event.port, at) == "HandOff" else "question"
     return f"reader_dies_with_{lost}", {"s": s, "p": event.port}
 
@@ -598,7 +598,7 @@ def _server_moves(s: int, event: Any, before: server.EndpointState, state: State
     """The transitions that a step of a server's endpoint is; what it says is sent was not, as far as was known."""
     own = server_moves(s, event, before)
     if isinstance(event, server.Disconnected) and state.value("lapsed", s, event.client.cookie) and is_alive(state, s):
-        raise Outside("a forked child that serves on after its server's main process has died")
+        raise NotModelled("a forked child that serves on after its server's main process has died")
     if isinstance(event, server.Sent):
         q = event.reply.message.count.sequence
         return [*([("server_sends", {"s": s, "q": q})] if q in _unsaid(state, s) else []), *own]

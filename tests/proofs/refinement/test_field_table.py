@@ -8,7 +8,7 @@ from dataclasses import is_dataclass
 
 import pytest
 from proofs.refinement import explored_fields, field_table
-from proofs.refinement.abstraction import Outside, abstract
+from proofs.refinement.abstraction import NotModelled, abstract
 from proofs.refinement.bridge import DEEP
 from proofs.refinement.field_table import (
     FIELDS,
@@ -112,7 +112,7 @@ def contradictions(most):
         for world in worlds(bounds, most):
             try:
                 state = abstract(world, bounds, {}, {})
-            except Outside:
+            except NotModelled:
                 continue
             for symbol, of in field_table.FIELDS.items():
                 domain = {place: value for place, value in state.tables.get(symbol, {}).items() if value is not None}
@@ -140,7 +140,7 @@ def walk(name, seed, length=150):
     system, dice, found = System(bounds, steady=True), random.Random(seed), []
     world = system.initial()
     for _ in range(length):
-        with contextlib.suppress(Outside):
+        with contextlib.suppress(NotModelled):
             abstract(world, bounds, {}, {})
             found.append((world, bounds, {}, {}, 0))
         following = [after for _, after, _ in system.successors(world)]
