@@ -1,1 +1,1 @@
-"""What shows that the checks can fail, and, in time, the proofs for any number of servers and clients."""
+"""The proofs for any number of servers and clients, the bridge from them to the code, and what shows they can fail."""

@@ -1,4 +1,4 @@
-"""Witnesses: every transition can happen, and no promise holds for want of occasion.  Runs, from the beginning.
+"""Witnesses: every transition can happen, and no promise holds vacuously.  Runs, from the beginning.
 
 A run is looked for by random walks through a small system, by the second reading of the relation
 (`proofs.refinement.interpreter`), and made short: whatever can be left out is.  Z3 then confirms it by the first

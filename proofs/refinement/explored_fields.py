@@ -98,7 +98,7 @@ CONSTANT: Final[Mapping[str, str]] = {
 }
 """Of each field that has one value in everything that is explored: why."""
 
-SET_UP: Final = "the set-up of dialogs and sockets is told more broadly: any answer, at any time"
+SET_UP: Final = "the set-up of dialogs and sockets is modelled more permissively: any answer, at any time"
 AUDITS: Final = "an audit, which is outside the relation"
 RUN_OUT: Final = "timers run out at any time in the relation"
 UNTOLD: Final[Mapping[str, str]] = {

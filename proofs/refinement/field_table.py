@@ -110,8 +110,8 @@ UNTOLD: Final[Mapping[str, str]] = {
     "Group.server": KEY,
     "Group.links": ROWS,
     "Group.endpoint": ROWS,
-    "Group.requests": "requests to bind on their way: the set-up of dialogs is told more broadly",
-    "Group.replies": "answers to them: the set-up of dialogs is told more broadly",
+    "Group.requests": "requests to bind on their way: the set-up of dialogs is modelled more permissively",
+    "Group.replies": "answers to them: the set-up of dialogs is modelled more permissively",
     "Link.port": KEY,
     "Link.program": "how far the program has come: it may bind, listen and close as it likes",
     "Group.held": "the world's own account, for the model's properties; told from EndpointState.clients and Group.gone",
@@ -184,7 +184,7 @@ def _lines() -> Iterator[str]:
             for name in names(kind):
                 field = f"{kind.__name__}.{name}"
                 by = ", ".join(f"`{symbol}`" for symbol in told_by(field))
-                yield f"| `{field}` | {by or f'*not told*: {UNTOLD[field]}'} |"
+                yield f"| `{field}` | {by or f'*not modelled*: {UNTOLD[field]}'} |"
 
 
 def main(arguments: list[str] | None = None) -> int:
