@@ -20,7 +20,7 @@ def bend(directory, module, right, bent):
 @pytest.mark.parametrize(
     ("module", "right", "bent", "seen"),
     [
-        ("core/distributor.py", "self.tell(Release(client))", "pass", "handle by"),
+        ("core/distributor.py", "self.report(Release(client))", "pass", "handle by"),
         (
             "shell/distributor.py",
             "                    self._copies[message.client.cookie] = socket.socket(fileno=fd)\n"

@@ -865,7 +865,7 @@ class _Work:
         if new and new.spare and not (old and old.spare):
             self.effects.append(SetTimer(DeleteDelay(new.server)))
         if new and new.drained and not (old and old.drained):
-            self.tell(Drained(new.server))
+            self.report(Drained(new.server))
 
     def summarise(self, new: ServerStatus | None, old: ServerStatus | None) -> None:
         """Keep what `finish` asks of the whole table, so that it need not walk it."""
@@ -880,7 +880,7 @@ class _Work:
     def put(self, info: PortInfo) -> None:
         self.ports = self.ports.set(info.port, info)
 
-    def tell(self, message: ToMonitor) -> None:
+    def report(self, message: ToMonitor) -> None:
         self.effects.append(Tell(message))
 
     # ------------------------------------------------ clients
@@ -890,7 +890,7 @@ class _Work:
         if self.phase is not Phase.INITIALISING and self.ports[client.port].free:
             self.hand_off(client)
         else:
-            self.tell(Store(client))
+            self.report(Store(client))
             self.wait(client)
 
     def wait(self, client: Client) -> None:
@@ -905,7 +905,7 @@ class _Work:
         info = self.ports[client.port]
         self.put(replace(info, waiting=info.waiting.remove(client)))
         self.waiting = self.waiting - 1
-        self.tell(Release(client))
+        self.report(Release(client))
 
     def hand_off(self, client: Client) -> None:
         """findBestServer, then SERVERCLASS_DIALOG_SEND (FIG. 8 steps 162 and 172)."""
@@ -977,7 +977,7 @@ class _Work:
             self.drain(status)
         if self.drained == len(self.servers):
             self.phase = Phase.CLOSED
-            self.tell(Closed())
+            self.report(Closed())
 
     def drain(self, status: ServerStatus) -> None:
         """Send the server no more clients; report it to the Monitor once it is idle."""
@@ -1032,7 +1032,7 @@ def _listening(work: _Work, event: Listening) -> None:
     info = work.ports[event.port]
     info = replace(info, listeners=info.listeners.set(event.address, True))
     work.put(info)
-    work.tell(KeepListener(event.port, event.address))
+    work.report(KeepListener(event.port, event.address))
     if info.listening:
         for status in _binders(work, event.port):
             _open_dialog(work, status, event.port)
@@ -1043,7 +1043,7 @@ def _listening_failed(work: _Work, event: ListeningFailed) -> None:
     info = replace(info, listeners=info.listeners.remove(event.address))
     work.put(info)
     if work.before.fixed:
-        work.tell(ListenFailed(event.port, event.address, event.errno))
+        work.report(ListenFailed(event.port, event.address, event.errno))
     _decline_binders(work, event.port, event.errno)
     used = info.waiting or any(event.port in status.dialogs for status in work.servers.values())
     if not work.before.fixed and not info.listeners and not used:
@@ -1106,7 +1106,7 @@ def _open_dialog(work: _Work, status: ServerStatus, port: Port) -> None:
     """SERVERCLASS_DIALOG_BEGIN with a server that runs (FIG. 6 step 98)."""
     opened = Dialog(DialogPhase.OPENED)
     work.update(replace(status, dialogs=status.dialogs.set(port, opened)), status)
-    work.tell(KeepDialog(status.server, port))
+    work.report(KeepDialog(status.server, port))
     work.effects += [
         SendControl(status.server, BindReply(port, 0)),
         Send(status.server, port, InitialMsg(work.incarnation)),
@@ -1174,10 +1174,10 @@ def _answered(
     if newer and (echoes or not ready) and dialog.phase is not DialogPhase.BINDING:
         new = replace(new, dialogs=new.dialogs.set(port, Dialog(phase, message.count.sequence)))
         if ready and dialog.phase is not phase:
-            work.tell(ServerReady(status.server, port))
+            work.report(ServerReady(status.server, port))
         elif echoes and not ready and not (status.request and status.request.port == port):
             # else the echo is of an InitialMsg before the hand-off, which may still be unread
-            work.tell(ServerNotReady(status.server, port))
+            work.report(ServerNotReady(status.server, port))
         elif not message.incarnation:
             work.effects.append(Send(status.server, port, InitialMsg(work.incarnation)))
     work.update(new, status)
@@ -1225,14 +1225,14 @@ def _still_serves(work: _Work, event: StillServes) -> None:
     """
     status = work.servers[event.server]
     if status.count.clients < status.full_at:
-        work.tell(Unresponsive(event.server))
+        work.report(Unresponsive(event.server))
     else:
         work.update(replace(status, full_at=status.count.clients), status)
         work.effects.append(SetTimer(HandOffTimeout(event.server)))
 
 
 def _unfit(work: _Work, event: Unfit) -> None:
-    work.tell(Unresponsive(event.server))
+    work.report(Unresponsive(event.server))
 
 
 # ================================================================ dynamic servers, and the end
@@ -1261,7 +1261,7 @@ def _backlog_empty(work: _Work, event: BacklogEmpty) -> None:
 def _close_listeners(work: _Work, port: Port) -> None:
     work.put(replace(work.ports[port], listeners=Tree()))
     work.effects.append(CloseListeners(port))
-    work.tell(DropListeners(port))
+    work.report(DropListeners(port))
 
 
 # ================================================================ timers
@@ -1274,7 +1274,7 @@ def _fired(work: _Work, event: Fired) -> None:
             work.effects.append(ShutDown(timer.client))
             work.leave(timer.client)
         case HandOffTimeout():
-            work.tell(Unresponsive(timer.server))
+            work.report(Unresponsive(timer.server))
         case RestOver():
             status = work.servers[timer.server]
             work.update(replace(status, resting=False), status)
@@ -1282,7 +1282,7 @@ def _fired(work: _Work, event: Fired) -> None:
             wanted = work.waiting > work.promised
             work.creation = Creation.REQUESTED if wanted else Creation.NONE
             if wanted:
-                work.tell(CreateServer())
+                work.report(CreateServer())
         case DeleteDelay():
             work.drain(work.servers[timer.server])
         case AcceptRetry():

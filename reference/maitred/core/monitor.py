@@ -583,7 +583,7 @@ def guard(state: MonitorState, event: Event) -> Reason | None:
                 return Reason.UNKNOWN_ELEMENT
             return None if element.up is isinstance(event, ElementFailed) else Reason.SAME_ELEMENT_STATE
         case Told():
-            return _guard_told(state, event)
+            return _guard_message(state, event)
         case ServerExited() | ServerGone():
             return None if _place_of(state, event.class_id, event.server) else Reason.NO_SUCH_PROCESS
         case DistributorExited():
@@ -597,7 +597,7 @@ def guard(state: MonitorState, event: Event) -> Reason | None:
             assert_never(event)
 
 
-def _guard_told(state: MonitorState, event: Told) -> Reason | None:
+def _guard_message(state: MonitorState, event: Told) -> Reason | None:
     cls = state.classes.get(event.class_id, None)
     if cls is None:
         return Reason.UNKNOWN_CLASS
@@ -701,7 +701,7 @@ class _Work:
         cls = self.state.classes[class_id]
         self.put_class(class_id, replace(cls, places=cls.places.set(place.place, place)))
 
-    def tell(self, class_id: ClassId, message: ToDistributor) -> None:
+    def send(self, class_id: ClassId, message: ToDistributor) -> None:
         """Send to the Distributor, if it runs; otherwise it is sent everything when it starts."""
         if self.state.classes[class_id].distributor.phase is DistributorPhase.RUNNING:
             self.effects.append(TellDistributor(class_id, message))
@@ -738,7 +738,7 @@ class _Work:
             StartServer(class_id, server, place.place, element),
             SetTimer(StartWarning(class_id, server)),
         ]
-        self.tell(class_id, self.adoption(class_id, place))
+        self.send(class_id, self.adoption(class_id, place))
         return True
 
     def adoption(self, class_id: ClassId, place: Place) -> Adopt:
@@ -772,12 +772,12 @@ class _Work:
         self.effects.append(SetTimer(DistributorStable(class_id, place.incarnation)))
         for server in cls.places.values():
             if server.alive:
-                self.tell(class_id, self.adoption(class_id, server))
+                self.send(class_id, self.adoption(class_id, server))
         for client in cls.store:
-            self.tell(class_id, Restore(client))
-        self.tell(class_id, Begin())
+            self.send(class_id, Restore(client))
+        self.send(class_id, Begin())
         if self.state.phase is Phase.CLOSING:
-            self.tell(class_id, Close())
+            self.send(class_id, Close())
 
     # ------------------------------------------------ ending
 
@@ -928,10 +928,10 @@ def _stop_requested(work: _Work, event: StopRequested) -> None:
     work.state = replace(work.state, phase=Phase.CLOSING)
     work.effects.append(SetTimer(GraceOver()))
     for class_id in work.state.classes:
-        work.tell(class_id, Close())
+        work.send(class_id, Close())
 
 
-def _told(work: _Work, event: Told) -> None:
+def _message(work: _Work, event: Told) -> None:
     class_id, message = event.class_id, event.message
     cls = work.state.classes[class_id]
     match message:
@@ -958,12 +958,12 @@ def _told(work: _Work, event: Told) -> None:
         case KeepDialog() | ServerReady() | ServerNotReady() | Drained() | Unresponsive():
             place = _place_of(work.state, class_id, message.server)
             assert place is not None, "guarded"
-            _told_of_server(work, class_id, place, message)
+            _message_about_server(work, class_id, place, message)
         case _:
             assert_never(message)
 
 
-def _told_of_server(
+def _message_about_server(
     work: _Work,
     class_id: ClassId,
     place: Place,
@@ -998,7 +998,7 @@ def _create(work: _Work, class_id: ClassId) -> None:
     vacant = cls.vacant.first()
     running = work.state.phase is Phase.RUNNING and not cls.dynamic_resting
     if not (vacant and running and work.start_server(class_id, Place(vacant[0], dynamic=True))):
-        work.tell(class_id, CreationFailed())
+        work.send(class_id, CreationFailed())
 
 
 def _fired(work: _Work, event: Fired) -> None:
@@ -1032,7 +1032,7 @@ def _fired(work: _Work, event: Fired) -> None:
 
 _ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action takes its own event type
     Started: _started,
-    Told: _told,
+    Told: _message,
     ServerExited: _server_exited,
     ServerGone: _server_gone,
     DistributorExited: _distributor_exited,

@@ -414,12 +414,12 @@ def an_answer_settles_nothing(monkeypatch):
 
 @mutant("an_idle_dynamic_server_stops", clients=2, dynamic=1, creations=1, deletions=ANY)
 def nobody_hears_that_a_server_is_drained(monkeypatch):
-    def tell(work, message):
+    def report(work, message):
         if not isinstance(message, Drained):
             before(work, message)
 
-    before = distributor._Work.tell
-    monkeypatch.setattr(distributor._Work, "tell", tell)
+    before = distributor._Work.report
+    monkeypatch.setattr(distributor._Work, "report", report)
 
 
 @mutant("a_server_that_is_asked_for_comes_or_is_declined", clients=2, dynamic=1, creations=1, deletions=ANY)

@@ -324,7 +324,7 @@ def a_place_is_free_when_the_main_process_is_dead(monkeypatch):
 def the_monitor_is_told_of_a_release_twice(monkeypatch):
     def leave(work, client):
         before(work, client)
-        work.tell(Release(client))
+        work.report(Release(client))
 
     before = distributor._Work.leave
     monkeypatch.setattr(distributor._Work, "leave", leave)
@@ -438,7 +438,7 @@ def a_step_that_has_only_effects_is_taken(monkeypatch):
     def fired(before, work, event):
         before(work, event)
         if isinstance(event.timer, monitor.StartWarning):
-            work.tell(event.timer.class_id, Begin())
+            work.send(event.timer.class_id, Begin())
 
     act(monkeypatch, monitor, monitor.Fired, fired)
 

@@ -36,8 +36,8 @@ HARMLESS = Mutant(
     Kind.WRONG_CHOICE,
     "Nothing.",
     "distributor._Work.place",
-    "self.tell(Store(client))",
-    "self.tell(Store(client=client))",
+    "self.report(Store(client))",
+    "self.report(Store(client=client))",
     refutes=("store_has_exactly_those_who_wait",),
     within=Bounds(servers=1, clients=2, warm=True),
     eventually=("who_waits_is_seated_or_ends",),
@@ -258,7 +258,7 @@ def test_it_can_be_applied(name):
         ({"where": "distributor.GUARDS"}, "no function"),
         ({"old": "nothing of the kind"}, "0 times"),
         ({"old": "client"}, "times, should have it once"),
-        ({"new": "self.tell("}, "no Python"),
+        ({"new": "self.report("}, "no Python"),
     ],
 )
 def test_one_that_cannot_be_applied_says_why(change, what):
