@@ -81,7 +81,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
         but="of the counts; which dialogs are ready is explored",
     ),
     "store_has_exactly_those_who_wait": _proved("store_has_exactly_those_who_wait"),
-    "no_successor_is_told_of_a_client_with_a_server": _proved("no_successor_is_told_of_a_client_with_a_server"),
+    "no_client_with_a_server_is_restored": _proved("no_client_with_a_server_is_restored"),
     "no_one_is_cut_off_by_draining": _proved(
         "no_one_is_cut_off_by_draining", "only_who_is_finished_is_asked_to_end", but=_COUNTED
     ),

@@ -233,7 +233,7 @@ OCCASIONS: Final = {
         lambda v: Exists([c], And(up(v), v.waiting(c), v.store(c))),
     ),
     "somebody outlives the Distributor": Occasion(
-        "no_successor_is_told_of_a_client_with_a_server",
+        "no_client_with_a_server_is_restored",
         "the Distributor is dead; one client is stored, and a server has another",
         lambda v: Exists([c, d], And(Not(up(v)), v.effective(c), v.taken(d))),
     ),

@@ -151,8 +151,8 @@ def store_has_exactly_those_who_wait(v):
 
 
 @promise
-def no_successor_is_told_of_a_client_with_a_server(v):
-    """Whoever a server has, or may yet read, will not be in the store when a next Distributor is told who waits."""
+def no_client_with_a_server_is_restored(v):
+    """A client that a server has, or may yet read, is not restored to the next Distributor."""
     sent = Exists([s, p, i], And(unread(v, s, p, i), v.down_client(s, p, i) == c))
     return ForAll([c], Implies(v.effective(c), And(Not(v.claimed(c)), Not(v.taken(c)), Not(sent))))
 

@@ -847,7 +847,7 @@ MUTANTS: Final = (
         ("self.report(Store(client))\n            self.hand_off(client)"),
         refutes=(
             "released_before_sent",
-            "no_successor_is_told_of_a_client_with_a_server",
+            "no_client_with_a_server_is_restored",
             "store_has_exactly_those_who_wait",
         ),
         within=Bounds(servers=1, clients=1, warm=True),
@@ -873,7 +873,7 @@ MUTANTS: Final = (
         "pass",
         refutes=(
             "released_before_sent",
-            "no_successor_is_told_of_a_client_with_a_server",
+            "no_client_with_a_server_is_restored",
             "store_has_exactly_those_who_wait",
         ),
         within=Bounds(servers=1, clients=2, warm=True),
@@ -896,7 +896,7 @@ MUTANTS: Final = (
         "distributor._Work.settle",
         ("self.leave(client)\n                self.hand_off(client)"),
         ("self.hand_off(client)\n                self.leave(client)"),
-        refutes=("released_before_sent", "no_client_has_two_servers", "no_successor_is_told_of_a_client_with_a_server"),
+        refutes=("released_before_sent", "no_client_has_two_servers", "no_client_with_a_server_is_restored"),
         within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
         tests=(f"{RULE7_WHO_STARTS_TO_WAIT}::test_released_before_it_is_handed_to_a_server",),
     ),

@@ -251,7 +251,7 @@ MUTANTS: Final = (
         "monitor._message",
         "cls.store.remove(message.client)",
         "cls.store",
-        refutes=("no_successor_is_told_of_a_client_with_a_server", "store_has_exactly_those_who_wait"),
+        refutes=("no_client_with_a_server_is_restored", "store_has_exactly_those_who_wait"),
         within=Bounds(servers=1, clients=2, warm=True),
         tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_stored_and_released",),
     ),

@@ -115,7 +115,7 @@ MUTANTS: Final = (
         "distributor._Work.leave",
         "Release(client)",
         "Release(replace(client, arrival=client.arrival % 64))",
-        refutes=("no_successor_is_told_of_a_client_with_a_server", "released_before_sent"),
+        refutes=("no_client_with_a_server_is_restored", "released_before_sent"),
         within=Bounds(servers=1, clients=3, warm=True),
         first=62,
     ),
@@ -126,7 +126,7 @@ MUTANTS: Final = (
         "distributor._Work.leave",
         "Release(client)",
         "Release(replace(client, arrival=0))",
-        refutes=("no_successor_is_told_of_a_client_with_a_server", "released_before_sent"),
+        refutes=("no_client_with_a_server_is_restored", "released_before_sent"),
         within=Bounds(servers=1, clients=3, waiting_limit=3, begins="two wait for a second Distributor"),
     ),
     Mutant(
@@ -136,7 +136,7 @@ MUTANTS: Final = (
         "distributor._Work.leave",
         "Release(client)",
         "Release(replace(client, arrival=client.arrival + 1))",
-        refutes=("no_successor_is_told_of_a_client_with_a_server", "released_before_sent"),
+        refutes=("no_client_with_a_server_is_restored", "released_before_sent"),
         within=Bounds(servers=1, clients=2, warm=True),
     ),
     Mutant(

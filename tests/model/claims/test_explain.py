@@ -111,7 +111,7 @@ def who_waited_is_released_after_being_sent(monkeypatch):
 
 
 @bent(
-    "no_successor_is_told_of_a_client_with_a_server",
+    "no_client_with_a_server_is_restored",
     *("Server 1 has yet to read the hand-off of client 1", "still in the Monitor's store"),
     servers=1,
     clients=2,

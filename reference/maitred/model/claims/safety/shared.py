@@ -91,7 +91,7 @@ LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
 """The rejections that a sound system comes to: two things happened at once.  Of `Told`, with the message's class."""
 
 
-@always_of_steps(*MACHINES, witnesses=("the_monitor_hears_of_a_server_that_is_gone",))
+@always_of_steps(*MACHINES, witnesses=("the_monitor_reads_about_a_server_that_is_gone",))
 def no_surprising_rejection(before: object, event: object, stride: Stride) -> Iterator[str]:
     """A machine declines an event only where two things happened at once, as listed with the property."""
     if stride.rejected is None:
@@ -143,8 +143,8 @@ always_of_states("distributor", invariants.ranks_are_past, "a_tie_goes_to_the_lo
 always_of_states("distributor", invariants.only_who_was_asked_is_full, "a_server_that_takes_nobody_serves_on")
 always_of_states("server", invariants.clients_came_through_a_listener, "a_client_is_served_and_leaves")
 always_of_states("server", invariants.an_answer_is_owed_only_while_deaf, "a_program_that_is_deaf_is_not_ready")
-always_of_states("server", invariants.counts_are_issued_in_order, "a_full_dialog_defers_what_is_to_be_said")
-always_of_states("server", invariants.nothing_out_of_date_is_to_be_sent, "a_full_dialog_defers_what_is_to_be_said")
+always_of_states("server", invariants.counts_are_issued_in_order, "a_full_dialog_defers_messages")
+always_of_states("server", invariants.nothing_out_of_date_is_to_be_sent, "a_full_dialog_defers_messages")
 always_of_states("server", invariants.who_is_accepted_is_counted, "who_was_about_to_be_delivered_is_refused")
 always_of_states("monitor", invariants.living_is_true, "a_dead_server_is_started_again")
 always_of_states(

@@ -192,8 +192,8 @@ def a_hand_off_is_lost_with_its_reader(before: World, action: Action, after: Wor
 
 
 @sometimes(lambda b: b.room > 0 and b.clients > b.room)
-def a_full_dialog_defers_what_is_to_be_said(before: World, action: Action, after: World) -> bool:
-    """A server finds the dialog full, goes on, and sends later what it had to say."""
+def a_full_dialog_defers_messages(before: World, action: Action, after: World) -> bool:
+    """A server finds the dialog full, continues, and sends the message later."""
     return action.what is Deed.RESUMES
 
 
@@ -415,8 +415,8 @@ def somebody_waits_on_each_of_two_ports(before: World, action: Action, after: Wo
 
 
 @sometimes(lambda b: b.server_crashes > 0 and not b.warm)
-def the_monitor_hears_of_a_server_that_is_gone(before: World, action: Action, after: World) -> bool:
-    """The Distributor says something of a server whose end the Monitor has seen by then."""
+def the_monitor_reads_about_a_server_that_is_gone(before: World, action: Action, after: World) -> bool:
+    """The Monitor reads a message about a server whose end it has already seen."""
     if not isinstance(action.what, monitor.Told):
         return False
     number = getattr(action.what.message, "server", None)

@@ -324,8 +324,8 @@ def store_has_exactly_those_who_wait(world: World) -> Iterator[str]:
 
 
 @always("a_stored_client_is_restored_and_served")
-def no_successor_is_told_of_a_client_with_a_server(world: World) -> Iterator[str]:
-    """Whoever a server has, or may yet read, will not be in the store when a next Distributor is told who waits."""
+def no_client_with_a_server_is_restored(world: World) -> Iterator[str]:
+    """A client that a server has, or may yet read, is not restored to the next Distributor."""
     if not any(group.held or any(link.to_server for link in group.links) for group in world.groups):
         return
     store = {*world.monitor.classes[CLASS].store}
