@@ -42,5 +42,5 @@ def test_the_figures_are_those_of_the_long_runs(noted):
     assert noted["vanish_free"]["number"] == noted["vanish_taken"]["number"] == 60_000
 
 
-def test_every_row_has_a_line_of_the_log_or_says_why_not():
+def test_every_row_has_a_line_of_the_log_or_a_reason_why_not():
     assert [key for key, abuse in BY_KEY.items() if bool(abuse.lines) is bool(abuse.silence)] == []

@@ -178,7 +178,7 @@ def test_a_look_at_the_wall_is_noticed(source):
     assert list(looks_at_the_wall(ast.parse(source))) == ["decide"]
 
 
-def test_only_what_is_shown_to_people_is_told_by_the_clock_on_the_wall():
+def test_only_times_shown_to_people_come_from_the_wall_clock():
     looks = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         found = list(looks_at_the_wall(ast.parse(path.read_text())))

@@ -106,7 +106,7 @@ def test_maitred_is_a_peer_whose_copies_all_serve_and_which_leaves_nothing_behin
 
 
 @pytest.mark.system
-def test_the_server_in_c_counts_its_clients_as_the_wire_format_says(tmp_path):
+def test_the_server_in_c_counts_its_clients_as_the_wire_format_specifies(tmp_path):
     with peers.maitred("c", 2, tmp_path, seats=2) as peer:
 
         def clients():
@@ -131,7 +131,7 @@ def test_the_server_in_c_counts_its_clients_as_the_wire_format_says(tmp_path):
 
 
 @pytest.mark.system
-def test_a_server_that_does_not_start_is_said_so(tmp_path, monkeypatch):
+def test_a_server_that_does_not_start_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "server_command", lambda server, port: [sys.executable, "-c", "raise SystemExit('no')"])
     with pytest.raises(build.Failed, match="ended with status 1:\nno"), peers.direct("loop", 1, tmp_path):
         pass
@@ -146,14 +146,14 @@ def test_a_whole_run_goes_through_and_skips_who_is_not_installed(monkeypatch, ca
     assert "shared accept, 2 copies" in said or "takes two CPUs" in said
 
 
-def test_without_a_compiler_it_says_what_to_install(monkeypatch, tmp_path):
+def test_without_a_compiler_it_names_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("CC", "no-such-compiler -m64")
     monkeypatch.setattr(build, "PLACE", tmp_path)
     with pytest.raises(build.Failed, match=r"^no-such-compiler: no such C compiler \(apt-get install gcc"):
         build.program("load")
 
 
-def test_a_source_that_does_not_compile_is_said_so_and_a_newer_one_is_compiled_again(monkeypatch, tmp_path):
+def test_a_source_that_does_not_compile_is_reported_and_a_newer_one_is_compiled_again(monkeypatch, tmp_path):
     monkeypatch.setattr(build, "SOURCES", tmp_path)
     monkeypatch.setattr(build, "PLACE", tmp_path / "made")
     source = tmp_path / "some.c"
@@ -166,7 +166,7 @@ def test_a_source_that_does_not_compile_is_said_so_and_a_newer_one_is_compiled_a
 
 
 @pytest.mark.system
-def test_the_profile_says_which_part_of_the_distributor_was_running(tmp_path):
+def test_the_profile_shows_which_part_of_the_distributor_was_running(tmp_path):
     found = profile.distributor(tmp_path, 1, 0.4)
     assert found["total"]["kernel"] >= 0  # in ticks, of which there may be none
     assert found["total"]["all"] > 0

@@ -56,7 +56,7 @@ def test_the_published_page_is_made_from_the_recorded_run(tmp_path):
 
 
 @pytest.mark.system
-def test_both_are_measured_and_the_verifier_is_heard_of():
+def test_both_are_measured_and_the_verifier_is_reported():
     options = verify.argparse.Namespace(rounds=1, seconds=0.1, copies=2, server="loop")
     found = verify.run(options)
     with_it, without = (found.rounds[0][which]["crowd"] for which in (verify.WITH, verify.WITHOUT))

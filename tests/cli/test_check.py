@@ -63,7 +63,7 @@ def break_a_property(monkeypatch, name):
     monkeypatch.setitem(PROPERTIES, name, broken)
 
 
-def test_a_violation_is_1_and_is_told(maitred, monkeypatch):
+def test_a_violation_exits_with_1_and_is_reported(maitred, monkeypatch):
     assert PROPERTIES["no_client_has_two_servers"].world
     assert maitred(*SMALL)[0] == 0
 
@@ -212,7 +212,7 @@ def test_two_workers_print_the_same(maitred):
 # ---------------------------------------------------------------- drawing
 
 
-def test_the_way_to_a_witness_is_told_and_drawn(maitred, tmp_path):
+def test_a_run_that_reaches_a_witness_is_printed_and_drawn(maitred, tmp_path):
     file = tmp_path / "way.svg"
     code, out, err = maitred(*SMALL, "--to", "a_client_is_served_and_leaves", "--diagram", file)
     assert (code, err) == (0, "")
@@ -358,7 +358,7 @@ def test_a_wrong_outcome_is_never_written(maitred, listed):
     assert listed.read_text() == before
 
 
-def test_what_is_violated_is_told_once_with_the_shortest_counterexample_of_all(maitred, listed):
+def test_a_violation_is_reported_once_with_the_shortest_counterexample_of_all(maitred, listed):
     again = MANIFEST.partition('[[configuration]]\nname = "it can fail"')[2]
     longer = '[[configuration]]\nname = "from the start"' + again.replace("warm = true, ", "")
     listed.write_text((MANIFEST + longer).replace('violated = "no_client_is_lost"\n', ""))
@@ -485,7 +485,7 @@ def test_a_process_that_was_killed_owes_effects(replay):
     assert "1 effect of processes that ended before they could perform them" in out
 
 
-def test_a_divergence_is_1_and_says_where(replay):
+def test_a_divergence_exits_with_1_and_names_the_place(replay):
     lines = lines_of_a_monitor()
     lines[3], lines[4] = lines[4], lines[3]
 
@@ -537,7 +537,7 @@ def test_a_pipe_is_not_waited_for(maitred, tmp_path):
     assert (code, out) == (2, "") and "cannot be read: it is no regular file" in err
 
 
-def test_what_is_wrong_is_not_said_for_pages(replay):
+def test_an_error_is_not_pages_long(replay):
     code, _, err = replay([{"who": "x" * 1_000_000, "start": {}}])
     assert code == 1 and len(err) < 10_000
 

@@ -63,13 +63,13 @@ def fields_of(value, at=""):
                         yield from fields_of(item)
 
 
-def test_every_field_of_the_example_is_told_and_the_tests_use_the_same_shape():
+def test_every_field_of_the_example_is_described_and_the_tests_use_the_same_shape():
     example = json.loads(re.search(r"```json\n(.*?)```", STATUS_PAGE, re.S)[1])
     assert set(fields_of(example)) == fields_told() - STATES
     assert set(fields_of(STATUS)) - {"distributor"} == set(fields_of(example))
 
 
-def test_what_the_monitor_makes_has_the_fields_that_are_told(tmp_path):
+def test_the_status_of_a_monitor_has_the_described_fields(tmp_path):
     """The page is held to the very function that answers."""
     path = tmp_path / "two.toml"
     path.write_text("[[class]]\nname = 'a'\nmodule = 'json'\nlisten = 4049\nstatic = 1\ndynamic = 1\n")
@@ -103,7 +103,7 @@ def test_what_the_monitor_makes_has_the_fields_that_are_told(tmp_path):
     status.show(shell_status.build(config, state, {}, {}, {}), Console(file=io.StringIO()))
 
 
-def test_the_phases_are_told():
+def test_the_phases_are_described():
     for phase in distributor.Phase:
         assert f"`{phase.value}`" in STATUS_PAGE
     for phase in [*monitor.Phase, *distributor.DialogPhase]:

@@ -84,7 +84,7 @@ def test_a_planted_bug_is_noticed_by_its_property(bent, mutant):
 
 
 @COMMAND
-def test_a_planted_bug_is_told_in_words(bent):
+def test_a_planted_bug_is_described_in_words(bent):
     done = check(root=bent(PLANTED[0]))
     lines = done.stdout.splitlines()
     assert done.returncode == 1

@@ -129,7 +129,7 @@ def test_verify_is_a_switch_that_names_the_process_which_follows(maitred, monito
         assert err.startswith(f"maitred: {complaint}")
 
 
-def test_a_file_says_everything_but_control_and_trace(maitred, monitor, tmp_path):
+def test_a_file_sets_everything_but_control_and_trace(maitred, monitor, tmp_path):
     path = tmp_path / "two.toml"
     path.write_text("[[class]]\nname = 'a'\nmodule = 'json'\n")
 
@@ -157,7 +157,7 @@ def test_a_file_says_everything_but_control_and_trace(maitred, monitor, tmp_path
         (["--config", ""], "cannot be read"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(maitred, monitor, arguments, complaint):
+def test_an_error_is_one_line(maitred, monitor, arguments, complaint):
     code, out, err = maitred("run", *arguments)
 
     assert (code, out) == (2, "")

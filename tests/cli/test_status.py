@@ -42,7 +42,7 @@ def test_the_tables_show_servers_ports_and_who_waits(maitred, instance, monkeypa
     assert "cpu0 yes 0 1 3" in lines
 
 
-def test_what_the_verifier_has_come_to_is_told_where_there_is_one(maitred, instance):
+def test_the_verifier_s_result_is_shown_where_there_is_one(maitred, instance):
     numbers = {"steps": 900, "verified": 870, "dropped": 20, "unchecked": 10, "divergences": 1}
     instance({**STATUS, "verify": {"pid": None, **numbers}})
     code, out, _ = maitred("status")
@@ -296,7 +296,7 @@ def test_no_document_breaks_the_tables(data):
         return
 
 
-def test_find_prefers_what_was_said(instance):
+def test_find_prefers_the_given_path(instance):
     instance(STATUS, "a")
     instance(STATUS, "b")
     assert str(control.find("/x")) == "/x"
@@ -398,7 +398,7 @@ def test_another_instance_that_is_left_behind_is_not_meant(maitred, left_behind,
     assert code == 1 and "no instance is running there" in err
 
 
-def test_without_being_told_where_only_the_usual_places_count(maitred, left_behind, own_directory, tmp_path):
+def test_without_a_path_only_the_usual_places_count(maitred, left_behind, own_directory, tmp_path):
     left_behind(MAITRED_SERVER="{}", **{leftovers.CONTROL: str(tmp_path / "elsewhere")})
     assert "no instance of yours is running" in maitred("status")[2]
     assert "unsupervised" in maitred("status", "--control", tmp_path / "elsewhere")[2]
@@ -411,7 +411,7 @@ def test_who_has_a_monitor_is_not_unsupervised(maitred, left_behind, instance):
     assert code == 1 and "not a JSON object" in err
 
 
-def test_all_that_a_monitor_starts_says_whose_it_is(monkeypatch, tmp_path):
+def test_the_environment_of_all_processes_names_the_control_socket(monkeypatch, tmp_path):
     monkeypatch.setenv(leftovers.CONTROL, "")
     monkeypatch.chdir(tmp_path)
     leftovers.mark(Path("personnel.sock"))

@@ -71,7 +71,7 @@ def test_a_client_that_is_never_disconnected_is_noticed(tmp_path):
 
 @NEEDED
 @pytest.mark.system
-def test_a_listener_that_says_what_it_should_not_is_noticed(tmp_path):
+def test_a_listener_that_reports_something_wrong_is_noticed(tmp_path):
     found = run_bent(
         tmp_path,
         "inside.listener_socket",
@@ -109,7 +109,7 @@ def test_an_exclusion_covers_what_differs_and_must_be_needed():
     assert differences({"t.even": "ok"}, {"t.even": "error"}, "3.12", exclusions) == ({}, [])
 
 
-def test_every_exclusion_says_why():
+def test_every_exclusion_has_a_reason():
     assert all(len(exclusion.reason) > 20 for exclusion in cpython.EXCLUSIONS)
 
 

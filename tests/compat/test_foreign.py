@@ -31,7 +31,7 @@ def test_a_library_with_native_sockets_is_named_with_its_remedy(maitred, foreign
     assert last.startswith("maitred: stopped: ") and last.endswith(said[0].partition(" clients: ")[2])
 
 
-def test_the_status_says_why_no_server_becomes_ready(maitred):
+def test_the_status_shows_why_no_server_becomes_ready(maitred):
     port = free_port()
     instance = maitred(*UVLOOP.arguments(port), ready=False)
     eventually(instance.control.exists, "the control socket")

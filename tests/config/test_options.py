@@ -85,7 +85,7 @@ def test_a_name_is_made_up(program, name):
         ([], {"control": ""}, "^--control: "),
     ],
 )
-def test_what_is_wrong_is_said_with_its_option(bind, single, complaint):
+def test_an_error_names_its_option(bind, single, complaint):
     with pytest.raises(ConfigError, match=complaint):
         configure(Options(JSON, bind, single))
 

@@ -281,7 +281,7 @@ CLASS = "[[class]]\nname = 'a'\nmodule = 'json'\n"
         ("[[class]]\nname = 'a'\nmodule = 'a b'", "class[0].module: 'a b' will not do: should be the dotted name"),
     ],
 )
-def test_what_is_wrong_is_said_with_file_key_and_remedy(load, text, complaint):
+def test_an_error_names_file_key_and_remedy(load, text, complaint):
     with pytest.raises(ConfigError) as caught:
         load(text)
     message = str(caught.value)

@@ -194,7 +194,7 @@ def test_a_long_value_is_not_shown_for_pages():
     assert len(str(caught.value)) < 200
 
 
-def test_a_complaint_within_a_list_says_where():
+def test_an_error_within_a_list_names_the_place():
     with pytest.raises(ConfigError, match=r"^item 1: ''"):
         values.listed(values.filled)(["a", ""])
 

@@ -500,7 +500,7 @@ class TestRule5CountsAreTheServersAndTheHighestSequenceNumberWins:
         run.take(Received(1, PORT, RestartReply(1, Count(0, 4))))
         assert run.status(1).dialogs[PORT].phase is DialogPhase.OPENED
 
-    def test_ready_said_twice_is_told_once(self):
+    def test_ready_received_twice_is_reported_once(self):
         run = operating()
         run.adopt(1)
         run.ready(1)
@@ -911,7 +911,7 @@ class TestAServerBindsAPort:
         run.ready(1)
         assert run.of(Accept) == [Accept(PORT, True)]
 
-    def test_a_configured_address_that_fails_is_told_to_the_monitor(self):
+    def test_a_configured_address_that_fails_is_reported_to_the_monitor(self):
         run = Class((PORT, ADDRESS))
         run.take(Begin())
         assert run.take(ListeningFailed(PORT, ADDRESS, EADDRINUSE)) == [Tell(ListenFailed(PORT, ADDRESS, EADDRINUSE))]
@@ -923,7 +923,7 @@ class TestAServerBindsAPort:
         run.take(BindRequested(1, PORT, ADDRESS))
         assert run.effects == [SendControl(1, BindReply(PORT, ESHUTDOWN)), CloseDialog(1, PORT)]
 
-    def test_a_server_that_does_not_listen_is_told_to_the_monitor_and_asked_again(self):
+    def test_a_server_that_does_not_listen_is_reported_to_the_monitor_and_asked_again(self):
         run = operating()
         run.adopt(1, 0)
         effects = run.take(Received(1, PORT, NotReady(0, run.count(0))))
@@ -951,7 +951,7 @@ class TestANewDistributorTakesOverFromADeadOne:
         effects = run.take(Adopt(1, 5, 1, False, False, (PORT, OTHER), (PORT,)))
         assert effects == [Send(1, PORT, InitialMsg(2)), Send(1, OTHER, InitialMsg(2))]
 
-    def test_it_neither_listens_nor_seats_before_it_is_told_to_begin(self):
+    def test_it_neither_listens_nor_seats_before_begin(self):
         run = restarted(Adopt(1, 5, 1, False, False, (PORT,), (PORT,)), waiting=[client(4)], begun=False)
         run.ready(1)
         assert run.handed() == [] and run.of(Listen, Accept) == []
@@ -1028,7 +1028,7 @@ class TestANewDistributorTakesOverFromADeadOne:
         assert run.queue() == [client(4)]
         assert run.state.phase is Phase.CLOSING
 
-    def test_a_dialog_on_a_port_it_was_not_told_of_makes_the_port_known(self):
+    def test_a_dialog_on_an_unknown_port_makes_the_port_known(self):
         run = Class(incarnation=2, fixed=False)
         run.take(Adopt(1, 5, 1, False, False, (PORT,), (PORT,)))
         assert PORT in run.state.ports
@@ -1038,7 +1038,7 @@ class TestANewDistributorTakesOverFromADeadOne:
 
 
 class TestTheAuditAsksServersToForgetConnectionsThatTheKernelHasForgotten:
-    def test_all_are_audited_again_and_again_as_one_that_seems_idle_may_have_something_to_say(self):
+    def test_all_are_audited_again_and_again_as_one_that_seems_idle_may_have_something_to_report(self):
         run = operating()
         run.adopt(1, 0, most=9)
         run.adopt(2, 2, most=9)
@@ -1065,7 +1065,7 @@ class TestTheAuditAsksServersToForgetConnectionsThatTheKernelHasForgotten:
         run.ready(1, 3, OTHER)
         assert run.take(Audited(1, (client(1),)))[0].port == OTHER
 
-    def test_a_server_that_leaves_something_unsaid_is_asked_though_nobody_is_gone(self):
+    def test_a_server_with_something_left_to_report_is_asked_though_nobody_is_gone(self):
         run = operating()
         run.adopt(1)
         assert run.take(Audited(1, ())) == [Send(1, PORT, InitialMsg(run.state.incarnation))]
@@ -1154,7 +1154,7 @@ class TestTheOperationPhaseIsClosedGracefully:
         run.take(Close(), BacklogEmpty(PORT))
         assert run.told() == [DropListeners(PORT), Drained(1), Closed()]
 
-    def test_one_that_is_adopted_with_a_dialog_must_first_say_how_many_it_serves(self):
+    def test_one_that_is_adopted_with_a_dialog_must_first_report_how_many_it_serves(self):
         """Its listener may be closed, and clients still be there."""
         run = operating(incarnation=2)
         run.adopt(1)
@@ -1445,7 +1445,7 @@ def test_after_every_step_of_any_run_nobody_waits_while_a_server_is_free(start, 
 
 @settings(max_examples=50)
 @given(STARTS, CHOICES)
-def test_after_every_step_of_any_run_the_indexes_are_what_the_tables_say(start, choices):
+def test_after_every_step_of_any_run_the_indexes_agree_with_the_tables(start, choices):
     for _, _, outcome in runs(start, choices):
         if isinstance(outcome, Rejected):
             continue

@@ -370,7 +370,7 @@ INVARIANTS = {**DISTRIBUTOR, **SERVER, **MONITOR}
 
 
 @pytest.mark.parametrize(("name", "state", "said"), BROKEN, ids=[name for name, *_ in BROKEN])
-def test_each_invariant_says_what_is_broken(name, state, said):
+def test_each_invariant_names_what_is_broken(name, state, said):
     assert name in broken(state())
     assert [*INVARIANTS[name](state())] == [*said]
 

@@ -282,7 +282,7 @@ class TestRule3AProcessRunsOnItsOwnElementOrOnTheEmptiest:
         assert run.of(StartDistributor)[0].element == 0
         assert [start.element for start in run.of(StartServer)] == [1, 0, 1]
 
-    def test_the_weight_of_the_element_is_told(self):
+    def test_the_weight_of_the_element_is_sent(self):
         run = running(config(static=2, elements=(0, 1)), weights=(3, 5))
         assert [adopt.weight for adopt in run.told()[1:]] == [5, 3]
 
@@ -361,7 +361,7 @@ class TestRule4WhenAServerDiesEveryDescendantIsKilledAndOnlyThenIsItsPlaceFree:
         run.tell(Unresponsive(1))
         assert run.take(ServerExited(0, 1)) == []
 
-    def test_the_distributor_is_not_told(self):
+    def test_the_distributor_is_sent_nothing(self):
         run = serving()
         run.dies(1)
         assert run.told() == []
@@ -413,7 +413,7 @@ class TestRule6TheStoreHasExactlyTheClientsThatWait:
         assert run.tell(Release(client(1))) == [DropDuplicate(0, client(1))]
         assert list(run.cls.store) == [client(2)]
 
-    def test_a_new_distributor_is_told_who_lives_then_who_waits_then_to_begin(self):
+    def test_a_new_distributor_is_sent_who_lives_then_who_waits_then_begin(self):
         run = serving(config(static=2, dynamic=1))
         run.tell(KeepDialog(2, OTHER), CreateServer(), Drained(2))
         run.tell(Store(client(5)), Store(client(3)), Store(client(4)), Release(client(4)))
@@ -436,18 +436,18 @@ class TestRule6TheStoreHasExactlyTheClientsThatWait:
             owed.append(run.told()[0].owed)
         assert owed == [(), (PORT,), (PORT,), ()]
 
-    def test_a_dead_server_is_not_told_of(self):
+    def test_a_dead_server_is_not_adopted(self):
         run = serving(config(static=2))
         run.dies(1)
         run.take(DistributorExited(0), Fired(RestartDistributor(0, 0)))
         assert [adopt.server for adopt in run.told() if isinstance(adopt, Adopt)] == [2]
 
-    def test_one_whose_descendants_are_still_being_killed_is_told_of_as_draining(self):
+    def test_one_whose_descendants_are_still_being_killed_is_adopted_as_draining(self):
         run = serving()
         run.take(ServerExited(0, 1), DistributorExited(0), Fired(RestartDistributor(0, 0)))
         assert run.told()[0].draining
 
-    def test_without_a_distributor_nobody_is_told(self):
+    def test_without_a_distributor_nothing_is_sent(self):
         run = serving()
         run.dies(1)
         run.take(DistributorExited(0), Fired(RestartServer(0, 0, 0)))
@@ -759,7 +759,7 @@ def runs(choices):
             state = outcome.state
 
 
-def test_what_does_not_run_says_nothing():
+def test_a_message_from_what_does_not_run_is_rejected():
     assert new().declines(Told(0, Closed())) is Reason.NO_SUCH_PROCESS
     assert orphaned().declines(Told(0, Store(client(1)))) is Reason.NO_SUCH_PROCESS
 
@@ -834,7 +834,7 @@ def test_in_any_run_no_server_id_is_used_twice_and_no_more_run_than_configured(c
 
 @settings(max_examples=50)
 @given(LIKELY)
-def test_in_any_run_a_new_distributor_is_told_adopt_then_restore_then_begin_then_close(choices):
+def test_in_any_run_a_new_distributor_is_sent_adopt_then_restore_then_begin_then_close(choices):
     order = [Adopt, Restore, Begin, Close]
     for _, _, outcome in runs(choices):
         effects = () if isinstance(outcome, Rejected) else outcome.effects

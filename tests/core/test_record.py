@@ -121,7 +121,7 @@ HAND_OFF = to_record(distributor.Send(3, PORT, HandOff(client(1))))
         ),
     ],
 )
-def test_the_error_says_where_and_why(hint, record, says):
+def test_the_error_names_the_place_and_the_reason(hint, record, says):
     with pytest.raises(RecordError) as caught:
         from_record(hint, record)
     assert str(caught.value).startswith(says)

@@ -144,7 +144,7 @@ class TestRule3AClientIsCountedUntilItsConnectionIsGone:
         run.take(offered(1, OTHER))
         assert run.take(Disconnected(client(1, OTHER)))[0].port == OTHER
 
-    def test_or_until_the_audit_says_that_the_kernel_has_forgotten_it(self):
+    def test_or_until_the_audit_finds_that_the_kernel_has_forgotten_it(self):
         run = listening()
         run.take(offered(1), offered(2), offered(3))
         forgotten = (client(1), client(3), client(9))
@@ -269,10 +269,10 @@ class TestRule7WhoDiesInTheMidstLeavesNoHandOffAnsweredTwice:
             ((ListenerClosed(PORT),), NotReady(0, Count(0, 2))),
         ],
     )
-    def test_anything_else_is_said_again_with_a_new_count(self, events, again):
+    def test_anything_else_is_sent_again_with_a_new_count(self, events, again):
         assert messages(self.interrupted(*events)) == [again]
 
-    def test_that_somebody_left_is_said_again(self):
+    def test_that_somebody_left_is_sent_again(self):
         run = listening()
         run.take(offered(1))
         run = Machine(server, run.state)

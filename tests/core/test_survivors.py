@@ -166,7 +166,7 @@ def test_a_dynamic_server_promises_its_seats_once_however_far_its_bind_has_come(
     assert run.state.servers[1].dialogs == Tree.of([(PORT, Dialog(DialogPhase.OPENED))])
 
 
-def test_everybody_who_asked_hears_that_a_port_cannot_be_listened_on():
+def test_everybody_who_asked_is_informed_that_a_port_cannot_be_listened_on():
     run = Checked(distributor, distributor.initial(1, 2, 8, ((PORT, ADDRESS),), True))
     run.take(*(Adopt(server, 1, 1, True, False, (), ()) for server in (1, 2)), Begin())
     run.take(BindRequested(1, PORT, ADDRESS), BindRequested(2, PORT, ADDRESS))
@@ -179,7 +179,7 @@ def test_everybody_who_asked_hears_that_a_port_cannot_be_listened_on():
     ]
 
 
-def test_of_a_server_that_was_there_before_the_distributor_nothing_has_been_heard():
+def test_from_a_server_that_was_there_before_the_distributor_nothing_has_been_received():
     """One without dialogs has just been started: its first count is to come, and until then it serves nobody."""
     run = restarted(Adopt(1, 1, 1, False, False, (PORT,), ()), Adopt(2, 1, 1, False, False, (), ()))
     assert [status.count for status in run.state.servers.values()] == [Count(0, -1), Count(0, 0)]
@@ -193,7 +193,7 @@ def test_a_static_server_that_comes_is_not_the_dynamic_one_that_was_asked_for():
     assert SetTimer(CreateDelay()) in run.take(CreationFailed())
 
 
-def test_a_message_with_a_number_that_was_heard_already_changes_nothing():
+def test_a_message_with_a_number_that_was_received_already_changes_nothing():
     """Rule 5: the highest sequence number wins, and this one is not higher."""
     run = restarted(Adopt(1, 1, 1, False, False, (PORT,), ()))
     run.take(Received(1, PORT, RestartReply(2, Count(0, 1))))
@@ -202,7 +202,7 @@ def test_a_message_with_a_number_that_was_heard_already_changes_nothing():
     assert run.state == before
 
 
-def test_only_a_hand_off_on_the_same_dialog_may_be_unread_when_a_server_says_not_ready():
+def test_only_a_hand_off_on_the_same_dialog_may_be_unread_when_a_server_reports_not_ready():
     run = ready_on_both_ports()
     run.take(ConnectionRequest(PORT, 7))
     assert Tell(ServerNotReady(1, PORT)) not in run.take(Received(1, PORT, NotReady(2, Count(0, 3))))
@@ -307,7 +307,7 @@ def test_a_server_that_was_ready_ends_a_row_of_deaths_before_that():
     assert run.of(Report) == []
 
 
-def test_every_restart_is_due_after_the_delay_that_was_told():
+def test_every_restart_is_due_after_the_reported_delay():
     """`enabled` knows the timers that the Monitor has set: the model asks the one, the shell performs the other."""
     run = watching(dynamic=1)
     for attempt in range(3):
@@ -319,7 +319,7 @@ def test_every_restart_is_due_after_the_delay_that_was_told():
         run.take(*map(Fired, due))
 
 
-def test_that_a_static_server_is_ready_says_nothing_of_dynamic_ones():
+def test_a_ready_static_server_implies_nothing_about_dynamic_ones():
     run = watching(dynamic=1)
     run.take(Told(0, CreateServer()), *dies(2), Fired(DynamicRest(0, 0)), *ready(1), Told(0, CreateServer()), *dies(3))
     assert monitor.SetTimer(DynamicRest(0, 1)) in run.effects
@@ -519,13 +519,13 @@ def test_the_largest_packet_is_as_large_as_the_limit():
     ],
     ids=["packet", "field", "utf8"],
 )
-def test_what_cannot_be_encoded_is_told(address, says):
+def test_what_cannot_be_encoded_is_reported(address, says):
     with pytest.raises(wire.WireError) as caught:
         wire.encode(BindRequest(PORT, address))
     assert str(caught.value) == says
 
 
-def test_a_packet_that_is_too_long_is_told():
+def test_a_packet_that_is_too_long_is_reported():
     with pytest.raises(wire.WireError) as caught:
         wire.decode(bytes(wire.LIMIT + 1))
     assert str(caught.value) == "65536 bytes are no packet; one has at most 65535"

@@ -47,7 +47,7 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize(("timer", "seconds"), EXPECTED, ids=lambda value: type(value).__name__)
-def test_each_timer_runs_as_long_as_its_duration_says(timer, seconds):
+def test_each_timer_runs_for_its_duration(timer, seconds):
     assert duration(EACH, timer) == seconds
 
 

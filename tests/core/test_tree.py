@@ -119,7 +119,7 @@ def test_keys_whose_hashes_collide_have_one_shape_too():
     assert shape(up._root) == shape(down._root)
 
 
-def test_a_tree_says_what_it_holds():
+def test_a_tree_shows_what_it_holds():
     assert repr(Tree.of([(2, "b"), (1, "a")])) == "Tree({1: 'a', 2: 'b'})"
 
 

@@ -164,7 +164,7 @@ def test_the_largest_message_of_an_audit_fits():
     ],
     ids=["empty", "tag", "short", "long", "bool", "utf8"],
 )
-def test_the_error_says_where_and_why(packet, says):
+def test_the_error_names_the_place_and_the_reason(packet, says):
     with pytest.raises(wire.WireError) as caught:
         wire.decode(packet)
     assert str(caught.value) == says

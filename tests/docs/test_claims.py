@@ -75,7 +75,7 @@ OUTSIDE = {
 
 
 @pytest.mark.parametrize("page", ["docs/explanation/what-is-checked.md", "proofs/README.md"])
-def test_the_pages_say_what_the_relation_does_not_tell(page):
+def test_the_pages_name_what_the_relation_does_not_model(page):
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     assert {why for tier in TIERS for row in bridge_report(tier).values() for why in row.outside} == OUTSIDE.keys()
     assert [phrase for phrase in OUTSIDE.values() if phrase not in text] == []
@@ -105,7 +105,7 @@ def test_what_was_not_explored_again_has_rows_of_its_own(page, monkeypatch):
     assert [line.partition(":")[0] for line in verdicts.outdated()] == [name, "no such configuration"]
 
 
-def test_a_run_that_was_asked_of_less_says_so(page):
+def test_a_run_over_fewer_mutants_is_reported_as_such(page):
     of_all = r"^(\d+) mutants; "
     then = int(verdicts._sentence("mutants.md", of_all, "{}"))
     assert verdicts._since("mutants.md", of_all, then) == ""

@@ -84,7 +84,7 @@ def shown_by(root, words):
 
 
 @pytest.mark.timeout(3_600)
-def test_it_is_as_the_tutorial_says(tmp_path):
+def test_it_is_as_the_tutorial_describes(tmp_path):
     for name in ("spec", "proofs", "reference", "docs", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)

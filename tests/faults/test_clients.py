@@ -78,7 +78,7 @@ def test_a_whole_crowd_finds_room_in_the_backlog(server):
 
 
 @pytest.mark.timeout(300)
-def test_a_crowd_comes_again_and_again_and_ends_when_told(server, tmp_path):
+def test_a_crowd_comes_again_and_again_and_ends_on_request(server, tmp_path):
     visits = tmp_path / "visits"
     with Crowd(visits, Plan(0, CROWD, 1), [server[0]]):
         eventually(lambda: visits.exists() and len(clients.read(visits)) > CROWD, "many come", within=120)

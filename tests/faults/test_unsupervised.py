@@ -46,7 +46,7 @@ def served_since(directory, when):
     return {visit.port for visit in visits_since(directory, when) if visit.outcome == "served"}
 
 
-def test_service_goes_on_and_the_status_says_that_nobody_looks_after_it(orphaned):
+def test_service_goes_on_and_the_status_shows_that_nobody_supervises_it(orphaned):
     instance, ports, directory = orphaned
     died = time.monotonic()
     instance.wait_log("the Monitor is gone; serving goes on unsupervised")
@@ -85,7 +85,7 @@ def test_who_dies_then_stays_dead_and_the_rest_serve_on(orphaned):
     assert all(visit.server == victim.pid or not visit.greeted for visit in bad) and len(bad) <= 16 + 1, bad
 
 
-def test_without_a_distributor_nobody_new_is_served_and_the_status_says_so(orphaned):
+def test_without_a_distributor_nobody_new_is_served_and_the_status_shows_it(orphaned):
     instance, ports, _ = orphaned
     for process in of(instance, ports, DISTRIBUTOR):
         os.kill(process.pid, signal.SIGKILL)

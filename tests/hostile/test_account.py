@@ -115,7 +115,7 @@ def test_what_is_left_behind_is_seen(judge, role, level):
     assert role in wrong
 
 
-def test_how_long_hidden_processes_outlived_their_server_is_told(judge):
+def test_how_long_hidden_processes_outlived_their_server_is_reported(judge):
     deeds = f"hidden 30 {HOSTILE_PID} 2.5\nhidden 31 {HOSTILE_PID} 2.75\nhidden 40 {HOSTILE_PID} 2.25\n"
     found = judge(deeds=f"{deeds}over {HOSTILE_PID} 0 2.5\n")
     assert found.survived == [0.25]

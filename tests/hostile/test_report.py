@@ -18,7 +18,7 @@ def found():
     return report.results(Plan(600), account)
 
 
-def test_the_page_says_what_was_found(found):
+def test_the_page_shows_what_was_found(found):
     page = report.page(json.loads(json.dumps(found)))
 
     for said in (

@@ -51,7 +51,7 @@ def copy(tmp_path):
     return tmp_path
 
 
-def test_the_version_is_told_once():
+def test_the_version_stands_once():
     assert PYPROJECT["project"]["version"] == maitred.__version__
     changelog = (ROOT / "CHANGELOG.md").read_text()
     release = rf"^## \[{re.escape(maitred.__version__)}\] - \d{{4}}-\d\d-\d\d$"
@@ -129,7 +129,7 @@ def test_make_alone_lists_what_it_can_do():
     assert [name for name in phony if f"make {name} " not in listing] == []
 
 
-def test_make_run_tells_what_to_try_before_it_starts():
+def test_make_run_prints_what_to_try_before_it_starts():
     plan = make("-n", "run")
     hint, start = plan.index("http://127.0.0.1:8000/"), plan.index("maitred run -b 127.0.0.1:8000")
     assert hint < start

@@ -114,7 +114,7 @@ def test_a_bind_to_a_port_that_was_closed_for_a_stop_is_answered():
     assert BIND_YOURSELF != ESHUTDOWN
 
 
-def test_a_server_not_heard_of_since_the_restart_is_not_idle():
+def test_a_server_that_sent_nothing_since_the_restart_is_not_idle():
     """Its listener was closed, so nothing was owed; but it served a client, and was drained and asked to end."""
     run = Run(incarnation=2)
     run.take(Adopt(1, 1, 1, False, False, (1,), ()), Begin(), Listening(1, ADDRESS))
@@ -124,7 +124,7 @@ def test_a_server_not_heard_of_since_the_restart_is_not_idle():
     assert Tell(Drained(1)) in run.take(Received(1, 1, distributor.Disconnect(Client(0, 7, 1), Count(0, 6))))
 
 
-def test_an_echo_from_before_a_hand_off_does_not_say_that_it_was_read():
+def test_an_echo_from_before_a_hand_off_does_not_show_that_it_was_read():
     """The Monitor was told that nothing is unread; a successor would have taken the count for exact."""
     run = ready()
     client = Client(0, 7, 1)

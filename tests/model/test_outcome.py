@@ -33,7 +33,7 @@ def test_a_bare_one_is_noticed():
     assert [*bare("assert a.ok, shown(a)\nassert b.ok and c\nassert not d.verdict is e\nassert f")] == [2, 3]
 
 
-def test_a_counterexample_is_told_step_by_step():
+def test_a_counterexample_is_rendered_step_by_step():
     result = check(LOSING)
     for found in (result, result["no_client_is_lost"]):
         told = shown(found)
@@ -42,7 +42,7 @@ def test_a_counterexample_is_told_step_by_step():
     assert shown(result["no_client_has_two_servers"]) == "\nno_client_has_two_servers: incomplete"
 
 
-def test_a_lasso_is_told():
+def test_a_lasso_is_rendered():
     pytest.importorskip("scipy", reason="liveness needs scipy: the extra `verify` brings it")
     from maitred.model.check.liveness import check_liveness
 
@@ -52,13 +52,13 @@ def test_a_lasso_is_told():
         assert "\nHere it stays for ever" in shown(found) and f"\n{name}, refuted for client 1: " in shown(found)
 
 
-def test_a_divergence_is_told(tmp_path):
+def test_a_divergence_is_rendered(tmp_path):
     (tmp_path / "trace").write_text("{}\n")
     report = replay(tmp_path / "trace")
     assert shown(report).endswith(str(report.mismatch)) and "line 1: " in shown(report)
 
 
-def test_the_problems_of_a_configuration_are_told():
+def test_the_problems_of_a_configuration_are_listed():
     configuration = next(one for one in load() if one.violated == "no_client_is_lost")
     outcome = run_one(configuration)
     assert outcome.problems == (), shown(outcome)

@@ -93,7 +93,7 @@ def test_what_the_night_finds_a_developer_is_shown_and_cannot_delete(redis, monk
         (__file__, "is there, and is not a directory"),
     ],
 )
-def test_a_place_that_cannot_be_shared_is_said_to_be_none(where, why):
+def test_a_place_that_cannot_be_shared_is_refused(where, why):
     with pytest.raises(pytest.UsageError, match=f"^MAITRED_EXAMPLES={where}: .*{why}"):
         database("night", where)
 

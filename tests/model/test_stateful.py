@@ -152,7 +152,7 @@ BENT = [
 @pytest.mark.recorded(shortest=1)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("bend", "killers"), BENT, ids=[bend.__name__ for bend, _ in BENT])
-def test_a_bent_core_is_found_out_and_the_run_is_short_and_told(bend, killers, monkeypatch):
+def test_a_mutated_core_is_detected_and_the_run_is_short_and_rendered(bend, killers, monkeypatch):
     bend(monkeypatch)
     with pytest.raises(Broken) as caught:
         walk(Reached(), 0, max_examples=400, derandomize=True, database=None, phases=[Phase.generate])

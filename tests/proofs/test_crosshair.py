@@ -331,7 +331,7 @@ def test_the_page_hides_nothing():
     assert "| `bound` | refuted | 0 of 3 | 0 | 6 | 4 |" in page
 
 
-def test_a_case_that_only_declines_is_told_apart():
+def test_a_case_that_only_declines_is_distinguished():
     of = replace(CONTRACTS["bound"], cases=CONTRACTS["bound"].cases[:2])
     steps = replace(FINDING, verdict=Verdict.CONFIRMED, broken=(), example="")
     outcome = Outcome(of, (steps, replace(steps, case="another", taken=0)))
@@ -341,7 +341,7 @@ def test_a_case_that_only_declines_is_told_apart():
     assert "2 cases, of which 1 are confirmed and 1 only decline" in page
 
 
-def test_the_page_says_every_law():
+def test_the_page_shows_every_law():
     page = report.PAGE.read_text()
     laws = [law.__name__ for contract in CONTRACTS.values() for law in contract.laws]
     assert [name for name in laws if f"- `{name}`: " not in page] == [], "python -m proofs.crosshair --write"
@@ -361,7 +361,7 @@ def test_what_was_not_asked_is_not_confirmed():
         ((Verdict.UNCONFIRMED, Verdict.REFUTED), 1),
     ],
 )
-def test_the_command_says_the_worst(monkeypatch, capsys, verdicts, status):
+def test_the_command_reports_the_worst(monkeypatch, capsys, verdicts, status):
     findings = tuple(replace(FINDING, verdict=verdict) for verdict in verdicts)
     of = replace(CONTRACTS["bound"], cases=CONTRACTS["bound"].cases[: len(findings)])
     monkeypatch.setattr(command, "run", lambda *given, **options: [Outcome(of, findings)])
@@ -395,7 +395,7 @@ def test_a_mutant_is_shown_to_the_contracts_that_come_to_it():
 
 
 @pytest.mark.timeout(600)
-def test_the_column_tells_of_each_mutant():
+def test_the_column_covers_each_mutant():
     names = ["a_client_is_restored_twice", next(m.name for m in CATALOGUE.values() if m.module == "wire")]
     by_a_property = "a_dead_server_stays_counted"
     told_of = []

@@ -41,7 +41,7 @@ def spend(conduct):
     return sum(conduct.may_speak(next(TURNS)) for _ in range(2 * (A_SECOND + 2 * A_CLIENT)))
 
 
-def test_it_may_say_so_much_in_a_second_and_what_its_clients_give_it_to_say(conduct, clock):
+def test_it_may_send_so_much_in_a_second_and_what_its_clients_give_it_to_send(conduct, clock):
     assert spend(conduct) == A_SECOND + 2 * A_CLIENT
     clock.now += 0.5
     assert spend(conduct) == A_SECOND // 2
@@ -52,7 +52,7 @@ def test_it_may_say_so_much_in_a_second_and_what_its_clients_give_it_to_say(cond
     assert spend(conduct) == A_SECOND + 2 * A_CLIENT, "silence is not saved up"
 
 
-def test_each_number_is_heard_once_in_whatever_order(conduct):
+def test_each_number_is_accepted_once_in_whatever_order(conduct):
     numbers = random.Random(7).sample(range(1, WINDOW), 300)
     assert not any(objects(conduct, numbered(number)) for number in numbers)
     assert all(objects(conduct, numbered(number)) for number in numbers)

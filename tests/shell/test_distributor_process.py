@@ -361,7 +361,7 @@ def test_a_half_close_with_a_request_waiting_is_no_hang_up(start):
         assert connection.recv(100).startswith(b"GET")
 
 
-def test_after_a_half_close_a_reset_is_still_heard(start):
+def test_after_a_half_close_a_reset_is_still_noticed(start):
     monitor = start().begin()
     server = monitor.server(max_clients=1)
     with monitor.connect():
@@ -401,7 +401,7 @@ def test_a_request_comes_back_when_the_dialog_ends(start):
     assert set(monitor.status()["servers"]) == {"2"}
 
 
-def test_what_a_dying_server_said_is_heard_before_its_end(start):
+def test_what_a_dying_server_sent_is_read_before_its_end(start):
     """On such a socket the reset overtakes the data: here the server has accepted, so nobody else gets the client."""
     monitor = start().begin()
     one, two = monitor.server(1), monitor.server(2)
@@ -552,7 +552,7 @@ def test_a_bind_of_no_port_is_garbage(start, port, capfd):
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "nowhere.invalid:80", ":", "192.0.2.1:80"])
-def test_an_address_that_cannot_be_listened_on_is_told(start, address):
+def test_an_address_that_cannot_be_listened_on_is_reported(start, address):
     monitor = start(address=address)
     monitor.tell(m.Begin())
     told = monitor.hear()
@@ -707,7 +707,7 @@ def test_the_audit_finds_what_a_server_has_forgotten(start):
         assert server.hear(monitor.port) == m.InitialMsg(1, (one,))
 
 
-def test_the_audit_wakes_a_server_that_has_left_something_unsaid(start):
+def test_the_audit_wakes_a_server_with_something_left_to_report(start):
     """Not where a process of it is just about to say it."""
     monitor = start(durations=Durations(audit_period=0.1)).begin()
     server = monitor.server()

@@ -51,7 +51,7 @@ def test_an_event_that_comes_within_an_effect_waits_its_turn():
     ]
 
 
-def test_what_is_declined_changes_nothing_and_says_why():
+def test_what_is_declined_changes_nothing_and_gives_the_reason():
     driver, noted = driving({})
     assert driver.handle("go") == Rejected(Reason.NOT_SPARE)
     assert noted == ["event go first", "declined go", "rejected Reason.NOT_SPARE"] and driver.state == "first"

@@ -98,7 +98,7 @@ def test_a_line_of_the_trace_is_one_write():
     os.close(writer)
 
 
-def test_what_servers_say_is_read_before_another_client_is_let_in(played):
+def test_what_servers_send_is_read_before_another_client_is_let_in(played):
     """Both are there in one turn, the client first."""
     distributor, port = played.distributor, played.port
     distributor.handle(m.Begin())

@@ -299,7 +299,7 @@ LIES = {
 }
 
 
-def test_a_lie_is_not_heeded_and_said_once_in_the_log_and_in_the_status(start, capfd):
+def test_a_lie_is_ignored_and_reported_once_in_the_log_and_in_the_status(start, capfd):
     monitor = start().begin()
     for number, (lie, tell) in enumerate(LIES.items(), 1):
         server = monitor.server(number, max_clients=2)
@@ -314,7 +314,7 @@ def test_a_lie_is_not_heeded_and_said_once_in_the_log_and_in_the_status(start, c
         assert f"server {number} of web" in breach and breach.endswith(after["offence"]), lie
 
 
-def test_a_liar_is_heard_where_it_tells_the_truth(start):
+def test_true_messages_of_a_liar_are_accepted(start):
     monitor = start().begin()
     server = monitor.server()
     server.say(monitor.port, m.RestartReply(1, m.Count(-1, 10)))
@@ -337,7 +337,7 @@ def test_a_client_is_answered_for_once(start, capfd):
     assert "whom it was not handed or has answered for already" in breaches(capfd)[0]
 
 
-def test_what_an_honest_server_says_in_odd_order_is_no_lie(start, capfd):
+def test_what_an_honest_server_sends_in_odd_order_is_no_lie(start, capfd):
     """Threads overtake each other; and a client may be taken back once a sibling has died in the midst of a step."""
     monitor = start().begin()
     server = monitor.server()
@@ -455,7 +455,7 @@ def test_six_that_write_garbage_keep_no_client_out(start):
                 assert honest.accept(monitor.port)
 
 
-def test_a_server_that_says_true_things_without_end_is_heard_so_often_only(start):
+def test_a_server_that_sends_true_messages_without_end_is_read_only_so_often(start):
     """It listens, and does not, and does: each change is told to the Monitor."""
     monitor = start().begin()
     server = monitor.server()
@@ -499,7 +499,7 @@ def test_a_flood_ends_with_its_server(start):
     eventually(lambda: monitor.status()["servers"] == {})
 
 
-def test_the_status_is_json_whatever_a_server_says(start):
+def test_the_status_is_json_whatever_a_server_sends(start):
     monitor, server = unsettled(start)
     asks(server, 80, '"\x1b[31m\n' * 1000)
     offence = eventually(lambda: status_of(monitor)["offence"])

@@ -119,7 +119,7 @@ def test_who_waits_survives_the_distributor(start):
         connection.close()
 
 
-def test_all_that_a_dead_distributor_said_is_heard_before_the_next_is_told(start):
+def test_all_that_a_dead_distributor_sent_is_read_before_anything_is_sent_to_the_next(start):
     """More than the Monitor reads in a turn lies in the channel when it learns of the death."""
     instance = start(static=1, max_clients=1)
     instance.wait_ready(1)
@@ -261,7 +261,7 @@ def test_a_crash_loop_is_given_up(start):
     assert not any(alive(pid) for pid in instance.distributor_pids())
 
 
-def test_a_port_in_use_is_said(start):
+def test_a_port_in_use_is_reported(start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         instance = start(static=1, ports=[taken.getsockname()[1]])
         assert instance.process.wait(15) == 1
@@ -392,7 +392,7 @@ def test_the_monitors_death_leaves_service_in_place(start):
     assert all(read_line(instance.connect()) for _ in range(5))
 
 
-def test_a_new_run_says_whose_the_port_is_that_it_cannot_have(start, tmp_path):
+def test_a_new_run_names_the_holder_of_the_port_that_it_cannot_have(start, tmp_path):
     """Of what a dead Monitor has left, at the same control socket or another; and what ends it."""
     first = start(static=1)
     first.wait_ready(1)
@@ -414,7 +414,7 @@ def test_a_new_run_says_whose_the_port_is_that_it_cannot_have(start, tmp_path):
             os.kill(pid, signal.SIGKILL)
 
 
-def test_a_new_run_says_which_program_has_the_port(start):
+def test_a_new_run_names_the_program_that_has_the_port(start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         instance = start(ports=[port], static=1)

@@ -59,7 +59,7 @@ def bare():
         each.close()
 
 
-def test_a_distributor_that_can_open_no_queue_ends_and_says_why(tmp_path, capfd):
+def test_a_distributor_that_can_open_no_queue_ends_and_reports_why(tmp_path, capfd):
     """FIG. 6 step 94.  That it is started again, later and later, is the Monitor's ordinary way with the dead."""
     spec = DistributorSpec(
         *(0, "web", 1, 0, 100, (), True, Durations(), tuple(os.sched_getaffinity(0))),

@@ -11,6 +11,6 @@ SAID = [
 
 
 @pytest.mark.parametrize(("page", "words"), SAID)
-def test_an_assumption_is_said_in_the_documentation(page, words):
+def test_an_assumption_is_stated_in_the_documentation(page, words):
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     assert words in text

@@ -94,11 +94,11 @@ def properties():
 # ------------------------------------------------------------------------------------ the list itself
 
 
-def test_everything_a_requirement_says_is_so(properties):
+def test_every_reference_of_a_requirement_exists(properties):
     assert problems(REQUIREMENTS, properties) == []
 
 
-def test_every_requirement_is_covered_or_says_by_which_later_work_it_will_be():
+def test_every_requirement_is_covered_or_names_the_later_work_that_will():
     assert uncovered(REQUIREMENTS) == []
 
 
@@ -125,7 +125,7 @@ def test_every_default_is_there():
     assert missing(REQUIREMENTS, [f"OWN-DEF-{name}" for name in DEFAULTS]) == []
 
 
-def test_the_message_table_tells_every_message_and_no_other():
+def test_the_message_table_lists_every_message_and_no_other():
     kinds = ("ToServer", "FromServer", "ControlToServer", "ControlFromServer", "ToDistributor", "ToMonitor")
     unions = [getattr(messages, kind) for kind in kinds]
     exist = {message.__name__ for union in unions for message in get_args(union) or (union,)}

@@ -29,7 +29,7 @@ def test_too_few_descriptors_to_begin_with(tmp_path):
     assert plain(outcome.stderr) == "maitred: cannot start: Too many open files: at most 20 may be (ulimit -n)\n"
 
 
-def test_a_host_that_stands_for_nothing_is_told_in_the_resolver_s_words(tmp_path, monkeypatch, capfd):
+def test_a_host_without_an_address_is_reported_in_the_resolver_s_words(tmp_path, monkeypatch, capfd):
     def nobody(host, *args, **kwargs):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 

@@ -85,7 +85,7 @@ def differences(world, plain, port, plain_port):
 # ---------------------------------------------------------------- what the program finds
 
 
-def test_a_script_finds_what_the_file_says_and_else_what_python_gives(maitred, look, tmp_path):
+def test_a_script_finds_what_the_file_sets_and_else_what_python_gives(maitred, look, tmp_path):
     port, plain_port = free_port(), free_port()
     for name in ("work", "jars", "more", "users"):
         (tmp_path / name).mkdir()
@@ -240,7 +240,7 @@ def test_a_server_runs_on_the_cpus_of_its_element_and_nowhere_else(maitred, look
 # ---------------------------------------------------------------- the log directory
 
 
-def test_what_the_programs_say_is_in_the_log_directory_a_file_each(maitred, tmp_path):
+def test_what_the_programs_print_is_in_the_log_directory_a_file_each(maitred, tmp_path):
     """Private files, one for each place of a class; who takes a dead server's place writes on where that ended."""
     (tmp_path / "logs").mkdir()
     port = free_port()

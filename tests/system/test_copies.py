@@ -24,7 +24,7 @@ def shows(tmp_path):
     return {"name": "web", "script": str(program), "args": [str(port)], "listen": f"127.0.0.1:{port}", "static": 1}
 
 
-def test_the_copies_of_a_class_are_told_apart(maitred, shows, tmp_path):
+def test_the_copies_of_a_class_are_distinguished(maitred, shows, tmp_path):
     """By a number that the next copy in the place has again; by an id that nobody has again."""
     named = 'environment = { NAMED = "{class}.{server:02}" }\n'
     arguments = [*shows["args"], "{server}", "{incarnation}", '{"kept": 1}']

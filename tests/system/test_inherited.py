@@ -117,7 +117,7 @@ def test_a_closed_stdout_is_no_error_and_nothing_else_gets_its_number(maitred, g
     assert "Traceback" not in instance.log
 
 
-def test_a_command_whose_streams_are_closed_says_nothing_and_fails_with_its_own_code(tmp_path):
+def test_a_command_whose_streams_are_closed_prints_nothing_and_fails_with_its_own_code(tmp_path):
     for streams in ("0", "1", "2", "0 1 2"):
         closing = python(f"for fd in map(int, {streams!r}.split()): os.close(fd)")
         outcome = subprocess.run(

@@ -65,7 +65,7 @@ def test_a_distributor_that_dies_with_a_client_in_hand_may_lose_that_one_only():
     assert fates == {(Fate.IN, Fate.IN), (Fate.LOST_ALONE, Fate.IN), (Fate.IN, Fate.LOST_ALONE)}
 
 
-def test_a_new_distributor_is_told_of_the_servers_in_the_order_of_their_places():
+def test_a_new_distributor_is_sent_the_servers_in_the_order_of_their_places():
     prediction = Prediction(Bounds(servers=2, clients=1))
     lines = settled(prediction, (KillServer(0),), (KillDistributor(),), (Connect(1),))
 

@@ -182,7 +182,7 @@ def test_the_module_http_server_serves_files_as_ever(maitred, tmp_path):
     assert instance.log.count('"GET /hello.txt HTTP/1.1" 200') == 6
 
 
-def test_without_an_address_the_program_says_where(maitred, guests):
+def test_without_an_address_the_program_chooses_the_port(maitred, guests):
     """The first port that the program binds becomes the port of the class."""
     port = free_port()
     instance = maitred("--static", "2", SERVERS / "greeter.py", f"127.0.0.1:{port}")

@@ -982,7 +982,9 @@ MUTANTS: Final = (
         "echoes = True",
         refutes=("never_stale_low",),
         within=Bounds(servers=1, clients=2, max_clients=2, audits=1, leaks=1, distributor_crashes=1, warm=True),
-        tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_server_that_does_not_listen_is_told_to_the_monitor_and_asked_again",),
+        tests=(
+            f"{A_SERVER_BINDS_A_PORT}::test_a_server_that_does_not_listen_is_reported_to_the_monitor_and_asked_again",
+        ),
     ),
     Mutant(
         "a_server_of_unknown_load_is_idle",
@@ -993,7 +995,7 @@ MUTANTS: Final = (
         "",
         proofs=("CrossHair",),
         tests=(
-            f"{THE_OPERATION_PHASE_IS_CLOSED}::test_one_that_is_adopted_with_a_dialog_must_first_say_how_many_it_serves",
+            f"{THE_OPERATION_PHASE_IS_CLOSED}::test_one_that_is_adopted_with_a_dialog_must_first_report_how_many_it_serves",
         ),
     ),
     Mutant(
@@ -1008,7 +1010,7 @@ MUTANTS: Final = (
         "known=True",
         proofs=("bridge",),
         tests=(
-            f"{THE_OPERATION_PHASE_IS_CLOSED}::test_one_that_is_adopted_with_a_dialog_must_first_say_how_many_it_serves",
+            f"{THE_OPERATION_PHASE_IS_CLOSED}::test_one_that_is_adopted_with_a_dialog_must_first_report_how_many_it_serves",
         ),
     ),
     Mutant(
@@ -1078,7 +1080,7 @@ MUTANTS: Final = (
         "if self.phase in (Phase.OPERATING, Phase.CLOSING):",
         "if self.phase is not Phase.CLOSED:",
         proofs=("CrossHair",),
-        tests=(f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_it_neither_listens_nor_seats_before_it_is_told_to_begin",),
+        tests=(f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_it_neither_listens_nor_seats_before_begin",),
     ),
     Mutant(
         "a_dialog_ends_and_its_answer_stays_owed",
@@ -1109,7 +1111,7 @@ MUTANTS: Final = (
         "distributor._answered",
         " and not (status.request and status.request.port == port)",
         "",
-        tests=(f"{FINDINGS}::test_an_echo_from_before_a_hand_off_does_not_say_that_it_was_read",),
+        tests=(f"{FINDINGS}::test_an_echo_from_before_a_hand_off_does_not_show_that_it_was_read",),
     ),
     # ---------------------------------------------------------------- what is known without looking
     Mutant(
@@ -1374,7 +1376,7 @@ MUTANTS: Final = (
         "distributor._listening_failed",
         "work.report(ListenFailed(event.port, event.address, event.errno))",
         "pass",
-        tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_configured_address_that_fails_is_told_to_the_monitor",),
+        tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_configured_address_that_fails_is_reported_to_the_monitor",),
         proofs=("CrossHair",),
     ),
     Mutant(
@@ -1450,7 +1452,9 @@ MUTANTS: Final = (
         "work.report(ServerNotReady(status.server, port))",
         "pass",
         proofs=("bridge",),
-        tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_server_that_does_not_listen_is_told_to_the_monitor_and_asked_again",),
+        tests=(
+            f"{A_SERVER_BINDS_A_PORT}::test_a_server_that_does_not_listen_is_reported_to_the_monitor_and_asked_again",
+        ),
     ),
     Mutant(
         "a_not_ready_is_not_acknowledged",
@@ -1465,7 +1469,9 @@ MUTANTS: Final = (
         "_answered(work, status, event.port, message, DialogPhase.OPENED)",
         refutes=("every_leave_is_acknowledged",),
         within=Bounds(servers=1, clients=0),
-        tests=(f"{A_SERVER_BINDS_A_PORT}::test_a_server_that_does_not_listen_is_told_to_the_monitor_and_asked_again",),
+        tests=(
+            f"{A_SERVER_BINDS_A_PORT}::test_a_server_that_does_not_listen_is_reported_to_the_monitor_and_asked_again",
+        ),
     ),
     Mutant(
         "a_disconnect_is_not_acknowledged",

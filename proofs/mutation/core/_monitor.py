@@ -78,7 +78,7 @@ MUTANTS: Final = (
         "monitor._guard_message",
         "return Reason.NO_SUCH_PROCESS",
         "return None",
-        tests=(f"{MONITOR}::test_what_does_not_run_says_nothing",),
+        tests=(f"{MONITOR}::test_a_message_from_what_does_not_run_is_rejected",),
     ),
     Mutant(
         "a_client_is_stored_twice",
@@ -342,9 +342,7 @@ MUTANTS: Final = (
         "place.dialogs",
         eventually=("a_static_server_is_up_again", "the_table_is_exact_again"),
         within=Bounds(servers=1, clients=1, distributor_crashes=1),
-        tests=(
-            f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_told_who_lives_then_who_waits_then_to_begin",
-        ),
+        tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_sent_who_lives_then_who_waits_then_begin",),
     ),
     Mutant(
         "what_was_used_is_not_owed",
@@ -357,9 +355,7 @@ MUTANTS: Final = (
         "place.dialogs.set(message.port, True)",
         "place.dialogs.set(message.port, False)",
         proofs=("bridge",),
-        tests=(
-            f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_told_who_lives_then_who_waits_then_to_begin",
-        ),
+        tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_sent_who_lives_then_who_waits_then_begin",),
     ),
     Mutant(
         "what_was_not_used_is_owed",
@@ -787,9 +783,7 @@ MUTANTS: Final = (
         "monitor._Work.adoption",
         "draining=place.phase not in (PlacePhase.STARTING, PlacePhase.READY)",
         "draining=False",
-        tests=(
-            f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_told_who_lives_then_who_waits_then_to_begin",
-        ),
+        tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_sent_who_lives_then_who_waits_then_begin",),
     ),
     Mutant(
         "a_successor_is_given_no_dialogs",
@@ -800,9 +794,7 @@ MUTANTS: Final = (
         "dialogs=()",
         refutes=("rows_and_ports_agree",),
         within=Bounds(servers=1, clients=1, distributor_crashes=1, warm=True),
-        tests=(
-            f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_told_who_lives_then_who_waits_then_to_begin",
-        ),
+        tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_sent_who_lives_then_who_waits_then_begin",),
     ),
     Mutant(
         "a_successor_is_not_told_what_is_owed",
@@ -816,9 +808,7 @@ MUTANTS: Final = (
         "for port, used in place.dialogs.items() if not used)",
         refutes=("never_stale_low",),
         within=Bounds(servers=1, clients=2, ports=2, distributor_crashes=1, warm=True),
-        tests=(
-            f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_told_who_lives_then_who_waits_then_to_begin",
-        ),
+        tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_sent_who_lives_then_who_waits_then_begin",),
     ),
     Mutant(
         "incarnations_are_not_numbered",
@@ -883,9 +873,7 @@ MUTANTS: Final = (
         "pass",
         refutes=("store_has_exactly_those_who_wait",),
         within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
-        tests=(
-            f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_told_who_lives_then_who_waits_then_to_begin",
-        ),
+        tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_sent_who_lives_then_who_waits_then_begin",),
     ),
     Mutant(
         "a_successor_is_not_told_to_begin",
@@ -915,9 +903,7 @@ MUTANTS: Final = (
         ),
         refutes=("no_surprising_rejection", "store_has_exactly_those_who_wait"),
         within=Bounds(servers=1, clients=2, distributor_crashes=1, warm=True),
-        tests=(
-            f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_told_who_lives_then_who_waits_then_to_begin",
-        ),
+        tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_a_new_distributor_is_sent_who_lives_then_who_waits_then_begin",),
     ),
     Mutant(
         "a_successor_is_not_told_to_close",
@@ -935,7 +921,7 @@ MUTANTS: Final = (
         "monitor._Work.send",
         "if self.state.classes[class_id].distributor.phase is DistributorPhase.RUNNING:",
         "if True:",
-        tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_without_a_distributor_nobody_is_told",),
+        tests=(f"{RULE6_THE_STORE_HAS_EXACTLY}::test_without_a_distributor_nothing_is_sent",),
         proofs=("CrossHair",),
     ),
     Mutant(

@@ -607,7 +607,7 @@ MUTANTS: Final = (
         "distributor._received",
         "message.count.sequence > status.count.sequence",
         "message.count.sequence >= status.count.sequence",
-        tests=("tests/core/test_survivors.py::test_a_message_with_a_number_that_was_heard_already_changes_nothing",),
+        tests=("tests/core/test_survivors.py::test_a_message_with_a_number_that_was_received_already_changes_nothing",),
     ),
     Mutant(
         "the_next_count_is_not_heeded",
@@ -626,7 +626,7 @@ MUTANTS: Final = (
         "distributor._answered",
         "message.count.sequence > dialog.sequence",
         "message.count.sequence >= dialog.sequence",
-        tests=("tests/core/test_survivors.py::test_a_message_with_a_number_that_was_heard_already_changes_nothing",),
+        tests=("tests/core/test_survivors.py::test_a_message_with_a_number_that_was_received_already_changes_nothing",),
     ),
     Mutant(
         "the_next_answer_is_not_heeded",
@@ -1329,7 +1329,7 @@ MUTANTS: Final = (
         "monitor.enabled",
         "max(cls.distributor.deaths - 1, 0)",
         "cls.distributor.deaths",
-        tests=("tests/core/test_survivors.py::test_every_restart_is_due_after_the_delay_that_was_told",),
+        tests=("tests/core/test_survivors.py::test_every_restart_is_due_after_the_reported_delay",),
     ),
     Mutant(
         "a_dynamic_rests_timer_is_told_one_ahead",
@@ -1338,7 +1338,7 @@ MUTANTS: Final = (
         "monitor.enabled",
         "max(cls.dynamic_deaths - 1, 0)",
         "cls.dynamic_deaths",
-        tests=("tests/core/test_survivors.py::test_every_restart_is_due_after_the_delay_that_was_told",),
+        tests=("tests/core/test_survivors.py::test_every_restart_is_due_after_the_reported_delay",),
     ),
     Mutant(
         "a_servers_timer_is_told_one_ahead",
@@ -1347,7 +1347,7 @@ MUTANTS: Final = (
         "monitor.enabled",
         "max(place.deaths - 1, 0)",
         "place.deaths",
-        tests=("tests/core/test_survivors.py::test_every_restart_is_due_after_the_delay_that_was_told",),
+        tests=("tests/core/test_survivors.py::test_every_restart_is_due_after_the_reported_delay",),
     ),
     Mutant(
         "who_is_restored_is_always_the_first",

@@ -326,7 +326,7 @@ MUTANTS: Final = (
         "if False:",
         eventually=("the_table_is_exact_again", "who_is_in_the_backlog_is_seated_or_ends"),
         within=Bounds(servers=1, clients=1, distributor_crashes=1, warm=True),
-        tests=(f"{RULE3_A_CLIENT_IS_COUNTED}::test_or_until_the_audit_says_that_the_kernel_has_forgotten_it",),
+        tests=(f"{RULE3_A_CLIENT_IS_COUNTED}::test_or_until_the_audit_finds_that_the_kernel_has_forgotten_it",),
     ),
     Mutant(
         "the_answer_echoes_nobody",
@@ -337,7 +337,7 @@ MUTANTS: Final = (
         "RestartReply(0, count)",
         refutes=("the_table_is_exact_again_after_a_restart",),
         within=Bounds(servers=1, clients=1, distributor_crashes=1, warm=True),
-        tests=(f"{RULE3_A_CLIENT_IS_COUNTED}::test_or_until_the_audit_says_that_the_kernel_has_forgotten_it",),
+        tests=(f"{RULE3_A_CLIENT_IS_COUNTED}::test_or_until_the_audit_finds_that_the_kernel_has_forgotten_it",),
     ),
     Mutant(
         "the_question_is_not_answered",
@@ -370,7 +370,7 @@ MUTANTS: Final = (
         "pass",
         refutes=("an_audit_corrects_a_count",),
         within=Bounds(servers=1, clients=2, audits=1, leaks=1, warm=True),
-        tests=(f"{RULE3_A_CLIENT_IS_COUNTED}::test_or_until_the_audit_says_that_the_kernel_has_forgotten_it",),
+        tests=(f"{RULE3_A_CLIENT_IS_COUNTED}::test_or_until_the_audit_finds_that_the_kernel_has_forgotten_it",),
     ),
     Mutant(
         "the_audits_word_is_heeded_of_one",

@@ -86,7 +86,7 @@ MUTANTS: Final = (
         "wire._Reader.value",
         "if byte > 1:",
         "if False:",
-        tests=(f"{WIRE}::test_the_error_says_where_and_why",),
+        tests=(f"{WIRE}::test_the_error_names_the_place_and_the_reason",),
     ),
     Mutant(
         "a_packet_of_any_size_is_written",
@@ -122,7 +122,7 @@ MUTANTS: Final = (
         "record._instance",
         'if names != record.keys() - {"is"}:',
         "if not names <= record.keys():",
-        tests=(f"{RECORD}::test_the_error_says_where_and_why",),
+        tests=(f"{RECORD}::test_the_error_names_the_place_and_the_reason",),
     ),
     Mutant(
         "a_tuple_of_any_length_is_read",
@@ -131,7 +131,7 @@ MUTANTS: Final = (
         "record._tuple",
         "if len(args) != len(record):",
         "if False:",
-        tests=(f"{RECORD}::test_the_error_says_where_and_why",),
+        tests=(f"{RECORD}::test_the_error_names_the_place_and_the_reason",),
     ),
     Mutant(
         "a_truth_is_written_as_a_number",
@@ -177,6 +177,6 @@ MUTANTS: Final = (
         "timing.duration",
         ("case distributor.QueueTimeout():\n            return durations.queue_timeout"),
         ("case distributor.QueueTimeout():\n            return durations.hand_off_timeout"),
-        tests=(f"{TIMING}::test_each_timer_runs_as_long_as_its_duration_says",),
+        tests=(f"{TIMING}::test_each_timer_runs_for_its_duration",),
     ),
 )

@@ -30,7 +30,7 @@ MUTANTS: Final = (
         "endpoint.Endpoint._handle",
         "self._taken.pop(client, None)\n            channel.close(fds)",
         "self._taken.pop(client, None)",
-        tests=(f"{E}::test_a_closed_listener_refuses_what_is_unread_and_says_not_ready",),
+        tests=(f"{E}::test_a_closed_listener_refuses_what_is_unread_and_sends_not_ready",),
     ),
     Mutant(
         "a_hand_off_is_read_without_room_for_its_answer",
@@ -48,7 +48,7 @@ MUTANTS: Final = (
         "endpoint.Endpoint._close",
         "self._drain(port, refusing=True)",
         "pass",
-        tests=(f"{E}::test_a_closed_listener_refuses_what_is_unread_and_says_not_ready",),
+        tests=(f"{E}::test_a_closed_listener_refuses_what_is_unread_and_sends_not_ready",),
     ),
     Mutant(
         "a_close_does_not_wait_for_its_acknowledgement",
@@ -202,7 +202,7 @@ MUTANTS: Final = (
         "registry.Reader._beginning",
         "if read.capacity > self._most:",
         "if False:",
-        tests=(f"{R}::test_what_makes_no_sense_is_said",),
+        tests=(f"{R}::test_what_makes_no_sense_is_reported",),
     ),
     Mutant(
         "whatever_a_registry_counts_is_a_client",
@@ -211,7 +211,7 @@ MUTANTS: Final = (
         "registry._is_sound",
         "0 < client.port <= _MOST_PORT",
         "0 < client.port",
-        tests=(f"{R}::test_what_makes_no_sense_is_said",),
+        tests=(f"{R}::test_what_makes_no_sense_is_reported",),
     ),
     Mutant(
         "a_half_written_row_condemns",

@@ -139,7 +139,7 @@ MUTANTS: Final = (
         "distributor.Distributor._listen",
         "watch, last=True)",
         "watch)",
-        tests=(f"{EFFECTS}::test_what_servers_say_is_read_before_another_client_is_let_in",),
+        tests=(f"{EFFECTS}::test_what_servers_send_is_read_before_another_client_is_let_in",),
     ),
     Mutant(
         "a_half_close_is_taken_for_a_hang_up",
@@ -320,7 +320,7 @@ MUTANTS: Final = (
         "distributor.Distributor._said_on_dialog",
         "if objection:",
         "if False:",
-        tests=(f"{H}::test_a_lie_is_not_heeded_and_said_once_in_the_log_and_in_the_status",),
+        tests=(f"{H}::test_a_lie_is_ignored_and_reported_once_in_the_log_and_in_the_status",),
     ),
     Mutant(
         "who_breaks_the_protocol_for_ever_is_borne_for_ever",
@@ -356,7 +356,7 @@ MUTANTS: Final = (
         "conduct.Conduct.may_speak",
         "if self._in_turn >= A_TURN or self.spent:",
         "if self._in_turn >= A_TURN:",
-        tests=(f"{CONDUCT}::test_it_may_say_so_much_in_a_second_and_what_its_clients_give_it_to_say",),
+        tests=(f"{CONDUCT}::test_it_may_send_so_much_in_a_second_and_what_its_clients_give_it_to_send",),
     ),
     Mutant(
         "a_server_has_the_whole_turn",
@@ -374,7 +374,7 @@ MUTANTS: Final = (
         "conduct.Conduct._is_new",
         "and not self._heard & bit",
         "",
-        tests=(f"{CONDUCT}::test_each_number_is_heard_once_in_whatever_order",),
+        tests=(f"{CONDUCT}::test_each_number_is_accepted_once_in_whatever_order",),
     ),
     Mutant(
         "a_server_without_its_descriptors_is_adopted",
@@ -465,7 +465,7 @@ MUTANTS: Final = (
         "monitor.Monitor._on_distributor_end",
         "while self._read(distributor):\n            pass",
         "self._read(distributor)",
-        tests=(f"{M}::test_all_that_a_dead_distributor_said_is_heard_before_the_next_is_told",),
+        tests=(f"{M}::test_all_that_a_dead_distributor_sent_is_read_before_anything_is_sent_to_the_next",),
     ),
     Mutant(
         "a_timer_of_the_dead_is_not_cancelled",
@@ -546,7 +546,7 @@ MUTANTS: Final = (
         "monitor.Monitor._server_spec",
         "placeholders.values(cls.name, effect.place, effect.server)",
         "placeholders.values(cls.name, 0, effect.server)",
-        tests=(f"{COPIES}::test_the_copies_of_a_class_are_told_apart",),
+        tests=(f"{COPIES}::test_the_copies_of_a_class_are_distinguished",),
     ),
     Mutant(
         "a_distributor_is_only_asked_to_end",

@@ -28,7 +28,7 @@ MUTANTS: Final = (
         "channel.parse",
         "bool(flags & _socket.MSG_CTRUNC)",
         "False",
-        tests=(f"{C}::test_without_a_free_descriptor_the_message_comes_and_says_what_is_missing",),
+        tests=(f"{C}::test_without_a_free_descriptor_the_message_comes_and_names_what_is_missing",),
     ),
     Mutant(
         "a_cut_packet_passes",
@@ -37,7 +37,7 @@ MUTANTS: Final = (
         "channel.parse",
         "if flags & _socket.MSG_TRUNC:",
         "if False:",
-        tests=(f"{LISTENING}::test_a_packet_that_is_cut_is_no_message_whatever_its_beginning_says",),
+        tests=(f"{LISTENING}::test_a_packet_that_is_cut_is_no_message_whatever_its_beginning",),
     ),
     Mutant(
         "descriptors_beside_no_message_stay_open",
@@ -284,7 +284,7 @@ MUTANTS: Final = (
         "monitor.Monitor._say_told",
         "if message.errno == errno.EADDRINUSE:",
         "if False:",
-        tests=(f"{M}::test_a_new_run_says_which_program_has_the_port",),
+        tests=(f"{M}::test_a_new_run_names_the_program_that_has_the_port",),
     ),
     # ---------------------------------------------------------------- status
     Mutant(
@@ -348,7 +348,7 @@ MUTANTS: Final = (
         "status._Client.begin",
         "self._loop.set_timer(self, PATIENCE, self.close)",
         "pass",
-        tests=(f"{CONTROL}::test_who_says_nothing_is_hung_up_on",),
+        tests=(f"{CONTROL}::test_a_silent_client_is_disconnected",),
     ),
     Mutant(
         "a_line_without_end_is_collected",

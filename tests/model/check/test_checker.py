@@ -56,7 +56,7 @@ def test_a_witness_is_a_shortest_way():
     assert path.steps[-1].action.who == "server 1"
 
 
-def test_progress_is_told():
+def test_progress_is_reported():
     told = []
     check(Bounds(servers=2, clients=1), progress=told.append)
     assert all(p.states > 0 and p.queue >= 0 and p.rate > 0 for p in told)

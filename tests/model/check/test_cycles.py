@@ -179,7 +179,7 @@ def test_what_comes_before_p_does_not_count():
     assert refuted(edges, [NONE], arises=[], away=[0, 1, 2]) is None
 
 
-def test_of_what_was_not_looked_at_nothing_is_said():
+def test_of_what_was_not_looked_at_nothing_is_claimed():
     whole = Graph.of([[(0, 1)], []], [Named("on", "here")])
     cut = Graph(whole.starts, whole.targets, whole.labels, whole.names, expanded=1)
     everywhere = np.ones(2, dtype=bool)

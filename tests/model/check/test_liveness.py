@@ -208,7 +208,7 @@ def test_an_unknown_property_is_refused():
         check_liveness(Bounds(servers=1, clients=1), names=["who_waits"])
 
 
-def test_without_scipy_it_says_what_to_install(monkeypatch):
+def test_without_scipy_it_names_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "maitred.model.check.cycles")
     monkeypatch.delattr("maitred.model.check.cycles")
     monkeypatch.setitem(sys.modules, "scipy.sparse", None)
@@ -229,7 +229,7 @@ def test_what_never_arises_is_not_claimed():
     assert idle.verdict is Verdict.NOT_REACHED and idle.occasions == 0 and not result.ok, shown(result)
 
 
-def test_progress_is_told():
+def test_progress_is_reported():
     told = []
     check_liveness(Bounds(servers=2, clients=1), progress=told.append, max_states=3_000)
     assert all(p.states > 0 and p.queue >= 0 and p.rate > 0 for p in told)

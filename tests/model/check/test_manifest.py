@@ -52,7 +52,7 @@ def edited(old, new):
 # ---------------------------------------------------------------- reading
 
 
-def test_what_it_says_is_read(file):
+def test_its_contents_are_read(file):
     small, failing = load(file())
     assert small.name == "Small, indeed" and small.slug == "small-indeed" and small.tier == "seconds"
     assert small.bounds == Bounds(servers=1, clients=1, warm=True)

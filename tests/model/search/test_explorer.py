@@ -129,7 +129,7 @@ def test_only_our_own_values_are_unpickled():
             unpack(damaged)
 
 
-def test_the_risk_is_small_and_told():
+def test_the_risk_is_small_and_reported():
     assert collision_risk(1_000_000) == pytest.approx(2.7e-8, rel=0.01)
     assert check(SMALL).risk == collision_risk(check(SMALL).states)
 

@@ -248,7 +248,7 @@ def test_every_way_can_be_drawn(found, tmp_path):
         assert len(discs) == len(on.path.steps)
 
 
-def test_what_the_text_says_cannot_break_the_file(survived, tmp_path):
+def test_no_text_can_break_the_file(survived, tmp_path):
     on, _ = survived
     hostile = "</text><script>1 & 2; #3 | 4"
     for suffix in diagram.SUFFIXES:
@@ -291,7 +291,7 @@ def test_a_round_that_begins_nowhere_is_declined(survived, tmp_path, start):
         write(on.path, on, tmp_path / "picture.svg", cycle_start=start)
 
 
-def test_the_bounds_are_told_in_words():
+def test_the_bounds_are_described_in_words():
     bounds = Bounds(servers=2, clients=1, dynamic=1, creations=-1, hang_ups=1, warm=True)
     assert diagram.bounds_in_words(bounds) == (
         "2 static servers, 1 dynamic server, 1 seat each, 1 port, 1 client, at most 2 waiting, hang ups: 1,"
@@ -303,7 +303,7 @@ def test_the_bounds_are_told_in_words():
 
 
 @pytest.mark.parametrize("which", range(len(LASSOS)))
-def test_a_lasso_says_for_whom_and_why(refuted, which, tmp_path):
+def test_a_lasso_names_whom_it_concerns_and_why(refuted, which, tmp_path):
     on = refuted[which]
     _, without, name, about, _ = LASSOS[which]
     for suffix in diagram.SUFFIXES:
@@ -588,7 +588,7 @@ def test_text_can_be_read_on_every_colour():
     assert contrast("#ffffff", "#999999") < 4.5  # a check that can fail
 
 
-def test_nothing_is_told_by_colour_alone(survived, tmp_path):
+def test_nothing_is_shown_by_colour_alone(survived, tmp_path):
     """Whoever holds a connection is named on the band whenever that changes."""
     on, _ = survived
     write(on.path, on, tmp_path / "picture.svg")

@@ -20,7 +20,7 @@ def test_the_tale_ends_with_what_the_last_step_changed_and_why(monkeypatch):
     assert reason == "Why: Client 1 waits on port 1 while a seat is free at server 1 (0 of 1)."
 
 
-def test_a_tale_that_goes_on_for_ever_says_from_where():
+def test_an_endless_run_names_where_its_cycle_begins():
     path = check(BOUNDS)["a_waiter_is_seated"].path
     assert path is not None
     tale = list(narrate(path, cycle_start=3))
@@ -32,7 +32,7 @@ def test_a_tale_that_goes_on_for_ever_says_from_where():
     assert [line for line in narrate(path) if "for ever" in line] == []
 
 
-def test_who_says_it_may_choose_the_words():
+def test_a_caller_may_choose_the_words():
     action = DistributorStep(distributor.Fired(distributor.RestOver(3)))
     assert headline(action) == "the Distributor finds a timer run out: RestOver(server=3)"
     assert headline(action, lambda value: type(value).__name__).endswith("run out: RestOver")

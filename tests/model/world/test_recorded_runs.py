@@ -81,7 +81,7 @@ def test_the_manifest_has_configurations_that_begin_there():
     assert NAME in begun and begun <= GOALS.keys()
 
 
-def test_the_command_says_which_step_plays_no_more(monkeypatch, capsys):
+def test_the_command_names_the_step_that_plays_no_more(monkeypatch, capsys):
     from maitred.cli.check import main
 
     monkeypatch.setitem(distributor._ACTIONS, distributor.ConnectionRequest, lambda work, event: None)

@@ -89,7 +89,7 @@ def test_a_child_holds_the_dialog_when_its_parent_is_dead(system):
     assert ended and all(len(link.to_server) == 0 for link in dead.groups[0].links)
 
 
-def test_the_monitor_hears_a_dead_distributor_to_the_end():
+def test_the_monitor_reads_a_dead_distributor_s_channel_to_the_end():
     system = System(Bounds(servers=1, clients=2, distributor_crashes=1, warm=True))
     world = follow(system, system.initial(), *SENT, *SENT, does(Deed.DIES))
     assert world.to_monitor
@@ -127,7 +127,7 @@ def test_the_tale_names_who_holds_whom():
     assert lost.endswith("lost: the Distributor alone held it when it died")
 
 
-def test_every_action_can_be_told():
+def test_every_action_can_be_rendered():
     """Whatever happens in a world in which everything may go wrong."""
     bounds = Bounds(
         **dict.fromkeys(Bounds.__dataclass_fields__, 1) | {"clients": 2, "fixed": True, "without": (), "begins": ""}

@@ -142,7 +142,7 @@ def test_a_part_can_be_asked_for(capsys):
     assert f"{len(wanted(['monitor_stores']))} obligations, 0 not discharged" in capsys.readouterr().out
 
 
-def test_who_asks_for_what_is_not_there_is_told(capsys):
+def test_an_unknown_name_is_an_error(capsys):
     with pytest.raises(SystemExit):
         main(["server_acepts"])
     assert "neither a transition nor a conjunct nor an obligation: server_acepts" in capsys.readouterr().err

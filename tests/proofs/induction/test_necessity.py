@@ -72,7 +72,7 @@ def test_one_can_be_asked_for(capsys):
     assert said.endswith("1 conjuncts: 1 others rest on it\n")
 
 
-def test_who_asks_for_what_is_not_there_is_told(capsys):
+def test_an_unknown_name_is_an_error(capsys):
     with pytest.raises(SystemExit):
         main(["who_is_unread"])
     assert "no such conjunct: who_is_unread" in capsys.readouterr().err

@@ -107,7 +107,7 @@ def test_one_that_changes_nothing_is_killed_by_nothing():
 
 
 @pytest.mark.properties
-def test_a_machine_that_does_not_break_down_is_not_said_to():
+def test_a_declared_break_down_that_does_not_happen_is_reported():
     with HARMLESS.bent():
         assert RAISES in survived(replace(HARMLESS, breaks=True))
 
@@ -168,7 +168,7 @@ def test_a_reason_that_is_not_so_is_found_out():
 # ================================================================ each check has its mutant
 
 
-def test_each_says_what_users_would_suffer_and_what_kills_it():
+def test_each_names_what_users_would_suffer_and_what_kills_it():
     for mutant in CATALOGUE.values():
         assert mutant.suffers.endswith("."), mutant.name
         killed = is_seen(mutant) or mutant.tests or UNSEEN.get(mutant.name) is Unseen.ONLY_ORDER
@@ -261,7 +261,7 @@ def test_it_can_be_applied(name):
         ({"new": "self.report("}, "no Python"),
     ],
 )
-def test_one_that_cannot_be_applied_says_why(change, what):
+def test_one_that_cannot_be_applied_gives_the_reason(change, what):
     wrong = replace(HARMLESS, **change)
     with pytest.raises(CannotBend, match=f"nothing_is_different: .*{what}"), wrong.bent():
         pass

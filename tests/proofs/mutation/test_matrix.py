@@ -35,13 +35,13 @@ def test_every_column_is_asked_of_every_mutant():
     assert found["properties"][NAMES[1]] == (), "tried, though its entry has no bounds"
     assert found["tests of the core"][NAMES[1]] == (
         "tests/core/test_server.py::TestRule3AClientIsCountedUntilItsConnectionIsGone"
-        "::test_or_until_the_audit_says_that_the_kernel_has_forgotten_it",
+        "::test_or_until_the_audit_finds_that_the_kernel_has_forgotten_it",
     )
     assert found["bridge"][NAMES[0]] != found["bridge"][NAMES[1]] == ()
     assert found["CrossHair"].keys() == {*NAMES[1:]}, "who dies by a property is not asked about"
 
 
-def test_the_page_tells_what_was_named_and_what_was_found():
+def test_the_page_shows_what_was_named_and_what_was_found():
     mutant = CATALOGUE["who_waits_is_not_stored"]
     found = {
         "properties": {mutant.name: (*mutant.refutes, "no_client_is_lost")},
@@ -58,13 +58,13 @@ def test_the_page_tells_what_was_named_and_what_was_found():
     assert "Killed: 1 by properties, 0 by tests of the core, 1 by bridge, 0 by CrossHair." in page
 
 
-def test_a_survivor_is_told_of():
+def test_a_survivor_is_reported():
     mutants = [CATALOGUE[name] for name in NAMES]
     page = matrix.page(mutants, {"properties": {NAMES[0]: ("no_client_is_lost",)}, "tests of the core": {NAMES[1]: ()}})
     assert f"3 mutants; survived: {NAMES[1]}, {NAMES[2]}." in page
 
 
-def test_the_page_says_why_no_property_sees_one():
+def test_the_page_explains_why_no_property_sees_one():
     page = matrix.page([CATALOGUE[name] for name in (*NAMES, "it_begins_twice")], {})
     (row,) = [line for line in page.splitlines() if line.startswith("| it begins twice |")]
     assert " *never offered* |" in row
@@ -79,7 +79,7 @@ def test_what_no_property_sees_survives_only_by_its_reason():
     assert "1 mutants; none survived." in matrix.page([left_out], {})
 
 
-def test_large_numbers_and_a_break_down_are_told_of():
+def test_large_numbers_and_a_break_down_are_reported():
     mutants = [CATALOGUE[name] for name in ("arrivals_end_at_64", "a_stranger_is_told_of")]
     page = matrix.page(mutants, {"properties": {"a_stranger_is_told_of": (RAISES,)}})
     assert "all numbers from 62)" in page
@@ -117,7 +117,7 @@ def test_a_proof_that_an_entry_names_is_in_its_published_row():
     assert missing == []
 
 
-def test_bounds_are_told_by_what_is_not_as_usual():
+def test_bounds_are_described_by_what_differs_from_the_defaults():
     assert matrix.told(Bounds(servers=1, clients=2, warm=True)) == "servers 1, clients 2, warm"
 
 

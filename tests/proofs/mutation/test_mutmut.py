@@ -87,7 +87,7 @@ def test_a_survivor_is_killed_or_explained(known, unchecked, status, says, monke
     assert says in capsys.readouterr().out
 
 
-def test_the_page_tells_the_score_and_why_each_survivor_cannot_matter():
+def test_the_page_shows_the_score_and_why_each_survivor_cannot_matter():
     other = Change("tree._set", "a | b", "")
     text = page({"timing": Score(8, 1, (SURVIVOR, other), 0, 0)}, {SURVIVOR: "The cap is reached long before."})
     assert "| `timing` | 11 | 8 | 1 | 2 | 1 | 0 |" in text

@@ -58,7 +58,7 @@ def test_the_relation_itself_is_not(monkeypatch):
     assert not broken_by(unbent, touched(unbent), room(0))
 
 
-def test_what_safety_does_not_need_is_said_to_be_so():
+def test_what_safety_does_not_need_is_reported_as_such():
     assert judge(bend("dynamic_rest_is_over", "dynamic_resting")).fate is Fate.SURVIVED
 
 
@@ -68,7 +68,7 @@ def test_every_guard_and_every_assignment_is_dropped_once():
     assert len(bends()) == guards + assignments
 
 
-def test_who_names_what_is_not_there_is_told(capsys):
+def test_an_unknown_name_is_an_error(capsys):
     with pytest.raises(LookupError, match="0 guards or assignments"):
         bend("server_accepts", "no such thing")
     with pytest.raises(SystemExit):
@@ -112,7 +112,7 @@ def test_the_bridge_notices_what_safety_does_not_need():
 
 @pytest.mark.campaign
 @pytest.mark.timeout(0)
-def test_what_neither_notices_is_told():
+def test_what_neither_notices_is_reported():
     verdicts = shown_to_the_bridge(judged(list(bends().values())))
     found = facts(verdicts).items() - kept.read(FATES).items()
     assert [name for name, fate in found if fate.startswith(Fate.SURVIVED.value)] == []

@@ -77,7 +77,7 @@ def test_keeping_what_is_kept_changes_nothing(tmp_path, monkeypatch):
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == files
 
 
-def test_what_is_kept_is_of_every_configuration_that_can_be_told():
+def test_what_is_kept_is_of_every_configuration_that_can_be_modelled():
     for tier in pinned_configurations.TIERS:
         assert [*pinned_configurations.bridge_report(tier)] == [one.slug for one in pinned_configurations.told(tier)]
         told = pinned_configurations.bridge_report(tier).keys() | pinned_configurations.untold(tier).keys()
@@ -200,7 +200,7 @@ def test_what_progress_rests_on_must_happen():
         compare(bounds, 6_500)
 
 
-def test_the_column_says_at_which_transition_a_mutant_and_the_relation_part():
+def test_the_column_names_the_transition_at_which_a_mutant_and_the_relation_differ():
     told = []
     mutants = [CATALOGUE[name] for name in ("the_maximum_is_ignored", "who_waited_is_never_released")]
     without = CATALOGUE["it_begins_twice"]
@@ -213,5 +213,5 @@ def test_the_column_says_at_which_transition_a_mutant_and_the_relation_part():
     assert len(told) == 3
 
 
-def test_the_column_has_nothing_to_say_of_the_core_as_it_is():
+def test_the_column_is_empty_for_the_core_as_it_is():
     assert answer(CATALOGUE["who_waited_is_never_released"].within) == ()

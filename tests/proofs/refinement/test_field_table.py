@@ -32,14 +32,14 @@ from maitred.model.world import ANY, Bounds, System
 pytestmark = pytest.mark.properties
 
 
-def test_every_symbol_has_a_reader_or_it_is_said_why_not():
+def test_every_symbol_has_a_reader_or_a_reason_why_not():
     symbols = {name for name, symbol in STATE.symbols.items() if not symbol.ghost}
     assert symbols == FIELDS.keys() | WITHOUT.keys()
     assert not FIELDS.keys() & WITHOUT.keys()
     assert FIELDS.keys() - SYMBOLS.keys() == {"lighter"}
 
 
-def test_every_field_is_read_or_it_is_said_why_not():
+def test_every_field_is_read_or_has_a_reason_why_not():
     every = set(every_field())
     assert {field for of in FIELDS.values() for field in of} <= every | set(explored_fields.every_field())
     assert {field for field in every if not told_by(field)} == UNTOLD.keys()

@@ -79,7 +79,7 @@ def test_most_kinds_are_reached_and_the_others_are_known():
 
 
 @pytest.mark.timeout(600)
-def test_a_solver_says_the_same_of_the_guards_with_all_integers():
+def test_a_solver_gives_the_same_verdicts_on_the_guards_with_all_integers():
     """Z3's solver, which is given the quantifiers as they are, and not only the integers of the state."""
     asked = Counter()
     for (name, kind), cases in chosen(SOME).found.items():
@@ -130,7 +130,7 @@ def of(name):
     return [case for (transition, _), cases in chosen(SOME).found.items() if transition == name for case in cases]
 
 
-def test_a_solver_that_is_not_told_enough_says_so():
+def test_a_solver_that_knows_too_little_reports_it():
     """What a state leaves open is no verdict."""
     case = of("client_comes")[0]
     one = replace(reading("client_comes", universe(case.state)), symbols=frozenset())

@@ -28,7 +28,7 @@ def test_cvc5_confirms(pair):
     assert second_opinion(obligation(*pair)).verdict == "unsat"
 
 
-def test_of_a_wrong_obligation_it_does_not_say_so(monkeypatch):
+def test_a_wrong_obligation_is_not_confirmed(monkeypatch):
     action = ACTIONS.by_name["monitor_stores"]
 
     def body(require, now, then):
@@ -43,7 +43,7 @@ def test_what_can_be_true_is_sat():
     assert asked("(set-logic UFDTLIA)(declare-const x Int)(assert (> x 3))(check-sat)") == "sat"
 
 
-def test_a_function_and_a_value_of_one_name_are_told_apart():
+def test_a_function_and_a_value_of_one_name_are_distinguished():
     both = next(o for o in obligations() if {"(absent)", "(is_absent "} <= set_of_texts(question(o)))
     assert second_opinion(both).holds
 

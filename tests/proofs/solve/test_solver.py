@@ -35,7 +35,7 @@ def fails(theory):
     return Obligation(theory.name, "y is eleven")
 
 
-def test_what_holds_is_unsat_and_tells_what_it_needed(holds):
+def test_what_holds_is_unsat_and_names_what_it_needed(holds):
     outcome = solve(holds)
     assert outcome.verdict == "unsat"
     assert set(outcome.needed) == {"x is large", "y is x"}
@@ -138,7 +138,7 @@ def test_the_text_declares_all_that_it_speaks_of(holds):
     assert again.check() == z3.unsat
 
 
-def test_progress_is_told_in_lines_where_there_is_no_terminal(capsys):
+def test_progress_is_reported_in_lines_where_there_is_no_terminal(capsys):
     with solver.watched("things", 20) as advance:
         for _ in range(20):
             advance()

@@ -267,7 +267,7 @@ def test_the_end_of_the_dialog_is_handled(bench):
 # ---------------------------------------------------------------- closing
 
 
-def test_a_closed_listener_refuses_what_is_unread_and_says_not_ready(bench):
+def test_a_closed_listener_refuses_what_is_unread_and_sends_not_ready(bench):
     bench.listening()
     far = bench.hand(1)
     bench.send(InitialMsg(2))

@@ -84,7 +84,7 @@ def test_a_reset_does_not_hide_what_was_sent_before(ends):
     assert channel.receive(other) is None
 
 
-def test_sending_to_a_full_or_ended_channel_says_so_and_never_blocks(ends):
+def test_sending_to_a_full_or_ended_channel_reports_it_and_never_blocks(ends):
     one, other = ends
     one.settimeout(None)
     with pytest.raises(BlockingIOError):
@@ -96,7 +96,7 @@ def test_sending_to_a_full_or_ended_channel_says_so_and_never_blocks(ends):
         channel.send(one, Begin())
 
 
-def test_without_a_free_descriptor_the_message_comes_and_says_what_is_missing(ends):
+def test_without_a_free_descriptor_the_message_comes_and_names_what_is_missing(ends):
     one, other = ends
     channel.send(one, HandOff(CLIENT), [0])
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

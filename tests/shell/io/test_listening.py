@@ -66,7 +66,7 @@ def test_what_is_forgotten_may_be_watched_again():
         each.close()
 
 
-def test_a_packet_that_is_cut_is_no_message_whatever_its_beginning_says(monkeypatch):
+def test_a_packet_that_is_cut_is_no_message_whatever_its_beginning(monkeypatch):
     one, other = channel.pair()
     packet = wire.encode(Begin())
     monkeypatch.setattr(wire, "LIMIT", len(packet))

@@ -298,7 +298,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("name", GARBAGE)
-def test_what_makes_no_sense_is_said(registry, name):
+def test_what_makes_no_sense_is_reported(registry, name):
     (at, data), why = GARBAGE[name]
     reader = Reader(registry.fd, 4)
     assert reader.fault() is None

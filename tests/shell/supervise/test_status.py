@@ -91,7 +91,7 @@ def test_only_so_many_are_let_in_and_a_place_is_free_again(loop, control, tmp_pa
         client.close()
 
 
-def test_who_says_nothing_is_hung_up_on(loop, control, tmp_path, monkeypatch):
+def test_a_silent_client_is_disconnected(loop, control, tmp_path, monkeypatch):
     monkeypatch.setattr(status, "PATIENCE", 0.05)
     with connect(tmp_path / "control") as silent:
         turns(loop)
