@@ -58,13 +58,20 @@ UP_TO = {"server Acknowledged Acknowledge": 1}
 """Read when the program calls us next."""
 
 
+CLOCKED = {("front", "rt_sigreturn"), *(("others", name) for name in "epoll_wait read rt_sigreturn setitimer".split())}
+    ("front", "rt_sigreturn"),
+    *(("others", name) for name in ("epoll_wait", "read", "rt_sigreturn", "setitimer")),
+}
+"""Made as time passes, not for a connection: on a busy machine there are more of them to each."""
+
+
 def above(made):
     """The calls that are made more often than they may be."""
     return {
         f"{role}: {name}": n
         for role, names in made.items()
         for name, n in names.items()
-        if n > LIMITS[role].get(name, 0) + SLACK
+        if (role, name) not in CLOCKED and n > LIMITS[role].get(name, 0) + SLACK
     }
 
 
@@ -80,7 +87,7 @@ def test_a_connection_takes_no_more_system_calls_than_are_written_down_here(tmp_
 
 
 def test_one_call_more_is_noticed():
-    assert above({"front": {"accept4": 1.02, "recvmsg": 3.9}, "others": {"read": 0.2}}) == {}
+    assert above({"front": {"accept4": 1.02, "recvmsg": 3.9}, "others": {"read": 0.9}}) == {}
     assert above({"front": {"getsockname": 2.0}, "servers": {"stat": 1.0}}) == {
         "front: getsockname": 2.0,
         "servers: stat": 1.0,

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from maitred.cli import main
+from maitred.cli import main, verdicts
 from maitred.config import instances
 
 STATUS = {
@@ -60,6 +60,12 @@ STATUS = {
         },
     ],
 }
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_progress(monkeypatch):
+    """On a machine that is busy an exploration takes seconds, and reports its progress: not here."""
+    monkeypatch.setattr(verdicts, "HEARTBEAT", 60.0)
 
 
 @pytest.fixture(autouse=True)

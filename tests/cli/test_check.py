@@ -18,6 +18,8 @@ from maitred.model.check.checker import Bounds, Progress
 from maitred.model.claims.safety import PROPERTIES
 from maitred.model.world import ANY, BOUNDS, Assumption, Budget
 
+HEARTBEAT = verdicts.HEARTBEAT
+
 SMALL = ("check", "--servers", 1, "--clients", 1)
 
 
@@ -347,7 +349,7 @@ def test_one_configuration_is_checked(maitred, listed, tmp_path):
 
     code, out, err = maitred("check", "--config", "it-can-fail", "--diagram", tmp_path / "x.svg")
     assert code == 1 and "no counts are recorded yet" in err and "no_client_is_lost is violated" in out
-    assert "It fails, as it must" in out and "FAILED" not in out
+    assert "It fails, as it must" in out and "FAILED: no_client" not in out
 
 
 def test_a_wrong_outcome_is_never_written(maitred, listed):
@@ -403,6 +405,7 @@ def test_progress_in_words():
 def clock(monkeypatch):
     """The time, as the progress sees it."""
     now = [0.0]
+    monkeypatch.setattr(verdicts, "HEARTBEAT", HEARTBEAT)
     monkeypatch.setattr(verdicts.time, "monotonic", lambda: now[0])
     return now
 
