@@ -58,7 +58,7 @@ UP_TO = {"server Acknowledged Acknowledge": 1}
 """Read when the program calls us next."""
 
 
-CLOCKED = {("front", "rt_sigreturn"), *(("others", name) for name in "epoll_wait read rt_sigreturn setitimer".split())}
+CLOCKED = {
     ("front", "rt_sigreturn"),
     *(("others", name) for name in ("epoll_wait", "read", "rt_sigreturn", "setitimer")),
 }

@@ -22,7 +22,7 @@ def spin(module):
 
 def hold_copies(module):
     """The copy of a client that has been handed over is kept."""
-    module.Distributor._perform[module.core.CloseCopy] = lambda self, effect: None
+    module.Distributor._close_copy = lambda self, effect: None
 
 
 def no_limit(module):
