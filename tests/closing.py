@@ -1,6 +1,6 @@
-"""What `pytest -m properties` says when it ends: what was asked, how often, and whether it held, a line for each file.
+"""What `pytest -m properties` prints at its end: what was asked, how often, and whether it held, a line for each file.
 
-Each file of tests opens with a sentence that says what it shows; the table is made of these.
+Each file of tests opens with a sentence on what it shows; the table is made of these.
 """
 
 import ast

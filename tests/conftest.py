@@ -3,7 +3,7 @@
 `HYPOTHESIS_PROFILE` chooses the profile: ``ci`` (the same examples every time), ``dev`` (others every time), ``fast``
 (few, for `make fast`), ``night`` (many, for hours).  Where it is not set, it is ``ci`` if `CI` is, else ``dev``.
 
-`MAITRED_EXAMPLES` says where failing examples are shared, besides the developer's own ``.hypothesis/examples``: a
+`MAITRED_EXAMPLES` names where failing examples are shared, besides the developer's own ``.hypothesis/examples``: a
 directory, or the address of a Redis (``redis://``, ``rediss://`` or ``unix://``).  Only ``night`` writes there.
 Hypothesis deletes an example that fails no longer, and a developer at an older or a mended state of the code must not
 delete it for everybody.
@@ -87,7 +87,7 @@ def database(profile, where):
 
     Args:
         profile: a key of `PROFILES`.
-        where: what `MAITRED_EXAMPLES` says; empty where nothing is shared.
+        where: what `MAITRED_EXAMPLES` names; empty where nothing is shared.
 
     Raises:
         pytest.UsageError: the shared place cannot be used.

@@ -3,7 +3,7 @@
 Explorations, proofs and symbolic runs come to the same end whenever the sources are the same.  So a test that is marked
 ``recorded`` is run by `make records`, which notes its success in ``tests/records.json`` under a hash of all that it
 covers: its own file, whatever of this repository that file imports, however indirectly, and what the marker names
-besides.  `make test` (``pytest --recorded``) leaves out what has a record of the sources as they are, and says how many
+besides.  `make test` (``pytest --recorded``) leaves out what has a record of the sources as they are, and counts
 these are.  Where a source has changed since, the test is run as ever, and `tests/house/test_records.py` fails: the
 record must be made anew.  Without ``--recorded`` everything is run.
 
@@ -193,7 +193,7 @@ def pytest_runtest_teardown(item):
 
 
 class _Recorder:
-    """Hears of every test, also of those that other processes run, and writes down what succeeded."""
+    """Sees every test, also those that other processes run, and records what succeeded."""
 
     def __init__(self):
         self.failed = set()
@@ -213,7 +213,7 @@ class _Recorder:
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Say what was left out: where there are several workers nobody else does."""
+    """Report what was left out: where there are several workers nobody else does."""
     if config.option.recorded:
         record = read()
         wrong = stale(record)

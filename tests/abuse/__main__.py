@@ -3,7 +3,7 @@
     python -m tests.abuse [--write | --render | --check]
 
 ``--write`` runs every test of this room, the long ones in full, notes their figures in the file beside the page, and
-writes the page; ``--render`` writes the page from figures noted before; ``--check`` says whether the page is what it
+writes the page; ``--render`` writes the page from figures noted before; ``--check`` tests whether the page is what it
 should be.
 """
 

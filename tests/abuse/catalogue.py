@@ -1,4 +1,4 @@
-"""The abuses of this room, one row each: what is done, what comes of it, what the log says, and which tests show it.
+"""The abuses of this room, one row each: what is done, what comes of it, what the log shows, and which tests show it.
 
 The tests wait for the very lines that stand here, and `docs/explanation/load-and-abuse.md` is written from these rows
 and from the figures that the tests have noted.

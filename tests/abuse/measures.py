@@ -1,6 +1,6 @@
 """What the tests of this room share: an instance under other conditions, crowds of clients, and what they cost.
 
-Memory is what the kernel says is resident, in bytes; processor time is a share of one processor over a window.
+Memory is what the kernel reports as resident, in bytes; processor time is a share of one processor over a window.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class Strained(Instance):
 
     @property
     def log(self):
-        """What it has said, where that can be read again."""
+        """What it has printed, where that can be read again."""
         return "" if self.log_file.is_char_device() else super().log
 
     @property
@@ -178,7 +178,7 @@ def room_for(number):
 
 
 class Crowd:
-    """Clients that come, and stay until they are told to leave."""
+    """Clients that come, and stay until they are asked to leave."""
 
     def __init__(self, port):
         self.port = port
@@ -187,7 +187,7 @@ class Crowd:
         """So many, of the first, have been greeted."""
 
     def join(self, number):
-        """So many more; all are connected, which is not to say served."""
+        """So many more; all are connected, not necessarily served."""
         room_for(len(self.sockets) + number)
         for _ in range(number):
             self.sockets.append(socket.create_connection(("127.0.0.1", self.port), MINUTES))
@@ -280,7 +280,7 @@ def fill(path):
 
 
 def note(key, **figures):
-    """Note the figures of one abuse, where the environment says so; an earlier run's are replaced."""
+    """Note the figures of one abuse, where the environment asks for it; an earlier run's are replaced."""
     where = os.environ.get(FIGURES)
     if where:
         path = Path(where)

@@ -1,4 +1,4 @@
-"""The page of load and abuse says what the tests have measured, and its checks can fail."""
+"""The page of load and abuse shows what the tests have measured, and its checks can fail."""
 
 import copy
 import json

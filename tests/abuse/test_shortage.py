@@ -1,4 +1,4 @@
-"""No descriptors, no room for descriptors in flight, no disk: service goes on or waits, nobody spins, it is said."""
+"""No descriptors, no room for those in flight, no disk: service goes on or waits, nothing spins, the log shows it."""
 
 import contextlib
 import os
@@ -118,7 +118,7 @@ def clogged(prefix, number):
 
 
 def test_too_many_descriptors_in_flight_only_delay(abode, strained):
-    """As a user without privileges, to whom the kernel says ETOOMANYREFS."""
+    """As a user without privileges, to whom the kernel reports ETOOMANYREFS."""
     prefix, _ = stranger()
     port = free_port()
     path = config(abode, sink(port, static=2, max_clients=4), **PATIENT)
@@ -222,7 +222,7 @@ def test_a_log_that_is_not_there_stops_nothing(monkeypatch, stderr):
 
 
 def is_ready(instance):
-    """Whether all servers are, where no log tells when the control socket listens."""
+    """Whether all servers are, where no log shows when the control socket listens."""
     try:
         return instance.all_ready()
     except (FileNotFoundError, ConnectionRefusedError):
@@ -231,7 +231,7 @@ def is_ready(instance):
 
 @pytest.mark.parametrize("kind", ["disk", "device"])
 def test_a_full_disk_under_the_logs_as_well_stops_nothing(strained, tmp_path, kind):
-    """What maitred and the programs say is lost; then there is room again, and it is heard again."""
+    """What maitred and the programs print is lost; then there is room again, and it is written again."""
     port = free_port()
     cls = greeter(port, static=2)
     with contextlib.ExitStack() as stack:

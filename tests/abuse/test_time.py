@@ -143,7 +143,7 @@ def test_a_monotonic_clock_of_its_own_changes_nothing(strained, tmp_path):
 
 
 WALL = frozenset({"time", "time_ns", "localtime", "gmtime", "ctime", "asctime", "strftime", "CLOCK_REALTIME"})
-"""What of the module `time` tells of the clock on the wall; all of `datetime` does."""
+"""What of the module `time` reads the wall clock; all of `datetime` does."""
 
 
 def looks_at_the_wall(tree, where=""):

@@ -1,4 +1,4 @@
-"""The benchmark's own tools do what they say: no figure of theirs is checked here, only that it is counted right."""
+"""The benchmark's own tools do what they claim: no figure of theirs is checked here, only that it is counted right."""
 
 import os
 import shutil

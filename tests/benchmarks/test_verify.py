@@ -1,4 +1,4 @@
-"""The figures of `--verify` are computed as the page says, and the page is made from the recorded run."""
+"""The figures of `--verify` are computed as the page describes, and the page is made from the recorded run."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""`maitred check` and `maitred replay`: what they print, and that they can say no."""
+"""`maitred check` and `maitred replay`: what they print, and that they can fail."""
 
 import dataclasses
 import json

@@ -135,7 +135,7 @@ def test_the_help_has_examples():
 @COMMAND
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_of_the_help_works(example, tmp_path):
-    """It is understood, and does what the help says; of the manifest, a small one is asked."""
+    """It is understood, and does what the help describes; of the manifest, a small one is asked."""
     typed = example.replace("DIR", str(tmp_path / "kept")).replace("way.svg", str(tmp_path / "way.svg"))
     words = shlex.split(typed)[2:]
     root = ROOT

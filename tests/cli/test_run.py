@@ -79,7 +79,7 @@ def test_no_command_line_raises_anything_but_config_error(argv):
 
 @pytest.fixture
 def monitor(monkeypatch):
-    """In the Monitor's place: keeps what it is given, and ends as it is told to."""
+    """In the Monitor's place: keeps what it is given, and ends as it is asked to."""
     stand_in = types.ModuleType("maitred.shell.monitor")
     stand_in.given, stand_in.follow = [], []
 

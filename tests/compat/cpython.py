@@ -44,7 +44,7 @@ NETWORK = {"test_socketserver"}
 """Suites that ask for the resource "network" and mean this machine only."""
 SUITE_PATIENCE = 1200
 SHOW_PATIENCE = 1100
-"""Seconds after which a suite that hangs is ended by itself, and says where it was."""
+"""Seconds after which a suite that hangs is ended by itself, and prints where it was."""
 AGAIN = 3
 """So many times a test whose outcome differs is run again, both ways."""
 
@@ -126,7 +126,7 @@ def run(python, suite, directory, *, customised, only=(), environment=None):
     for test in only:
         command += ["-m", test]
     for pattern in [each.pattern for each in EXCLUSIONS if not each.run and each.applies(version_of(python))]:
-        command += ["-i", pattern]  # in this order: what comes first says what happens to all others
+        command += ["-i", pattern]  # in this order: what comes first decides what happens to all others
     with contextlib.ExitStack() as stack:
         environment = {**os.environ, **(environment or {})}
         if customised:
@@ -168,7 +168,7 @@ def _distributors(name, trace, directory):
 
 
 def _finish(command, environment, directory):
-    """Run to the end; the exit code, None if it took too long, and what it said."""
+    """Run to the end; the exit code, None if it took too long, and what it printed."""
     log = directory / "output"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -212,7 +212,7 @@ def account(found, trace, report, *, replayed=True):
     Args:
         found: the run, which gets the figures and the complaints.
         trace: of all Distributors and endpoints of the run.
-        report: what the program has said at its end.
+        report: what the program has printed at its end.
         replayed: whether the trace is played through the machines.
     """
     accepted, disconnected, audited, seen = set(), Counter(), set(), set()
@@ -304,7 +304,7 @@ def compare(python, suite, directory, only=()):
     unsteady = _look_again(python, suite, directory, different) if plain.outcomes and customised.outcomes else {}
     for test in unsteady:
         del different[test]
-    if plain.outcomes and customised.outcomes:  # else it has been said
+    if plain.outcomes and customised.outcomes:  # else it has been reported
         complaints += [f"{test}: {was} plain, {now} customised" for test, (was, now) in different.items()]
     kinds = Counter(kind.split()[0] for kind in plain.outcomes.values())
     result = {

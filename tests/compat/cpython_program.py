@@ -265,7 +265,7 @@ def install(address, trace):
 
 
 def report(here, path):
-    """Say how many listeners were handed over, and which connections are really open still."""
+    """Report how many listeners were handed over, and which connections are really open still."""
     import socket
 
     from maitred.shell.io.sock_diag import SO_COOKIE

@@ -1,4 +1,4 @@
-"""What the kernel says of a port's connections, asked of it without anything of the package: sock_diag, and /proc."""
+"""What the kernel reports of a port's connections, asked without anything of the package: sock_diag, and /proc."""
 
 import os
 import socket

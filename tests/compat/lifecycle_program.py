@@ -4,7 +4,7 @@
 
 It is an ordinary program: it polls its listener, accepts, reads the name of a way, and goes that way in two steps. The
 first leaves the connection in some state in which somebody still has it; the second lets go of the last handle. On the
-Unix socket CONTROL it says when it has made a step, and is told when to make the next.  CERTIFICATE is a file, for TLS.
+Unix socket CONTROL it reports each step, and is sent when to make the next.  CERTIFICATE is a file, for TLS.
 """
 
 import array
@@ -38,7 +38,7 @@ def secured(connection):
 
 
 class Child:
-    """A process that was forked, and does something when it is told to."""
+    """A process that was forked, and does something when it is asked to."""
 
     def __init__(self, work):
         self._read, self._write = os.pipe()

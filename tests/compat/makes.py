@@ -1,4 +1,4 @@
-"""The servers of the compatibility table: how each is started, and what its row says.
+"""The servers of the compatibility table: how each is started, and its row.
 
 In a command PORT stands for the port, OTHER for a second one, HERE and SYSTEM for the directories of server programs.
 The words before the program are options of `maitred run`.
@@ -36,7 +36,7 @@ class Make:
     quick: bool = False
     """Part of `make test`."""
     fails: str = ""
-    """What the log says where it cannot work, as a pattern."""
+    """What the log shows where it cannot work, as a pattern."""
     remark: str = ""
     """How it is to be started, where that is not as ever; or why it does not work, and what does."""
 

@@ -35,7 +35,7 @@ SEEN_BY_THE_SERVER = sorted(WAYS.keys() - SEEN_BY_THE_KERNEL - ENDS_THE_SERVER)
 
 
 class Stage:
-    """An instance with one server, the program of ways, and the way to tell it when to go on."""
+    """An instance with one server, the program of ways, and the way to let it go on."""
 
     def __init__(self, directory, certificate, audit_period, **options):
         directory.mkdir()
@@ -138,7 +138,7 @@ def audited(tmp_path_factory, certificate):
 
 
 def prepared(way):
-    """What a client does on its side of this way, once it has said which it goes."""
+    """What a client does on its side of this way, once it has named it."""
     if "tls" not in way:
         return lambda client: client
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

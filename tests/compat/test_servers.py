@@ -1,6 +1,6 @@
 """Unmodified servers behind three copies each, with real clients: every count is exact before, during and after.
 
-That is what `maitred status --json` says, and what the kernel says when it is asked who holds which connection.
+That is what `maitred status --json` shows, and what the kernel reports of who holds which connection.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The compatibility page says what the tests have seen, of every server, and nothing else."""
+"""The compatibility page shows what the tests have seen, of every server, and nothing else."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""One client of each protocol: it connects, is told who serves it, sees that the service goes on, and leaves."""
+"""One client of each protocol: it connects, learns who serves it, sees that the service goes on, and leaves."""
 
 import ftplib
 import http.client
@@ -74,7 +74,7 @@ class Https(Http):
 
 
 class HttpFarewell(Http):
-    """Of a web server that does not notice when an idle client leaves, so that it has to be told."""
+    """Of a web server that does not notice when an idle client leaves, so that the client has to close."""
 
     def close(self):
         self.http.request("GET", "/", headers={"Connection": "close"})

@@ -1,4 +1,4 @@
-"""Whatever a configuration says, it is understood or refused in one line, and never anything else.
+"""Whatever a configuration holds, it is understood or refused in one line, and never anything else.
 
 `test_toml_file` and `test_options` ask this of drawn documents and drawn values.  Here it is asked of files as people
 spoil them: a good one with something added, lost or changed at any place; and of command lines in the same way.  What
@@ -31,7 +31,7 @@ def usable(config):
 
 
 def refused(error, where=""):
-    """It says something, and where."""
+    """It names a problem, and the place."""
     said = str(error)
     assert said.startswith(where) and said.removeprefix(where).strip()
 

@@ -1,4 +1,4 @@
-"""What tells the copies of a class apart, in arguments and environment; and the signal that ends them."""
+"""What distinguishes the copies of a class, in arguments and environment; and the signal that ends them."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""A configuration file: what it means where it is right, and what is said where it is not."""
+"""A configuration file: what it means where it is right, and the error where it is not."""
 
 import dataclasses
 import os
@@ -155,7 +155,7 @@ def test_every_key_arrives(load, tmp_path):
 
 
 def test_the_example_has_every_key():
-    """So that the test above is what it says."""
+    """So that the test above tests what its name claims."""
     for key in (*keys.TOP, *keys.ELEMENT, *keys.CLASS, *keys.DURATIONS):
         assert key.name in EVERYTHING or key.name == "module"
     assert keys.names(keys.DURATIONS) == tuple(field.name for field in dataclasses.fields(Durations))

@@ -154,7 +154,7 @@ class Class(Machine):
         return [(send.server, send.message.client) for send in sends if isinstance(send.message, HandOff)]
 
     def told(self):
-        """What the Monitor was told by the last events."""
+        """What the last events sent to the Monitor."""
         return [effect.message for effect in self.of(Tell)]
 
     def queue(self, port=PORT):
@@ -937,7 +937,7 @@ class TestAServerBindsAPort:
 
 
 def restarted(*adoptions, waiting=(), begun=True):
-    """The second Distributor of its class, told who lives and who waits."""
+    """The second Distributor of its class, which knows who lives and who waits."""
     run = Class((PORT, ADDRESS), (OTHER, OTHER_ADDRESS), incarnation=2, dynamic=1)
     run.take(*adoptions, *(Restore(who) for who in waiting))
     if begun:

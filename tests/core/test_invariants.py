@@ -1,4 +1,4 @@
-"""What must hold of each machine's state by itself does in any run, and each invariant says what is broken."""
+"""What must hold of each machine's state by itself does in any run, and each invariant names what is broken."""
 
 from dataclasses import replace
 
@@ -94,12 +94,12 @@ def unopened():
 
 
 def answering():
-    """A server that has yet to say that it has taken a client, and that it listens no more."""
+    """A server that has yet to report that it has taken a client, and that it listens no more."""
     return test_server.silent(test_server.offered(1), server.ListenerClosed(PORT)).state
 
 
 def leaving():
-    """A server that has yet to say that a client has left."""
+    """A server that has yet to report that a client has left."""
     return replace(answering(), outbox=(server.Reply(PORT, Disconnect(client(1), Count(0, 3))),))
 
 

@@ -97,11 +97,11 @@ class Watched(Machine):
         super().__init__(monitor, initial(classes or (config(),), weights))
 
     def tell(self, *said):
-        """The Distributor says this."""
+        """The Distributor sends this."""
         return self.take(*(Told(0, message) for message in said))
 
     def told(self):
-        """What the Distributor of class 0 was told by the last events."""
+        """What the last events sent to the Distributor of class 0."""
         return [effect.message for effect in self.of(TellDistributor) if effect.class_id == 0]
 
     def dies(self, server):

@@ -1,4 +1,4 @@
-"""Events and effects as JSON: each comes back as it was, and any other JSON is an error that says where."""
+"""Events and effects as JSON: each comes back as it was, and any other JSON is an error that names the place."""
 
 import json
 from dataclasses import is_dataclass

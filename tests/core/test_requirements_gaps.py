@@ -1,4 +1,4 @@
-"""What `spec/requirements.toml` says and the tests of the single machines leave out."""
+"""What `spec/requirements.toml` requires and the tests of the single machines leave out."""
 
 from tests.core.driving import OTHER, PORT, client
 from tests.core.test_distributor import operating, operating_on_two_ports, restarted

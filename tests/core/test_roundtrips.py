@@ -156,7 +156,7 @@ def bent(record, junk, data):
 
 
 def damaged(lines, data):
-    """The lines with one of them gone, told twice, out of place, cut short, or bent."""
+    """The lines with one of them gone, doubled, out of place, cut short, or bent."""
     at = data.draw(st.integers(0, len(lines) - 1))
     line = lines[at]
     how = data.draw(st.sampled_from(["gone", "twice", "later", "cut", "byte", "bent", "bent", "bent"]))

@@ -142,7 +142,7 @@ def ready_on_both_ports():
 
 
 def test_a_server_that_may_have_a_hand_off_unread_is_not_drained():
-    """It has said on one port that it serves nobody; on the other its predecessor may have sent it a client."""
+    """It has reported on one port that it serves nobody; on the other its predecessor may have sent it a client."""
     run = restarted(Adopt(1, 2, 1, False, False, (PORT, OTHER), (PORT, OTHER)))
     run.take(Close(), BacklogEmpty(PORT), BacklogEmpty(OTHER))
     assert Tell(Drained(1)) not in run.take(Received(1, PORT, RestartReply(2, Count(0, 1))))
@@ -226,7 +226,7 @@ def test_a_server_that_loses_the_dialog_of_its_request_does_not_rest():
 def test_an_idle_server_whose_rest_ends_is_not_idle_anew(event):
     """What is to happen after some time of idleness is timed from its beginning.
 
-    The news has been overtaken: the refusal, which was sent after it, has said already that the server is idle.
+    The news has been overtaken: the refusal, which was sent after it, has reported already that the server is idle.
     """
     run = restarted(Adopt(1, 2, 1, True, False, (PORT,), ()), dynamic=1)
     run.take(Received(1, PORT, RestartReply(2, Count(1, 1))), ConnectionRequest(PORT, 7))

@@ -1,4 +1,4 @@
-"""What `verdicts.md` cites for a property says it: the sentence follows from those conjuncts, and from no fewer."""
+"""What `verdicts.md` cites for a property implies it: the sentence follows from those conjuncts, and from no fewer."""
 
 import pytest
 import z3
@@ -64,11 +64,11 @@ IN_THE_RELATION = {
         ForAll([s], Implies(v.row(s), v.rank(s) < v.next_rank)),
     ),
 }
-"""What the property says, where the conjunct that is cited does not bear its name, or is not alone."""
+"""The property's sentence, where the conjunct that is cited does not bear its name, or is not alone."""
 
 
 def follows(sentence, conjuncts):
-    """Z3 says that the sentence is true where the conjuncts are."""
+    """Z3 finds that the sentence is true where the conjuncts are."""
     solver = z3.Solver()
     solver.set("timeout", 10_000)
     solver.add(*(INVARIANT[name].says(NOW) for name in conjuncts), Not(sentence))
@@ -94,7 +94,7 @@ PARTLY = {
     "what_is_opened_is_kept",
     "who_is_served_was_answered_for",
 }
-"""Those of steps, or of runs: the page says what of them is not proved."""
+"""Those of steps, or of runs: the page names what of them is not proved."""
 
 
 def test_whatever_is_proved_by_a_sentence_of_another_name_is_here():

@@ -23,11 +23,11 @@ COUNT = re.compile(
     r"(?:systems|states|mutants|obligations|conjuncts|lemmas|configurations|transitions|theorems|worlds|contracts)\b"
 )
 RULES = {"a million states"}
-"""Not a count of what there is: it says what a formula gives."""
+"""Not a count of what there is: it is what a formula gives."""
 
 
 def by_hand():
-    """The pages that nobody generates, with what they say outside of what is typed and shown."""
+    """The pages that nobody generates, with their text outside of what is typed and shown."""
     pages = [ROOT / "README.md", ROOT / "proofs" / "README.md", *ROOT.glob("spec/*.md"), *ROOT.glob("docs/**/*.md")]
     texts = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in pages}
     return {name: text for name, text in texts.items() if not GENERATED.search("\n".join(text.splitlines()[:12]))}
@@ -71,7 +71,7 @@ OUTSIDE = {
     "ListeningFailed": "sockets that cannot be opened",
     "Deed.LEAKS": "an audit that finds connections gone",
 }
-"""Why the bridge has stopped, and how the pages tell of it."""
+"""Why the bridge has stopped, and how the pages describe it."""
 
 
 @pytest.mark.parametrize("page", ["docs/explanation/what-is-checked.md", "proofs/README.md"])
@@ -85,7 +85,7 @@ def test_the_pages_name_what_the_relation_does_not_model(page):
     assert "audits that only wake" in text or "`asks_again`" in text
 
 
-# ---------------------------------------------------------------- what the page of verdicts says of its own figures
+# ---------------------------------------------------------------- what the page of verdicts states of its own figures
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The generated pages and figures of `docs/` say what the code does, and cover it."""
+"""The generated pages and figures of `docs/` describe what the code does, and cover it."""
 
 from enum import Enum
 

@@ -59,7 +59,7 @@ def test_a_table_fits_on_a_screen(walked):
     assert len(lines) <= 42 and max(map(len, lines)) <= 120
 
 
-# ================================================================ what a reason says
+# ================================================================ the text of a reason
 
 
 def row(state, event):
@@ -190,7 +190,7 @@ def test_every_reason_is_in_a_table():
     shown = {
         reason for module in step_tables.MACHINES.values() for reason in Reason if f" {reason.name}" in module.__doc__
     }
-    assert shown == {*Reason} - {Reason.UNKNOWN_CLASS}  # as a note of the Monitor's table says
+    assert shown == {*Reason} - {Reason.UNKNOWN_CLASS}  # as a note of the Monitor's table explains
 
 
 def test_every_reason_has_its_meaning():

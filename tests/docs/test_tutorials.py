@@ -1,4 +1,4 @@
-"""The tutorial "delete this invariant, and see", done as it says, on a copy of the project."""
+"""The tutorial "delete this invariant, and see", done as described, on a copy of the project."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def steps(text):
 
 
 def matches(shown, pattern):
-    """What is shown is as the page says."""
+    """The output is the one that the page shows."""
     pieces = (re.escape(piece) for piece in re.split(r" ?\.\.\.\n?", pattern))
     return re.fullmatch(".*?".join(pieces), shown, re.DOTALL) is not None
 

@@ -32,7 +32,7 @@ def parser():
 
 
 def positive(text):
-    """Seconds; argparse makes a message of what float says of anything else."""
+    """Seconds; argparse makes a message of float's error for anything else."""
     seconds = float(text)
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: should be more than 0")

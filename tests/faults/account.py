@@ -1,4 +1,4 @@
-"""Brings the witnesses of a campaign together: each loss gets a cause, or is said to have none.
+"""Brings the witnesses of a campaign together: each loss gets a cause, or is reported to have none.
 
 The witnesses: the clients (what they saw, and the kernel's cookie of their connection), the servers' notes (which
 process accepted, handled and answered which cookie), the list of faults, and the trace (where a connection was when a
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from tests.faults.kernel import DISTRIBUTOR, MONITOR
 
 MOMENT = 2.0
-"""Seconds after the end of a Distributor was heard of in which its client, on a busy machine, hears of it too."""
+"""Seconds after the end of a Distributor was noticed in which its client, on a busy machine, notices it too."""
 COOKIE = re.compile(r'"cookie":(\d+)')
 STARTED = re.compile(r"(?:server (?P<server>\d+)|the Distributor) of (?P<name>\S+) \(pid (?P<pid>\d+), .*on \S+\) ")
 INCARNATION = re.compile(r"restarted, incarnation (\d+)")
@@ -40,14 +40,14 @@ class Life:
     """When what killed it was done, and no later; 0 where nothing is known to have."""
     why: str = ""
     ended: float = 0.0
-    """When the Monitor had heard of its end."""
+    """When the Monitor had noticed its end."""
     ready: float = 0.0
     """When it could first be handed a client, by the word of the Monitor or of the Distributor."""
     place: int = -1
     dynamic: bool = False
     """Of a server: nobody takes its place until somebody waits for it."""
     ends: dict = field(default_factory=dict)
-    """Of a Distributor: when it heard of the end of a server's dialog."""
+    """Of a Distributor: when it noticed the end of a server's dialog."""
 
     def suffered(self, fault):
         return self.pid == fault.pid and self.began <= fault.at <= (self.ended or fault.at)
@@ -128,7 +128,7 @@ def account(visits, faults, notes, trace, log="", names=(), *, before=None, afte
         faults: what was done.
         notes: the servers' own file.
         trace: that of the instance, while it runs still; None where it has none, and then no cause is looked for.
-        log: what the instance has said: of a process that died before it wrote to the trace it alone tells the pid.
+        log: what the instance has printed: of a process that died before it wrote to the trace it alone has the pid.
         names: of the server classes, in their order.
         before: what the processes took at the beginning, by role: lists of `Level`.
         after: the same at the end.
@@ -232,7 +232,7 @@ class Moment:
 
 
 class History:
-    """What the trace says of lives and deaths, and of those clients that were lost."""
+    """What the trace records of lives and deaths, and of those clients that were lost."""
 
     def __init__(self, trace, cookies):
         self.lives, self.stories = {}, defaultdict(list)
@@ -260,7 +260,7 @@ class History:
             self._life(f"{role} {names.index(found['name'])} {number}").pid = int(found["pid"])
 
     def blame(self, faults):
-        """Say of each life which fault has ended it."""
+        """Find for each life the fault that has ended it."""
         for fault in faults:
             for life in self.lives.values():
                 if fault.deadly and life.suffered(fault):
@@ -441,7 +441,7 @@ class Inquest:
         return SERVED_BY_DEAD_SERVER if life.doomed and life.doomed <= visit.ended else None
 
     def _given_up(self, story, taken):
-        """Whether the server has said since that it does not have the client."""
+        """Whether the server has reported since that it does not have the client."""
         return any(m.life is taken.life and m.at >= taken.at and m.what in GIVEN_UP for m in story)
 
     def _with_distributor(self, visit, story):
@@ -462,12 +462,12 @@ class Inquest:
         return SENT_UNANSWERED if refused or (server.doomed and server.doomed <= visit.ended) else None
 
     def _is_stored(self, story):
-        """By the Monitor, which has heard a dead Distributor out: what that one did last, its own lines may lack."""
+        """By the Monitor, which reads a dead Distributor's channel to the end: its own lines may lack the end."""
         heard = [m.what for m in story if m.life is None and m.what in ("Told Store", "Told Release")]
         return heard[-1:] == ["Told Store"]
 
     def _untold(self, visit):
-        """Accepted, and the trace had no time to say so: by a Distributor that died while the client was there."""
+        """Accepted, and the trace had no time to record it: by a Distributor that died while the client was there."""
         for life in self.history.distributors(visit.port):
             if life.doomed and visit.began <= life.ended + MOMENT and life.doomed <= visit.ended < life.ended + MOMENT:
                 cause = self._charge(life)

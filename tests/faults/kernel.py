@@ -1,4 +1,4 @@
-"""What the kernel says of an instance's processes and of its clients' connections; nothing of the package is asked."""
+"""What the kernel reports of an instance's processes and of its clients' connections, without the package."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ _LISTEN = 10
 
 
 class Cookies:
-    """Tells the cookie of the *server's* end of a connection, whoever holds it, be it in the backlog still."""
+    """Finds the cookie of the *server's* end of a connection, whoever holds it, be it in the backlog still."""
 
     def __init__(self):
         self.netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
@@ -31,7 +31,7 @@ class Cookies:
     def of_peer(self, connection):
         """The other end's cookie; 0 where the kernel knows no such connection.
 
-        Of one that it does not know it tells the listener, and the listener's cookie names nobody.
+        Of one that it does not know it gives the listener, and the listener's cookie names nobody.
         """
         (near, near_port), (far, far_port) = connection.getsockname(), connection.getpeername()
         ends = [socket.inet_aton(host).ljust(16, b"\0") for host in (far, near)]

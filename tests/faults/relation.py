@@ -2,7 +2,7 @@
 (`proofs.refinement.traces`).
 
 `maitred replay` asks whether each machine did what it should; this asks whether what they did together is a run of what
-the proofs are about.  Nothing is followed past a class's first line that the relation does not tell: an audit that
+the proofs are about.  Nothing is followed past a class's first line that the relation does not model: an audit that
 finds something, as after the death of a forked child, or the stop.  What lies outside is counted.
 """
 
@@ -28,7 +28,7 @@ class Walk:
 
     name: str
     steps: int = 0
-    """Events of machines that were told as transitions of the relation."""
+    """Events of machines that were rendered as transitions of the relation."""
     outside: int = 0
     """Events after those, in the lines that were followed."""
     ends: str = ""

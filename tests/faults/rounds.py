@@ -1,7 +1,7 @@
 """The two rounds of a campaign: one that is recorded, and one that is verified as it happens.
 
 An instance has a trace or a verifier, not both.  The recorded one is replayed and followed through the relation, and
-its trace says why a client was lost; the verified one says at its end how many of its steps were checked.
+its trace shows why a client was lost; the verified one reports at its end how many of its steps were checked.
 """
 
 import re
@@ -25,7 +25,7 @@ class Recorded:
 
     account: Account
     replayed: str
-    """What `maitred replay` said."""
+    """What `maitred replay` printed."""
     walks: relation.Walks
 
     def table(self):
@@ -53,7 +53,7 @@ class Verified:
 
 
 def recorded(directory, plan, environment, most=relation.MOST):
-    """Carry out the plan with a trace, and follow so many lines of that; the environment says which package runs."""
+    """Carry out the plan with a trace, and follow so many lines of that; the environment names the package."""
     account, instance = _conduct(directory, plan, environment, traced=True)
     outcome = instance.replay()
     if outcome.returncode:
@@ -64,7 +64,7 @@ def recorded(directory, plan, environment, most=relation.MOST):
 
 
 def verified(directory, plan, environment):
-    """Carry out the plan with a verifier in place of the trace; the environment says which package runs."""
+    """Carry out the plan with a verifier in place of the trace; the environment names the package that runs."""
     account, instance = _conduct(directory, plan, environment, traced=False)
     numbers, wrong = verdict(instance.log)
     account.wrong += wrong
@@ -72,7 +72,7 @@ def verified(directory, plan, environment):
 
 
 def verdict(log):
-    """What the verifier has said: its numbers, and what is wrong with them."""
+    """What the verifier has reported: its numbers, and what is wrong with them."""
     wrong = [line for line in log.splitlines() if "verify: DIVERGENCE" in line or WENT_AWAY in line]
     found = [*LAST_WORD.finditer(log)]
     if not found:
@@ -93,7 +93,7 @@ def _conduct(directory, plan, environment, *, traced):
     def start(*arguments):
         made = Instance(directory / "instance", [*options, *arguments], environment=environment, traced=traced)
         made.replay_patience = 60 + 5 * plan.seconds
-        made.replays = False  # by `recorded`, which wants to know what was said
+        made.replays = False  # by `recorded`, which wants to know what was printed
         started.append(made)
         return made.start(ready=False)
 

@@ -19,7 +19,7 @@ import time
 SO_COOKIE = 57
 BACKLOG = 4096
 """As maitred listens, for when nothing stands in front.  With the 5 of socketserver a crowd overflows the backlog: the
-kernel then answers with SYN cookies, forgets the client whose last packet finds no room, and never tells it.  A client
+kernel then answers with SYN cookies, forgets the client whose last packet finds no room silently.  A client
 that waits for a greeting would wait for ever."""
 KIND, HOST, PORT, NOTES = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 notes = os.open(NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -55,7 +55,7 @@ class Echo(socketserver.StreamRequestHandler):
 
 
 class Noting:
-    """Part of a server: notes whom it accepts, and says nothing of clients that leave as they please."""
+    """Part of a server: notes whom it accepts, and reports nothing of clients that leave as they please."""
 
     allow_reuse_address = True
     daemon_threads = True

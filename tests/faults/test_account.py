@@ -19,7 +19,7 @@ PORT = 8000
 SERVER, CHILD, DISTRIBUTOR = 70, 71, 90
 """Pids of server 1, of what it has forked, and of the first Distributor."""
 DIED = 5.0
-"""When whoever dies was killed; the Monitor has heard of it a little later."""
+"""When whoever dies was killed; the Monitor has noticed it a little later."""
 
 
 def visit(cookie=1, outcome="lost", ended=DIED + 0.1, began=1.0, name="a"):

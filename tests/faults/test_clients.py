@@ -175,7 +175,7 @@ def test_what_a_server_does_wrong_is_seen(conduct, outcome):
 
 
 def test_of_whom_the_kernel_knows_nothing_there_is_no_cookie():
-    """It tells the listener instead, whose cookie would name the wrong."""
+    """It gives the listener instead, whose cookie would name the wrong."""
     cookies = Cookies()
     with contextlib.closing(cookies), socket.create_server(("127.0.0.1", 0)) as listener:
         with socket.create_connection(listener.getsockname()) as guest:

@@ -1,4 +1,4 @@
-"""The page and the figure of the campaign say what was recorded."""
+"""The page and the figure of the campaign show what was recorded."""
 
 import json
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""The Monitor killed: its Distributors and servers go on serving, and `maitred status` says that they are alone."""
+"""The Monitor killed: its Distributors and servers go on serving, and `maitred status` shows that they are alone."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What a campaign says that it does is done: each kind of fault, to real processes."""
+"""What a campaign claims to do is done: each kind of fault, to real processes."""
 
 import os
 import random

@@ -62,7 +62,7 @@ class Insider:
         self.sequence = 1 << 20
 
     def on(self):
-        """Whether the attack goes on; it also says that this process is there."""
+        """Whether the attack goes on; it also reports that this process is there."""
         self.note("alive", 0)
         return time.monotonic() < self.until
 
@@ -438,7 +438,7 @@ def registry_cut_off(inside):
 
 
 def registry_without_end(inside):
-    """Room for more clients than there can be, and says so."""
+    """Room for more clients than there can be, and claims them."""
     with contextlib.suppress(OSError):
         os.ftruncate(inside.registry, 1 << 40)
     os.pwrite(inside.registry, struct.pack("=Q", inside.rng.choice((1 << 30, 1 << 50))), 64)

@@ -3,7 +3,7 @@
     python -m tests.hostile.clients COUNT SEED PORT...
 
 They come again and again until the standard input ends, so many at a time, and stay a second or two at most: whoever
-takes every seat and stays keeps others waiting, in front of any server.  What they have done is said at the end, as
+takes every seat and stays keeps others waiting, in front of any server.  What they have done is reported at the end, as
 JSON.
 """
 

@@ -1,7 +1,7 @@
 """What a hostile campaign has shown, as JSON and as the page docs/benchmarks/hostile.md.
 
 The page is made from docs/benchmarks/hostile.json and from nothing else: `python -m tests.hostile.report` makes it
-again.  It says when it was recorded, and of which sources; `python -m tests.hostile --whether-current` says whether
+again.  It states when it was recorded, and of which sources; `python -m tests.hostile --whether-current` shows whether
 they are still those.  A build does not fail where they are not: ten minutes are too long for every change, and `make
 test` makes a shorter campaign of the code as it is.
 """

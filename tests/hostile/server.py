@@ -1,4 +1,4 @@
-"""The program of the hostile class: one copy of it does what `attacks` says, the others serve.
+"""The program of the hostile class: one copy of it does what `attacks` describes, the others serve.
 
     python server.py KIND HOST PORT NOTES DIRECTORY UNBOUND SEED SECONDS ATTACK...
 

@@ -1,4 +1,4 @@
-"""The page of the hostile campaign says what was recorded, when, and of which sources."""
+"""The page of the hostile campaign shows what was recorded, when, and of which sources."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The house stands: one version, imports that run one way, commands that exist, modules that say what for."""
+"""The house stands: one version, imports that run one way, commands that exist, modules that state their purpose."""
 
 import ast
 import os
@@ -35,7 +35,7 @@ def lint_imports(root):
 
 
 def make(*arguments):
-    """What `make` says; these tests may themselves run under one, whose flags are its own."""
+    """What `make` prints; these tests may themselves run under one, whose flags are its own."""
     alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     outcome = subprocess.run(
         ["make", *arguments], cwd=ROOT, env=alone, capture_output=True, text=True, check=True, timeout=20

@@ -21,7 +21,7 @@ def test_there_is_one_for_the_oldest_python():
 def test_each_has_all_that_is_asked_for_with_a_hash_and_names_no_index(path):
     first, _, *lines = path.read_text().splitlines()
     assert re.fullmatch(rf"# cpython-{path.stem.removeprefix('test-')} linux-\w+ \w+", first)
-    have = {match[1]: match[2] for match in map(LINE.fullmatch, lines)}  # None: a line that says something else
+    have = {match[1]: match[2] for match in map(LINE.fullmatch, lines)}  # None: a line of another form
     assert len(have) == len(lines)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]

@@ -26,7 +26,7 @@ def test_what_is_recorded_covers_the_core_or_the_relation(name):
 
 
 def test_what_is_imported_by_the_way_is_covered():
-    """By a function, by a package, by what another file imports; and what is said beside."""
+    """By a function, by a package, by what another file imports; and what is named beside."""
     covered = records.covered("tests/proofs/mutation/test_core.py", ("tests/core",))
     assert {
         CORE,

@@ -1,4 +1,4 @@
-"""What a check or a replay found, as text: every assertion on a verdict says it, so that who reads a failure sees why.
+"""What a check or a replay found, as text: every assertion on a verdict prints it, so that a failure shows why.
 
 assert result.ok, shown(result)
 """

@@ -126,7 +126,7 @@ SPEAKING = (
     "a_server_goes_on_sending",
     "a_server_finds_a_step_interrupted",
 )
-"""How a server says what it has to say, where that is steps of its own."""
+"""How a server sends what it has to send, where that is steps of its own."""
 USUAL = (
     "monitor_hears_the_distributor",
     "distributor_hears_the_monitor",
@@ -212,7 +212,7 @@ class Picking(System):
         return super()._monitor_events(world) if self._picked is None else iter(self._picked)
 
     def beginning(self):
-        """The world in which the Monitor has just been started, whatever the bounds say; nothing is amiss there."""
+        """The world in which the Monitor has just been started, whatever the bounds; nothing is amiss there."""
         world, wrong = self._started()
         assert not wrong, f"the Monitor's start breaks {', '.join(wrong)}"
         return world
@@ -407,7 +407,7 @@ SOMETIMES = {name for name, prop in PROPERTIES.items() if prop.kind == "sometime
 
 
 class Broken(AssertionError):
-    """A run that breaks a property; its text is the run, told action by action, made when somebody asks for it."""
+    """A run that breaks a property; its text is the run, rendered action by action, made when somebody asks for it."""
 
     def __init__(self, names, path):
         super().__init__(names, path)
@@ -578,7 +578,7 @@ class ClosedSystem(RuleBasedStateMachine):
         self.begin(bounds)
 
     def begin(self, bounds):
-        """Start the Monitor; where the bounds say so, let every server come up before the run is said to begin."""
+        """Start the Monitor; where the bounds demand it, let every server come up before the run begins."""
         self.system = Picking(bounds, self.reached.judge)
         self._move(self.system.beginning())
         self.start = self.world
@@ -647,7 +647,7 @@ class ClosedSystem(RuleBasedStateMachine):
     @rule(i=INDEX, j=INDEX)
     @precondition(lambda self: self.world.budget.unsent and DEEDS[Deed.DIES] in self.offers)
     def the_kernel_declines_and_the_server_dies(self, i, j):
-        """And the Distributor sees the dialog end before it hears that its hand-off was not sent."""
+        """And the Distributor sees the dialog end before it learns that its hand-off was not sent."""
         earlier = self.world.pending
         self.the_kernel_declines(i, j)
         new = [e.server for e in self.world.pending if isinstance(e, distributor.Unsent) and e not in earlier]
@@ -661,7 +661,7 @@ class ClosedSystem(RuleBasedStateMachine):
     @rule(i=INDEX, then=THEN)
     @precondition(lambda self: DEEDS[Deed.LEAKS] in self.offers and AUDIT in self.offers)
     def an_audit_finds_somebody_gone(self, i, then):
-        """And the Distributor comes to hear of it when more has happened."""
+        """And the Distributor learns of it when more has happened."""
         self.let(DEEDS[Deed.LEAKS], i)
         self.let(AUDIT, 0)
         self._count("an_audit_finds_somebody_gone")
@@ -670,7 +670,7 @@ class ClosedSystem(RuleBasedStateMachine):
     @rule(i=INDEX, known=st.booleans())
     @precondition(lambda self: {DEEDS[Deed.LEAKS], AUDIT, DEEDS[Deed.DIES]} <= self.offers.keys())
     def a_server_dies_during_an_audit(self, i, known):
-        """The Distributor sees its dialogs end before it hears who is gone; that the server is, before or after."""
+        """The Distributor sees its dialogs end before it learns who is gone; that the server is, before or after."""
         losing = self.offers[DEEDS[Deed.LEAKS]]
         who = losing[i % len(losing)].who
         self.let(DEEDS[Deed.LEAKS], i)
@@ -778,7 +778,7 @@ class ClosedSystem(RuleBasedStateMachine):
             self.most_waiting = max(self.most_waiting, world.distributor.waiting)
 
     def teardown(self):
-        """Tell Hypothesis what was deep about this run, so that it looks for deeper ones."""
+        """Report to Hypothesis what was deep about this run, so that it looks for deeper ones."""
         self.reached.runs += 1
         if not hasattr(self, "world"):
             return

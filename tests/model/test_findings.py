@@ -125,7 +125,7 @@ def test_a_server_that_sent_nothing_since_the_restart_is_not_idle():
 
 
 def test_an_echo_from_before_a_hand_off_does_not_show_that_it_was_read():
-    """The Monitor was told that nothing is unread; a successor would have taken the count for exact."""
+    """The Monitor knew that nothing is unread; a successor would have taken the count for exact."""
     run = ready()
     client = Client(0, 7, 1)
     run.take(Received(1, 1, distributor.Disconnect(Client(9, 9, 1), Count(1, 2))))
@@ -225,7 +225,7 @@ STALE_ZERO = [
     happens("server 1", HandOff, port=1),
     happens("distributor", Accepted, port=1),
     *closes(1),
-    happens("server 1", server.Disconnected),  # its Disconnect stays unread, and says: nobody
+    happens("server 1", server.Disconnected),  # its Disconnect stays unread, and reports: nobody
     happens("client 1", Deed.ARRIVES, port=2),
     happens("distributor", ConnectionRequest, port=2),
     happens("server 1", HandOff, port=2),
@@ -247,7 +247,7 @@ STALE_ZERO = [
     *[happens("monitor", DropListeners)] * 2,
     happens("monitor", Drained),
 ]
-"""A server that serves a client, and owes no answer as both its listeners are closed, has said long ago that it serves
+"""A server that serves a client, and owes no answer as both its listeners are closed, reported long ago that it serves
 nobody.  36 steps: found when the invariant that `no_one_is_cut_off_by_draining` rests on could not be written down.
 """
 

@@ -16,7 +16,7 @@ LOSING = Bounds(servers=1, clients=2, distributor_crashes=1, warm=True, without=
 
 
 def bare(text):
-    """The lines of assertions on a verdict that do not say what was found."""
+    """The lines of assertions on a verdict that do not print what was found."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Assert) and node.msg is None:
             asked = {each.attr for each in ast.walk(node.test) if isinstance(each, ast.Attribute)}

@@ -15,11 +15,11 @@ from maitred.core import distributor, monitor, server
 from maitred.model.world import ANY, REPEATABLE, Bounds, Budget
 
 ROUNDS = 12
-"""So often is walked before something is said to be out of reach."""
+"""So often is walked before something counts as out of reach."""
 
 
 def walk(reached, number, **changes):
-    """Let the closed system run as the profile says, but for these settings.
+    """Let the closed system run as the profile sets, but for these settings.
 
     A run that breaks something is made as short as can be, whether Hypothesis was asked to shrink it or not.
 
@@ -62,7 +62,7 @@ def test_every_property_holds_and_everything_is_reached():
 
 @pytest.mark.campaign
 def test_every_property_holds_all_night():
-    """Where it fails, the run is kept where `MAITRED_EXAMPLES` says: see docs/how-to/share-counterexamples.md."""
+    """Where it fails, the run is kept where `MAITRED_EXAMPLES` names: see docs/how-to/share-counterexamples.md."""
     walk(Reached(), 0, parent=settings.get_profile("night"))
 
 

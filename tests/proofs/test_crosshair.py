@@ -304,7 +304,7 @@ def test_no_two_numbers_of_a_path_have_one_name(name, monkeypatch):
     assert engine._drawn, "it has symbolic numbers"
 
 
-# ---------------------------------------------------------------- what is remembered and told
+# ---------------------------------------------------------------- what is remembered and reported
 
 
 FINDING = engine.Finding("bound", "a case", Verdict.REFUTED, 3, 2, 1.5, ("index_is_true",), "clients_1=2")

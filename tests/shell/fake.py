@@ -1,6 +1,6 @@
 """A Distributor of cardboard, and a way to start real programs behind it as the Monitor would.
 
-It holds the other ends of all channels of one server: it says what a test tells it to say, and notes all it hears.
+It holds the other ends of all channels of one server: it sends what a test has it send, and notes all it receives.
 """
 
 import contextlib
@@ -85,10 +85,10 @@ class Distributor:
         self._listeners = {}
         self._mark = 0
 
-    # ------------------------------------------------ hearing
+    # ------------------------------------------------ receiving
 
     def pump(self, seconds=0.0):
-        """Hear what there is, waiting for so long at most for the first of it."""
+        """Receive what there is, waiting for so long at most for the first of it."""
         poll = select.poll()
         sources = {self.control.fileno(): (0, self.control)}
         sources |= {dialog.fileno(): (port, dialog) for port, dialog in self.dialogs.items()}
@@ -140,7 +140,7 @@ class Distributor:
             channel.send(self.dialogs[port], InitialMsg(self.incarnation))
 
     def until(self, condition, within=PATIENCE):
-        """Hear until the condition holds."""
+        """Receive until the condition holds."""
         deadline = time.monotonic() + within
         while not condition():
             left = deadline - time.monotonic()
@@ -160,7 +160,7 @@ class Distributor:
         return self.heard[index][1]
 
     def quiet(self, seconds=0.2):
-        """What is heard in so many seconds."""
+        """What is received in so many seconds."""
         before = len(self.heard)
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
@@ -171,7 +171,7 @@ class Distributor:
         """Wait until the server listens on the port."""
         self.until(lambda: any(p == port and isinstance(m, RestartReply) for p, m in self.heard))
 
-    # ------------------------------------------------ saying
+    # ------------------------------------------------ sending
 
     def connect(self, port, family=socket.AF_INET):
         """A client and the connection that a Distributor would have accepted for it."""

@@ -1,7 +1,7 @@
 """A server that speaks the endpoint's protocol itself, in plain sight, to test the Monitor and the Distributor alone.
 
 It is started in the interpreter's place and listens on the ports that its program's arguments name, as
-``PORT@HOST:PORT``.  To each client it says ``PID COOKIE`` and then echoes lines.  A line ``!exit N`` ends it with that
+``PORT@HOST:PORT``.  To each client it sends ``PID COOKIE`` and then echoes lines.  A line ``!exit N`` ends it with that
 status, ``!fork`` leaves a child behind that holds everything, ``!forget`` closes the other connections without counting
 them out, ``!hang`` makes it deaf, and ``!close`` closes the virtual listener of the client's port.
 """

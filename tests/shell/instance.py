@@ -1,6 +1,6 @@
 """Runs a Monitor in a process of its own, for tests: with `FakeServer` as the program, or with any other.
 
-As a program: ``python instance.py JSON`` runs `maitred.shell.monitor.run` with the configuration that the JSON says.
+As a program: ``python instance.py JSON`` runs `maitred.shell.monitor.run` with the configuration that the JSON holds.
 """
 
 import json
@@ -96,7 +96,7 @@ class Instance:
 
     def says(self, text, seconds=15.0):
         def settled():
-            """A Distributor may outlive its Monitor, and says so."""
+            """A Distributor may outlive its Monitor, and logs it."""
             over = self.process.poll() is not None and not any(map(alive, self.distributor_pids()))
             return text in self.said() or over
 
@@ -137,7 +137,7 @@ class Instance:
         return socket.create_connection(("127.0.0.1", port or self.ports[0]), timeout)
 
     def served(self, port=None):
-        """Connect, and be told by which process: the connection and the pid."""
+        """Connect, and read by which process: the connection and the pid."""
         connection = self.connect(port)
         return connection, int(read_line(connection).split()[0])
 

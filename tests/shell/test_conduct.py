@@ -1,4 +1,4 @@
-"""What one server may say, and how much: the bounds themselves. `test_hostile_server` tries them on a Distributor."""
+"""What one server may send, and how much: the bounds themselves. `test_hostile_server` tries them on a Distributor."""
 
 import itertools
 import random
@@ -22,7 +22,7 @@ def conduct(clock):
 
 
 def objects(conduct, message, *, clients=0, sequence=0, request=None, owed=(), known=True):
-    """Whether it objects to the message on port 80, said to Distributor 3 by a server of such a row."""
+    """Whether it objects to the message on port 80, sent to Distributor 3 by a server of such a row."""
     row = SimpleNamespace(count=Count(clients, sequence), request=request, owed=owed, known=known)
     return conduct.objection(row, 3, 80, message) is not None
 
@@ -37,7 +37,7 @@ def test_a_turn_has_room_for_so_many_packets(conduct):
 
 
 def spend(conduct):
-    """How much it may say at once, in a turn for each word."""
+    """How much it may send at once, in a turn for each word."""
     return sum(conduct.may_speak(next(TURNS)) for _ in range(2 * (A_SECOND + 2 * A_CLIENT)))
 
 

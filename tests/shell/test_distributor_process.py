@@ -79,7 +79,7 @@ class Server:
         return wait_for(self.control).message
 
     def accept(self, port):
-        """Take a hand-off and say so: the client and its connection."""
+        """Take a hand-off and report it: the client and its connection."""
         message = self.hear(port)
         assert isinstance(message, m.HandOff), message
         connection = socket.socket(fileno=self.fds[0])
@@ -112,7 +112,7 @@ def wait_for(sock, seconds=PATIENCE):
 
 
 def times_said(capfd, text):
-    """How often the log says this, once it does: a thread of the Distributor's writes it."""
+    """How often the log has this, once it does: a thread of the Distributor's writes it."""
     said = []
     eventually(lambda: said.append(capfd.readouterr().err) or text in "".join(said), PATIENCE, text)
     return "".join(said).count(text)
@@ -352,7 +352,7 @@ def test_a_half_close_with_a_request_waiting_is_no_hang_up(start):
         waiting.shutdown(socket.SHUT_WR)
         eventually(lambda: monitor.events("PeerClosed"))
         time.sleep(0.3)
-        assert len(monitor.events("PeerClosed")) == 1  # heard once: no busy loop
+        assert len(monitor.events("PeerClosed")) == 1  # received once: no busy loop
         assert monitor.status()["waiting"] == 1
 
         server.leave(monitor.port, first)
@@ -628,7 +628,7 @@ def test_a_restored_client_whose_connection_was_lost_is_dropped(start):
 
 
 def test_a_server_whose_descriptors_were_lost_ends_the_distributor(start, capfd):
-    """It could never reach that server.  Its successor is told of all servers anew."""
+    """It could never reach that server.  Its successor is sent all servers anew."""
     monitor = start().begin()
     monitor.tell(m.Adopt(1, 64, 1, False, False, (), ()))
     assert monitor.wait() != 0
@@ -708,7 +708,7 @@ def test_the_audit_finds_what_a_server_has_forgotten(start):
 
 
 def test_the_audit_wakes_a_server_with_something_left_to_report(start):
-    """Not where a process of it is just about to say it."""
+    """Not where a process of it is just about to report it."""
     monitor = start(durations=Durations(audit_period=0.1)).begin()
     server = monitor.server()
     poll = select.poll()

@@ -32,7 +32,7 @@ def readable(sock):
 
 
 class Spy:
-    """A trace that notes what it is told, and whether the far end had anything to read then."""
+    """A trace that notes what it is given, and whether the far end had anything to read then."""
 
     def __init__(self, far):
         self.far, self.noted = far, []
@@ -150,7 +150,7 @@ def bare():
 
 
 def sent_twice(bare, message):
-    """Have the Monitor read the message twice, each with the same pipe's end; the end that tells who holds it."""
+    """Have the Monitor read the message twice, each with the same pipe's end; the end that shows who holds it."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     for _ in range(2):

@@ -57,7 +57,7 @@ def stuff(connection):
 
 
 def breaches(capfd, least=1):
-    """What the log has said of servers since it was read last, once it has said so much."""
+    """What the log holds of servers since it was read last, once it holds so much."""
     said = []
 
     def enough():
@@ -456,7 +456,7 @@ def test_six_that_write_garbage_keep_no_client_out(start):
 
 
 def test_a_server_that_sends_true_messages_without_end_is_read_only_so_often(start):
-    """It listens, and does not, and does: each change is told to the Monitor."""
+    """It listens, and does not, and does: each change is reported to the Monitor."""
     monitor = start().begin()
     server = monitor.server()
     toggle = counting(lambda n: [m.NotReady(1, m.Count(0, 2 * n)), m.RestartReply(1, m.Count(0, 2 * n + 1))])
@@ -489,7 +489,7 @@ def test_what_is_to_be_asked_of_a_server_that_does_not_read_does_not_pile_up(sta
 
 
 def test_a_flood_ends_with_its_server(start):
-    """What it has left behind is read to the end, however little it may say."""
+    """What it has left behind is read to the end, however little it may send."""
     monitor = start().begin()
     server = monitor.server()
     toggle = counting(lambda n: [m.NotReady(0, m.Count(0, n))])

@@ -423,7 +423,7 @@ def test_a_new_run_names_the_program_that_has_the_port(start):
 
 
 def test_an_unforeseen_failure_of_the_monitor_is_a_death_too(start):
-    """It says what it was and is gone at once, rather than hanging on with a channel that nobody reads."""
+    """It reports what it was and is gone at once, rather than hanging on with a channel that nobody reads."""
     instance = start(static=1, sabotage=True)
     instance.wait_ready(1)
     pids = {*instance.servers().values(), instance.distributor()}

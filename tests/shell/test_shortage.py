@@ -262,7 +262,7 @@ def test_the_control_socket_waits_for_descriptors_without_spinning(tmp_path):
 
 
 def test_what_lies_in_the_monitor_s_directory_is_not_run(tmp_path, monkeypatch):
-    """Nor does the environment of the server tell how its process was made."""
+    """Nor does the environment of the server show how its process was made."""
     for name in ("json", "pickle", "struct", "runpy"):
         (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('the wrong {name}')")
     (tmp_path / "program").mkdir()

@@ -134,7 +134,7 @@ def _is_ours(module: str) -> bool:
 
 
 def has_test(node_id: str, root: Path = ROOT) -> bool:
-    """Say whether a pytest node id names a test: ``FILE::function`` or ``FILE::Class::method``, perhaps ``[case]``."""
+    """Whether a pytest node id names a test: ``FILE::function`` or ``FILE::Class::method``, perhaps ``[case]``."""
     where, *path = node_id.partition("[")[0].split("::")
     body = _body(root / where) if where.startswith("tests/") and where.endswith(".py") else None
     if body is None or not path:
@@ -161,7 +161,7 @@ def module_file(module: str, root: Path = ROOT) -> Path | None:
 
 
 def has_name(module: str, name: str, root: Path = ROOT) -> bool:
-    """Say whether a module has a name at its top level; after dots, a class's method, field or constant."""
+    """Whether a module has a name at its top level; after dots, a class's method, field or constant."""
     file = module_file(module, root)
     body = _body(file) if file is not None else None
     if body is None:

@@ -1,4 +1,4 @@
-"""What is only assumed is said where people look for it: the requirements that state an assumption point here."""
+"""What is only assumed is stated where people look for it: the requirements that state an assumption point here."""
 
 import pytest
 from tests.spec.checker import ROOT

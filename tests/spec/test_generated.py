@@ -1,4 +1,4 @@
-"""The generated parts of `spec/` say what the code says, and their vectors are what the code reads."""
+"""The generated parts of `spec/` match the code, and their vectors are what the code reads."""
 
 import json
 import shutil

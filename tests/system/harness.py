@@ -195,7 +195,7 @@ class Instance:
     # ------------------------------------------------ its life
 
     def start(self, ready=True):
-        """Start it, and wait until it says that it is ready."""
+        """Start it, and wait until it reports that it is ready."""
         self.control.parent.mkdir(mode=0o700, exist_ok=True)
         own = ["--control", self.control, *(["--trace", self.trace] if self.traced else [])]
         with self.log_file.open("ab") as log:
@@ -268,7 +268,7 @@ class Instance:
                 complaints.append(f"the trace does not replay:\n{outcome.stdout}{outcome.stderr}")
         assert not complaints, "\n".join([*complaints, "--- log:", self.log])
 
-    # ------------------------------------------------ what it says
+    # ------------------------------------------------ what it reports
 
     @property
     def log(self):

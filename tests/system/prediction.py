@@ -1,9 +1,9 @@
 """What must be seen of a real instance, by the model: the closed system suffers the same deeds, and comes to rest.
 
 A *deed* is what the outside world does: a client comes or goes, a process is killed, stopped or continued, a processing
-element fails.  `Prediction.foretell` does a burst of deeds to the closed system of `maitred.model.world` and lets
+element fails.  `Prediction.predict` does a burst of deeds to the closed system of `maitred.model.world` and lets
 everything happen that follows by itself, in every order, until nothing more can.  What could be seen then from outside
-is an `Outlook`; the forecast is the set of these.  Reality must come to rest in one of them; `Prediction.accept` tells
+is an `Outlook`; the forecast is the set of these.  Reality must come to rest in one of them; `Prediction.accept` finds
 which, and the worlds that look otherwise are believed in no longer.
 
 The freedoms
@@ -162,7 +162,7 @@ class Moot:
 
 
 NOTES = (Store, Release, KeepDialog, KeepListener, ServerReady, ServerNotReady)
-"""What the Monitor is told and merely writes down."""
+"""What the Monitor is sent and merely records."""
 
 # ================================================================ the prediction
 
@@ -205,7 +205,7 @@ class Prediction:
         self.forecast = self._search([Belief(self._calm(self.system.initial()))])
         self.accept(next(iter(self.forecast.beliefs)))
 
-    def foretell(self, deeds):
+    def predict(self, deeds):
         """Do the deeds, one after the other and without waiting, and let all that follows happen.
 
         Raises:
@@ -510,7 +510,7 @@ def is_timer(action):
 
 
 def is_note(action):
-    """Whether the Monitor only writes down what it is told."""
+    """Whether the Monitor only records what it is sent."""
     return isinstance(action.what, monitor.Told) and isinstance(action.what.message, NOTES)
 
 

@@ -78,7 +78,7 @@ class Caller:
 
     def say(self, words):
         self.said += words
-        with contextlib.suppress(ConnectionError):  # its server has died: the outlook will tell
+        with contextlib.suppress(ConnectionError):  # its server has died: the outlook will show
             self.socket.sendall(words)
 
     def is_answered(self):

@@ -205,7 +205,7 @@ def test_a_trace_or_a_log_that_is_no_file_of_ours(maitred, tmp_path, make, told)
 
 
 def test_garbage_from_a_server_on_its_dialog(maitred, guests):
-    """The server that says it is not believed any more; the others' clients notice nothing."""
+    """What that server sends is not believed any more; the others' clients notice nothing."""
     port = free_port()
     instance = maitred(*simple(port, static=3))
     clients = [guests(port) for _ in range(3)]

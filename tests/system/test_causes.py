@@ -1,4 +1,4 @@
-"""What keeps it, or a program, from working is said with its cause, in one line."""
+"""What keeps it, or a program, from working is reported with its cause, in one line."""
 
 import socket
 import subprocess

@@ -1,7 +1,7 @@
-"""What a configuration file says of a class, as a program that runs finds it: the Configuration Utility's fields.
+"""What a configuration file sets for a class, as a program that runs finds it: the Configuration Utility's fields.
 
-`servers/mirror.py` tells each client what world it is in.  That is held against what the file says, and against what
-the very same program tells when `python` runs it by hand: between the two nothing else may differ.
+`servers/mirror.py` sends each client what world it is in.  That is compared with what the file sets, and with what
+the very same program prints when `python` runs it by hand: between the two nothing else may differ.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ OPTIONS = ["-X", "dev", "-W", "error::UserWarning", "-X", "utf8=1"]
 
 
 class Looker:
-    """A client of the mirror: has been told what the server's world is."""
+    """A client of the mirror: knows what the server's world is."""
 
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
@@ -53,7 +53,7 @@ def mirror(port, **keys):
 
 
 def by_hand(command, **options):
-    """What the mirror tells when `python` runs it."""
+    """What the mirror prints when `python` runs it."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, **options) as process:
         try:
             address = next(word for word in command if word.startswith("127.0.0.1:"))

@@ -1,4 +1,4 @@
-"""What a copy is told of itself, and what asks it to end."""
+"""What a copy knows of itself, and what asks it to end."""
 
 import re
 import signal
@@ -18,7 +18,7 @@ socketserver.TCPServer(("127.0.0.1", int(sys.argv[1])), socketserver.BaseRequest
 
 @pytest.fixture
 def shows(tmp_path):
-    """The keys of a class whose program prints what it is told, and when it cleans up."""
+    """The keys of a class whose program prints its arguments, and when it cleans up."""
     program, port = tmp_path / "shows.py", free_port()
     program.write_text(SHOWS)
     return {"name": "web", "script": str(program), "args": [str(port)], "listen": f"127.0.0.1:{port}", "static": 1}

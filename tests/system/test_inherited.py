@@ -80,7 +80,7 @@ def test_after_a_deployment_by_symbolic_link_a_copy_starts_in_the_new_version(ma
 
 
 def test_what_is_ignored_or_kept_back_at_the_start_is_not_so_in_a_program(maitred, guests, tmp_path):
-    """Neither for us: a SIGCHLD that is ignored would tell us of no death, a SIGTERM that is blocked never end us."""
+    """Neither for us: a SIGCHLD that is ignored would report no death to us, a SIGTERM that is blocked never end us."""
     shows = tmp_path / "shows.py"
     shows.write_text(
         "import runpy, sys\nprint([line for line in open('/proc/self/status') if line[:3] == 'Sig'], flush=True)\n"

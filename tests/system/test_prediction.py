@@ -23,7 +23,7 @@ pytestmark = pytest.mark.properties
 def settled(prediction, *bursts):
     """Each burst leads to a single outlook, which is accepted; the lines of the last."""
     for burst in bursts:
-        (outlook,) = prediction.foretell(burst).beliefs
+        (outlook,) = prediction.predict(burst).beliefs
         prediction.accept(outlook)
     return dict(outlook.lines)
 
@@ -49,7 +49,7 @@ def test_a_stopped_server_is_busy_until_it_is_continued():
 
 
 def test_two_who_come_at_once_may_be_seated_either_way_where_ports_differ():
-    forecast = Prediction(Bounds(servers=2, ports=2, clients=2)).foretell((Connect(1), Connect(2)))
+    forecast = Prediction(Bounds(servers=2, ports=2, clients=2)).predict((Connect(1), Connect(2)))
 
     seats = {tuple(text for name, text in outlook.lines if name.startswith("client")) for outlook in forecast.beliefs}
     assert seats == {("served by place 0", "served by place 1"), ("served by place 1", "served by place 0")}
@@ -57,7 +57,7 @@ def test_two_who_come_at_once_may_be_seated_either_way_where_ports_differ():
 
 def test_a_distributor_that_dies_with_a_client_in_hand_may_lose_that_one_only():
     prediction = Prediction(Bounds(servers=1, clients=2))
-    forecast = prediction.foretell((Connect(1), Connect(1), KillDistributor()))
+    forecast = prediction.predict((Connect(1), Connect(1), KillDistributor()))
 
     fates = {
         tuple(guest.fate for guest in belief.world.guests) for found in forecast.beliefs.values() for belief in found
@@ -87,13 +87,13 @@ def test_cutting_the_search_short_loses_no_outlook(burst, monkeypatch):
     prediction = Prediction(Bounds(servers=1, clients=3))
     settled(prediction, (Connect(1),), (Connect(1),))
     begin = prediction.beliefs
-    narrow = prediction.foretell(burst)
+    narrow = prediction.predict(burst)
     wide = prediction.widen()
 
     monkeypatch.setattr("tests.system.prediction.is_note", lambda action: False)
     monkeypatch.setattr(Prediction, "_is_private", lambda self, action, belief: False)
     prediction.beliefs = begin
-    full = prediction.foretell(burst)
+    full = prediction.predict(burst)
 
     assert full.worlds >= narrow.worlds
     assert set(full.beliefs) == set(narrow.beliefs)
@@ -105,7 +105,7 @@ def test_a_burst_that_is_too_wide_is_declined_and_changes_nothing(monkeypatch):
     monkeypatch.setattr("tests.system.prediction.WIDE", 3)
 
     with pytest.raises(TooWide, match="Connect"):
-        prediction.foretell((Connect(1), Leave(0)))
+        prediction.predict((Connect(1), Leave(0)))
 
     assert not prediction.departed
     assert not prediction.present()
@@ -114,7 +114,7 @@ def test_a_burst_that_is_too_wide_is_declined_and_changes_nothing(monkeypatch):
 def test_what_differs_is_marked():
     prediction = Prediction(Bounds(servers=1, clients=1))
     (ready,) = prediction.forecast.beliefs
-    (served,) = prediction.foretell((Connect(1),)).beliefs
+    (served,) = prediction.predict((Connect(1),)).beliefs
 
     report = side_by_side(served, [ready])
 

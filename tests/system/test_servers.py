@@ -1,7 +1,7 @@
 """Unmodified servers of seven makes, each behind three copies: each client is seated, counted, and gone when gone.
 
 The programs in `servers/` are what anybody would write with the library; that they are handed their connections they
-cannot tell.  What they see of their client is compared with what the client knows of itself.
+cannot see a difference.  What they see of their client is compared with what the client knows of itself.
 """
 
 import http.client

@@ -222,7 +222,7 @@ class Play:
     def run(self, bursts):
         self.agree(self.prediction.forecast)
         for burst in bursts:
-            deeds, forecast = self.foretell(burst)
+            deeds, forecast = self.predict(burst)
             if not deeds:
                 continue
             self.story.append(", ".join(map(str, deeds)))
@@ -235,11 +235,11 @@ class Play:
         self.told_by_command()
         self.tally.fates.update(guest.fate for guest in self.prediction.world.guests)
 
-    def foretell(self, burst):
+    def predict(self, burst):
         """The deeds of the burst, or of as much of it as can be followed, and what must come of them."""
         while deeds := deeds_of(burst, self.prediction):
             try:
-                return deeds, self.prediction.foretell(deeds)
+                return deeds, self.prediction.predict(deeds)
             except TooWide:
                 self.tally.cut += 1
                 burst = burst[:-1]
@@ -296,9 +296,9 @@ class Play:
         return any(line == f"served by place {place}" for place in self.prediction.stopped)
 
     def told_by_command(self):
-        """`maitred status --json` says so too."""
+        """`maitred status --json` shows it too."""
         if not self.prediction.ended():
-            self.agree(self.prediction.foretell(()))
+            self.agree(self.prediction.predict(()))
             said = self.reality.outlook(self.reality.instance.status_by_command())
             assert said in self.prediction.forecast.beliefs, side_by_side(said, self.prediction.forecast.beliefs)
 
@@ -475,6 +475,6 @@ def predicted(script):
     """The outlook at the end of a script that leaves no freedom, by the model alone."""
     prediction = Prediction(script.bounds, script.children)
     for burst in script.bursts:
-        (outlook,) = prediction.foretell(deeds_of(burst, prediction)).beliefs
+        (outlook,) = prediction.predict(deeds_of(burst, prediction)).beliefs
         prediction.accept(outlook)
     return outlook

@@ -18,7 +18,7 @@ CPUS = sorted(os.sched_getaffinity(0))
 CPUS_OF = {"own": CPUS[:1], "heavy": CPUS[-1:], "light": CPUS}
 WEIGHTS = {"own": 2, "heavy": 3, "light": 1}
 SHARES = {"greeters": [("own", 1)] * 3, "tellers": [("heavy", 3), ("light", 1)]}
-"""Where the servers of each class run, and how its first clients are shared out among them, as the weights say."""
+"""Where the servers of each class run, and how its first clients are shared out among them, as the weights set it."""
 
 
 class Told(Guest):
@@ -33,7 +33,7 @@ class Told(Guest):
 
 
 class Side:
-    """One of the two classes as a test sees it: what its configuration says, its clients, its part of the status."""
+    """One of the two classes as a test sees it: its configuration, its clients, its part of the status."""
 
     def __init__(self, index, client, table):
         self.index = index

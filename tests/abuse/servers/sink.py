@@ -65,7 +65,7 @@ class Sink:
         try:
             connection.send(text)
         except OSError:
-            return  # gone, as reading will tell
+            return  # gone, as reading will show
 
     def end(self, connection):
         self.selector.unregister(connection)

@@ -1,4 +1,4 @@
-"""Tells its pid and whom it sees, then echoes lines, in whichever library is named.
+"""Sends its pid and whom it sees, then echoes lines, in whichever library is named.
 
 Usage: lines_in.py LIBRARY HOST PORT [PORT].
 """

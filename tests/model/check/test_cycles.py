@@ -83,7 +83,7 @@ def refutable(edges, fairness, arises, away):
 
 
 def check_round(edges, fairness, arises, away, graph, found):
-    """A lasso must be a path, arise where it says, keep away from then on, and be fair round by round."""
+    """A lasso must be a path, arise where it claims, keep away from then on, and be fair round by round."""
     sources = graph.sources
     state, states = 0, [0]
     for edge in (*found.prefix, *found.cycle):

@@ -176,7 +176,7 @@ def test_every_assumption_is_shown_to_be_needed():
 
 
 def check_lasso(lasso, rules):
-    """It arises where it says, is not settled from then on, comes round to where it began, and is fair."""
+    """It arises where it claims, is not settled from then on, comes round to where it began, and is fair."""
     worlds = [lasso.path.start, *(step.world for step in lasso.path.steps)]
     assert lasso.property.arises(worlds[lasso.arises], lasso.subject)
     assert not any(lasso.property.settled(world, lasso.subject) for world in worlds[lasso.arises :])

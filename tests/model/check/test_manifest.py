@@ -1,4 +1,4 @@
-"""The manifest: what it says is read, run, compared and written; and whatever is wrong with it is named."""
+"""The manifest: it is read, run, compared and written; and whatever is wrong with it is named."""
 
 import pytest
 from tests.model.outcome import shown

@@ -51,7 +51,7 @@ BENT = {}
 
 
 def bent(name, *phrases, **bounds):
-    """Register: the property that must break, and what its explanation must say."""
+    """Register: the property that must break, and what its explanation must contain."""
 
     def register(bend):
         BENT[bend.__name__] = (bend, name, phrases, Bounds(**{"warm": True, **bounds}))
@@ -739,7 +739,7 @@ def test_a_server_is_asked_to_end_because_it_is_drained_and_no_other(event, said
 
 
 def test_who_is_asked_to_end_and_not_marked_as_stopping_is_named():
-    """The sentence says what is wrong, and nothing of the reason, which is right."""
+    """The sentence names what is wrong, and not the reason, which is right."""
     state, end = watching(), monitor.Terminate(0, 1)
     found = [
         *PROPERTIES["only_drained_servers_are_asked_to_end"].step(

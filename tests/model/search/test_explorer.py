@@ -324,7 +324,7 @@ def test_the_forecast_comes_near():
     assert guess is not None and explorer.states / 2 < guess < explorer.states * 2
     assert forecast(explorer.sizes[:3]) is None
     assert forecast([2**n for n in range(20)]) is None
-    assert forecast([int(3 ** (n - n * n / 200)) for n in range(12)]) is None  # an end, but too far away to be told
+    assert forecast([int(3 ** (n - n * n / 200)) for n in range(12)]) is None  # an end, but too far away to be forecast
 
 
 def test_progress_adds_up(monkeypatch):

@@ -1,4 +1,4 @@
-"""The picture of a path says what the path says: every message from its sending to its end, every holder."""
+"""The picture of a path shows what the path holds: every message from its sending to its end, every holder."""
 
 import dataclasses
 import re
@@ -399,7 +399,7 @@ def test_who_dies_gets_a_mark_and_who_is_started_anew_a_box(found, refuted, brok
 
 
 def test_the_worlds_agree_on_who_has_died(found, refuted):
-    """Told from the worlds alone: every process that was there and is not, main process or not."""
+    """Derived from the worlds alone: every process that was there and is not, main process or not."""
     for path in [*(on.path for on in found), *(on.lasso.shown for on in refuted)]:
         drawing = sequence.scene(path)
         before = path.start
@@ -538,7 +538,7 @@ HELD = [Held(Holder.SERVER, "server 1", "server 1"), Held(Holder.STORE, "the sto
     ],
 )
 def test_texts_are_measured_as_the_widest_font_has_them(text, plain, bold):
-    """What FreeType says of these in 100 pixels of DejaVu Sans, and of its bold face."""
+    """What FreeType measures of these in 100 pixels of DejaVu Sans, and of its bold face."""
     assert plain <= svg.extent(text, 100) <= 1.1 * plain
     assert bold <= svg.extent(text, 100, bold=True) <= 1.1 * bold
 

@@ -1,4 +1,4 @@
-"""Recorded runs: they play, they lead to what they are said to lead to, and one that plays no more names its step."""
+"""Recorded runs: they play, they reach what they claim to reach, and one that plays no more names its step."""
 
 import pytest
 from spec.record import GOALS, PAGE, page

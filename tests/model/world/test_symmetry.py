@@ -147,7 +147,7 @@ def test_a_machine_that_asks_for_names_is_found_out(monkeypatch):
         test_a_renamed_world_does_the_same("two seats each")
 
 
-# ---------------------------------------------------------------- reduced and full explorations say the same
+# ---------------------------------------------------------------- reduced and full explorations agree
 
 SMALL = [one for one in load() if one.tier == "seconds" and one.safety and (one.counts or {}).get("states", 0) < 9_000]
 

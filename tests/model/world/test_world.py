@@ -15,7 +15,7 @@ def ways(system, world):
 
 
 def follow(system, world, *wanted):
-    """Take the first action that each of these says is the one."""
+    """Take the first action that each of these accepts."""
     for want in wanted:
         world = next(after for action, after in ways(system, world).items() if want(action))
     return world

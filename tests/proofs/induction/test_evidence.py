@@ -1,4 +1,4 @@
-"""Every property says what shows it for any number; and what hangs in the air would be noticed."""
+"""Every property names what shows it for any number; and what hangs in the air would be noticed."""
 
 import pytest
 from proofs.induction import obligations as induction

@@ -1,4 +1,4 @@
-"""A finite scope says the same as the quantifiers, as far as it reaches."""
+"""A finite scope agrees with the quantifiers, as far as it reaches."""
 
 import pytest
 import z3

@@ -1,4 +1,4 @@
-"""The matrix tells of every mutant what kills it, and the published page is of this catalogue."""
+"""The matrix shows of every mutant what kills it, and the published page is of this catalogue."""
 
 import io
 
@@ -87,7 +87,7 @@ def test_large_numbers_and_a_break_down_are_reported():
 
 
 UNPUBLISHED = [""] * 6
-"""Of this another test tells."""
+"""Another test covers this."""
 
 
 def rows():

@@ -189,7 +189,7 @@ def diverges(bounds, seed, first):
 
 
 def test_what_progress_rests_on_must_happen():
-    """The end of a dynamic server is declined: no transition that is exact tells of it."""
+    """The end of a dynamic server is declined: no exact transition models it."""
     old = "case BindRequested() | ControlEnded() | Unfit():"
     new = f"""case ControlEnded() if event.server in state.servers and state.servers[event.server].dynamic:
             return Reason.UNKNOWN_SERVER

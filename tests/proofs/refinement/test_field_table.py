@@ -1,4 +1,4 @@
-"""The field table names every symbol and every field, and what it says is so."""
+"""The field table names every symbol and every field, and it is true."""
 
 import contextlib
 import random

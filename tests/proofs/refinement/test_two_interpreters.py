@@ -1,4 +1,4 @@
-"""The relation is read twice, as a program and as logic; both readings say the same, on both sides of each guard."""
+"""The relation is read twice, as a program and as logic; both readings agree, on both sides of each guard."""
 
 from collections import Counter
 from dataclasses import replace

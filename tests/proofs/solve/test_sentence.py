@@ -1,4 +1,4 @@
-"""What is said of a sentence that does not hold: the file, the line, the transition, and how it reads."""
+"""What is reported of a sentence that does not hold: the file, the line, the transition, and how it reads."""
 
 import re
 from pathlib import Path

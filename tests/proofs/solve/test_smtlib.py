@@ -1,4 +1,4 @@
-"""cvc5 confirms what Z3 says of some obligations, and of a wrong one it does not."""
+"""cvc5 confirms Z3's verdict on some obligations, and of a wrong one it does not."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A server notes which libraries it imports that make their sockets elsewhere; what is to be said of each is known."""
+"""A server notes which libraries it imports that make their sockets elsewhere; the report on each is known."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The stand-in inside real programs: what they see of their sockets, and what the Distributor hears of them.
+"""The stand-in inside real programs: what they see of their sockets, and what the Distributor receives of them.
 
 Each program is a file of ordinary Python, started as the Monitor starts it; it prints what it sees, and a test compares
 that with what plain Python would have printed.
@@ -74,7 +74,7 @@ MAKES = {
 
 
 def ask(client, protocol):
-    """What the server says of its client: the peer's address as it sees it."""
+    """What the server sends of its client: the peer's address as it sees it."""
     if protocol == "lines":
         return json.loads(client.makefile("rb").readline())["peer"]
     connection = http.client.HTTPConnection("server")
@@ -245,7 +245,7 @@ def test_only_a_hand_off_wakes_a_poll(tmp_path, how):
         assert lines(running, 3) == ["idle False", "client True", "after False"]
 
 
-# ================================================================ what a listener says of itself
+# ================================================================ what a listener reports of itself
 
 LISTENER = """
 import json, os, socket, sys, threading
@@ -304,7 +304,7 @@ print(json.dumps(seen))
 
 
 def test_a_listener_answers_as_a_real_one(tmp_path):
-    """The same program, behind a Distributor and plain: it cannot tell the difference."""
+    """The same program, behind a Distributor and plain: it cannot see the difference."""
     port = free_port()
     program = script(tmp_path, LISTENER)
     plain = subprocess.run(
@@ -628,7 +628,7 @@ def test_a_client_is_gone_with_its_last_reference_and_not_before(tmp_path, how):
 
 @pytest.mark.parametrize("how", HANDED_ON)
 def test_a_passed_connection_is_counted_until_the_kernel_reports_its_end(tmp_path, how):
-    """Nobody tells when it ends; the next occasion to look, here an accept that finds nobody, brings it to light."""
+    """Nobody reports its end; the next occasion to look, here an accept that finds nobody, brings it to light."""
     before, last = HANDED_ON[how]
     port, go = free_port(), tmp_path / "go"
     looking = "listener.settimeout(0.05)\nwhile True:\n    try: listener.accept()\n    except TimeoutError: pass\n"
@@ -925,7 +925,7 @@ for level, number in tried:
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_a_connection_inherits_the_listener_s_options(tmp_path, family):
-    """Each option of the kernel in turn, whatever it is: all that the connection then says is what a real one says."""
+    """Each option of the kernel in turn, whatever it is: the connection then answers as a real one does."""
     port = free_port()
     program = script(tmp_path, BEQUEST)
     files = [tmp_path / "real", tmp_path / "ours"]

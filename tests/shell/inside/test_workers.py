@@ -369,7 +369,7 @@ else:
 
 
 def test_the_first_worker_that_binds_the_port_has_it(tmp_path):
-    """A server has one dialog for a port: docs/reference/compatibility.md says what to do instead."""
+    """A server has one dialog for a port: docs/reference/compatibility.md names what to do instead."""
     port = free_port()
     with behind("script", script(tmp_path, BINDS), port) as (distributor, program):
         distributor.until(lambda: b"Address already in use" in program.output)

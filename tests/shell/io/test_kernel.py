@@ -1,4 +1,4 @@
-"""What the kernel says of connections: a connection is gone when its last descriptor is, wherever that was."""
+"""What the kernel reports of connections: a connection is gone when its last descriptor is, wherever that was."""
 
 import os
 import signal

@@ -40,7 +40,7 @@ def shown(part):
 
 
 def texts(node, function):
-    """What an argument may say, with ``…`` for what differs from time to time."""
+    """What an argument may be, with ``…`` for what differs from time to time."""
     match node:
         case ast.Constant(value=str(text)):
             return {text}

@@ -224,7 +224,7 @@ class Followed:
         self.totals = self.verifier._totals
 
     def act(self, state, event, outcome):
-        """Take a step, and tell of it."""
+        """Take a step, and report it."""
         self.trace.event(event, state)
         if isinstance(outcome, Rejected):
             self.trace.rejected(outcome.reason)

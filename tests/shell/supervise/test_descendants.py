@@ -302,7 +302,7 @@ def test_orphans_are_reaped_by_number_and_known_children_are_not():
     eventually(lambda: descendants.read_process(known.pid).dead)
     eventually(lambda: descendants.reap_orphans(frozenset({known.pid})), what="the orphan has been reaped")
     assert all(descendants.read_process(pid) is None for pid in orphans)
-    assert os.waitid(os.P_PID, known.pid, os.WEXITED | os.WNOWAIT)  # its end was left for us to hear of
+    assert os.waitid(os.P_PID, known.pid, os.WEXITED | os.WNOWAIT)  # its end was left for us to see
     known.wait()
 
 

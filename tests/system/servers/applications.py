@@ -1,4 +1,4 @@
-"""The same small application for WSGI and ASGI servers: tells the pid of its process and whom it sees."""
+"""The same small application for WSGI and ASGI servers: sends the pid of its process and whom it sees."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Binds what it is told, one step after the other, and greets whoever connects as `greeter.py` does.
+"""Binds what its arguments name, one step after the other, and greets whoever connects as `greeter.py` does.
 
     python binder.py STEP...
 
@@ -6,7 +6,7 @@
     HOST:PORT/HOST:PORT  the first of them that can be had
     fork=STEP            the same in a child process; the next step begins when that is done
 
-What comes of each bind is a line on stdout: the process, the address, and the name that the socket then says it has,
+What comes of each bind is a line on stdout: the process, the address, and the name that the socket then reports,
 or the error.
 """
 

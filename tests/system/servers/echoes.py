@@ -1,4 +1,4 @@
-"""A server that tells each client which process serves it, then echoes lines until the client closes its side.
+"""A server that sends each client the pid that serves it, then echoes lines until the client closes its side.
 
     python echoes.py PORT[,PORT...] [idler]
 

@@ -1,4 +1,4 @@
-"""A server that greets each client, says which process serves it, and notes both in a log that outlives it.
+"""A server that greets each client, sends which process serves it, and notes both in a log that outlives it.
 
     python greeter.py HOST:PORT [LOG]
 
@@ -90,7 +90,7 @@ class Server(socketserver.ThreadingTCPServer):
         return connection, address
 
     def garbage(self, times):
-        """Say what no server would on the descriptor that stands for the listening socket."""
+        """Send what no server would on the descriptor that stands for the listening socket."""
         for _ in range(int(times)):
             os.write(self.fileno(), b"\xff\x00 this is no message")
         return "said"

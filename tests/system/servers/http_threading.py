@@ -1,4 +1,4 @@
-"""`http.server`, a thread for each connection: tells its pid and whom it sees.  Usage: http_threading.py HOST PORT."""
+"""`http.server`, a thread for each connection: sends its pid and whom it sees.  Usage: http_threading.py HOST PORT."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`socketserver`, in three kinds: tells its pid and whom it sees, then echoes.  Usage: lines.py KIND HOST PORT."""
+"""`socketserver`, in three kinds: sends its pid and whom it sees, then echoes.  Usage: lines.py KIND HOST PORT."""
 
 import json
 import os

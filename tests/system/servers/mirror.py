@@ -1,9 +1,9 @@
-"""Tells each client, as one line of JSON, what world this program finds itself in.
+"""Sends each client, as one line of JSON, what world this program finds itself in.
 
     python mirror.py HOST:PORT [ARGUMENT...]
     python -m mirror HOST:PORT [ARGUMENT...]
 
-A client that sends a number of bytes is told whether so much memory can be had.
+A client that sends a number of bytes is answered whether so much memory can be had.
 """
 
 import json

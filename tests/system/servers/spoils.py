@@ -1,9 +1,9 @@
-"""Greets as `greeter.py` does; a client that says how has this process spoil what it shares with others.
+"""Greets as `greeter.py` does; a client that names how has this process spoil what it shares with others.
 
     python spoils.py PORT
 
 It finds the memory that it was handed as any program could: by the names in ``/proc/self/fd``.  The answer is ``done``,
-or what the kernel has to say against it.
+or the kernel's error.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""asyncio streams: tells its pid and whom it sees, then echoes.  Usage: streams.py HOST PORT."""
+"""asyncio streams: sends its pid and whom it sees, then echoes.  Usage: streams.py HOST PORT."""
 
 import asyncio
 import json
