@@ -274,7 +274,7 @@ def an_accept_is_issued_where_one_becomes_outstanding(before: DistributorState, 
     return all(effect.port in done.state.ports and effect.wait == operating for effect in issued)
 
 
-def the_end_is_told_last_and_once(before: DistributorState, event: object, done: Done) -> bool:
+def the_end_is_reported_last_and_once(before: DistributorState, event: object, done: Done) -> bool:
     """`Closed` is the last that is said, when the phase becomes so; `Drained` is said of whoever becomes so."""
     ends = done.state.phase is distributor.Phase.CLOSED and before.phase is not distributor.Phase.CLOSED
     last = bool(done.effects) and done.effects[-1] == distributor.Tell(Closed())
@@ -347,7 +347,7 @@ def what_begins_is_timed(before: DistributorState, event: object, done: Done) ->
     )
 
 
-def the_monitor_is_told_what_it_must_know(before: DistributorState, event: object, done: Done) -> bool:
+def the_monitor_is_sent_what_it_must_know(before: DistributorState, event: object, done: Done) -> bool:
     """Which dialogs are new and which are ready, who is unresponsive, what is listened on and what is not any more,
     that a server is wanted: each when it becomes so, and only then.
     """
@@ -403,7 +403,7 @@ def what_has_ended_is_closed(before: DistributorState, event: object, done: Done
 
 DISTRIBUTOR: Final[tuple[Law, ...]] = (
     what_begins_is_timed,
-    the_monitor_is_told_what_it_must_know,
+    the_monitor_is_sent_what_it_must_know,
     what_has_ended_is_closed,
     who_stops_waiting_is_released,
     who_starts_to_wait_is_stored,
@@ -411,7 +411,7 @@ DISTRIBUTOR: Final[tuple[Law, ...]] = (
     what_is_handed_off_is_the_request,
     a_copy_is_closed_only_when_it_may_be,
     an_accept_is_issued_where_one_becomes_outstanding,
-    the_end_is_told_last_and_once,
+    the_end_is_reported_last_and_once,
     a_dialog_is_kept_before_it_is_used,
     counts_are_acknowledged,
 )
@@ -419,7 +419,7 @@ DISTRIBUTOR: Final[tuple[Law, ...]] = (
 # ================================================================ the Monitor
 
 
-def a_distributor_is_told_all_before_it_begins(before: MonitorState, event: object, done: Done) -> bool:
+def a_distributor_is_sent_all_before_it_begins(before: MonitorState, event: object, done: Done) -> bool:
     """A Distributor that is started hears of each living server, then of each stored client, then that it begins."""
     for place, effect in enumerate(done.effects):
         if isinstance(effect, monitor.StartDistributor):
@@ -444,7 +444,7 @@ def _compared(message: object) -> object:
     return message
 
 
-def only_a_running_distributor_is_told(before: MonitorState, event: object, done: Done) -> bool:
+def only_a_running_distributor_is_sent_messages(before: MonitorState, event: object, done: Done) -> bool:
     """Nothing is sent to a Distributor that does not run, and none is killed that does not."""
     phases = [(class_id, cls.distributor.phase) for class_id, cls in before.classes.items()]
     runs = [class_id for class_id, phase in phases if phase is DistributorPhase.RUNNING]
@@ -473,7 +473,7 @@ def servers_are_started_under_new_ids(before: MonitorState, event: object, done:
     return True
 
 
-def whoever_is_to_end_is_told_once(before: MonitorState, event: object, done: Done) -> bool:
+def whoever_is_to_end_is_asked_once(before: MonitorState, event: object, done: Done) -> bool:
     """A server is killed when it becomes one that is being killed, and asked to end when it becomes one that stops."""
     kills = [(effect.class_id, effect.server) for effect in _of(monitor.Kill, done.effects)]
     asks = [(effect.class_id, effect.server) for effect in _of(monitor.Terminate, done.effects)]
@@ -540,10 +540,10 @@ def what_is_due_is_timed(before: MonitorState, event: object, done: Done) -> boo
 
 MONITOR: Final[tuple[Law, ...]] = (
     what_is_due_is_timed,
-    a_distributor_is_told_all_before_it_begins,
-    only_a_running_distributor_is_told,
+    a_distributor_is_sent_all_before_it_begins,
+    only_a_running_distributor_is_sent_messages,
     servers_are_started_under_new_ids,
-    whoever_is_to_end_is_told_once,
+    whoever_is_to_end_is_asked_once,
     who_leaves_the_store_is_let_go,
     the_exit_is_last,
 )

@@ -97,7 +97,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
         "sends_hand", "sends_hand_in_vain", how="the server is free on the client's port"
     ),
     "a_request_comes_back_only_from_the_server": _guarded(
-        "hears_refused",
+        "receives_refused",
         "sees_dialog_end",
         "notices_unsent",
         how="nothing else puts a client in hand whose hand-off was outstanding",
@@ -146,7 +146,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
     "summaries_are_true": _untold(_BOOKS),
     "waiting_total_is_true": _untold(_BOOKS),
     "no_one_waits_while_a_seat_is_free": _guarded(
-        "accepts", "hears_disconnect", how="the next event is read only when nobody who waits could be seated"
+        "accepts", "receives_disconnect", how="the next event is read only when nobody who waits could be seated"
     ),
     "waiters_wait_on_their_own_port": _untold(_BOOKS),
     "no_client_is_held_twice": _proved(
@@ -198,13 +198,13 @@ IN_THE_END: Final[Mapping[str, Answer]] = {
     "a_static_server_is_up_again": _untold(_ONE_CASE),
     "the_table_is_exact_again": _proved(
         "the_dead_leave_the_table",
-        "a_dead_distributor_is_heard_out",
+        "a_dead_distributor_is_read_to_the_end",
         "a_distributor_is_started",
         "a_new_distributor_begins",
         "every_dialog_is_answered",
         "a_server_comes_to_rest",
         "every_answer_is_sent",
-        "every_answer_is_heard",
+        "every_answer_is_received",
         but="of the counts; which dialogs are ready is explored",
     ),
     "the_dead_leave_the_table": _proved(
@@ -214,7 +214,7 @@ IN_THE_END: Final[Mapping[str, Answer]] = {
     "a_server_that_is_asked_for_comes_or_is_declined": _untold(_ONE_CASE),
     "an_idle_dynamic_server_stops": _untold(_ONE_CASE),
     "the_distributor_is_up_again": _proved(
-        "a_dead_distributor_is_heard_out",
+        "a_dead_distributor_is_read_to_the_end",
         "a_distributor_is_started",
         "a_new_distributor_begins",
         but="of the relation; that the code can start one where the relation can is explored",

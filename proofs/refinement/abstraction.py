@@ -185,10 +185,10 @@ def _server(state: State, s: int) -> dict[str, Any]:
     out: dict[str, Any] = {"alive": alive, "row": row, "living": living, "to_adopt": get("to_adopt", s)}
     said = state.tables.get("up_kind", {})  # of the other numbers nothing is kept
     known = [q for q in state.domains["Int"] if (s, q) in said and 1 <= q <= get("sequence", s)]
-    unheard = [q for q in known if not get("up_read", s, q)]
-    unread = [q for q in unheard if get("up_sent", s, q)]
+    unreceived = [q for q in known if not get("up_read", s, q)]
+    unread = [q for q in unreceived if get("up_sent", s, q)]
     at_hand = {get("unnoted", s), get("broken_at", s) if get("broken", s) else 0} - {0}
-    outbox = sorted({q for q in unheard if not get("up_sent", s, q)} | at_hand)
+    outbox = sorted({q for q in unreceived if not get("up_sent", s, q)} | at_hand)
     numbers = {*unread, *outbox}
     dialogs = [p for p in ports if row and get("dialog", s, p)]
     if alive:

@@ -297,11 +297,11 @@ def _heard(message: Any, started: Sequence[int]) -> Move:
         Store: "monitor_stores",
         Release: "monitor_releases",
         KeepDialog: "monitor_keeps_dialog",
-        ServerReady: "monitor_hears_ready",
-        ServerNotReady: "monitor_hears_not_ready",
-        Drained: "monitor_hears_drained",
-        Unresponsive: "monitor_hears_unresponsive",
-        KeepListener: "monitor_hears_of_socket",
+        ServerReady: "monitor_receives_ready",
+        ServerNotReady: "monitor_receives_not_ready",
+        Drained: "monitor_receives_drained",
+        Unresponsive: "monitor_receives_unresponsive",
+        KeepListener: "monitor_learns_of_socket",
     }
     if isinstance(message, CreateServer):
         return ("monitor_creates_server", {"s": started[0]}) if started else ("monitor_declines_server", {})
@@ -460,7 +460,7 @@ def _found(s: int, reply: server.Reply | None, endpoint: server.EndpointState) -
     if reply is None or isinstance(reply.message, Refused):
         name = "server_wants_to_be_asked"
     else:
-        name = "server_counts_again" if isinstance(reply.message, Disconnect) else "server_tells_again"
+        name = "server_counts_again" if isinstance(reply.message, Disconnect) else "server_reports_again"
     return [*taken_back, (name, {"s": s})]
 
 
@@ -549,7 +549,7 @@ def _event(told: Told, before: distributor.DistributorState, now: State) -> list
         case Begin():
             return [("begins", {})]
         case CreationFailed():
-            return [("hears_that_none_comes", {})]
+            return [("learns_that_none_comes", {})]
         case distributor.ConnectionRequest():
             return [("accepts", {"c": event.cookie})]
         case distributor.AcceptFailed():
@@ -565,7 +565,7 @@ def _event(told: Told, before: distributor.DistributorState, now: State) -> list
         case distributor.Unsent():
             return [("notices_unsent", {"s": event.server})]
         case distributor.Listening():
-            return [("hears_of_socket", {"p": event.port})]
+            return [("learns_of_socket", {"p": event.port})]
         case distributor.BindRequested():
             return _bind(event, before, told.effects)
         case distributor.StillServes():
@@ -585,11 +585,11 @@ def _event(told: Told, before: distributor.DistributorState, now: State) -> list
 def _received(event: distributor.Received, now: State, shift: int) -> Move:
     """Which of the transitions for a message of this class it is: just one of them is enabled."""
     names = {
-        Accepted: ("hears_accepted",),
-        Refused: ("hears_refused", "hears_stale_refusal"),
-        Disconnect: ("hears_disconnect",),
-        RestartReply: ("hears_that_it_listens", "hears_that_it_still_listens"),
-        NotReady: ("hears_that_it_is_deaf", "hears_that_it_has_closed", "hears_that_it_was_deaf"),
+        Accepted: ("receives_accepted",),
+        Refused: ("receives_refused", "receives_stale_refusal"),
+        Disconnect: ("receives_disconnect",),
+        RestartReply: ("learns_that_it_listens", "learns_that_it_still_listens"),
+        NotReady: ("learns_that_it_is_deaf", "learns_that_it_has_closed", "learns_that_it_was_deaf"),
     }[type(event.message)]
     at = {"s": event.server, "q": event.message.count.sequence + shift}
     fit = [name for name in names if TRANSITIONS[name].refused(now, at) is None]
@@ -654,7 +654,7 @@ def _effects(
                     yield "releases", {"c": client.cookie}
             case distributor.Tell(message=Drained(server=s)):
                 gone = _is_the_last_to_end(told.event, before)
-                yield ("says_drained_of_the_gone" if gone else "says_drained"), {"s": s}
+                yield ("reports_drained_of_the_gone" if gone else "reports_drained"), {"s": s}
             case distributor.Tell(message=KeepDialog(server=s, port=p)):
                 yield "opens_dialog", {"s": s, "p": p}
             case distributor.Accept():

@@ -33,10 +33,10 @@ from spec.relation.state import (
     mine,
     of_client,
     of_dialog,
-    tells_state,
-    unheard,
+    reports_state,
     unread,
-    unsaid,
+    unreceived,
+    unsent_up,
     up,
     word,
 )
@@ -233,7 +233,7 @@ def a_dead_distributor_knows_nothing(v):
 
 
 @lemma
-def a_dead_distributor_is_heard_out(v):
+def a_dead_distributor_is_read_to_the_end(v):
     """A next Distributor starts only when nothing of the last is unread."""
     return Implies(v.life == ABSENT, v.word_head == v.word_tail)
 
@@ -434,12 +434,12 @@ def the_table_has_a_count_that_was_sent(v):
 
 
 @lemma
-def an_accept_unheard_is_owed(v):
+def an_unread_accept_is_owed(v):
     """An accept since the adoption, of which the table does not know, is of the outstanding request or is owed on the
     dialog where it happened.
     """
-    unheard = And(v.count_sequence(s) < v.last_accept(s), v.last_accept(s) > v.adopted_at(s), Not(v.requested(s)))
-    return ForAll([s], Implies(And(v.row(s), alive(v, s), unheard), v.owed(s, v.last_accept_port(s))))
+    unreceived = And(v.count_sequence(s) < v.last_accept(s), v.last_accept(s) > v.adopted_at(s), Not(v.requested(s)))
+    return ForAll([s], Implies(And(v.row(s), alive(v, s), unreceived), v.owed(s, v.last_accept_port(s))))
 
 
 @lemma
@@ -450,14 +450,14 @@ def an_answer_is_the_last_accept(v):
 
 
 @lemma
-def what_was_not_sent_was_heard(v):
+def an_unsent_hand_off_leaves_no_accept_unread(v):
     """The same, of a hand-off that could not be sent."""
     unsent = And(v.row(s), alive(v, s), v.requested(s), v.unsent(s, v.request(s)))
     return ForAll([s], Implies(unsent, v.count_sequence(s) >= v.last_accept(s)))
 
 
 @lemma
-def a_ready_dialog_has_been_heard(v):
+def a_ready_dialog_has_answered(v):
     """A dialog is usable only when the server has answered since its adoption; and the Monitor knows."""
     ready = And(v.row(s), v.dialog(s, p), v.ready(s, p))
     heard = v.count_sequence(s) > v.adopted_at(s)
@@ -637,7 +637,7 @@ def who_is_not_delivered_is_nowhere_else(v):
     """A client whose Accepted is in the outbox has been given to no program, and no other answer speaks of it."""
     a = v.taken_at(c)
     is_accepted = And(v.up_kind(s, a) == ACCEPTED, v.up_client(s, a) == c, v.up_port(s, a) == v.port_of(c))
-    in_outbox = Or(unsaid(v, s, a), And(a > 0, v.unnoted(s) == a), And(v.broken(s), a > 0, v.broken_at(s) == a))
+    in_outbox = Or(unsent_up(v, s, a), And(a > 0, v.unnoted(s) == a), And(v.broken(s), a > 0, v.broken_at(s) == a))
     alone = ForAll([t, q], Implies(And(answer(v, t, q), v.up_client(t, q) == c), And(t == s, q == a)))
     fresh = And(v.serving(s, c), v.claimed(c), Not(v.taken(c)), v.taken_by(c) == s, v.lapsed(s, c) == v.broken(s))
     busy = Or(v.sending(s), v.broken(s))
@@ -657,7 +657,7 @@ def what_is_not_noted_is_not_delivered(v):
     """The client of an Accepted that is in the outbox is not delivered."""
     a = v.up_client(s, q)
     in_flight = Or(And(q > 0, q == v.unnoted(s)), And(v.broken(s), q > 0, q == v.broken_at(s)))
-    pending = And(v.up_kind(s, q) == ACCEPTED, Or(unsaid(v, s, q), in_flight))
+    pending = And(v.up_kind(s, q) == ACCEPTED, Or(unsent_up(v, s, q), in_flight))
     return ForAll([s, q], Implies(pending, And(v.undelivered(s, a), v.taken_at(a) == q)))
 
 
@@ -676,13 +676,13 @@ def the_lock_is_held_by_one(v):
 def a_server_sends_in_order(v):
     """On a dialog, what is to be sent comes after what was."""
     was_sent = And(q >= 1, q <= v.sequence(s), v.up_sent(s, q))
-    return ForAll([s, q, k], Implies(And(was_sent, unsaid(v, s, k), v.up_port(s, q) == v.up_port(s, k)), q < k))
+    return ForAll([s, q, k], Implies(And(was_sent, unsent_up(v, s, k), v.up_port(s, q) == v.up_port(s, k)), q < k))
 
 
 @lemma
 def the_dead_have_nothing_to_say(v):
     """What a server had not sent when it died will never be."""
-    return ForAll([s, q], Implies(unsaid(v, s, q), alive(v, s)))
+    return ForAll([s, q], Implies(unsent_up(v, s, q), alive(v, s)))
 
 
 @lemma
@@ -852,7 +852,7 @@ def what_was_asked_is_answered(v):
         echoed = v.up_incarnation(s, x) == v.incarnation
         to_ask = And(v.up_incarnation(s, x) == 0, v.up_kind(s, x) == NOT_READY, x > v.dialog_sequence(s, p))
         since = x > v.read_at(s, p)
-        return And(unheard(v, s, x), tells_state(v, s, x), v.up_port(s, x) == p, Or(echoed, And(to_ask, since)))
+        return And(unreceived(v, s, x), reports_state(v, s, x), v.up_port(s, x) == p, Or(echoed, And(to_ask, since)))
 
     settled = And(Not(v.owed(s, p)), v.known(s))
     return ForAll([s, p], Implies(was_read, Or(settled, reader_is_dead(v), some_message(v, answers))))
@@ -871,7 +871,7 @@ def what_is_old_is_said_before(v):
     to_us = Or(v.up_incarnation(s, q) == v.incarnation, v.up_incarnation(s, q) == 0)
     on_it = And(echo(v, s, q), v.up_port(s, q) == p)
     later = ForAll([q], Implies(And(on_it, q > v.read_at(s, p)), to_us))
-    held = Or(unsaid(v, s, q), And(v.broken(s), q > 0, q == v.broken_at(s)), And(q > 0, q == v.unnoted(s)))
+    held = Or(unsent_up(v, s, q), And(v.broken(s), q > 0, q == v.broken_at(s)), And(q > 0, q == v.unnoted(s)))
     in_outbox = ForAll([q], Implies(And(on_it, held, Not(reader_is_dead(v))), q > v.read_at(s, p)))
     owes = Or(v.owes(s, p) == 0, v.owes(s, p) == v.incarnation, reader_is_dead(v))
     past = v.read_at(s, p) <= v.sequence(s)

@@ -43,9 +43,9 @@ from spec.relation.state import (
     preferred,
     seatable,
     server_wanted,
-    unheard,
     unread_up,
-    unsaid,
+    unreceived,
+    unsent_up,
     up,
 )
 from spec.relation.system import is_next, nobody_to_take_back
@@ -226,7 +226,7 @@ FINITE: Final = {
         Finite("dialogs of the table", _SERVER_PORT, lambda v, s, p: v.dialog(s, p), "dialogs that are named"),
         Finite("dialogs that are due", _SERVER_PORT, lambda v, s, p: v.initial_due(s, p), "dialogs that are named"),
         Finite("messages to servers", (Server, Port, Int), _unread_by),
-        Finite("messages of servers", (Server, Int), unheard),
+        Finite("messages of servers", (Server, Int), unreceived),
     )
 }
 
@@ -275,7 +275,7 @@ CHOICES: Final = {
             "the earliest message on a dialog",
             {"s": Server, "p": Port},
             Int,
-            lambda v, s, p, q: And(unheard(v, s, q), v.up_port(s, q) == p),
+            lambda v, s, p, q: And(unreceived(v, s, q), v.up_port(s, q) == p),
             lambda v, q, k: q < k,
             "messages of servers",
         ),
@@ -283,7 +283,7 @@ CHOICES: Final = {
             "the first to be sent on a dialog",
             {"s": Server, "p": Port},
             Int,
-            lambda v, s, p, q: And(unsaid(v, s, q), v.up_port(s, q) == p),
+            lambda v, s, p, q: And(unsent_up(v, s, q), v.up_port(s, q) == p),
             lambda v, q, k: q < k,
             "messages of servers",
         ),
@@ -291,7 +291,7 @@ CHOICES: Final = {
             "the first to be sent",
             {"s": Server},
             Int,
-            unsaid,
+            unsent_up,
             lambda v, q, k: q < k,
             "messages of servers",
         ),
@@ -299,7 +299,7 @@ CHOICES: Final = {
             "the earliest message of a server",
             {"s": Server},
             Int,
-            lambda v, s, q: And(unheard(v, s, q), v.dialog(s, v.up_port(s, q))),
+            lambda v, s, q: And(unreceived(v, s, q), v.dialog(s, v.up_port(s, q))),
             lambda v, q, k: q < k,
             "messages of servers",
         ),
@@ -315,7 +315,7 @@ KILLS: Final = frozenset(
         "server_leaves_a_child_in_the_midst",
         "server_is_killed",
         "finds_server_unresponsive",
-        "monitor_hears_unresponsive",
+        "monitor_receives_unresponsive",
         "server_outstays",
         "element_fails",
     }
@@ -324,7 +324,7 @@ KILLS: Final = frozenset(
 INTERRUPTIONS: Final = frozenset({"sender_dies", "reader_dies_with_hand_off", "reader_dies_with_question"})
 """A process of a server dies in the midst of a step, while others live on."""
 AUDITS: Final = frozenset({"asks_again"})
-"""A server is asked again, as an audit has found that it has left something unsaid."""
+"""A server is asked again, as an audit has found that it has left something unsent."""
 DEATHS: Final = frozenset({"distributor_dies", "distributor_dies_having_read"})
 """The Distributor dies."""
 REFUSALS: Final = frozenset({"server_refuses", "sends_hand_in_vain"})
@@ -334,7 +334,7 @@ SET_UP: Final = frozenset(
         "opens_dialog",
         "binds_later",
         "opens_socket",
-        "hears_of_socket",
+        "learns_of_socket",
         "server_binds",
         "server_listens",
         "server_listens_and_answers",
@@ -364,7 +364,7 @@ _STEPS: Final = (
     "releases_dropped",
     "issues_accept",
     "wants_server",
-    "says_drained",
+    "reports_drained",
     "sends_initial",
 )
 
@@ -411,7 +411,7 @@ _leads_to(
                 )
             ),
         ),
-        spared=frozenset({"opens_dialog", "opens_socket", "hears_of_socket"}),
+        spared=frozenset({"opens_dialog", "opens_socket", "learns_of_socket"}),
         choices={
             "the best server": lambda v: (v.port_of(v.hand),),
             "the first of those who can be seated": lambda v: (),
@@ -429,7 +429,7 @@ def _behaves(v, s):
     on_dialog = Implies(v.down_head(s, p) < v.down_tail(s, p), v.dialog(s, p))
     dialogs = ForAll([p], And(Implies(v.dialog(s, p), open_), on_dialog))
     fine = And(v.up_kind(s, q) != REFUSED, v.up_kind(s, q) != NOT_READY, v.dialog(s, v.up_port(s, q)))
-    answers = ForAll([q], Implies(unheard(v, s, q), fine))
+    answers = ForAll([q], Implies(unreceived(v, s, q), fine))
     clients = ForAll([c], Implies(v.serving(s, c), And(Not(v.lapsed(s, c)), v.dialog(s, v.port_of(c)))))
     lives = And(v.row(s), v.main(s), Not(v.doomed(s)), Not(v.draining(s)), v.attached(s), _all_sent(v, s))
     whole = And(Not(v.broken(s)), Not(Exists([c], v.lost_in(s, c))))
@@ -444,7 +444,7 @@ def _all_sent(v, s):
 def _all_live(v):
     """No client that was sent to a server, or will be, comes back."""
     t, q = z3.Const("t.live", Server), z3.Int("q.live")
-    none_refused = ForAll([q], Implies(unheard(v, t, q), v.up_kind(t, q) != REFUSED))
+    none_refused = ForAll([q], Implies(unreceived(v, t, q), v.up_kind(t, q) != REFUSED))
     lives = And(v.main(t), Not(v.broken(t)), none_refused, Implies(v.row(t), _all_sent(v, t)))
     return ForAll([t], Implies(Or(v.row(t), v.to_adopt(t)), lives))
 
@@ -461,14 +461,14 @@ def _ahead(v, c, s, d):
 
 def _earliest(v, s, q):
     k = z3.Int("k.first")
-    earlier = And(unheard(v, s, k), k < q, v.up_port(s, k) == v.up_port(s, q))
+    earlier = And(unreceived(v, s, k), k < q, v.up_port(s, k) == v.up_port(s, q))
     return And(unread_up(v, s, q), Not(Exists([k], earlier)))
 
 
 def _next_to_send(v, s, q):
     k = z3.Int("k.first")
-    earlier = And(unheard(v, s, k), k < q, v.up_port(s, k) == v.up_port(s, q))
-    return And(unsaid(v, s, q), Not(Exists([k], earlier)))
+    earlier = And(unreceived(v, s, k), k < q, v.up_port(s, k) == v.up_port(s, q))
+    return And(unsent_up(v, s, q), Not(Exists([k], earlier)))
 
 
 def _can_send(v, s, p):
@@ -482,19 +482,19 @@ def _can_read(v, s, p):
 def _at_rest(v, s):
     """The server's lock is free, and nothing is left to be said."""
     q = z3.Int("q.rest")
-    return And(lock_free(v, s), Not(Exists([q], unsaid(v, s, q))))
+    return And(lock_free(v, s), Not(Exists([q], unsent_up(v, s, q))))
 
 
 _READS: Final = (
-    "hears_accepted",
-    "hears_refused",
-    "hears_stale_refusal",
-    "hears_disconnect",
-    "hears_that_it_listens",
-    "hears_that_it_still_listens",
-    "hears_that_it_is_deaf",
-    "hears_that_it_has_closed",
-    "hears_that_it_was_deaf",
+    "receives_accepted",
+    "receives_refused",
+    "receives_stale_refusal",
+    "receives_disconnect",
+    "learns_that_it_listens",
+    "learns_that_it_still_listens",
+    "learns_that_it_is_deaf",
+    "learns_that_it_has_closed",
+    "learns_that_it_was_deaf",
 )
 
 _leads_to(
@@ -516,8 +516,8 @@ _leads_to(
                 "messages to servers",
             ),
             Set("its clients", (Client,), lambda v, c, s, d: v.serving(s, d), "clients that were accepted"),
-            Set("messages of the server", (Int,), lambda v, c, s, q: unheard(v, s, q), "messages of servers"),
-            Set("of these, those to be sent", (Int,), lambda v, c, s, q: unsaid(v, s, q), "messages of servers"),
+            Set("messages of the server", (Int,), lambda v, c, s, q: unreceived(v, s, q), "messages of servers"),
+            Set("of these, those to be sent", (Int,), lambda v, c, s, q: unsent_up(v, s, q), "messages of servers"),
         ),
         cases=(
             Case(
@@ -579,18 +579,18 @@ _WORDS: Final = (
     "monitor_stores",
     "monitor_releases",
     "monitor_keeps_dialog",
-    "monitor_hears_ready",
-    "monitor_hears_not_ready",
-    "monitor_hears_drained",
-    "monitor_hears_unresponsive",
-    "monitor_hears_of_socket",
+    "monitor_receives_ready",
+    "monitor_receives_not_ready",
+    "monitor_receives_drained",
+    "monitor_receives_unresponsive",
+    "monitor_learns_of_socket",
     "monitor_creates_server",
     "monitor_declines_server",
 )
 
 _leads_to(
     LeadsTo(
-        "a_dead_distributor_is_heard_out",
+        "a_dead_distributor_is_read_to_the_end",
         "The Monitor hears all that a dead Distributor said, and then sees that it is dead.",
         {},
         pending=lambda v: v.life == DEAD,
@@ -704,21 +704,21 @@ def _settled(v, s, p):
 
 
 def _echo_unread(v, s, p, q):
-    return And(_echo_unheard(v, s, p, q), v.up_sent(s, q))
+    return And(_echo_unreceived(v, s, p, q), v.up_sent(s, q))
 
 
-def _echo_unheard(v, s, p, q):
+def _echo_unreceived(v, s, p, q):
     return And(echo(v, s, q), Not(v.up_read(s, q)), v.up_port(s, q) == p, v.up_incarnation(s, q) == v.incarnation)
 
 
 def _has_closed(v, s, q):
-    return And(unheard(v, s, q), v.up_kind(s, q) == NOT_READY, v.up_incarnation(s, q) == 0)
+    return And(unreceived(v, s, q), v.up_kind(s, q) == NOT_READY, v.up_incarnation(s, q) == 0)
 
 
 def _before_it_has_closed(v, s, p, q):
     k = z3.Int("k.closed")
     later = Exists([k], And(_has_closed(v, s, k), q <= k, v.up_port(s, k) == p))
-    return And(unheard(v, s, q), v.up_port(s, q) == p, later)
+    return And(unreceived(v, s, q), v.up_port(s, q) == p, later)
 
 
 def _to_answer(v, s, p):
@@ -736,16 +736,16 @@ def _all_have_room(v, s):
 
 def _all_said(v, s):
     q = z3.Int("q.said")
-    return Not(Exists([q], unsaid(v, s, q)))
+    return Not(Exists([q], unsent_up(v, s, q)))
 
 
 def _first_unsaid(v, s, q):
     k = z3.Int("k.first")
-    return And(unsaid(v, s, q), Not(Exists([k], And(unsaid(v, s, k), k < q))))
+    return And(unsent_up(v, s, q), Not(Exists([k], And(unsent_up(v, s, k), k < q))))
 
 
 def _to_take_back(v, s, q):
-    at_hand = Or(q == v.broken_at(s), unsaid(v, s, q))
+    at_hand = Or(q == v.broken_at(s), unsent_up(v, s, q))
     return And(v.broken(s), q >= 1, q <= v.sequence(s), v.up_kind(s, q) == ACCEPTED, at_hand)
 
 
@@ -760,7 +760,7 @@ _RECOVERS: Final = (
     Case(
         "a process has died unnoticed",
         lambda v, s, *rest: And(v.broken(s), nobody_to_take_back(v, s)),
-        dict.fromkeys(("server_tells_again", "server_counts_again", "server_wants_to_be_asked"), ("s",)),
+        dict.fromkeys(("server_reports_again", "server_counts_again", "server_wants_to_be_asked"), ("s",)),
         "servers recover",
     ),
 )
@@ -773,7 +773,7 @@ _leads_to(
         "sent before.",
         {"s": Server, "p": Port},
         pending=lambda v, s, p: And(_is_open(v, s, p), v.main(s), v.bound(s, p)),
-        goal=lambda v, s, p: Or(_settled(v, s, p), Exists([_Q], _echo_unheard(v, s, p, _Q)), Not(_is_open(v, s, p))),
+        goal=lambda v, s, p: Or(_settled(v, s, p), Exists([_Q], _echo_unreceived(v, s, p, _Q)), Not(_is_open(v, s, p))),
         measure=(
             Number("a process has died unnoticed", lambda v, s, p: If(v.broken(s), 1, 0)),
             Set(
@@ -794,7 +794,7 @@ _leads_to(
             Set(
                 "of these, those to be sent",
                 (Int,),
-                lambda v, s, p, q: And(_before_it_has_closed(v, s, p, q), unsaid(v, s, q)),
+                lambda v, s, p, q: And(_before_it_has_closed(v, s, p, q), unsent_up(v, s, q)),
                 "messages of servers",
             ),
         ),
@@ -846,14 +846,14 @@ _leads_to(
         "The server sends the answer, behind all that it had to say before on the dialog.",
         {"s": Server, "p": Port, "q": Int},
         pending=lambda v, s, p, q: And(
-            _is_open(v, s, p), v.main(s), Not(v.broken(s)), _echo_unheard(v, s, p, q), unsaid(v, s, q)
+            _is_open(v, s, p), v.main(s), Not(v.broken(s)), _echo_unreceived(v, s, p, q), unsent_up(v, s, q)
         ),
         goal=lambda v, s, p, q: Or(_settled(v, s, p), _echo_unread(v, s, p, q), Not(_is_open(v, s, p))),
         measure=(
             Set(
                 "messages to be sent, up to the answer",
                 (Int,),
-                lambda v, s, p, q, k: And(unsaid(v, s, k), k <= q, v.up_port(s, k) == p),
+                lambda v, s, p, q, k: And(unsent_up(v, s, k), k <= q, v.up_port(s, k) == p),
                 "messages of servers",
             ),
         ),
@@ -888,7 +888,7 @@ _leads_to(
                 lambda v, s, c: v.undelivered(s, c),
                 "clients that were accepted",
             ),
-            Set("messages to be sent", (Int,), lambda v, s, q: unsaid(v, s, q), "messages of servers"),
+            Set("messages to be sent", (Int,), lambda v, s, q: unsent_up(v, s, q), "messages of servers"),
             Number("a message to be noted", lambda v, s: If(v.unnoted(s) > 0, 1, 0)),
         ),
         cases=(
@@ -920,7 +920,7 @@ _leads_to(
 
 _leads_to(
     LeadsTo(
-        "every_answer_is_heard",
+        "every_answer_is_received",
         "The Distributor reads the answer, and all that the server said before it on the dialog: then nothing is owed "
         "there, and the server's count is known.",
         {"s": Server, "p": Port, "q": Int},
@@ -930,7 +930,7 @@ _leads_to(
             Set(
                 "messages up to the answer",
                 (Int,),
-                lambda v, s, p, q, k: And(unheard(v, s, k), k <= q, v.up_port(s, k) == p),
+                lambda v, s, p, q, k: And(unreceived(v, s, k), k <= q, v.up_port(s, k) == p),
                 "messages of servers",
             ),
         ),
@@ -951,7 +951,7 @@ _leads_to(
 
 
 def _of_the_table(v, s, q):
-    return And(unheard(v, s, q), v.dialog(s, v.up_port(s, q)))
+    return And(unreceived(v, s, q), v.dialog(s, v.up_port(s, q)))
 
 
 _leads_to(
@@ -977,7 +977,9 @@ _leads_to(
             ),
             Case(
                 "a dialog has been read to its end",
-                lambda v, s, p: And(v.dialog(s, p), Not(Exists([_Q], And(unheard(v, s, _Q), v.up_port(s, _Q) == p)))),
+                lambda v, s, p: And(
+                    v.dialog(s, p), Not(Exists([_Q], And(unreceived(v, s, _Q), v.up_port(s, _Q) == p)))
+                ),
                 {"sees_dialog_end": ("s", "p")},
                 "the Distributor reads",
                 {"p": Port},

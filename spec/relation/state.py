@@ -310,19 +310,19 @@ def between_events(v: View) -> Any:
     return z3.And(hands_free(v), nobody_seatable(v), no_accept, z3.Not(server_wanted(v)), all_said)
 
 
-def unheard(v: View, s: Any, q: Any) -> Any:
+def unreceived(v: View, s: Any, q: Any) -> Any:
     """The server's q-th message is in its outbox or in the dialog, unread."""
     return z3.And(q >= 1, q <= v.sequence(s), z3.Not(v.up_read(s, q)))
 
 
 def unread_up(v: View, s: Any, q: Any) -> Any:
     """The server's q-th message is in the dialog, unread."""
-    return z3.And(unheard(v, s, q), v.up_sent(s, q))
+    return z3.And(unreceived(v, s, q), v.up_sent(s, q))
 
 
-def unsaid(v: View, s: Any, q: Any) -> Any:
+def unsent_up(v: View, s: Any, q: Any) -> Any:
     """The server's q-th message is in the outbox, and not in the dialog."""
-    return z3.And(unheard(v, s, q), z3.Not(v.up_sent(s, q)))
+    return z3.And(unreceived(v, s, q), z3.Not(v.up_sent(s, q)))
 
 
 def lock_free(v: View, s: Any) -> Any:
@@ -332,17 +332,17 @@ def lock_free(v: View, s: Any) -> Any:
 
 def answer(v: View, s: Any, q: Any) -> Any:
     """The server's q-th message answers a hand-off, and is unread, sent or not."""
-    return z3.And(unheard(v, s, q), z3.Or(v.up_kind(s, q) == ACCEPTED, v.up_kind(s, q) == REFUSED))
+    return z3.And(unreceived(v, s, q), z3.Or(v.up_kind(s, q) == ACCEPTED, v.up_kind(s, q) == REFUSED))
 
 
-def tells_state(v: View, s: Any, q: Any) -> Any:
+def reports_state(v: View, s: Any, q: Any) -> Any:
     """The server's q-th message says whether it listens."""
     return z3.Or(v.up_kind(s, q) == RESTART_REPLY, v.up_kind(s, q) == NOT_READY)
 
 
 def echo(v: View, s: Any, q: Any) -> Any:
     """The server's q-th message, read or not, says whether it listens."""
-    return z3.And(q >= 1, q <= v.sequence(s), tells_state(v, s, q))
+    return z3.And(q >= 1, q <= v.sequence(s), reports_state(v, s, q))
 
 
 def mine(v: View, s: Any, q: Any) -> Any:

@@ -60,12 +60,12 @@ from spec.relation.state import (
     mine,
     nobody_seatable,
     of_dialog,
+    reports_state,
     seatable,
     server_wanted,
-    tells_state,
     unread,
     unread_up,
-    unsaid,
+    unsent_up,
     up,
     word,
 )
@@ -79,7 +79,7 @@ environment = ACTIONS.add(exact=False)
 # ================================================================ channels
 
 
-def tell(now: View, then: Then, kind, c=None, s=None, p=None):
+def to_monitor(now: View, then: Then, kind, c=None, s=None, p=None):
     """The Distributor tells the Monitor."""
     at = now.word_tail
     then.word_tail = at + 1
@@ -160,7 +160,7 @@ def stores_hand(require, now, then):
     then.holding = False
     then.waiting[c] = True
     then.total = now.total + 1
-    tell(now, then, STORE, c)
+    to_monitor(now, then, STORE, c)
 
 
 def hand_goes_to(now, then, s):
@@ -201,7 +201,7 @@ def releases(require, now, then, c: Client):
     then.total = now.total - 1
     then.holding = True
     then.hand = c
-    tell(now, then, RELEASE, c)
+    to_monitor(now, then, RELEASE, c)
 
 
 @action()
@@ -219,19 +219,19 @@ def wants_server(require, now, then):
 
 
 @action()
-def says_drained(require, now, then, s: Server):
+def reports_drained(require, now, then, s: Server):
     """updateServerStatus: a server that takes no more clients has become idle, and the Monitor is told."""
     require(up(now), drained(now, s), Not(now.said_drained(s)))
     then.said_drained[s] = True
-    tell(now, then, DRAINED, s=s)
+    to_monitor(now, then, DRAINED, s=s)
 
 
 @environment
-def says_drained_of_the_gone(require, now, then, s: Server):
+def reports_drained_of_the_gone(require, now, then, s: Server):
     """The same of a server that becomes idle when its last dialog ends, and so leaves the table in that very step."""
     require(up(now), now.born(s), Not(now.row(s)), Not(alive(now, s)), Not(now.said_drained(s)))
     then.said_drained[s] = True
-    tell(now, then, DRAINED, s=s)
+    to_monitor(now, then, DRAINED, s=s)
 
 
 # ================================================================ the Distributor: events
@@ -286,7 +286,7 @@ def releases_dropped(require, now, then):
     then.dropping = False
     then.waiting[c] = False
     then.total = now.total - 1
-    tell(now, then, RELEASE, c)
+    to_monitor(now, then, RELEASE, c)
 
 
 def reads(require, now, then, s, q, kind):
@@ -309,7 +309,7 @@ def reads(require, now, then, s, q, kind):
 
 
 @action()
-def hears_accepted(require, now, then, s: Server, q: Int):
+def receives_accepted(require, now, then, s: Server, q: Int):
     """Accepted: the request is answered, and the Distributor closes its copy, which may have been the last."""
     c = now.up_client(s, q)
     reads(require, now, then, s, q, ACCEPTED)
@@ -318,7 +318,7 @@ def hears_accepted(require, now, then, s: Server, q: Int):
 
 
 @action()
-def hears_refused(require, now, then, s: Server, q: Int):
+def receives_refused(require, now, then, s: Server, q: Int):
     """Refused: the client is in hand again, and the server rests."""
     reads(require, now, then, s, q, REFUSED)
     require(mine(now, s, q))
@@ -329,14 +329,14 @@ def hears_refused(require, now, then, s: Server, q: Int):
 
 
 @action()
-def hears_stale_refusal(require, now, then, s: Server, q: Int):
+def receives_stale_refusal(require, now, then, s: Server, q: Int):
     """Refused, of a hand-off by a former Distributor."""
     reads(require, now, then, s, q, REFUSED)
     require(Not(mine(now, s, q)))
 
 
 @action()
-def hears_disconnect(require, now, then, s: Server, q: Int):
+def receives_disconnect(require, now, then, s: Server, q: Int):
     """Disconnect: a server that rested is tried again."""
     reads(require, now, then, s, q, DISCONNECT)
     then.resting[s] = False
@@ -353,7 +353,7 @@ def heeds(now, s, q):
 
 
 @action()
-def hears_that_it_listens(require, now, then, s: Server, q: Int):
+def learns_that_it_listens(require, now, then, s: Server, q: Int):
     """RestartReply: the dialog becomes usable, and the Monitor is told."""
     p = now.up_port(s, q)
     reads(require, now, then, s, q, RESTART_REPLY)
@@ -361,7 +361,7 @@ def hears_that_it_listens(require, now, then, s: Server, q: Int):
     then.ready[s, p] = True
     then.dialog_sequence[s, p] = q
     is_answered(now, then, s, q, lambda x: Or(now.ready(s, x), x == p))
-    tell(now, then, SERVER_READY, s=s, p=p)
+    to_monitor(now, then, SERVER_READY, s=s, p=p)
 
 
 def is_answered(now, then, s, q, ready):
@@ -383,7 +383,7 @@ def opens_ports(now, then, s, ready, owes):
 
 
 @action()
-def hears_that_it_still_listens(require, now, then, s: Server, q: Int):
+def learns_that_it_still_listens(require, now, then, s: Server, q: Int):
     """RestartReply of a dialog that is usable, or one that is out of date, or a former Distributor's."""
     p = now.up_port(s, q)
     reads(require, now, then, s, q, RESTART_REPLY)
@@ -410,15 +410,15 @@ def unused(now, s, q):
 
 
 @action()
-def hears_that_it_is_deaf(require, now, then, s: Server, q: Int):
+def learns_that_it_is_deaf(require, now, then, s: Server, q: Int):
     """NotReady that echoes this Distributor: the Monitor is told that no hand-off is unread there."""
     is_deaf(require, now, then, s, q)
     require(unused(now, s, q))
-    tell(now, then, SERVER_NOT_READY, s=s, p=now.up_port(s, q))
+    to_monitor(now, then, SERVER_NOT_READY, s=s, p=now.up_port(s, q))
 
 
 @action()
-def hears_that_it_has_closed(require, now, then, s: Server, q: Int):
+def learns_that_it_has_closed(require, now, then, s: Server, q: Int):
     """NotReady of its own accord: the program has closed its listener, and is asked again."""
     is_deaf(require, now, then, s, q)
     require(Not(unused(now, s, q)), heeds(now, s, q), now.up_incarnation(s, q) == 0)
@@ -426,7 +426,7 @@ def hears_that_it_has_closed(require, now, then, s: Server, q: Int):
 
 
 @action()
-def hears_that_it_was_deaf(require, now, then, s: Server, q: Int):
+def learns_that_it_was_deaf(require, now, then, s: Server, q: Int):
     """NotReady that says nothing new."""
     is_deaf(require, now, then, s, q)
     require(Not(unused(now, s, q)), Not(And(heeds(now, s, q), now.up_incarnation(s, q) == 0)))
@@ -501,7 +501,7 @@ def rest_is_over(require, now, then, s: Server):
 def finds_server_unresponsive(require, now, then, s: Server):
     """HandOffTimeout, StillServes, Unfit: the Monitor is told; the clients stay where they are."""
     require(between_events(now), now.row(s))
-    tell(now, then, UNRESPONSIVE, s=s)
+    to_monitor(now, then, UNRESPONSIVE, s=s)
 
 
 @environment
@@ -509,7 +509,7 @@ def asks_for_server(require, now, then):
     """CreateDelay, while more wait than will soon be seated."""
     require(between_events(now), now.creation == DELAYED, now.total > now.promised)
     then.creation = REQUESTED
-    tell(now, then, CREATE)
+    to_monitor(now, then, CREATE)
 
 
 @environment
@@ -541,7 +541,7 @@ def sends_initial(require, now, then, s: Server, p: Port):
 
 @environment
 def asks_again(require, now, then, s: Server, p: Port):
-    """Audited: the server has left something unsaid, and is asked, so that some process of it notices."""
+    """Audited: the server has left something unsent, and is asked, so that some process of it notices."""
     require(between_events(now), now.row(s), now.dialog(s, p), Not(now.binding(s, p)))
     then.initial_due[s, p] = True
 
@@ -564,7 +564,7 @@ def opens_dialog(require, now, then, s: Server, p: Port):
     then.ready[s, p] = False
     then.dialog_sequence[s, p] = -1
     then.initial_due[s, p] = True
-    tell(now, then, KEEP_DIALOG, s=s, p=p)
+    to_monitor(now, then, KEEP_DIALOG, s=s, p=p)
 
 
 @environment
@@ -590,12 +590,12 @@ def opens_socket(require, now, then, p: Port):
 
 
 @environment
-def hears_of_socket(require, now, then, p: Port):
+def learns_of_socket(require, now, then, p: Port):
     """Listening: the Monitor is given a duplicate of the socket."""
     require(hands_free(now), now.socket(p), Not(now.listens(p)))
     then.listens[p] = True
     then.unkept[p] = False
-    tell(now, then, OTHER)
+    to_monitor(now, then, OTHER)
 
 
 @action()
@@ -666,7 +666,7 @@ def begins(require, now, then):
 
 
 @environment
-def hears_that_none_comes(require, now, then):
+def learns_that_none_comes(require, now, then):
     """CreationFailed, in its turn: no dynamic server will come; another may be asked for later."""
     require(between_events(now), now.decline_due)
     then.decline_due = False
@@ -780,7 +780,7 @@ def distributor_starts(require, now, then, e: Element):
 # Whatever a dialog has no room for stays in the outbox.
 
 
-def served_no_more(now, s, c):
+def served_only_by(now, s, c):
     """The client was served by the server and by nobody else; if it was not yet, the Distributor may have a copy."""
     return And(now.serving(s, c), Not(now.lapsed(s, c)), Not(And(now.undelivered(s, c), has_copy(now, c))))
 
@@ -800,7 +800,7 @@ def all_processes_end(now, then, s):
     then.sending[s] = False
     then.unnoted[s] = 0
     then.broken[s] = False
-    then.every("over", lambda c: Or(now.over(c), served_no_more(now, s, c), dies_with_server(now, s, c)))
+    then.every("over", lambda c: Or(now.over(c), served_only_by(now, s, c), dies_with_server(now, s, c)))
     for name in ("serving", "lapsed", "undelivered"):
         then.every(name, lambda x, c, name=name: And(getattr(now, name)(x, c), x != s))
     then.every("listening", lambda x, p: And(now.listening(x, p), x != s))
@@ -824,7 +824,7 @@ def main_process_ends(require, now, then, s):
     require(now.main(s), Not(now.child(s)), Not(now.doomed(s)))
     then.main[s] = False
     then.child[s] = True
-    then.every("over", lambda c: Or(now.over(c), served_no_more(now, s, c)))
+    then.every("over", lambda c: Or(now.over(c), served_only_by(now, s, c)))
     then.every("lapsed", lambda x, c: Or(now.lapsed(x, c), And(x == s, now.serving(s, c))))
 
 
@@ -852,8 +852,8 @@ def server_is_killed(require, now, then, s: Server):
 def is_next(now, s, q):
     """The message is in the outbox, and whatever was put there before for the same dialog has been sent."""
     k = z3.Int("q.first")
-    before = And(k < q, unsaid(now, s, k), now.up_port(s, k) == now.up_port(s, q))
-    return And(unsaid(now, s, q), Not(Exists([k], before)))
+    before = And(k < q, unsent_up(now, s, k), now.up_port(s, k) == now.up_port(s, q))
+    return And(unsent_up(now, s, q), Not(Exists([k], before)))
 
 
 def dies_sending(require, now, then, s, q):
@@ -871,7 +871,7 @@ def sender_dies(require, now, then, s: Server, q: Int):
     """A process dies while it sends, with the connection that it was to deliver; others of the server live on."""
     require(alive(now, s))
     dies_sending(require, now, then, s, q)
-    then.every("over", lambda c: Or(now.over(c), And(now.undelivered(s, c), served_no_more(now, s, c))))
+    then.every("over", lambda c: Or(now.over(c), And(now.undelivered(s, c), served_only_by(now, s, c))))
     then.every("lapsed", lambda x, c: Or(now.lapsed(x, c), And(x == s, now.undelivered(s, c))))
 
 
@@ -913,7 +913,7 @@ def server_binds(require, now, then, s: Server, p: Port):
 def next_is(now, s, p, kind):
     """The server may read the next message on the dialog, which is of this kind: there is room for the answer."""
     at, q = now.down_head(s, p), z3.Int("q.room")
-    room = And(Not(now.full(s, p)), Not(Exists([q], And(unsaid(now, s, q), now.up_port(s, q) == p))))
+    room = And(Not(now.full(s, p)), Not(Exists([q], And(unsent_up(now, s, q), now.up_port(s, q) == p))))
     may = And(alive(now, s), lock_free(now, s), now.bound(s, p), room)
     return And(may, at < now.down_tail(s, p), now.down_kind(s, p, at) == kind)
 
@@ -927,9 +927,9 @@ def supersedes(now, then, s, p, is_out_of_date):
     then.every("up_read", lambda x, q: Or(now.up_read(x, q), withdrawn(x, q)))
 
 
-def tells(now, then, s, p, kind, incarnation):
+def reports(now, then, s, p, kind, incarnation):
     """RestartReply or NotReady."""
-    supersedes(now, then, s, p, lambda q: tells_state(now, s, q))
+    supersedes(now, then, s, p, lambda q: reports_state(now, s, q))
     issue(now, then, s, p, kind, now.clients(s), incarnation=incarnation)
 
 
@@ -969,7 +969,7 @@ def server_answers(require, now, then, s: Server, p: Port):
     require(next_is(now, s, p, INITIAL), now.listening(s, p))
     then.down_head[s, p] = at + 1
     then.read_at[s, p] = now.sequence(s)
-    tells(now, then, s, p, RESTART_REPLY, now.down_incarnation(s, p, at))
+    reports(now, then, s, p, RESTART_REPLY, now.down_incarnation(s, p, at))
 
 
 @action()
@@ -980,7 +980,7 @@ def server_answers_later(require, now, then, s: Server, p: Port):
     then.down_head[s, p] = at + 1
     then.read_at[s, p] = now.sequence(s)
     then.owes[s, p] = now.down_incarnation(s, p, at)
-    tells(now, then, s, p, NOT_READY, now.down_incarnation(s, p, at))
+    reports(now, then, s, p, NOT_READY, now.down_incarnation(s, p, at))
 
 
 @environment
@@ -996,7 +996,7 @@ def server_listens_and_answers(require, now, then, s: Server, p: Port):
     require(now.main(s), lock_free(now, s), now.bound(s, p), Not(now.listening(s, p)), now.owes(s, p) > 0)
     then.listening[s, p] = True
     then.owes[s, p] = 0
-    tells(now, then, s, p, RESTART_REPLY, now.owes(s, p))
+    reports(now, then, s, p, RESTART_REPLY, now.owes(s, p))
 
 
 @environment
@@ -1005,7 +1005,7 @@ def server_closes_listener(require, now, then, s: Server, p: Port):
     require(now.main(s), lock_free(now, s), now.listening(s, p))
     then.listening[s, p] = False
     then.owes[s, p] = 0
-    tells(now, then, s, p, NOT_READY, z3.IntVal(0))
+    reports(now, then, s, p, NOT_READY, z3.IntVal(0))
 
 
 @action()
@@ -1055,7 +1055,7 @@ def server_lets_go(require, now, then, s: Server):
     """The lock is free again: what is left in the outbox has no room.  An answer to a hand-off has: see `next_is`."""
     q = z3.Int("q.left")
     require(now.sending(s), now.unnoted(s) == 0, nobody_to_take_back(now, s))
-    require(ForAll([q], Implies(unsaid(now, s, q), now.full(s, now.up_port(s, q)))))
+    require(ForAll([q], Implies(unsent_up(now, s, q), now.full(s, now.up_port(s, q)))))
     then.sending[s] = False
 
 
@@ -1074,7 +1074,7 @@ def server_takes_back(require, now, then, s: Server, q: Int):
     """Interrupted: a client who was not delivered has lost its connection, is counted no more, and is refused."""
     c, p = now.up_client(s, q), now.up_port(s, q)
     require(alive(now, s), now.broken(s), q >= 1, q <= now.sequence(s), now.up_kind(s, q) == ACCEPTED)
-    require(Or(q == now.broken_at(s), unsaid(now, s, q)))
+    require(Or(q == now.broken_at(s), unsent_up(now, s, q)))
     then.broken[s] = q != now.broken_at(s)
     then.up_read[s, q] = Or(now.up_read(s, q), Not(now.up_sent(s, q)))
     then.claimed[c] = now.up_sent(s, q)
@@ -1100,11 +1100,11 @@ def finds(require, now, then, s):
 
 
 @action()
-def server_tells_again(require, now, then, s: Server):
+def server_reports_again(require, now, then, s: Server):
     """Interrupted, and RestartReply or NotReady was being sent: it is sent again."""
     q, p = finds(require, now, then, s)
-    require(q > 0, tells_state(now, s, q))
-    supersedes(now, then, s, p, lambda k: tells_state(now, s, k))
+    require(q > 0, reports_state(now, s, q))
+    supersedes(now, then, s, p, lambda k: reports_state(now, s, k))
     issue(now, then, s, p, now.up_kind(s, q), now.clients(s), incarnation=now.up_incarnation(s, q))
 
 
@@ -1125,7 +1125,7 @@ def server_wants_to_be_asked(require, now, then, s: Server):
     require(Or(q == 0, refused))
     then.owes[s, p] = 0
     then.lost_in[s, c] = Or(now.lost_in(s, c), And(refused, Not(now.up_sent(s, q))))
-    outdated = lambda k: Or(tells_state(now, s, k), And(refused, k == q))  # noqa: E731
+    outdated = lambda k: Or(reports_state(now, s, k), And(refused, k == q))  # noqa: E731
     supersedes(now, then, s, p, outdated)
     issue(now, then, s, p, NOT_READY, now.clients(s), incarnation=z3.IntVal(0))
 
@@ -1133,7 +1133,7 @@ def server_wants_to_be_asked(require, now, then, s: Server):
 # ================================================================ the Monitor: what it is told
 
 
-def hears(require, now, then, kind):
+def receives(require, now, then, kind):
     """The Monitor reads the next word of the Distributor, which is of this kind."""
     require(word(now, now.word_head), now.word_kind(now.word_head) == kind)
     then.word_head = now.word_head + 1
@@ -1143,62 +1143,62 @@ def hears(require, now, then, kind):
 @action()
 def monitor_stores(require, now, then):
     """Store."""
-    c, _, _ = hears(require, now, then, STORE)
+    c, _, _ = receives(require, now, then, STORE)
     then.store[c] = True
 
 
 @action()
 def monitor_releases(require, now, then):
     """Release."""
-    c, _, _ = hears(require, now, then, RELEASE)
+    c, _, _ = receives(require, now, then, RELEASE)
     then.store[c] = False
 
 
 @action()
 def monitor_keeps_dialog(require, now, then):
     """KeepDialog; of a server that is gone, nothing is kept."""
-    _, s, p = hears(require, now, then, KEEP_DIALOG)
+    _, s, p = receives(require, now, then, KEEP_DIALOG)
     then.kept[s, p] = Or(now.kept(s, p), now.living(s))
 
 
 @action()
-def monitor_hears_ready(require, now, then):
+def monitor_receives_ready(require, now, then):
     """ServerReady: hand-offs may be unread in the dialog from now on."""
-    _, s, p = hears(require, now, then, SERVER_READY)
+    _, s, p = receives(require, now, then, SERVER_READY)
     then.kept[s, p] = Or(now.kept(s, p), now.living(s))
     then.used[s, p] = Or(now.used(s, p), now.living(s))
     then.phase[s] = If(And(now.living(s), now.phase(s) == STARTING), READY, now.phase(s))
 
 
 @action()
-def monitor_hears_not_ready(require, now, then):
+def monitor_receives_not_ready(require, now, then):
     """ServerNotReady: none is."""
-    _, s, p = hears(require, now, then, SERVER_NOT_READY)
+    _, s, p = receives(require, now, then, SERVER_NOT_READY)
     then.kept[s, p] = Or(now.kept(s, p), now.living(s))
     then.used[s, p] = And(now.used(s, p), Not(now.living(s)))
 
 
 @action()
-def monitor_hears_drained(require, now, then):
+def monitor_receives_drained(require, now, then):
     """Drained: the server is asked to end."""
-    _, s, _ = hears(require, now, then, DRAINED)
+    _, s, _ = receives(require, now, then, DRAINED)
     may = And(now.living(s), Or(now.phase(s) == STARTING, now.phase(s) == READY))
     then.phase[s] = If(may, STOPPING, now.phase(s))
     then.asked_to_end[s] = Or(now.asked_to_end(s), may)
 
 
 @action()
-def monitor_hears_unresponsive(require, now, then):
+def monitor_receives_unresponsive(require, now, then):
     """Unresponsive: every process of the server is killed; the Distributor is not told."""
-    _, s, _ = hears(require, now, then, UNRESPONSIVE)
+    _, s, _ = receives(require, now, then, UNRESPONSIVE)
     then.phase[s] = If(now.living(s), KILLING, now.phase(s))
     then.doomed[s] = Or(now.doomed(s), now.living(s))
 
 
 @action()
-def monitor_hears_of_socket(require, now, then):
+def monitor_learns_of_socket(require, now, then):
     """KeepListener."""
-    hears(require, now, then, OTHER)
+    receives(require, now, then, OTHER)
 
 
 def starts(require, now, then, s):
@@ -1228,14 +1228,14 @@ def monitor_starts_server(require, now, then, s: Server):
 def monitor_creates_server(require, now, then, s: Server):
     """CreateServer, while the class has a dynamic server left."""
     require(now.dynamic(now.place_of(s)), Not(now.dynamic_resting))
-    hears(require, now, then, CREATE)
+    receives(require, now, then, CREATE)
     starts(require, now, then, s)
 
 
 @environment
 def monitor_declines_server(require, now, then):
     """CreateServer, when it has none left, or rests."""
-    hears(require, now, then, CREATE)
+    receives(require, now, then, CREATE)
     then.decline_due = up(now)
 
 

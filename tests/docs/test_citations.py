@@ -4,7 +4,7 @@ import pytest
 import z3
 from proofs.induction.evidence import CLAUSES, Basis
 from spec.relation.invariant import INVARIANT
-from spec.relation.state import ACCEPTED, NOW, Client, Port, Server, alive, owes_any, unread, unsaid, up
+from spec.relation.state import ACCEPTED, NOW, Client, Port, Server, alive, owes_any, unread, unsent_up, up
 
 And, Or, Implies, ForAll, Exists, Not = z3.And, z3.Or, z3.Implies, z3.ForAll, z3.Exists, z3.Not
 v = NOW
@@ -48,7 +48,7 @@ IN_THE_RELATION = {
     "who_is_accepted_is_counted": ForAll(
         [s, q],
         Implies(
-            And(v.up_kind(s, q) == ACCEPTED, Or(unsaid(v, s, q), And(q > 0, q == v.unnoted(s)))),
+            And(v.up_kind(s, q) == ACCEPTED, Or(unsent_up(v, s, q), And(q > 0, q == v.unnoted(s)))),
             v.serving(s, v.up_client(s, q)),
         ),
     ),

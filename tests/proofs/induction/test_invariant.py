@@ -53,7 +53,7 @@ UNTOUCHED = {
     "client_closes",
     "dynamic_rest_is_over",
     "element_returns",
-    "hears_that_none_comes",
+    "learns_that_none_comes",
     "opens_socket",
     "wants_server",
 }
@@ -88,9 +88,13 @@ BENT = {
         "never_above_the_maximum",
         "there_is_room_for_who_is_unread",
     ),
-    "a refusal is believed of anybody": ("hears_refused", "what_is_in_hand_is_nowhere_else", None),
+    "a refusal is believed of anybody": ("receives_refused", "what_is_in_hand_is_nowhere_else", None),
     "who waited is not released": ("releases", "store_has_exactly_those_who_wait", None),
-    "a dead Distributor is not heard out": ("monitor_sees_distributor_dead", "a_dead_distributor_is_heard_out", None),
+    "a dead Distributor is not heard out": (
+        "monitor_sees_distributor_dead",
+        "a_dead_distributor_is_read_to_the_end",
+        None,
+    ),
 }
 
 
@@ -118,7 +122,7 @@ NEEDED = {
     ("server_accepts", "who_is_not_delivered_is_nowhere_else"): "who_is_unread_is_not_taken",
     ("sees_dialog_end", "what_is_in_hand_is_nowhere_else"): "who_was_taken_is_answered_for",
     ("distributor_starts", "store_has_exactly_those_who_wait"): "the_last_word_decides",
-    ("hears_that_it_is_deaf", "what_is_unread_is_kept"): "who_is_unread_is_not_taken",
+    ("learns_that_it_is_deaf", "what_is_unread_is_kept"): "who_is_unread_is_not_taken",
 }
 
 

@@ -69,13 +69,13 @@ def test_every_part_of_the_measure_is_needed(monkeypatch, left_out):
         "falls: the server rests, rest_is_over",
         "falls: the server has something to read, server_accepts",
         "falls: the server has a client, client_leaves",
-        "falls: the server has said something, hears_accepted",
+        "falls: the server has said something, receives_accepted",
     )
     fails(monkeypatch, replace(theorem, measure=measure), broken[left_out])
 
 
 def test_a_message_may_stay_unread_if_later_ones_are_preferred(monkeypatch):
-    theorem = PROGRESS["every_answer_is_heard"]
+    theorem = PROGRESS["every_answer_is_received"]
     (case,) = theorem.cases
     any_message = replace(case, where=lambda v, s, p, q, k: v.up_port(s, k) == p)
     fails(monkeypatch, replace(theorem, cases=(any_message,)), "can: there is a first")

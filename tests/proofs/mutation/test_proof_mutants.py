@@ -35,8 +35,8 @@ KILLED = {
     ("server_accepts", "clients"): "the_last_message_has_the_count",
     ("releases", "effective"): "store_has_exactly_those_who_wait",
     ("releases", "waiting"): "store_has_exactly_those_who_wait",
-    ("hears_refused", "request(s!)"): "what_is_in_hand_is_nowhere_else",
-    ("monitor_sees_distributor_dead", "word_head"): "a_dead_distributor_is_heard_out",
+    ("receives_refused", "request(s!)"): "what_is_in_hand_is_nowhere_else",
+    ("monitor_sees_distributor_dead", "word_head"): "a_dead_distributor_is_read_to_the_end",
     ("monitor_sees_server_gone", "main(s!)"): "who_is_alive_fills_a_place",
     ("monitor_stores", "store"): "the_last_word_decides",
     ("distributor_dies", "waiting"): "a_dead_distributor_knows_nothing",
@@ -94,7 +94,7 @@ def test_what_is_kept_is_counted():
 
 
 def test_of_what_nobody_notices_it_is_kept_why():
-    idle, ghost = bend("hears_accepted", "q! >= 1"), bend("server_accepts", "taken_by")
+    idle, ghost = bend("receives_accepted", "q! >= 1"), bend("server_accepts", "taken_by")
     worlds = next(b for b in bends().values() if b.guard is not None and not ACTIONS.by_name[b.transition].exact)
     found = [told(Verdict(each, Fate.SURVIVED)).partition(": ")[2] for each in (idle, ghost, worlds)]
     assert found == ["idle", "a ghost", "of the world"]
@@ -102,8 +102,8 @@ def test_of_what_nobody_notices_it_is_kept_why():
 
 def test_the_bridge_notices_what_safety_does_not_need():
     """An assignment that is compared; a guard that is the only one to be false; not a ghost, nor what is idle."""
-    seen = bend("hears_accepted", "requested"), bend("issues_accept", "opened(p!)")
-    unseen = bend("server_accepts", "taken_by"), bend("hears_accepted", "q! >= 1")
+    seen = bend("receives_accepted", "requested"), bend("issues_accept", "opened(p!)")
+    unseen = bend("server_accepts", "taken_by"), bend("receives_accepted", "q! >= 1")
     assert [may_be_noticed(each) for each in (*seen, *unseen)] == [True, True, False, True]
     watch = Noticed({*seen, *unseen})
     compare(Bounds(servers=1, clients=2, warm=True), 300, Tally(watch=watch))

@@ -101,8 +101,13 @@ def test_a_recorded_run_is_a_run_of_the_relation(trace, tmp_path):
     deaths = ("server_dies", "server_leaves_a_child", "distributor_dies", "distributor_dies_having_read")
     assert sum(report.taken[name] for name in deaths) == 2
     told = {
-        *("accepts", "sends_hand", "stores_hand", "releases", "server_accepts", "hears_accepted", "client_leaves"),
-        *("hears_disconnect", "monitor_sees_server_end", "monitor_sees_server_gone", "monitor_sees_distributor_dead"),
+        *("accepts", "sends_hand", "stores_hand", "releases", "server_accepts", "receives_accepted", "client_leaves"),
+        *(
+            "receives_disconnect",
+            "monitor_sees_server_end",
+            "monitor_sees_server_gone",
+            "monitor_sees_distributor_dead",
+        ),
         *("distributor_starts", "adopts", "adopts_newcomer", "restores", "begins", "monitor_creates_server"),
     }
     assert told <= report.taken.keys()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.properties
 SOME = (
     ("server_accepts", "no_client_has_two_servers"),
     ("server_accepts", "never_above_the_maximum"),
-    ("hears_accepted", "no_client_is_lost"),
+    ("receives_accepted", "no_client_is_lost"),
     ("distributor_starts", "store_has_exactly_those_who_wait"),
     ("monitor_stores", "the_last_word_decides"),
     (BEGINNING, "no_client_is_lost"),
