@@ -9,9 +9,9 @@ For each world that an exploration reaches, and each action in it:
     parameters, an action of the code must begin with that transition and those parameters.  Of the others that
     progress rests on, something of the kind must happen (`HELPFUL`).
 
-Both readings are of one text (`proofs.refinement.interpreter`).  A world or an action that the relation does not tell
-(`NotModelled`: a stop, an audit that finds somebody gone, a socket that cannot be opened) is counted, not compared; the
-exploration does not go on from there.
+Both readings are of one text (`proofs.refinement.interpreter`).  A world or an action that the relation does not model
+(`NotModelled`) is counted, not compared; the exploration does not go on from there.  `proofs/README.md` lists all of
+them, and what checks them instead.
 """
 
 from __future__ import annotations
@@ -114,8 +114,6 @@ class Tally:
     steps: int = 0
     taken: Counter[str] = field(default_factory=Counter)
     """How often each transition was taken."""
-    refused: Counter[str] = field(default_factory=Counter)
-    """How often each guard, by its place in the specification, was false where a transition was tried."""
     outside: Counter[str] = field(default_factory=Counter)
 
 
@@ -821,9 +819,7 @@ def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ..
         if not transition_.exact:
             continue
         for parameters in _parameters(transition_, state):
-            line = transition_.refused(state, parameters)
-            if line is not None:
-                tally.refused[line] += 1
+            if transition_.refused(state, parameters) is not None:
                 if tally.watch is not None:
                     tally.watch.refused(state, transition_, parameters)
             elif (transition_.name, tuple(sorted(parameters.items()))) not in firsts:
@@ -875,5 +871,5 @@ def differences(got: Mapping[str, Any], want: Mapping[str, Any], at: str = "") -
 
 
 def uncovered(tally: Tally) -> list[str]:
-    """The transitions that no step took, and the guards of exact ones that were never false."""
+    """The transitions that no step took; `proofs.refinement.guard_cases` has both sides of each guard."""
     return [name for name in TRANSITIONS if not tally.taken[name]]
