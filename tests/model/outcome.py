@@ -26,13 +26,13 @@ def _lines(found: object) -> Iterator[str]:
             yield f"{found.lines} lines of {found.machines} machines, {found.steps} steps"
             yield str(found.mismatch or "every step is one of the machines")
         case Lasso():
-            yield from found.tell()
+            yield from found.lines()
         case VerdictOn(path=path):
             yield f"{found.property.name}: {found.verdict.value}"
             yield from narrate(path, found.property.name) if path is not None else ()
         case VerdictOnLiveness(lasso=lasso):
             yield f"{found.property.name}: {found.verdict.value}, of {found.occasions} occasions"
-            yield from lasso.tell() if lasso is not None else ()
+            yield from lasso.lines() if lasso is not None else ()
         case Result() | LivenessResult():
             within = bounds_in_words(found.bounds)
             yield f"{'all' if found.complete else 'the first'} {found.states} states, within {within}"

@@ -90,7 +90,7 @@ def _way(way: VerdictOn | Lasso) -> dict[str, Any]:  # Any: as JSON has it
 
     path = way.path
     assert path is not None, "only what was found is shown"
-    tale = way.tell() if isinstance(way, Lasso) else narrate(path, way.property.name)
+    tale = way.lines() if isinstance(way, Lasso) else narrate(path, way.property.name)
     return {
         "property": way.property.name,
         "text": way.property.text,

@@ -210,7 +210,7 @@ def report_liveness(result: LivenessResult, *, must_fail: bool = False) -> int:
 
 def _print_lasso(lasso: Lasso) -> None:
     print()
-    for line in lasso.tell():
+    for line in lasso.lines():
         say(line)
 
 

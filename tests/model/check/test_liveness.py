@@ -192,7 +192,7 @@ def check_lasso(lasso, rules):
     fairness = assumed(lasso.path.bounds)
     for name in set.intersection(*possible) - taken - {*lasso.unasked}:
         assert name.rule not in rules or fairness[name.rule] is not Fairness.WEAK, f"unfair to {name}"
-    tale = "\n".join(lasso.tell())
+    tale = "\n".join(lasso.lines())
     assert "for ever" in tale and lasso.property.name in tale
 
 

@@ -201,7 +201,7 @@ def test_liveness_needs_its_library(file, monkeypatch):
 
 
 def test_progress_knows_the_total(file, monkeypatch):
-    monkeypatch.setattr("maitred.model.search.parallel.TELL", 0.0)
+    monkeypatch.setattr("maitred.model.search.parallel.PROGRESS_INTERVAL", 0.0)
     seen = []
     run(load(file()), ["seconds"], lambda one, progress: seen.append((one.slug, progress)), workers=1)
     assert seen and all(name == "small-indeed" and p.total == 3 and p.exact for name, p in seen)

@@ -328,7 +328,7 @@ def test_the_forecast_comes_near():
 
 
 def test_progress_adds_up(monkeypatch):
-    monkeypatch.setattr("maitred.model.search.parallel.TELL", 0.0)
+    monkeypatch.setattr("maitred.model.search.parallel.PROGRESS_INTERVAL", 0.0)
     for workers in (1, 2):
         seen = []
         result = check(CRASH, seen.append, workers=workers)
@@ -522,22 +522,22 @@ def test_fingerprints_have_64_bits():
 
 def test_no_sum_is_reported_while_a_worker_is_missing(monkeypatch):
     """Its worlds would count as none, and the number that is yet to be explored fell below 0."""
-    monkeypatch.setattr(parallel, "TELL", 0.0)
+    monkeypatch.setattr(parallel, "PROGRESS_INTERVAL", 0.0)
     (mine, first), (also, second), (never, _end) = Pipe(), Pipe(), Pipe()
     team = parallel.Team.__new__(parallel.Team)
     team._links, team._workers = [mine, also], [SimpleNamespace(sentinel=never)]
     team._give = lambda *command: None
     sums = []
 
-    def hear(index, answers, real=team._hear):
+    def receive(index, answers, real=team._receive):
         real(index, answers)
-        second.send(parallel._Answer(2) if answers or team._told[1] else parallel._Told(30, 40, 5))
+        second.send(parallel._Answer(2) if answers or team._reported[1] else parallel._Progress(30, 40, 5))
 
-    def tell(*numbers):
+    def report(*numbers):
         sums.append(numbers)
         first.send(parallel._Answer(1))
 
-    team._hear = hear
-    first.send(parallel._Told(10, 20, 3))
-    assert team._all("level", tell=tell) == [1, 2]
+    team._receive = receive
+    first.send(parallel._Progress(10, 20, 3))
+    assert team._all("level", report=report) == [1, 2]
     assert sums[0] == (40, 60, 8)

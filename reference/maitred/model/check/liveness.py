@@ -1,7 +1,7 @@
-"""What must happen in the end: `P` leads to `Q`, in every run that is as fair as `maitred.model.claims.fairness` says.
+"""Liveness: `P` leads to `Q` in every run that meets the fairness assumptions of `maitred.model.claims.fairness`.
 
-An exhaustive check, as `check.checker`'s, but of runs and not of worlds: a property is refuted by a *lasso*, a way to a
-cycle that repeats for ever, is fair, and never comes to `Q`.  `graph` finds the worlds, `cycles` decides.
+The check is exhaustive, as that of `check.checker`, but over runs, not worlds.  A *lasso* refutes a property: a path to
+a fair cycle that never reaches `Q`.  `graph` finds the worlds, `cycles` searches them for such a cycle.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class LeadsTo:
     text: str
     """One sentence, in the words of the requirements."""
     subject: str
-    """What it is asked of, each by itself: ``client``, ``place``; empty where it is asked of the whole."""
+    """What it is checked for, one by one: ``client`` or ``place``; empty if it is checked for the whole system."""
     subjects: Subjects
     applies: Callable[[Bounds], bool]
-    """Whether the bounds leave an occasion for it."""
+    """Whether `arises` can hold within the bounds."""
     arises: Predicate
     settled: Predicate
 
@@ -94,7 +94,7 @@ def _leads_to(
     return register
 
 
-# ================================================================ what worlds say
+# ================================================================ what the predicates read
 
 
 def _place(world: World, number: int) -> Place | None:
@@ -109,7 +109,7 @@ def _group_at(world: World, number: int) -> Group | None:
 
 
 def _runs(world: World) -> bool:
-    """The system is neither being stopped nor given up, and has a processing element to run on."""
+    """The system is not stopping, has not given up, and has a processing element that is up."""
     return world.monitor.phase is monitor.Phase.RUNNING and _powered(world)
 
 
@@ -191,7 +191,7 @@ def a_lost_connection_is_forgotten(world: World, cookie: int) -> bool:
 
 
 def _server_is_up(world: World, number: int) -> bool:
-    """It is ready, or its program was declined every port; or the system does not go on."""
+    """It is ready, or every port was declined to its program, or the system does not run."""
     place, group = _place(world, number), _group_at(world, number)
     declined = group is not None and all(link.program is Program.DECLINED for link in group.links)
     return not _runs(world) or declined or (place is not None and place.phase is PlacePhase.READY)
@@ -208,7 +208,7 @@ def a_static_server_is_up_again(world: World, number: int) -> bool:
 
 
 def _row_is_exact(world: World, number: int) -> bool:
-    """The server is in the table as it is, or will be once what is on its way is read; or the system does not go on."""
+    """The server's row is correct, or will be when the messages under way are read; or the system does not run."""
     group = _group_at(world, number)
     if group is None or not group.alive or group.condemned or not _runs(world):
         return True
@@ -330,28 +330,28 @@ def a_stop_ends(world: World, subject: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Lasso:
-    """A run that refutes a property: a way to a round that goes on for ever."""
+    """A run that refutes a property: a path to a cycle that repeats for ever."""
 
     path: Path
-    """The way and, once, the round; in normal forms, so that it comes round to the same world."""
+    """The path to the cycle and the cycle once, in canonical forms: it ends in the world where the cycle begins."""
     shown: Path
-    """The same steps as people read them: every server keeps its name."""
+    """The same steps for people to read: every server keeps its name."""
     cycle_start: int
-    """After so many steps the round begins; it ends with the path.  Where nothing is left, the system stays there."""
+    """The number of steps before the cycle, which ends with the path.  If none follow, the system stays there."""
     property: LeadsTo
     subject: int
-    """Which client or place; 0 where it is asked of the whole."""
+    """Which client or place; 0 for the whole system."""
     arises: int
-    """After so many steps the property arises, and is not settled from then on."""
+    """The number of steps after which the property arises; it is never settled from then on."""
     fair: tuple[tuple[Named, str], ...]
-    """Every fair action that is possible somewhere on the round, and how the round is fair to it all the same."""
+    """Every fair action that is possible on the cycle, and how the cycle is fair to it."""
     unasked: tuple[Named, ...]
-    """What the machines' guards allow where the round begins, but nobody has asked for: so it does not come."""
+    """What the guards allow where the cycle begins, but was never requested, and so does not happen."""
     free: tuple[tuple[Named, str], ...]
-    """What is possible on the round and nothing is assumed of, and why; what was left out of the assumptions first."""
+    """The unfair actions that are possible on the cycle, with the reason; omitted assumptions come first."""
 
     def servers(self) -> list[ServerId]:
-        """Where it is about a place: the servers that fill it from when it arises, or did last, one after the other."""
+        """For a place: the servers that fill it, or filled it last, in order, from when the property arises."""
         if self.property.subject != "place":
             return []
         worlds = [self.shown.start, *(step.world for step in self.shown.steps)][self.arises :]
@@ -359,14 +359,14 @@ class Lasso:
         return [*dict.fromkeys(place.server for place in places if place.server)]
 
     def about(self) -> str:
-        """What it is about, in words: a client, a place and its servers, or the whole."""
+        """The subject in words: a client, a place and its servers, or the system."""
         if not self.property.subject:
             return "the system"
         servers = ", then ".join(f"server {number}" for number in self.servers())
         return f"{self.property.subject} {self.subject}" + (f" ({servers})" if servers else "")
 
-    def tell(self) -> Iterator[str]:
-        """The lines of the tale."""
+    def lines(self) -> Iterator[str]:
+        """The run in words, line by line."""
         steps = self.shown.steps
         way = Path(self.shown.bounds, self.shown.start, steps[: self.cycle_start])
         yield f"{self.property.name}, refuted for {self.about()}: {self.property.text}"
@@ -381,7 +381,7 @@ class Lasso:
         yield from self._because()
 
     def why(self) -> list[str]:
-        """For whom the property is broken, what goes on for ever, and why nothing must put an end to it."""
+        """For which subject the property is broken, which steps repeat, and why fairness allows it."""
         last = len(self.shown.steps)
         if self.cycle_start == last:
             goes_on = f"As it is after step {last} it stays for ever: nothing that must happen can."
@@ -396,7 +396,7 @@ class Lasso:
         return f"It arises {begins}, and from then on never comes to an end."
 
     def _because(self) -> Iterator[str]:
-        """Why no assumption says that the round ends."""
+        """Why no assumption ends the cycle."""
         if self.unasked:
             yield f"Nobody has asked for these, so they do not come: {', '.join(map(str, self.unasked))}."
         if self.free:
@@ -414,7 +414,7 @@ class VerdictOnLiveness:
     property: LeadsTo
     verdict: Verdict
     occasions: int = 0
-    """In how many worlds it arises and is not settled yet, over all subjects."""
+    """In how many worlds it arises and is not settled, over all subjects."""
     lasso: Lasso | None = None
 
 
@@ -424,18 +424,18 @@ class LivenessResult:
 
     bounds: Bounds
     without: tuple[str, ...]
-    """The assumptions that were left out."""
+    """The assumptions that were omitted."""
     verdicts: tuple[VerdictOnLiveness, ...]
     states: int
     """Distinct worlds."""
     transitions: int
     seconds: float
     complete: bool
-    """Every world that can be reached was."""
+    """Whether all reachable worlds were explored."""
 
     @property
     def ok(self) -> bool:
-        """Nothing is violated, and nothing holds vacuously, as far as the exploration went."""
+        """Nothing is violated and nothing holds vacuously in the worlds explored."""
         return not any(on.verdict in (Verdict.VIOLATED, Verdict.NOT_REACHED) for on in self.verdicts)
 
     @property
@@ -464,7 +464,7 @@ def check_liveness(
     max_states: int | None = None,
     without: Collection[str] = (),
 ) -> LivenessResult:
-    """Explore everything within the bounds, and decide every property on what was found.
+    """Explore everything within the bounds, then decide every property.
 
     Args:
         bounds: how large the system is and what may go wrong.
@@ -478,7 +478,7 @@ def check_liveness(
         UnknownRuleError: there is no assumption of a name.
         MissingLibraryError: scipy is not installed.
     """
-    assumed(bounds, without)  # a wrong name is told before the work begins
+    assumed(bounds, without)  # report a wrong name before the work begins
     return explore(bounds, names, progress, max_states).decide(without)
 
 
@@ -488,7 +488,7 @@ def explore(
     progress: Callable[[Progress], None] | None = None,
     max_states: int | None = None,
 ) -> Explored:
-    """Explore once, to decide under several assumptions; arguments and errors as of `check_liveness`."""
+    """Explore once, to decide under several sets of assumptions; arguments and errors as in `check_liveness`."""
     wanted = tuple(_known(name) for name in (names if names is not None else LIVENESS))
     asked = [(prop, subject) for prop in wanted if prop.applies(bounds) for subject in prop.subjects(bounds)]
     try:
@@ -518,7 +518,7 @@ def _mark(world: World, prop: LeadsTo, subject: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """All worlds within bounds, and what each property says of each."""
+    """All worlds within the bounds, each with the marks of every property."""
 
     bounds: Bounds
     wanted: tuple[LeadsTo, ...]
@@ -529,7 +529,7 @@ class Explored:
     search: type[Search]
 
     def decide(self, without: Collection[str] = ()) -> LivenessResult:
-        """The verdicts under what is assumed, but for the assumptions left out (errors: `UnknownRuleError`)."""
+        """The verdicts under all assumptions except those in `without` (errors: `UnknownRuleError`)."""
         began = time.monotonic()
         fairness = assumed(self.bounds, without)
         search = self.search(self.graph, [fairness[name.rule] for name in self.graph.names])
@@ -582,7 +582,7 @@ class Explored:
         )
 
     def _free(self, possible: Iterable[tuple[Named, bool]], without: Collection[str]) -> Iterator[tuple[Named, str]]:
-        """Each with the reason: a fault only if the round takes it, as none need come."""
+        """Each with the reason; a fault only if the cycle takes it."""
         for name, taken in sorted(possible, key=lambda each: each[0].rule not in without):
             if taken or RULES[name.rule].fairness is not Fairness.CEASING:
                 yield name, unassumed(self.bounds, name.rule, without)

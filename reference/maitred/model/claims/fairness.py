@@ -1,24 +1,23 @@
-"""What may be assumed to happen in the end: every action of the closed system by name, and how fair it is.
+"""Fairness assumptions: the name of every action of the closed system, and how fair it is.
 
 Rules
 -----
-1.  An action is *enabled* in a world if it leads to a different one.  What changes nothing is stuttering, no action.
-2.  A *weakly* fair action does not stay enabled for ever without being taken.  A *strongly* fair one is not enabled
-    again and again for ever without being taken.  Of an action that is not fair nothing is assumed.  A *ceasing* one
-    happens a finite number of times only.  Weak fairness is enough for all that is claimed.
-3.  Fair are the kernel, and the processes of ours that live: they go on reading, and their timers run out.  Not fair is
-    what nobody promises: that a client comes, hangs up or sends, that an operator asks for a stop, that a program heeds
-    SIGTERM.
-4.  An action is named together with where it happens (`Named.where`): to be fair to one server, port or client is not
-    to be fair to another, and a busy one cannot hide that another starves.
-5.  What a budget of `Bounds` rations promises nothing: its timers are fair only where the budget is `ANY`.
+1.  An action is *enabled* in a world if it leads to a different one.  Stuttering is no action.
+2.  A *weakly* fair action that stays enabled for ever is taken infinitely often.  So is a *strongly* fair one that is
+    enabled infinitely often.  Nothing is assumed of an action that is not fair.  A *ceasing* one is taken only finitely
+    often.  All liveness properties hold with weak fairness.
+3.  The kernel and our living processes are fair: they keep reading, and their timers run out.  What nobody promises is
+    not fair: that a client comes, hangs up or sends, that an operator requests a stop, that a program obeys SIGTERM.
+4.  An action is named together with where it happens (`Named.where`).  Fairness holds for each server, port and client
+    separately, so a busy one cannot hide that another starves.
+5.  An action with a budget in `Bounds` is fair only if the budget is `ANY`.
 
 Theory of operation
 -------------------
-`named` gives the name of each step of the system.  Servers are named by the place that they fill: it outlives their
-ids, which are numbered anew as servers come and go (`world.symmetry`).  A server that fills no place any more is named
-by its turn among those: the order of ids is kept, so a server that is never forgotten keeps its name from some moment
-on.  `RULES` says of each name how fair the action is, and why that may be assumed.
+`named` returns the name of a step.  A server is named by the place that it fills, because ids are renumbered as servers
+come and go (`world.symmetry`).  A server that no longer fills a place is named by its position among those servers: the
+order of ids is kept, so a server that is never forgotten keeps its name from some moment on.  `RULES` gives for each
+name how fair the action is, and why that may be assumed.
 """
 
 from __future__ import annotations
@@ -72,17 +71,17 @@ class Rule:
     why: str
     """Why this may be assumed, or why nothing is."""
     budget: str = ""
-    """The budget of `Bounds` that rations the action; nothing is assumed unless it is `ANY`."""
+    """The budget in `Bounds` that limits the action; nothing is assumed unless it is `ANY`."""
     fault: str = ""
-    """The budget of `Bounds` that makes the action possible; nothing is assumed where there is none of it."""
+    """The budget in `Bounds` that makes the action possible; nothing is assumed if it is 0."""
 
 
 class Named(NamedTuple):
-    """A step of the system, as fairness speaks of it."""
+    """The name of a step for fairness."""
 
     rule: str
     where: str
-    """Of whom, or at whom: another place is another action."""
+    """Where it happens; the same rule elsewhere is another action."""
 
     def __str__(self) -> str:
         return f"{self.rule} ({self.where})"
@@ -101,7 +100,7 @@ RULES: Final[Mapping[str, Rule]] = _rules(
     Rule("clients hang up", _N, "Nobody needs to give up."),
     # ------------------------------------------------ the kernel
     Rule("kills are performed", _W, "SIGKILL cannot be declined."),
-    Rule("deaths are reported", _W, "A dead process stays until its parent has been told; so does an empty cgroup."),
+    Rule("deaths are reported", _W, "A dead process stays until its parent reaps it; an empty cgroup stays too."),
     Rule("hang-ups are reported", _W, "A connection that was closed stays readable until it is looked at."),
     # ------------------------------------------------ the Distributor
     Rule("the Distributor reads its servers", _W, "Its event loop comes to every descriptor that is ready."),
@@ -155,10 +154,10 @@ class UnknownRuleError(ValueError):
 
 
 def assumed(bounds: Bounds, without: Iterable[str] = ()) -> Mapping[str, Fairness]:
-    """What is assumed of the actions of each rule, within the bounds and without the named assumptions.
+    """The fairness assumed of each rule within the bounds, without the named assumptions.
 
     Raises:
-        UnknownRuleError: `without` names no rule, or one that assumes nothing anyway; the text lists those that do.
+        UnknownRuleError: `without` names no rule, or a rule that assumes nothing; the text lists the others.
     """
     without = tuple(without)
     for name in without:
@@ -183,7 +182,7 @@ def unassumed(bounds: Bounds, name: str, without: Iterable[str] = ()) -> str:
 
 
 def _rationed(rule: Rule, bounds: Bounds) -> bool:
-    """Rule 5; and no hand-off that is never answered is excused as lost where no reader can have died."""
+    """Rule 5.  Also: without interruptions no reader can die, so no hand-off counts as lost."""
     scarce = bool(rule.budget) and getattr(bounds, rule.budget) != ANY
     return scarce or (bool(rule.fault) and not getattr(bounds, rule.fault))
 
@@ -221,7 +220,7 @@ def named(before: World, action: Action, after: World) -> Named:
 
 
 def server_name(world: World, number: ServerId) -> str:
-    """The place that the server fills; of one that fills none, its turn among those."""
+    """The place that the server fills; if none, its position among the servers without a place."""
     living = world.monitor.classes[CLASS].living
     place = living.get(number, None)
     if place is not None:
@@ -268,7 +267,7 @@ def _port_deed(before: World, action: PortDeed) -> Named:
 
 
 def _needless(world: World, action: PortDeed) -> bool:
-    """Whether the Distributor is about to answer the server's bind: what only a budget lets it repeat."""
+    """Whether the Distributor is about to answer the bind: the model repeats it then only within a budget."""
     status = world.distributor.servers.get(action.server, None) if world.distributor is not None else None
     dialog = status.dialogs.get(action.port, None) if status is not None else None
     return dialog is not None and dialog.phase is distributor.DialogPhase.BINDING
@@ -337,7 +336,7 @@ def _distributor(world: World, action: DistributorStep) -> Named:
             return Named("hang-ups are reported", f"client {event.client.cookie}")
         case distributor.Fired():
             return distributor_timer(world, event.timer)
-        case distributor.StillServes():  # the time is up, and what it comes to is the server's
+        case distributor.StillServes():  # the hand-off's time is over, and the outcome depends on the server
             return distributor_timer(world, distributor.HandOffTimeout(event.server))
         case distributor.Unfit():
             return Named("faults cease", f"unfit, {server_name(world, event.server)}")
@@ -371,7 +370,7 @@ def distributor_timer(world: World, timer: distributor.Timer) -> Named:
 
 
 def _request(world: World, number: ServerId) -> str:
-    """The server and the client it was sent: the timer starts anew with each, so it is another's time that runs out."""
+    """The server and the client it was sent: each hand-off has its own timer."""
     status = world.distributor.servers.get(number, None) if world.distributor is not None else None
     client = status.request if status is not None else None
     return f"{server_name(world, number)}, client {client.cookie if client is not None else 'none'}"

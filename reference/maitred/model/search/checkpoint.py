@@ -1,7 +1,7 @@
 """An exploration on the disk, from which another process goes on.
 
 A checkpoint is a directory of the user's own.  Each worker writes what it knows to a file of its own; when all have,
-`state.json` is replaced, which names these files and says how far the exploration is; then older files are removed.
+`state.json` is replaced, which names these files and records how far the exploration is; then older files are removed.
 Every file is written under another name, flushed to the disk and renamed.  So whenever the process is killed, the
 directory holds one whole checkpoint, or none.
 
@@ -196,7 +196,7 @@ class Checkpoint:
 
         Args:
             reached: how far the exploration is.
-            save: writes what the workers know to the files of these numbers, and says which.
+            save: writes what the workers know to the files of these numbers, and returns the files.
         """
         level = len(reached.sizes)
         files = save(lambda number: self._directory / f"level-{level}.{number}")

@@ -32,7 +32,7 @@ __all__ = ["Enquiry", "Explorer", "Observer", "Path", "Prepare", "Progress", "St
 WORTH_A_TEAM: Final = 50_000
 """Without a given number of workers, an exploration starts several once it knows so many worlds."""
 TREND: Final = 6
-"""Levels from which the forecast tells the trend."""
+"""Levels from which the forecast estimates the trend."""
 FARTHEST: Final = 20
 """A forecast of more than so many times what is known is none."""
 
@@ -146,7 +146,7 @@ class Explorer:
         max_states: int | None = None,
         stop: Callable[[frozenset[str]], bool] | None = None,
     ) -> None:
-        """Explore until nothing new is found, about `max_states` are known, or `stop` says so of what a level brought.
+        """Explore until nothing new is found, about `max_states` are known, or `stop` is true of what a level found.
 
         Raises:
             CheckpointError: the checkpoint is of another exploration, damaged, or in use.
@@ -183,7 +183,7 @@ class Explorer:
                     crew = self._enlarged(crew)
                 if self._checkpoint is not None and self._checkpoint.due:
                     self._checkpoint.write(self._reached(), crew.save)
-                self._add(crew.level(max_states, self.found, self._teller(progress, began)))
+                self._add(crew.level(max_states, self.found, self._reporter(progress, began)))
             self.seconds = time.monotonic() - began
             self._ways = self._traced(crew)
         finally:
@@ -219,16 +219,16 @@ class Explorer:
             raise
         return team
 
-    def _teller(self, progress: Callable[[Progress], None] | None, began: float) -> Callable[[int, int, int], None]:
+    def _reporter(self, progress: Callable[[Progress], None] | None, began: float) -> Callable[[int, int, int], None]:
         total = forecast(self.sizes)
 
-        def tell(states: int, transitions: int, queue: int) -> None:
+        def report(states: int, transitions: int, queue: int) -> None:
             if progress is not None:
                 rate = states / max(time.monotonic() - began, 1e-9)
                 waiting = queue + states - self.states
                 progress(Progress(states, self.transitions + transitions, waiting, self.depth, rate, total))
 
-        return tell
+        return report
 
     # ------------------------------------------------ going on
 

@@ -1,6 +1,6 @@
 """Fingerprints: a world is known by 64 bits, and travels between processes and to the disk in parts.
 
-Each component of a world is encoded by its `repr`, which for the machines' values says everything and depends on
+Each component of a world is encoded by its `repr`, which for the machines' values is complete and depends on
 nothing else, and the encoding is digested once (BLAKE2b, 64 bits).  The *spelling* of a world is the digests of its
 components one after the other; its *fingerprint* is the BLAKE2b digest of the spelling, again 64 bits.
 
@@ -9,7 +9,7 @@ explored.  Among n worlds the expected number of such pairs is at most n² / 2^6
 worlds, 7e-7 for five million.  Two *components* of one digest are never taken for one: that is noticed and refused
 (`Collision`).  So is a component whose encoding is another in another process.
 
-Only values of the machines and of the model are ever unpickled, whatever the bytes say (`unpack`).
+Only values of the machines and of the model are ever unpickled, whatever the bytes are (`unpack`).
 """
 
 from __future__ import annotations

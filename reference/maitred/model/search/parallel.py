@@ -32,21 +32,21 @@ from typing import Any, Final, Protocol, TypeAlias
 from maitred.model.search.checkpoint import read_dump, write_dump
 from maitred.model.search.shard import Batch, Enquiry, Level, Shard
 
-TELL: Final = 0.2
-"""Seconds between two words on the progress."""
+PROGRESS_INTERVAL: Final = 0.2
+"""Seconds between two reports of progress."""
 
 Prepare: TypeAlias = Callable[[], Enquiry]
 """Makes what is explored; it is called anew in each worker, so that it must be possible to pickle it."""
-Tell: TypeAlias = Callable[[int, int, int], None]
+Report: TypeAlias = Callable[[int, int, int], None]
 """Receives the numbers of worlds found, transitions of this level, and worlds of this level yet to be expanded."""
 
 
 class WorkerLost(Exception):
-    """A worker has ended without a word: the system, or somebody, has killed it."""
+    """A worker has ended without a result: the system, or somebody, has killed it."""
 
 
 class Crew(Protocol):
-    """Whoever explores: this process, or several."""
+    """The processes that explore: this one, or several."""
 
     def begin(self) -> Level:
         """Find the first world."""
@@ -54,7 +54,7 @@ class Crew(Protocol):
     def load(self, dumps: Sequence[bytes | Path]) -> None:
         """Begin with what a crew of any size has saved."""
 
-    def level(self, limit: int | None, settled: Collection[str], tell: Tell) -> Level:
+    def level(self, limit: int | None, settled: Collection[str], report: Report) -> Level:
         """Expand the last level; cut it short when about `limit` worlds are known."""
 
     def parents(self, level: int, marks: Collection[int]) -> dict[int, int]:
@@ -64,10 +64,10 @@ class Crew(Protocol):
         """All that is known, for `load`."""
 
     def save(self, files: Callable[[int], Path]) -> list[Path]:
-        """Write what `dump` gives to the files of these numbers; which have been written."""
+        """Write what `dump` returns to the files of these numbers; return the files."""
 
     def close(self) -> None:
-        """Let everything go."""
+        """Release all processes and queues."""
 
 
 # ---------------------------------------------------------------- one process
@@ -86,14 +86,14 @@ class Alone:
     def load(self, dumps: Sequence[bytes | Path]) -> None:
         self._shard.load(map(_content, dumps))
 
-    def level(self, limit: int | None, settled: Collection[str], tell: Tell) -> Level:
+    def level(self, limit: int | None, settled: Collection[str], report: Report) -> Level:
         shard, clock = self._shard, _Clock()
         queue = shard.queue
         shard.observer.settle(settled)
 
         def pause(expanded: int) -> bool:
             if clock.due():
-                tell(shard.states, shard.transitions, queue - expanded)
+                report(shard.states, shard.transitions, queue - expanded)
             return limit is None or shard.states < limit
 
         return shard.close(cut=not shard.expand(_nobody, pause))
@@ -121,25 +121,25 @@ def _content(dump: bytes | Path) -> bytes:
 
 
 class _Clock:
-    """Says now and then that it is time for a word on the progress."""
+    """Whether the next report of progress is due."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     def due(self) -> bool:
         now = time.monotonic()
-        if now - self._last < TELL:
+        if now - self._last < PROGRESS_INTERVAL:
             return False
         self._last = now
         return True
 
 
-# ---------------------------------------------------------------- what is said
+# ---------------------------------------------------------------- messages from workers to the leader
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """A worker's word on its progress: see `Tell`."""
+class _Progress:
+    """A worker's progress: see `Report`."""
 
     states: int
     transitions: int
@@ -165,7 +165,7 @@ _Inbox: TypeAlias = "Queue[Batch | None]"
 """Batches, and None for `done`."""
 
 
-# ---------------------------------------------------------------- several processes: who leads
+# ---------------------------------------------------------------- several processes: the leader
 
 
 class Team:
@@ -195,7 +195,7 @@ class Team:
         except BaseException:
             self.close()
             raise
-        self._told: list[_Told | None] = [None] * workers
+        self._reported: list[_Progress | None] = [None] * workers
 
     def begin(self) -> Level:
         return Level.joined(self._all("begin"))
@@ -203,9 +203,9 @@ class Team:
     def load(self, dumps: Sequence[bytes | Path]) -> None:
         self._all("load", dumps)
 
-    def level(self, limit: int | None, settled: Collection[str], tell: Tell) -> Level:
+    def level(self, limit: int | None, settled: Collection[str], report: Report) -> Level:
         share = None if limit is None else limit // len(self._links) + 1
-        return Level.joined(self._all("level", share, tuple(settled), tell=tell))
+        return Level.joined(self._all("level", share, tuple(settled), report=report))
 
     def parents(self, level: int, marks: Collection[int]) -> dict[int, int]:
         found: dict[int, int] = {}
@@ -235,21 +235,21 @@ class Team:
             inbox.close()
         self._workers, self._links, self._inboxes = [], [], []
 
-    def _all(self, command: str, *arguments: Any, tell: Tell | None = None) -> list[Any]:  # Any: as the command has it
+    def _all(self, command: str, *arguments: Any, report: Report | None = None) -> list[Any]:  # Any: per command
         """Give all the same command; their answers."""
-        self._told = [None] * len(self._links)  # sums count once each worker has reported: before, one is missing
+        self._reported = [None] * len(self._links)  # sums count once each worker has reported: before, one is missing
         for index in range(len(self._links)):
             self._give(index, command, *arguments)
-        return self._answers(tell)
+        return self._answers(report)
 
     def _give(self, index: int, command: str, *arguments: Any) -> None:  # Any: as above
         try:
             self._links[index].send((command, *arguments))
-        except OSError:  # it is gone: its last words, or the lack of them, say why
-            self._hear(index, {})
+        except OSError:  # it is gone: its last message, or its exit code, shows why
+            self._receive(index, {})
             raise self._lost(index) from None
 
-    def _answers(self, tell: Tell | None) -> list[Any]:  # Any: as above
+    def _answers(self, report: Report | None) -> list[Any]:  # Any: as above
         answers: dict[int, Any] = {}  # Any: as above
         clock = _Clock()
         by_link: Mapping[object, int] = {link: index for index, link in enumerate(self._links)}
@@ -257,26 +257,26 @@ class Team:
         while len(answers) < len(self._links):
             ready = connection.wait([*self._links, *(worker.sentinel for worker in self._workers)])
             for index in sorted(by_link[one] for one in ready if one in by_link):
-                self._hear(index, answers)
+                self._receive(index, answers)
             for one in ready:
                 if one in by_end and not self._links[by_end[one]].poll():
                     raise self._lost(by_end[one])
-            told = [one for one in self._told if one is not None]
-            if tell is not None and len(told) == len(self._links) and clock.due():
-                tell(sum(t.states for t in told), sum(t.transitions for t in told), sum(t.queue for t in told))
+            latest = [one for one in self._reported if one is not None]
+            if report is not None and len(latest) == len(self._links) and clock.due():
+                report(sum(t.states for t in latest), sum(t.transitions for t in latest), sum(t.queue for t in latest))
         return [answers[index] for index in range(len(self._links))]
 
-    def _hear(self, index: int, answers: dict[int, Any]) -> None:  # Any: as above
+    def _receive(self, index: int, answers: dict[int, Any]) -> None:  # Any: as above
         try:
-            said = self._links[index].recv()
+            message = self._links[index].recv()
         except EOFError:
             raise self._lost(index) from None
-        if isinstance(said, _Failed):
-            raise said.error
-        if isinstance(said, _Told):
-            self._told[index] = said
+        if isinstance(message, _Failed):
+            raise message.error
+        if isinstance(message, _Progress):
+            self._reported[index] = message
         else:
-            answers[index] = said.value
+            answers[index] = message.value
 
     def _lost(self, index: int) -> WorkerLost:
         self._workers[index].join()
@@ -289,7 +289,7 @@ class Team:
 
 @contextlib.contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Processes started meanwhile never see Ctrl-C: it is for who leads, who ends them."""
+    """Processes started meanwhile ignore Ctrl-C: the leader receives it and ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -297,7 +297,7 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# ---------------------------------------------------------------- several processes: who works
+# ---------------------------------------------------------------- several processes: the workers
 
 
 def _work(index: int, prepare: Prepare, inboxes: Sequence[_Inbox], link: _Link) -> None:
@@ -313,7 +313,7 @@ def _work(index: int, prepare: Prepare, inboxes: Sequence[_Inbox], link: _Link) 
             link.send(_Answer(getattr(worker, command)(*arguments)))
     except EOFError:
         return
-    except BaseException as error:  # whatever it is, it is the leader's to raise
+    except BaseException as error:  # the leader raises it
         error.add_note(f"in worker {index} of {len(inboxes)}:\n{traceback.format_exc()}")
         with contextlib.suppress(OSError):
             link.send(_Failed(_portable(error)))
@@ -327,7 +327,7 @@ def _end_with_the_leader() -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The exception itself, or, where it cannot travel, one that tells it."""
+    """The exception itself; if it cannot be pickled, one with its text."""
     from multiprocessing.reduction import ForkingPickler
 
     try:
@@ -366,7 +366,7 @@ class _Worker:
             while self._read(block=False):
                 pass
             if clock.due():
-                self._link.send(_Told(shard.states, shard.transitions, queue - expanded))
+                self._link.send(_Progress(shard.states, shard.transitions, queue - expanded))
             return limit is None or shard.states < limit
 
         whole = shard.expand(self._send, pause)
@@ -377,7 +377,7 @@ class _Worker:
         while self._done < len(others):
             self._read(block=True)
         level = shard.close(cut=not whole)
-        self._link.send(_Told(shard.states, level.transitions, 0))
+        self._link.send(_Progress(shard.states, level.transitions, 0))
         return level
 
     def _send(self, owner: int, batch: Batch) -> None:

@@ -276,7 +276,7 @@ class _Outbox:
 
     def __init__(self, fingerprints: Fingerprints) -> None:
         self._fingerprints: Final = fingerprints
-        self._told: dict[int, int] = {}
+        self._sent: dict[int, int] = {}
         """By world, the least predecessor that the worker was sent in this level."""
         self._shipped: set[bytes] = set()
         self._news: set[bytes] = set()
@@ -287,8 +287,8 @@ class _Outbox:
 
     def add(self, mark: int, parent: int, spelling: bytes) -> int:
         """Add a world, unless the worker knows as much; how many there are now."""
-        if parent < self._told.get(mark, parent + 1):
-            self._told[mark] = parent
+        if parent < self._sent.get(mark, parent + 1):
+            self._sent[mark] = parent
             self._records += (mark.to_bytes(_MARK, "little"), parent.to_bytes(_MARK, "little"), spelling)
             self._news.update(digests_in(spelling))
         return len(self._records) // 3
@@ -303,4 +303,4 @@ class _Outbox:
 
     def forget(self) -> None:
         """The level is over."""
-        self._told.clear()
+        self._sent.clear()

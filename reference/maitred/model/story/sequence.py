@@ -1,12 +1,12 @@
-"""A path as it is drawn: lifelines, rows, and arrows that know when they were sent and when they were read.
+"""A path as a sequence diagram: lifelines, rows, and arrows with the rows in which they are sent and read.
 
 Theory of operation
 -------------------
-A path records worlds and actions, not messages.  What a step took from a channel follows from its action; what it put
-there follows from the channel's length after it; and what is gone without having been read was lost.  So each arrow is
-one place in a channel, followed from the step that sent it to the step that read it, whatever the model renumbers
-meanwhile.  What reaches its reader within the step itself (a connection accepted, a process started or killed, an end
-noticed) is an arrow whose two ends are in one row.
+A path records worlds and actions, not messages.  A step's action shows which message it takes from a channel.  The
+channel's length after the step shows which it adds.  A message that disappears without being read was lost.  So each
+arrow follows one position in a channel from the step that sends to the step that reads, even if the model renumbers in
+between.  What reaches its reader in the same step (a connection accepted, a process started or killed, an end noticed)
+is an arrow with both ends in one row.
 """
 
 from __future__ import annotations
@@ -47,56 +47,56 @@ OWN: Final = (
     distributor.StillServes,
     distributor.Unfit,
 )
-"""What the kernel tells a Distributor that asked it for something."""
+"""The kernel's answers to a Distributor's requests."""
 ONE_OF_SEVERAL: Final[Mapping[object, str]] = {
     Deed.LEAVES_A_CHILD: "main process",
     Deed.LOSES_A_READER: "one process",
     Deed.LOSES_A_SENDER: "one process",
 }
-"""The deeds by which a process dies while others of its server live on: which process."""
+"""The deeds by which one process of a server dies while others live: which process."""
 
 
 @dataclass(slots=True)
 class Arrow:
-    """One message, from its sending to its end; rows are numbered as the steps are, 0 is before the first."""
+    """One message; rows are numbered as the steps are, and 0 is before the first."""
 
     sender: str
     receiver: str
     text: str
     sent: int
     carries: bool = False
-    """A client's connection travels beside it."""
+    """It carries a client's connection."""
     read: int | None = None
     lost: int | None = None
-    """The row in which it was lost unread; with `read`, one of the two at most."""
+    """The row in which it was lost unread; not both this and `read`."""
     late: bool = False
     """It overtook the message before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One step, and what is so after it."""
+    """One step, and the state after it."""
 
     number: int
     """0: before the first."""
     actor: str
-    """The lifeline of who takes the step."""
+    """The lifeline of the process that takes the step."""
     text: str
     remarks: tuple[str, ...]
-    """What an arrow does not show: an event declined, a phase changed."""
+    """What no arrow shows: a rejected event, a new phase."""
     alive: dict[str, str]
-    """The lifelines of the living, each with the name of its present incarnation."""
+    """The lifelines that are alive, each with the name of its incarnation."""
     held: tuple[tuple[Held, ...], ...]
-    """Of each client, who holds its connection."""
+    """For each client, who holds its connection."""
     fates: tuple[Fate, ...]
-    """Of each client."""
+    """For each client."""
     died: tuple[tuple[str, str], ...] = ()
-    """On which lifelines something has died in the step, and what: all of it, or a process while others live on."""
+    """The lifelines on which a process dies in the step, with its name; others of the same server may live."""
 
 
 @dataclass(slots=True)
 class Scene:
-    """Everything that is drawn of a path."""
+    """Everything that is drawn for a path."""
 
     lifelines: list[str]
     rows: list[Row] = field(default_factory=list)
@@ -127,7 +127,7 @@ def scene(path: Path) -> Scene:
 
 
 def _lifelines(path: Path) -> list[str]:
-    """Those that live at any time, in the order in which they are drawn."""
+    """All that are ever alive, in drawing order."""
     worlds = [path.start, *(step.world for step in path.steps)]
     servers = sorted({group.server for world in worlds for group in world.groups})
     return [KERNEL, MONITOR, DISTRIBUTOR, *(f"server {number}" for number in servers)]
@@ -147,7 +147,7 @@ def _row(number: int, actor: str, text: str, remarks: tuple[str, ...], world: Wo
 
 
 def _died(old: Row, row: Row, action: Action) -> Iterator[tuple[str, str]]:
-    """Who was alive and is so no longer; and one process of a server of which others live on."""
+    """Who dies between two rows, including one process of a server that lives on."""
     for name, called in old.alive.items():
         if row.alive.get(name) != called:
             yield name, called
@@ -156,7 +156,7 @@ def _died(old: Row, row: Row, action: Action) -> Iterator[tuple[str, str]]:
 
 
 def _phases(altered: list[Change]) -> Iterator[str]:
-    """The phases that have changed; not those of what is no more."""
+    """The phases that have changed, except of what has ended."""
     for change in altered:
         if change.phase and change.after != NOTHING:
             was = "" if change.before == NOTHING else f"{change.before} \u2192 "
@@ -170,7 +170,7 @@ def _declined(system: System, before: World, step: Step) -> Iterator[str]:
 
 
 def _performed(system: System, before: World, step: Step) -> tuple[object, ...]:
-    """The effects of the machine's step that the world saw."""
+    """The effects of the machine's step that were performed."""
     taken = retake(system, before, step.action)
     effects: tuple[object, ...] = taken.effects if taken is not None else ()
     return effects[: step.action.performed] if isinstance(step.action, DistributorCutOff) else effects
@@ -180,7 +180,7 @@ def _performed(system: System, before: World, step: Step) -> tuple[object, ...]:
 
 
 def _channels(world: World) -> dict[Lane, tuple[object, ...]]:
-    """What lies in every channel."""
+    """The messages in every channel."""
     found: dict[Lane, tuple[object, ...]] = {
         (DISTRIBUTOR, MONITOR, ""): world.to_monitor,
         (MONITOR, DISTRIBUTOR, ""): world.to_distributor,
@@ -230,7 +230,7 @@ def _read(under_way: dict[Lane, list[Arrow]], action: Action, number: int) -> No
 def _send(
     made: Scene, under_way: dict[Lane, list[Arrow]], world: World, number: int, effects: tuple[object, ...]
 ) -> None:
-    """Put on each channel what has come to lie in it, and mark as lost what lies there no longer."""
+    """Add the new messages of each channel, and mark those that disappeared as lost."""
     channels = _channels(world)
     sent = [(lane, message) for effect in effects for lane, message in _sent(effect)]
     for lane in [*channels, *(lane for lane in under_way if lane not in channels)]:
@@ -250,7 +250,7 @@ def _send(
 
 
 def _sent(effect: object) -> Iterator[tuple[Lane, object]]:
-    """The message of an effect that may come to nothing, and where it should go."""
+    """The channel and message of an effect whose message may be lost."""
     if isinstance(effect, distributor.Send):
         yield (DISTRIBUTOR, f"server {effect.server}", f"port {effect.port}"), effect.message
     elif isinstance(effect, distributor.SendControl) and not isinstance(effect.message, Acknowledge):
@@ -265,13 +265,13 @@ def _arrow(lane: Lane, message: object, number: int) -> Arrow:
 
 
 def _at_once(step: Step, number: int, effects: tuple[object, ...]) -> Iterator[Arrow]:
-    """What comes and goes within the step."""
+    """The arrows that start and end in this step."""
     for sender, receiver, text in (*_causes(step.action), *(each for effect in effects for each in _results(effect))):
         yield Arrow(sender, receiver, text, number, read=number)
 
 
 def _causes(action: Action) -> Iterator[tuple[str, str, str]]:
-    """What the action's own event stands for, where that is no message."""
+    """The arrow of the action's event, if the event is not a message."""
     what = action.what
     match what:
         case distributor.ConnectionRequest():
@@ -301,7 +301,7 @@ def _causes(action: Action) -> Iterator[tuple[str, str, str]]:
 
 
 def _results(effect: object) -> Iterator[tuple[str, str, str]]:
-    """What an effect does at once to another process."""
+    """The arrow of an effect that acts at once on another process."""
     match effect:
         case monitor.StartServer():
             yield MONITOR, f"server {effect.server}", "starts"

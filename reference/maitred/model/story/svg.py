@@ -1,16 +1,16 @@
-"""A path as a sequence diagram in SVG: time runs down, processes stand side by side, colours say who holds whom.
+"""A path as a sequence diagram in SVG: time runs down, processes stand side by side, colours show client owners.
 
 How to read it, and how it is laid out
 --------------------------------------
 From left to right: each step in words; for every client a band, coloured by who holds its connection; a lifeline for
 every process.  The numbered disc of a step is on the lifeline of whoever takes it.  A message leaves its sender in the
-row in which it is sent, runs down beside its reader for as long as it lies unread, and enters where it is read; so no
-line is slanted, and labels stay clear of lines.  A process that dies gets a cross, which ends its lifeline unless
-others of its server live on; one that is started gets a box, from which its lifeline begins.  Every colour is one of
-Okabe and Ito's, made light enough for black text; nothing is told by colour alone.
+row in which it is sent, runs down beside its reader while it is unread, and enters where it is read.  So no line is
+slanted, and labels stay clear of lines.  A process that dies gets a cross, which ends its lifeline unless
+other processes of its server live; a process that starts gets a box, where its lifeline begins.  The colours are Okabe
+and Ito's, lightened for black text; no information depends on colour alone.
 
-No text leaves its column.  Fonts differ, so texts are measured (`extent`) in the widest of the usual ones.  What is
-longer than its column is broken into lines, or, where there is one line only, shortened, with the whole as a tooltip.
+No text leaves its column.  Fonts differ, so texts are measured (`extent`) in the widest of the usual ones.  Text that
+is too wide is broken into lines; where there is only one line, it is shortened and the tooltip has all of it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FILL: Final = {
 }
 INK, FAINT, RULE, PAPER, STRIPE = "#111111", "#555555", "#b8b8b8", "#ffffff", "#f6f6f6"
 ALARM: Final = "#b03a00"
-"""Okabe and Ito's vermilion, darkened: what is lost, dead or broken."""
+"""Okabe and Ito's vermilion, darkened: for what is lost, dead or broken."""
 CARRIES: Final = "#8a5a00"
 """The line of a message beside which a connection travels."""
 MARGIN, DISC, WORDS, GAP = 24.0, 26.0, 300.0, 16.0
@@ -46,7 +46,7 @@ LINE, SEND = 15.0, 19.0
 LANE: Final = 7.0
 """Pixels between messages that lie unread beside the same reader."""
 MARK: Final = 16.0
-"""Pixels from the last that a process does to the mark of its death."""
+"""Pixels from a process's last action to the mark of its death."""
 WIDTHS: Final = {
     character: width
     for characters, width in {
@@ -78,7 +78,7 @@ SHORT_FATES: Final = {
 
 
 class Words:
-    """What is written around the drawing."""
+    """The texts around the drawing."""
 
     def __init__(
         self,
@@ -91,16 +91,16 @@ class Words:
         broken: bool,
         marked: Collection[str] = (),
     ) -> None:
-        """Take what is written.
+        """Store the texts.
 
         Args:
             title: the heading.
             subtitle: what the system is.
             verdict: in a few words.
             statement: the property's sentence.
-            reasons: why; a line that begins with spaces belongs to the one before it.
-            broken: whether it is.
-            marked: for which client or servers: the columns that are marked.
+            reasons: why; a line that begins with spaces continues the one before it.
+            broken: whether the property is broken.
+            marked: the clients and servers whose columns are marked.
         """
         self.title = title
         self.subtitle = subtitle
@@ -122,7 +122,7 @@ def draw(scene: Scene, words: Words, cycle_start: int | None = None) -> str:
 
 
 class _Drawing:
-    """A drawing in the making."""
+    """One drawing while it is built."""
 
     def __init__(self, scene: Scene, words: Words, cycle_start: int | None) -> None:
         self.scene = scene
@@ -174,14 +174,14 @@ class _Drawing:
         return element
 
     def _fitted(self, x: float, y: float, text: str, room: float, **style: str) -> None:
-        """A line of text in so many pixels, shortened if need be."""
+        """A line of text, shortened to `room` pixels if necessary."""
         short = _shortened(text, room, float(style["font_size"]), bold=style.get("font_weight") == "bold")
         element = self._text(x, y, short, **style)
         if short != text:
             ET.SubElement(element, "title").text = text
 
     def _lines(self, x: float, y: float, lines: Sequence[str], apart: float, **style: str) -> float:
-        """Lines one below the other; the y of the next."""
+        """Write lines, one below the other; return the y of the next line."""
         for line in lines:
             self._text(x, y, line, **style)
             y += apart
@@ -198,7 +198,7 @@ class _Drawing:
         ET.SubElement(self.svg, "polyline", {"points": way, "fill": "none", "stroke": colour, **attributes})
 
     def _cross(self, x: float, y: float, size: float = 5, title: str = "") -> None:
-        """A cross; with a tooltip that says of what."""
+        """A cross, with a tooltip."""
         wide = _px(2 * size)
         path = f"M{_px(x - size)} {_px(y - size)}l{wide} {wide}m-{wide} 0l{wide} -{wide}"
         cross = ET.SubElement(self.svg, "path", {"d": path, "fill": "none", "stroke": ALARM, "stroke-width": "2.2"})
@@ -216,7 +216,7 @@ class _Drawing:
     # ------------------------------------------------ where things are
 
     def _band(self) -> float:
-        """How wide a client's band is: as its longest text asks, within limits."""
+        """The width of a client's band: that of its longest text, within limits."""
         rooms = [BAND[0]]
         for row in self.scene.rows:
             for cookie in self.clients:
@@ -225,7 +225,7 @@ class _Drawing:
         return min(max(rooms) + 8, BAND[1])
 
     def _columns(self) -> tuple[dict[str, float], float]:
-        """The x of each lifeline, far from the next as what is between the two asks; and where the last column ends."""
+        """The x of each lifeline, with room for what lies between two; and where the last column ends."""
         names = self.scene.lifelines
         order = {name: i for i, name in enumerate(names)}
         boxes = [self._box(name.capitalize() + " 1" * (name == DISTRIBUTOR)) for name in names]
@@ -256,11 +256,11 @@ class _Drawing:
         return columns, left
 
     def _tops(self, y: float) -> tuple[list[float], float]:
-        """The y of each row, and that of the last one's end."""
+        """The y of each row, and of the end of the last."""
         tops = []
         for row in self.scene.rows:
             tops.append(y)
-            words, remarks = _told(row)
+            words, remarks = _wrapped_row(row)
             sends = SEND * (self._offset(row.number, None) + 1) + 8
             labels = max((len(row.held[c]) * 12 + 10 for c in self.clients if self._new(row, c)), default=0)
             deaths = max((15 + self._parting(name, row.number) + MARK + 9 for name, _ in row.died), default=0)
@@ -274,14 +274,14 @@ class _Drawing:
         return [arrow for arrow in self.scene.arrows if arrow.sent == number]
 
     def _offset(self, number: int, arrow: Arrow | None) -> int:
-        """In which line of its row the arrow leaves; of None, the row's last line."""
+        """The line of its row in which the arrow leaves; for None, the row's last line."""
         sent = self._sent(number)
         busy = any(a.read == number and a.sent != number for a in self.scene.arrows)
         first = 1 if busy and sent else 0
         return first + (max(len(sent) - 1, 0) if arrow is None else next(i for i, a in enumerate(sent) if a is arrow))
 
     def _parting(self, name: str, number: int) -> float:
-        """How far below the row's disc the last message leaves that whoever dies has sent in it."""
+        """How far below the row's disc the last message leaves that the dying process sends in this row."""
         return max((SEND * self._offset(number, a) for a in self._sent(number) if a.sender == name), default=0.0)
 
     def _y_of(self, number: int) -> float:
@@ -339,13 +339,13 @@ class _Drawing:
             self._text(x, y + 18, f"client {cookie}", text_anchor="middle", font_weight="bold")
 
     def _steps(self) -> None:
-        """Each step in words, and its numbered disc on the lifeline of whoever takes it."""
+        """Each step in words, and its numbered disc on the actor's lifeline."""
         if self.scene.rows[0].number == 0:
             self._text(MARGIN + DISC, self._y_of(0) + 3, "at first", fill=FAINT)
         for row in self.scene.rows[1:]:
             y = self._y_of(row.number)
             self._text(MARGIN + DISC - 8, y + 4, str(row.number), font_weight="bold", text_anchor="end")
-            words, remarks = _told(row)
+            words, remarks = _wrapped_row(row)
             y = self._lines(MARGIN + DISC, y + 4, words, LINE)
             self._lines(MARGIN + DISC, y, remarks, LINE - 2, font_size="10.5", fill=FAINT)
             self._disc(row)
@@ -382,7 +382,7 @@ class _Drawing:
         """The band while nothing changes for the client."""
         held = row.held[cookie]
         if row.fates[cookie] is Fate.ABSENT:
-            return  # one who has ended, and will come again
+            return  # the client has ended, and will come again
         if not held:
             lost = row.fates[cookie].name.startswith("LOST")
             self._line([(x, top), (x + self.band, top)], ALARM if lost else INK, stroke_width="3")
@@ -398,7 +398,7 @@ class _Drawing:
         self._names(x, top + (9 if row.actor == f"client {cookie}" else 0), held)
 
     def _names(self, x: float, top: float, held: Sequence[Held]) -> None:
-        """Who they are, on the colours."""
+        """The holders' names, on the colours."""
         for i, text in enumerate(_named(held)):
             y = top + 13 + 12 * i
             self._fitted(x + self.band / 2, y, text, self.band - 4, text_anchor="middle", font_size="10.5")
@@ -435,7 +435,7 @@ class _Drawing:
         self._text(x, top + 14, called, text_anchor="middle", font_weight="bold")
 
     def _death(self, name: str, called: str, row: Row) -> None:
-        """The mark of a death; with whose it is, where it does not end the lifeline."""
+        """The mark of a death; with the process's name if the lifeline continues."""
         x, y = self.columns[name], self._y_of(row.number) + self._parting(name, row.number) + MARK
         self._cross(x, y, 6, f"{called} is dead")
         if name in row.alive and row.alive[name] != called:
@@ -447,7 +447,7 @@ class _Drawing:
         return extent(called, 12, bold=True) + 12
 
     def _starting(self, name: str, number: int) -> int:
-        """In which line of the row the arrow enters that starts it."""
+        """The line of the row in which the arrow that starts it enters."""
         starts = (a for a in self._sent(number) if a.receiver == name and a.read == number)
         arrow = next(starts, None)
         return 0 if arrow is None else self._offset(number, arrow)
@@ -490,7 +490,7 @@ class _Drawing:
         return 10.0 if meets else 2.0
 
     def _label(self, arrow: Arrow, x: float, y: float, right: bool) -> None:
-        """Beside the sender; of what a client does, beside the kernel, as others' bands may be between the two."""
+        """Beside the sender; for a client, beside the kernel, because other bands may be between the two."""
         aside = self._aside(arrow, right=right)
         if arrow.sender not in self.columns:
             x, right = self._x_of(arrow.receiver), False
@@ -508,11 +508,11 @@ class _Drawing:
         )
 
     def _aside(self, arrow: Arrow, *, right: bool) -> float:
-        """How far from its sender a label begins: past the messages that lie unread there."""
+        """How far from its sender a label begins: past the unread messages there."""
         return 12.0 + self._unread(arrow.sender, arrow, from_right=right)
 
     def _facing(self, name: str, arrow: Arrow, *, from_right: bool) -> float:
-        """How far from the next lifeline a label ends: before what lies unread there, and before a box."""
+        """How far from the next lifeline a label ends: before unread messages and before a box."""
         begins = arrow.sent > 0 and name in self.scene.rows[arrow.sent].alive
         old = self.scene.rows[arrow.sent - 1].alive.get(name)
         called = self.scene.rows[arrow.sent].alive.get(name, "")
@@ -520,7 +520,7 @@ class _Drawing:
         return max(12.0 + self._unread(name, arrow, from_right=from_right), box)
 
     def _unread(self, name: str, arrow: Arrow, *, from_right: bool) -> float:
-        """How wide the messages are that lie unread on that side of the lifeline when the arrow leaves."""
+        """The width of the unread messages on that side of the lifeline when the arrow leaves."""
         order = {name: i for i, name in enumerate(self.scene.lifelines)}
         lying = 0
         for other, lane in zip(self.scene.arrows, self.lanes, strict=True):
@@ -613,13 +613,13 @@ def _present(row: Row, cookie: int) -> bool:
     return row.fates[cookie] is not Fate.ABSENT
 
 
-def _told(row: Row) -> tuple[list[str], list[str]]:
-    """The lines of a step in words, and of the remarks on it."""
+def _wrapped_row(row: Row) -> tuple[list[str], list[str]]:
+    """The wrapped text of a step, and its wrapped remarks."""
     return _wrapped(row.text, WORDS, 12), [line for remark in row.remarks for line in _wrapped(remark, WORDS, 10.5)]
 
 
 def _named(held: Sequence[Held]) -> list[str]:
-    """Who they are, a line each."""
+    """The holders' names, one per line."""
     return [each.short if i == len(held) - 1 else f"{each.short} +" for i, each in enumerate(held)]
 
 
