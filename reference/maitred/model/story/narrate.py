@@ -1,4 +1,4 @@
-"""A way through the closed system, told for people: who sent what to whom, and who owns each client's connection."""
+"""A path through the closed system in words: who sent what to whom, and who owns each client's connection."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from maitred.model.world import (
 
 
 def narrate(path: Path, name: str = "", cycle_start: int | None = None) -> Iterator[str]:
-    """The lines of the tale: each step numbered, what was sent indented, then where every client's connection is.
+    """The lines: each step numbered, what it sent indented, then where each client's connection is.
 
     Args:
-        path: the way that is told.
+        path: the path to render.
         name: the property that it breaks, or witnesses; then what the last step changed follows, and why it is broken.
         cycle_start: how many of the steps come before those that repeat for ever; None where none do.
     """
