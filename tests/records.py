@@ -4,7 +4,7 @@ Explorations, proofs and symbolic runs come to the same end whenever the sources
 ``recorded`` is run by `make records`, which notes its success in ``tests/records.json`` under a hash of all that it
 covers: its own file, whatever of this repository that file imports, however indirectly, and what the marker names
 besides.  `make test` (``pytest --recorded``) leaves out what has a record of the sources as they are, and counts
-these are.  Where a source has changed since, the test is run as ever, and `tests/house/test_records.py` fails: the
+these.  Where a source has changed since, the test is run as ever, and `tests/house/test_records.py` fails: the
 record must be made anew.  Without ``--recorded`` everything is run.
 
 The marker's keywords: `shortest` is the processor time in seconds below which a success is not recorded, so that of a
