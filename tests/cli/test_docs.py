@@ -47,7 +47,7 @@ def test_every_duration_that_a_user_would_want_is_an_option():
     assert set(Durations.__dataclass_fields__) - options == inner
 
 
-def fields_told():
+def described_fields():
     return set(re.findall(r"^\| `([a-z_.]+)` \|", STATUS_PAGE, re.M))
 
 
@@ -65,7 +65,7 @@ def fields_of(value, at=""):
 
 def test_every_field_of_the_example_is_described_and_the_tests_use_the_same_shape():
     example = json.loads(re.search(r"```json\n(.*?)```", STATUS_PAGE, re.S)[1])
-    assert set(fields_of(example)) == fields_told() - STATES
+    assert set(fields_of(example)) == described_fields() - STATES
     assert set(fields_of(STATUS)) - {"distributor"} == set(fields_of(example))
 
 
@@ -95,7 +95,7 @@ def test_the_status_of_a_monitor_has_the_described_fields(tmp_path):
 
     document = shell_status.build(config, state, {1: 102}, {0: 101}, {0: part})
 
-    assert set(fields_of(document)) == fields_told() - STATES
+    assert set(fields_of(document)) == described_fields() - STATES
     cls = document["classes"][0]
     assert (cls["waiting"], cls["waiting_list"]) == (1, [{"port": 4049, "arrival": 1, "since": 1.0}])
     assert cls["servers"][0]["outstanding"] == 0

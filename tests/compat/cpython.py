@@ -350,7 +350,7 @@ def note(file, results):
     file.write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n")
 
 
-def _told(result):
+def _reported(result):
     """A line for people."""
     clients = f"{result.get('listeners', 0)} listeners, {result.get('accepted', 0)} clients accepted,"
     clients += f" {result.get('disconnected', 0)} disconnected"
@@ -405,7 +405,7 @@ def main(argv=None):
         results = []
         for suite in chosen:
             results.append(compare(arguments.python, suite, _new(directory, suite)))
-            print(_told(results[-1]), flush=True)
+            print(_reported(results[-1]), flush=True)
     if arguments.json is not None:
         note(arguments.json, results)
     return int(any(result["complaints"] for result in results))

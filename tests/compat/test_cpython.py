@@ -158,24 +158,32 @@ def accounted(directory, *records, said=None):
     return found
 
 
-ALL_IS_SAID = {"handed": 1, "alone": 0, "open": []}
+ALL_IS_REPORTED = {"handed": 1, "alone": 0, "open": []}
 
 
 def test_connections_are_counted_by_distributor(tmp_path):
     records = [received(kind, 7, f"distributor {n} 1") for n in (0, 1) for kind in ("Accepted", "Disconnect")]
-    found = accounted(tmp_path, *records, said=ALL_IS_SAID)
+    found = accounted(tmp_path, *records, said=ALL_IS_REPORTED)
     assert (found.clients["accepted"], found.clients["disconnected"], found.complaints) == (2, 2, [])
 
 
 @pytest.mark.parametrize(
     ("records", "said", "complaint"),
     [
-        ([received("Accepted", 7)], ALL_IS_SAID, "1 of 1 clients were accepted and never disconnected"),
-        ([received("Accepted", 7), received("Disconnect", 8)], ALL_IS_SAID, "1 of 1 clients were accepted and never"),
-        ([*map(received, ("Accepted", "Disconnect", "Disconnect"), (7, 7, 7))], ALL_IS_SAID, "1 clients were disconn"),
+        ([received("Accepted", 7)], ALL_IS_REPORTED, "1 of 1 clients were accepted and never disconnected"),
+        (
+            [received("Accepted", 7), received("Disconnect", 8)],
+            ALL_IS_REPORTED,
+            "1 of 1 clients were accepted and never",
+        ),
+        (
+            [*map(received, ("Accepted", "Disconnect", "Disconnect"), (7, 7, 7))],
+            ALL_IS_REPORTED,
+            "1 clients were disconn",
+        ),
         (
             [received("Accepted", 7), {"who": "distributor 0 1", "event": {"is": "Audited", "gone": [client(7)]}}],
-            ALL_IS_SAID,
+            ALL_IS_REPORTED,
             "1 clients were gone unheard",
         ),
         ([received("Accepted", 7), received("Disconnect", 7)], None, "the program did not come to its end"),
@@ -191,7 +199,7 @@ def test_counts_that_do_not_add_up_are_reported(tmp_path, records, said, complai
 def test_an_audit_that_overtakes_a_disconnect_is_no_complaint(tmp_path):
     audited = {"who": "distributor 4 1", "event": {"is": "Audited", "gone": [client(7)]}}
     noticed = {"who": "server 4 1", "event": {"is": "Disconnected", "client": client(7)}}
-    found = accounted(tmp_path, received("Accepted", 7, "distributor 4 1"), audited, noticed, said=ALL_IS_SAID)
+    found = accounted(tmp_path, received("Accepted", 7, "distributor 4 1"), audited, noticed, said=ALL_IS_REPORTED)
     assert found.clients["disconnected"] == 1 and not found.complaints
 
 

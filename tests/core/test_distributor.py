@@ -153,7 +153,7 @@ class Class(Machine):
         sends = self.of(Send)
         return [(send.server, send.message.client) for send in sends if isinstance(send.message, HandOff)]
 
-    def told(self):
+    def sent(self):
         """What the last events sent to the Monitor."""
         return [effect.message for effect in self.of(Tell)]
 
@@ -491,7 +491,7 @@ class TestRule5CountsAreTheServersAndTheHighestSequenceNumberWins:
         run.take(Received(1, PORT, RestartReply(1, Count(0, 5))))
         run.take(Received(1, PORT, NotReady(1, Count(0, 4))))
         assert run.status(1).dialogs[PORT].phase is DialogPhase.READY
-        assert run.told() == []
+        assert run.sent() == []
 
     def test_a_reply_that_was_overtaken_by_a_newer_not_ready_changes_nothing(self):
         run = operating()
@@ -504,9 +504,9 @@ class TestRule5CountsAreTheServersAndTheHighestSequenceNumberWins:
         run = operating()
         run.adopt(1)
         run.ready(1)
-        assert run.told() == [ServerReady(1, PORT)]
+        assert run.sent() == [ServerReady(1, PORT)]
         run.ready(1)
-        assert run.told() == []
+        assert run.sent() == []
 
 
 class TestRule6WhoFindsNoFreeServerWaitsInTheOrderOfArrival:
@@ -608,14 +608,14 @@ class TestRule7WhoStartsToWaitIsStoredAndWhoStopsIsReleasedFirst:
         run = operating()
         run.adopt(1, 0)
         run.arrive()
-        assert run.told() == []
+        assert run.sent() == []
 
     def test_who_comes_back_and_finds_no_seat_is_stored_then(self):
         run = operating()
         run.adopt(1, 0)
         who = run.arrive()
         run.refused(1)
-        assert Store(who) in run.told()
+        assert Store(who) in run.sent()
 
 
 class TestRule8AtTheBoundOfTheWaitingListTheDistributorStopsAccepting:
@@ -710,7 +710,7 @@ class TestDynamicServersComeUnderLoadAndGoWhenIdle:
         run, _ = full(dynamic=1)
         run.arrive()
         assert SetTimer(CreateDelay()) in run.effects
-        assert run.told() == [Store(run.queue()[0])]
+        assert run.sent() == [Store(run.queue()[0])]
         assert run.take(Fired(CreateDelay())) == [Tell(CreateServer())]
         assert run.state.creation is Creation.REQUESTED
 
@@ -752,7 +752,7 @@ class TestDynamicServersComeUnderLoadAndGoWhenIdle:
         run.arrive()
         assert SetTimer(CreateDelay()) in run.effects
         run.take(Fired(CreateDelay()))
-        assert run.told() == [CreateServer()]
+        assert run.sent() == [CreateServer()]
 
     def test_one_that_dies_as_it_comes_up_is_asked_for_again(self):
         run, _ = full(dynamic=9)
@@ -984,7 +984,7 @@ class TestANewDistributorTakesOverFromADeadOne:
     def test_a_server_that_does_not_listen_there_owes_no_more_either(self):
         run = restarted(Adopt(1, 3, 1, False, False, (PORT, OTHER), (PORT, OTHER)), waiting=[client(4)])
         run.take(Received(1, OTHER, NotReady(2, Count(0, 3))))
-        assert run.told() == [ServerNotReady(1, OTHER)]
+        assert run.sent() == [ServerNotReady(1, OTHER)]
         run.take(Received(1, PORT, RestartReply(2, Count(0, 4))))
         assert run.handed() == [(1, client(4))]
 
@@ -1016,7 +1016,7 @@ class TestANewDistributorTakesOverFromADeadOne:
     def test_a_server_that_was_draining_is_still_to_be_stopped(self):
         run = restarted(Adopt(1, 5, 1, True, True, (PORT,), (PORT,)))
         run.ready(1)
-        assert Drained(1) in run.told()
+        assert Drained(1) in run.sent()
 
     def test_a_new_server_without_dialogs_that_is_to_be_stopped_is_drained_at_once(self):
         run = restarted(begun=False)
@@ -1096,15 +1096,15 @@ class TestTheOperationPhaseIsClosedGracefully:
         run.accepted(2, 1)
         third = run.arrive()
         run.take(Close(), BacklogEmpty(PORT))
-        assert Drained(1) not in run.told()
+        assert Drained(1) not in run.sent()
         run.left(1, first, 0)
         assert run.handed() == [(1, third)]
         run.left(2, second, 0)
-        assert run.told() == []  # server 1 has not answered: its client may come back
+        assert run.sent() == []  # server 1 has not answered: its client may come back
         run.accepted(1, 1)
-        assert run.told() == [Drained(2)]
+        assert run.sent() == [Drained(2)]
         run.left(1, third, 0)
-        assert run.told() == [Drained(1), Closed()]
+        assert run.sent() == [Drained(1), Closed()]
         assert run.state.phase is Phase.CLOSED
 
     def test_a_request_that_comes_back_finds_a_server_that_was_kept_for_it(self):
@@ -1123,7 +1123,7 @@ class TestTheOperationPhaseIsClosedGracefully:
         assert run.effects == [Listen(PORT, ADDRESS), SetTimer(AuditDue())]
         assert run.take(Listening(PORT, ADDRESS)) == [Tell(KeepListener(PORT, ADDRESS)), Accept(PORT, False)]
         run.take(BacklogEmpty(PORT))
-        assert run.told() == [DropListeners(PORT), Closed()]
+        assert run.sent() == [DropListeners(PORT), Closed()]
 
     def test_whose_bind_waits_meanwhile_is_answered(self):
         run = Class((PORT, ADDRESS))
@@ -1133,13 +1133,13 @@ class TestTheOperationPhaseIsClosedGracefully:
         run.take(Listening(PORT, ADDRESS))
         assert SendControl(1, BindReply(PORT, 0)) in run.effects
         run.take(Received(1, PORT, NotReady(1, run.count(0))), BacklogEmpty(PORT))
-        assert run.told()[-2:] == [Drained(1), Closed()]
+        assert run.sent()[-2:] == [Drained(1), Closed()]
 
     def test_without_servers_and_clients_it_is_over_at_once(self):
         run = operating()
         run.take(Close())
         run.take(BacklogEmpty(PORT))
-        assert run.told() == [DropListeners(PORT), Closed()]
+        assert run.sent() == [DropListeners(PORT), Closed()]
 
     def test_no_dynamic_server_is_asked_for_any_more(self):
         run, _ = full(dynamic=1)
@@ -1152,16 +1152,16 @@ class TestTheOperationPhaseIsClosedGracefully:
         run = operating()
         run.adopt(1, ports=())
         run.take(Close(), BacklogEmpty(PORT))
-        assert run.told() == [DropListeners(PORT), Drained(1), Closed()]
+        assert run.sent() == [DropListeners(PORT), Drained(1), Closed()]
 
     def test_one_that_is_adopted_with_a_dialog_must_first_report_how_many_it_serves(self):
         """Its listener may be closed, and clients still be there."""
         run = operating(incarnation=2)
         run.adopt(1)
         run.take(Close(), BacklogEmpty(PORT))
-        assert run.told() == [DropListeners(PORT)]
+        assert run.sent() == [DropListeners(PORT)]
         run.take(Received(1, PORT, NotReady(2, run.count(0))))
-        assert run.told()[-2:] == [Drained(1), Closed()]
+        assert run.sent()[-2:] == [Drained(1), Closed()]
 
     def test_a_server_whose_count_is_not_certain_holds_up_the_end(self):
         run = operating(incarnation=2)
@@ -1169,7 +1169,7 @@ class TestTheOperationPhaseIsClosedGracefully:
         run.take(Close(), BacklogEmpty(PORT))
         assert run.state.phase is Phase.CLOSING
         run.ready(1)
-        assert run.told() == [ServerReady(1, PORT), Drained(1), Closed()]
+        assert run.sent() == [ServerReady(1, PORT), Drained(1), Closed()]
 
 
 # ================================================================ refusals

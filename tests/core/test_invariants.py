@@ -369,10 +369,10 @@ BROKEN = [
 INVARIANTS = {**DISTRIBUTOR, **SERVER, **MONITOR}
 
 
-@pytest.mark.parametrize(("name", "state", "said"), BROKEN, ids=[name for name, *_ in BROKEN])
-def test_each_invariant_names_what_is_broken(name, state, said):
+@pytest.mark.parametrize(("name", "state", "problems"), BROKEN, ids=[name for name, *_ in BROKEN])
+def test_each_invariant_names_what_is_broken(name, state, problems):
     assert name in broken(state())
-    assert [*INVARIANTS[name](state())] == [*said]
+    assert [*INVARIANTS[name](state())] == [*problems]
 
 
 def test_every_invariant_has_been_broken():

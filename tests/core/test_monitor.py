@@ -96,11 +96,11 @@ class Watched(Machine):
     def __init__(self, *classes, weights=(1,)):
         super().__init__(monitor, initial(classes or (config(),), weights))
 
-    def tell(self, *said):
+    def send(self, *messages):
         """The Distributor sends this."""
-        return self.take(*(Told(0, message) for message in said))
+        return self.take(*(Told(0, message) for message in messages))
 
-    def told(self):
+    def sent(self):
         """What the last events sent to the Distributor of class 0."""
         return [effect.message for effect in self.of(TellDistributor) if effect.class_id == 0]
 
@@ -130,7 +130,7 @@ def serving(*classes, weights=(1,)):
     """The same, and every server of class 0 is ready."""
     run = running(*classes, weights=weights)
     for server in run.servers():
-        run.tell(KeepDialog(server, PORT), ServerReady(server, PORT))
+        run.send(KeepDialog(server, PORT), ServerReady(server, PORT))
     return run
 
 
@@ -151,7 +151,7 @@ class TestRule1WhatShouldRunIsStartedAndStartedAgain:
             StartServer(0, 1, 0, 0),
             StartServer(0, 2, 1, 0),
         ]
-        assert run.told() == [
+        assert run.sent() == [
             Begin(),
             Adopt(1, 64, 1, False, False, (), ()),
             Adopt(2, 64, 1, False, False, (), ()),
@@ -172,7 +172,7 @@ class TestRule1WhatShouldRunIsStartedAndStartedAgain:
         assert run.of(StartServer) == []
         run.take(Fired(RestartServer(0, 0, 0)))
         assert run.of(StartServer) == [StartServer(0, 2, 0, 0)]
-        assert run.told() == [Adopt(2, 64, 1, False, False, (), ())]
+        assert run.sent() == [Adopt(2, 64, 1, False, False, (), ())]
 
     def test_each_death_makes_the_delay_longer(self):
         run = serving()
@@ -181,14 +181,14 @@ class TestRule1WhatShouldRunIsStartedAndStartedAgain:
             run.dies(server)
             attempts += restart(run)
             run.take(Fired(attempts[-1]))
-            run.tell(ServerReady(server + 1, PORT))
+            run.send(ServerReady(server + 1, PORT))
         assert attempts == [RestartServer(0, 0, 0), RestartServer(0, 0, 1), RestartServer(0, 0, 2)]
 
     def test_deaths_are_forgotten_once_the_server_has_lived_for_a_while(self):
         run = serving()
         run.dies(1)
         run.take(Fired(RestartServer(0, 0, 0)))
-        run.tell(ServerReady(2, PORT))
+        run.send(ServerReady(2, PORT))
         assert SetTimer(ServerStable(0, 2)) in run.effects
         run.take(Fired(ServerStable(0, 2)))
         run.dies(2)
@@ -221,59 +221,59 @@ class TestRule1WhatShouldRunIsStartedAndStartedAgain:
 class TestRule2ADynamicServerIsStartedWhenTheDistributorAsks:
     def test_while_the_class_has_one_left(self):
         run = serving(config(static=1, dynamic=1))
-        run.tell(CreateServer())
+        run.send(CreateServer())
         assert run.of(StartServer) == [StartServer(0, 2, 1, 0)]
-        assert run.told() == [Adopt(2, 64, 1, True, False, (), ())]
-        assert run.tell(CreateServer()) == [TellDistributor(0, CreationFailed())]
+        assert run.sent() == [Adopt(2, 64, 1, True, False, (), ())]
+        assert run.send(CreateServer()) == [TellDistributor(0, CreationFailed())]
 
     def test_after_one_that_died_before_it_was_ready_the_next_must_wait(self):
         run = serving(config(static=1, dynamic=2))
-        run.tell(CreateServer())
+        run.send(CreateServer())
         assert SetTimer(DynamicRest(0, 0)) in run.dies(2)
-        run.tell(CreateServer())
-        assert run.told() == [CreationFailed()] and run.of(StartServer) == []
+        run.send(CreateServer())
+        assert run.sent() == [CreationFailed()] and run.of(StartServer) == []
         run.take(Fired(DynamicRest(0, 0)))
-        run.tell(CreateServer())
+        run.send(CreateServer())
         assert SetTimer(DynamicRest(0, 1)) in run.dies(3)
         assert run.declines(Fired(DynamicRest(0, 1))) is None
         for server in range(4, 4 + monitor.CRASH_LOOP - 2):
             run.take(Fired(DynamicRest(0, 0)))
-            run.tell(CreateServer())
+            run.send(CreateServer())
             run.dies(server)
         assert Report(0, Complaint.CRASH_LOOP, server) in run.effects
 
     def test_one_that_became_ready_forgives_the_others(self):
         run = serving(config(static=1, dynamic=1))
-        run.tell(CreateServer())
+        run.send(CreateServer())
         run.dies(2)
         run.take(Fired(DynamicRest(0, 0)))
-        run.tell(CreateServer(), ServerReady(3, PORT))
+        run.send(CreateServer(), ServerReady(3, PORT))
         assert run.cls.dynamic_deaths == 0
         run.dies(3)
-        run.tell(CreateServer())
+        run.send(CreateServer())
         assert run.of(StartServer) == [StartServer(0, 4, 1, 0)]
         assert run.declines(Fired(DynamicRest(0, 0))) is Reason.TIMER_IS_STALE
 
     def test_it_is_not_started_again_and_its_place_is_free(self):
         run = serving(config(static=1, dynamic=1))
-        run.tell(CreateServer(), ServerReady(2, PORT))
+        run.send(CreateServer(), ServerReady(2, PORT))
         run.dies(2)
         assert restart(run) == []
-        run.tell(CreateServer())
+        run.send(CreateServer())
         assert run.of(StartServer) == [StartServer(0, 3, 1, 0)]
 
     def test_not_where_no_element_is_up(self):
         run = serving(config(dynamic=1))
         run.take(ElementFailed(0))
-        run.tell(CreateServer())
+        run.send(CreateServer())
         assert run.effects[0] == Report(0, Complaint.NO_ELEMENT, 0)
-        assert run.told() == [CreationFailed()]
+        assert run.sent() == [CreationFailed()]
         assert list(run.cls.vacant) == [1]
 
     def test_not_while_stopping(self):
         run = serving(config(dynamic=1))
         run.take(StopRequested())
-        assert run.tell(CreateServer()) == [TellDistributor(0, CreationFailed())]
+        assert run.send(CreateServer()) == [TellDistributor(0, CreationFailed())]
 
 
 class TestRule3AProcessRunsOnItsOwnElementOrOnTheEmptiest:
@@ -284,7 +284,7 @@ class TestRule3AProcessRunsOnItsOwnElementOrOnTheEmptiest:
 
     def test_the_weight_of_the_element_is_sent(self):
         run = running(config(static=2, elements=(0, 1)), weights=(3, 5))
-        assert [adopt.weight for adopt in run.told()[1:]] == [5, 3]
+        assert [adopt.weight for adopt in run.sent()[1:]] == [5, 3]
 
     def test_only_on_the_elements_of_its_class(self):
         run = running(config(static=3, elements=(1,)), weights=(1, 1))
@@ -308,7 +308,7 @@ class TestRule3AProcessRunsOnItsOwnElementOrOnTheEmptiest:
         assert restart(run) == [RestartDistributor(0, 0), RestartServer(0, 1, 0)]
         run.take(Fired(RestartDistributor(0, 0)))
         assert run.of(StartDistributor)[0].element == 1
-        assert run.told()[0].server == 1
+        assert run.sent()[0].server == 1
         run.take(Fired(RestartServer(0, 1, 0)))
         assert run.of(StartServer)[0].element == 1
 
@@ -334,7 +334,7 @@ class TestRule3AProcessRunsOnItsOwnElementOrOnTheEmptiest:
 
     def test_what_runs_is_not_started_twice_when_an_element_is_back(self):
         run = serving(config(static=2, dynamic=1, elements=(0, 1)), weights=(1, 1))
-        run.tell(CreateServer())
+        run.send(CreateServer())
         run.take(ElementFailed(1))
         run.take(ElementRestored(1))
         assert restart(run) == []
@@ -352,19 +352,19 @@ class TestRule4WhenAServerDiesEveryDescendantIsKilledAndOnlyThenIsItsPlaceFree:
 
     def test_when_it_does_not_answer(self):
         run = serving()
-        assert run.tell(Unresponsive(1)) == [Kill(0, 1)]
+        assert run.send(Unresponsive(1)) == [Kill(0, 1)]
         run.dies(1)
         assert restart(run) == [RestartServer(0, 0, 0)]
 
     def test_once(self):
         run = serving()
-        run.tell(Unresponsive(1))
+        run.send(Unresponsive(1))
         assert run.take(ServerExited(0, 1)) == []
 
     def test_the_distributor_is_sent_nothing(self):
         run = serving()
         run.dies(1)
-        assert run.told() == []
+        assert run.sent() == []
 
     def test_all_that_was_kept_for_it_is_dropped(self):
         run = serving()
@@ -376,9 +376,9 @@ class TestRule4WhenAServerDiesEveryDescendantIsKilledAndOnlyThenIsItsPlaceFree:
 class TestRule5AServerIsAskedToEndWhenItIsDrainedOrTheGraceHasEnded:
     def test_when_it_is_drained(self):
         run = serving(config(dynamic=1))
-        run.tell(CreateServer())
-        assert run.tell(Drained(2)) == [Terminate(0, 2), SetTimer(KillDelay(0, 2))]
-        assert run.tell(Drained(2)) == []
+        run.send(CreateServer())
+        assert run.send(Drained(2)) == [Terminate(0, 2), SetTimer(KillDelay(0, 2))]
+        assert run.send(Drained(2)) == []
         run.dies(2)
         assert run.of(SetTimer) == []
 
@@ -396,12 +396,12 @@ class TestRule5AServerIsAskedToEndWhenItIsDrainedOrTheGraceHasEnded:
 
     def test_one_that_does_not_end_is_killed(self):
         run = serving()
-        run.tell(Drained(1))
+        run.send(Drained(1))
         assert run.take(Fired(KillDelay(0, 1))) == [Kill(0, 1)]
 
     def test_one_that_ended_as_it_was_asked_has_not_died(self):
         run = serving()
-        run.tell(Drained(1))
+        run.send(Drained(1))
         run.dies(1)
         assert run.place().deaths == 0
 
@@ -409,16 +409,16 @@ class TestRule5AServerIsAskedToEndWhenItIsDrainedOrTheGraceHasEnded:
 class TestRule6TheStoreHasExactlyTheClientsThatWait:
     def test_stored_and_released(self):
         run = serving()
-        assert run.tell(Store(client(1)), Store(client(2))) == []
-        assert run.tell(Release(client(1))) == [DropDuplicate(0, client(1))]
+        assert run.send(Store(client(1)), Store(client(2))) == []
+        assert run.send(Release(client(1))) == [DropDuplicate(0, client(1))]
         assert list(run.cls.store) == [client(2)]
 
     def test_a_new_distributor_is_sent_who_lives_then_who_waits_then_begin(self):
         run = serving(config(static=2, dynamic=1))
-        run.tell(KeepDialog(2, OTHER), CreateServer(), Drained(2))
-        run.tell(Store(client(5)), Store(client(3)), Store(client(4)), Release(client(4)))
+        run.send(KeepDialog(2, OTHER), CreateServer(), Drained(2))
+        run.send(Store(client(5)), Store(client(3)), Store(client(4)), Release(client(4)))
         run.take(DistributorExited(0), Fired(RestartDistributor(0, 0)))
-        assert run.told() == [
+        assert run.sent() == [
             Adopt(1, 64, 1, False, False, (PORT,), (PORT,)),
             Adopt(2, 64, 1, False, True, (PORT, OTHER), (PORT,)),
             Adopt(3, 64, 1, True, False, (), ()),
@@ -430,37 +430,37 @@ class TestRule6TheStoreHasExactlyTheClientsThatWait:
     def test_a_dialog_owes_an_answer_from_when_it_is_ready_until_it_is_not(self):
         run = running()
         owed = []
-        for said in (KeepDialog(1, PORT), ServerReady(1, PORT), KeepDialog(1, PORT), ServerNotReady(1, PORT)):
-            run.tell(said)
+        for message in (KeepDialog(1, PORT), ServerReady(1, PORT), KeepDialog(1, PORT), ServerNotReady(1, PORT)):
+            run.send(message)
             run.take(DistributorExited(0), Fired(RestartDistributor(0, 0)))
-            owed.append(run.told()[0].owed)
+            owed.append(run.sent()[0].owed)
         assert owed == [(), (PORT,), (PORT,), ()]
 
     def test_a_dead_server_is_not_adopted(self):
         run = serving(config(static=2))
         run.dies(1)
         run.take(DistributorExited(0), Fired(RestartDistributor(0, 0)))
-        assert [adopt.server for adopt in run.told() if isinstance(adopt, Adopt)] == [2]
+        assert [adopt.server for adopt in run.sent() if isinstance(adopt, Adopt)] == [2]
 
     def test_one_whose_descendants_are_still_being_killed_is_adopted_as_draining(self):
         run = serving()
         run.take(ServerExited(0, 1), DistributorExited(0), Fired(RestartDistributor(0, 0)))
-        assert run.told()[0].draining
+        assert run.sent()[0].draining
 
     def test_without_a_distributor_nothing_is_sent(self):
         run = serving()
         run.dies(1)
         run.take(DistributorExited(0), Fired(RestartServer(0, 0, 0)))
-        assert run.told() == []
+        assert run.sent() == []
         run.take(Fired(RestartDistributor(0, 0)))
-        assert [adopt.server for adopt in run.told() if isinstance(adopt, Adopt)] == [2]
+        assert [adopt.server for adopt in run.sent() if isinstance(adopt, Adopt)] == [2]
 
     def test_listening_sockets_outlive_the_distributor_until_the_port_is_closed(self):
         run = running(config(listeners=()))
-        run.tell(KeepListener(PORT, ADDRESS), KeepListener(OTHER, OTHER_ADDRESS))
+        run.send(KeepListener(PORT, ADDRESS), KeepListener(OTHER, OTHER_ADDRESS))
         run.take(DistributorExited(0), Fired(RestartDistributor(0, 0)))
         assert run.of(StartDistributor)[0].listeners == ((PORT, ADDRESS), (OTHER, OTHER_ADDRESS))
-        assert run.tell(DropListeners(PORT)) == [DropListener(0, PORT)]
+        assert run.send(DropListeners(PORT)) == [DropListener(0, PORT)]
         run.take(DistributorExited(0), Fired(RestartDistributor(0, 1)))
         assert run.of(StartDistributor)[0].listeners == ((OTHER, OTHER_ADDRESS),)
 
@@ -478,7 +478,7 @@ class TestRule7ServersThatDieBeforeTheyWereReadyAreReported:
 
     def test_a_crash_loop_is_reported_and_takes_no_healthy_server_down(self):
         run = running(config(static=2))
-        run.tell(ServerReady(2, PORT))
+        run.send(ServerReady(2, PORT))
         complaints = self.crash(run, 0, 2 * CRASH_LOOP)
         assert [complaint for complaint, _ in complaints] == [Complaint.CRASH_LOOP] * 2
         assert run.of(Kill, KillDistributor, Terminate) == [Kill(0, run.place(0).server)]
@@ -491,7 +491,7 @@ class TestRule7ServersThatDieBeforeTheyWereReadyAreReported:
             run.dies(server)
             assert run.of(Report) == []
             run.take(Fired(RestartServer(0, 0, 0)))
-            run.tell(ServerReady(server + 1, PORT))
+            run.send(ServerReady(server + 1, PORT))
 
     def test_a_class_of_which_none_has_ever_been_ready_is_given_up(self):
         run = running(config(static=2))
@@ -517,7 +517,7 @@ class TestRule7ServersThatDieBeforeTheyWereReadyAreReported:
 
     def test_an_address_that_cannot_be_listened_on_ends_it_too(self):
         run = running()
-        run.tell(ListenFailed(PORT, ADDRESS, 98))
+        run.send(ListenFailed(PORT, ADDRESS, 98))
         assert run.effects == [Report(0, Complaint.CANNOT_LISTEN, 0), KillDistributor(0), Kill(0, 1)]
         run.take(ServerExited(0, 1), ServerGone(0, 1), DistributorExited(0))
         assert run.effects[-1] == Exit(Complaint.CANNOT_LISTEN)
@@ -525,7 +525,7 @@ class TestRule7ServersThatDieBeforeTheyWereReadyAreReported:
     def test_but_not_while_it_is_stopping_anyway(self):
         run = running()
         run.take(StopRequested())
-        assert run.tell(ListenFailed(PORT, ADDRESS, 98)) == []
+        assert run.send(ListenFailed(PORT, ADDRESS, 98)) == []
 
 
 # ================================================================ stopping
@@ -535,7 +535,7 @@ class TestAStopIsGracefulTheFirstTimeAndAtOnceTheSecond:
     def test_it_ends_when_the_distributor_has_closed_and_the_last_server_is_gone(self):
         run = serving(config(static=2))
         run.take(StopRequested())
-        run.tell(Drained(1), Drained(2), Closed())
+        run.send(Drained(1), Drained(2), Closed())
         assert run.state.phase is Phase.CLOSING
         run.take(DistributorExited(0))
         assert restart(run) == []
@@ -548,20 +548,20 @@ class TestAStopIsGracefulTheFirstTimeAndAtOnceTheSecond:
     def test_it_waits_for_every_class(self):
         run = serving(config(static=0), config(static=0))
         run.take(StopRequested())
-        run.tell(Closed())
+        run.send(Closed())
         assert run.of(Exit) == []
         run.take(Told(1, Closed()))
         assert run.effects == [Exit(None)]
 
     def test_a_distributor_that_dies_meanwhile_is_replaced_for_those_who_wait(self):
         run = serving()
-        run.tell(Store(client(1)))
+        run.send(Store(client(1)))
         run.take(StopRequested(), DistributorExited(0))
         assert restart(run) == [RestartDistributor(0, 0)]
         run.dies(1)
         assert run.of(Exit) == []
         run.take(Fired(RestartDistributor(0, 0)))
-        assert run.told() == [Restore(client(1)), Begin(), Close()]
+        assert run.sent() == [Restore(client(1)), Begin(), Close()]
 
     def test_a_static_server_that_dies_meanwhile_is_not(self):
         run = serving()
@@ -572,14 +572,14 @@ class TestAStopIsGracefulTheFirstTimeAndAtOnceTheSecond:
 
     def test_who_still_waits_at_the_end_of_the_grace_is_shut_down(self):
         run = serving()
-        run.tell(Store(client(2)), Store(client(1)))
+        run.send(Store(client(2)), Store(client(1)))
         run.take(StopRequested(), Fired(GraceOver()), DistributorExited(0))
         run.dies(1)
         assert run.effects[-3:] == [ShutDownStored(0, client(1)), ShutDownStored(0, client(2)), Exit(None)]
 
     def test_a_second_request_kills_everything_at_once(self):
         run = serving(config(static=3))
-        run.tell(Drained(1))
+        run.send(Drained(1))
         run.dies(2)
         run.take(StopRequested(), StopRequested())
         assert run.of(Kill, KillDistributor) == [KillDistributor(0), Kill(0, 1), Kill(0, 3)]
@@ -620,7 +620,7 @@ def stopping():
 
 def storing():
     run = serving()
-    run.tell(Store(client(1)))
+    run.send(Store(client(1)))
     return run
 
 
@@ -632,7 +632,7 @@ def orphaned():
 
 def ended():
     run = stopping()
-    run.tell(Closed())
+    run.send(Closed())
     run.dies(1)
     return run
 
@@ -686,23 +686,23 @@ def test_what_may_not_happen_is_declined_with_its_reason(state, event, reason):
 def test_a_whole_life_meets_every_event_message_timer_and_effect():
     run = running(config(static=2, dynamic=1, elements=(0, 1)), weights=(1, 1))
     run.take(Fired(StartWarning(0, 1)))
-    run.tell(KeepListener(PORT, ADDRESS), KeepDialog(1, PORT), ServerReady(1, PORT), ServerNotReady(1, PORT))
-    run.tell(Store(client(1)), Store(client(2)), Release(client(1)), CreateServer(), CreateServer(), Drained(3))
+    run.send(KeepListener(PORT, ADDRESS), KeepDialog(1, PORT), ServerReady(1, PORT), ServerNotReady(1, PORT))
+    run.send(Store(client(1)), Store(client(2)), Release(client(1)), CreateServer(), CreateServer(), Drained(3))
     run.take(Fired(KillDelay(0, 3)), ServerExited(0, 3), ServerGone(0, 3))
-    run.tell(CreateServer())
+    run.send(CreateServer())
     run.dies(4)
     run.take(Fired(DynamicRest(0, 0)))
-    run.tell(Unresponsive(1))
+    run.send(Unresponsive(1))
     run.dies(1)
     run.take(Fired(RestartServer(0, 0, 0)))
-    run.tell(ServerReady(5, PORT))
+    run.send(ServerReady(5, PORT))
     run.take(Fired(ServerStable(0, 5)))
     run.take(DistributorExited(0), Fired(RestartDistributor(0, 0)), Fired(DistributorStable(0, 2)))
     run.take(ElementFailed(0), ElementRestored(0), DistributorExited(0), Fired(RestartDistributor(0, 0)))
     run.take(StopRequested())
-    run.tell(ListenFailed(PORT, ADDRESS, 98), DropListeners(PORT))
+    run.send(ListenFailed(PORT, ADDRESS, 98), DropListeners(PORT))
     run.take(Fired(GraceOver()))
-    run.tell(Closed())
+    run.send(Closed())
     for server in run.servers():
         run.dies(server)
     assert run.state.phase is Phase.ENDED
@@ -730,13 +730,13 @@ def likely(state):
     for class_id, cls in state.classes.items():
         if cls.distributor.phase is DistributorPhase.RUNNING:
             yield DistributorExited(class_id)
-            said = [Store(client(1)), Store(client(2)), Release(client(1)), Release(client(2)), CreateServer()]
-            said += [KeepListener(PORT, ADDRESS), DropListeners(PORT), ListenFailed(PORT, ADDRESS, 98)]
-            said += [Closed()] if state.phase is not Phase.RUNNING else []
+            possible = [Store(client(1)), Store(client(2)), Release(client(1)), Release(client(2)), CreateServer()]
+            possible += [KeepListener(PORT, ADDRESS), DropListeners(PORT), ListenFailed(PORT, ADDRESS, 98)]
+            possible += [Closed()] if state.phase is not Phase.RUNNING else []
             for server in cls.living:
-                said += [KeepDialog(server, PORT), ServerReady(server, PORT), ServerNotReady(server, PORT)]
-                said += [Drained(server), Unresponsive(server)]
-            yield from (Told(class_id, message) for message in said)
+                possible += [KeepDialog(server, PORT), ServerReady(server, PORT), ServerNotReady(server, PORT)]
+                possible += [Drained(server), Unresponsive(server)]
+            yield from (Told(class_id, message) for message in possible)
         for server in cls.living:
             yield from (ServerExited(class_id, server), ServerGone(class_id, server))
 
@@ -766,7 +766,7 @@ def test_a_message_from_what_does_not_run_is_rejected():
 
 def test_a_distributor_that_has_closed_exits_once():
     run = stopping()
-    run.tell(Closed())
+    run.send(Closed())
     run.take(DistributorExited(0))
     assert run.declines(DistributorExited(0)) is Reason.NO_SUCH_PROCESS
 

@@ -93,7 +93,7 @@ HAND_OFF = to_record(distributor.Send(3, PORT, HandOff(client(1))))
 
 
 @pytest.mark.parametrize(
-    ("hint", "record", "says"),
+    ("hint", "record", "complaint"),
     [
         (server.Event, {"is": "Nothing"}, "record: Nothing is none of Acknowledged, Bound, Disconnected"),
         (server.Event, {}, "record: an object without 'is' is none of"),
@@ -121,10 +121,10 @@ HAND_OFF = to_record(distributor.Send(3, PORT, HandOff(client(1))))
         ),
     ],
 )
-def test_the_error_names_the_place_and_the_reason(hint, record, says):
+def test_the_error_names_the_place_and_the_reason(hint, record, complaint):
     with pytest.raises(RecordError) as caught:
         from_record(hint, record)
-    assert str(caught.value).startswith(says)
+    assert str(caught.value).startswith(complaint)
 
 
 JSON = st.recursive(

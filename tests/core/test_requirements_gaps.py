@@ -50,7 +50,7 @@ def test_who_comes_back_waits_although_the_bound_is_reached():
     run.take(DialogEnded(1, PORT))
 
     assert run.queue() == [handed, waiting]
-    assert Store(handed) in run.told()
+    assert Store(handed) in run.sent()
     assert run.of(Accept) == []
 
 

@@ -414,7 +414,7 @@ class BOX:
 
 
 @pytest.mark.parametrize(
-    ("hint", "record", "where", "says"),
+    ("hint", "record", "where", "complaint"),
     [
         (int, "1", "BOX.", "BOX: '1' is none of int"),
         (BOX, {"is": "BOX"}, "", "BOX: missing or unknown: item"),
@@ -423,10 +423,10 @@ class BOX:
         (distributor.Listening, {"is": "Listening"}, "", "Listening: missing or unknown: address, port"),
     ],
 )
-def test_an_error_names_the_place_and_all_that_is_odd(hint, record, where, says):
+def test_an_error_names_the_place_and_all_that_is_odd(hint, record, where, complaint):
     with pytest.raises(RecordError) as caught:
         from_record(hint, record, where)
-    assert str(caught.value) == says
+    assert str(caught.value) == complaint
 
 
 # ================================================================ trees
@@ -511,7 +511,7 @@ def test_the_largest_packet_is_as_large_as_the_limit():
 
 
 @pytest.mark.parametrize(
-    ("address", "says"),
+    ("address", "complaint"),
     [
         ("a" * wire.LIMIT, "BindRequest would take 65546 bytes; a packet has at most 65535"),
         ("a" * (wire.LIMIT + 1), "65536 items or bytes in one field; at most 65535 fit"),
@@ -519,10 +519,10 @@ def test_the_largest_packet_is_as_large_as_the_limit():
     ],
     ids=["packet", "field", "utf8"],
 )
-def test_what_cannot_be_encoded_is_reported(address, says):
+def test_what_cannot_be_encoded_is_reported(address, complaint):
     with pytest.raises(wire.WireError) as caught:
         wire.encode(BindRequest(PORT, address))
-    assert str(caught.value) == says
+    assert str(caught.value) == complaint
 
 
 def test_a_packet_that_is_too_long_is_reported():

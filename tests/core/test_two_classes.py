@@ -19,7 +19,7 @@ def run(*events):
     return state, effects
 
 
-def told(effects, kind):
+def sent(effects, kind):
     """Of each message of the class to a Distributor: to which, and the message."""
     sent = [effect for effect in effects if isinstance(effect, monitor.TellDistributor)]
     return [(effect.class_id, effect.message) for effect in sent if isinstance(effect.message, kind)]
@@ -27,7 +27,7 @@ def told(effects, kind):
 
 def test_each_class_is_adopted_with_its_own_maximum_and_weight():
     _, effects = run()
-    adopted = [(of, message.max_clients, message.weight) for of, message in told(effects, Adopt)]
+    adopted = [(of, message.max_clients, message.weight) for of, message in sent(effects, Adopt)]
     assert sorted(adopted) == [(0, 3, 1), (1, 7, 4), (1, 7, 4)]
 
 
@@ -43,7 +43,7 @@ def test_who_waits_in_one_class_is_restored_there():
     client = Client(0, 5, 2)
     due = monitor.Fired(monitor.RestartDistributor(1, 0))
     state, effects = run(monitor.Told(1, Store(client)), monitor.DistributorExited(1), due)
-    assert told(effects, Restore) == [(1, Restore(client))]
+    assert sent(effects, Restore) == [(1, Restore(client))]
     assert [len(cls.store) for cls in state.classes.values()] == [0, 1]
 
 

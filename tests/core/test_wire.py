@@ -153,7 +153,7 @@ def test_the_largest_message_of_an_audit_fits():
 
 
 @pytest.mark.parametrize(
-    ("packet", "says"),
+    ("packet", "complaint"),
     [
         (b"", "an empty packet is no message"),
         (b"\xff", "byte 0: no message has tag 255"),
@@ -164,7 +164,7 @@ def test_the_largest_message_of_an_audit_fits():
     ],
     ids=["empty", "tag", "short", "long", "bool", "utf8"],
 )
-def test_the_error_names_the_place_and_the_reason(packet, says):
+def test_the_error_names_the_place_and_the_reason(packet, complaint):
     with pytest.raises(wire.WireError) as caught:
         wire.decode(packet)
-    assert str(caught.value) == says
+    assert str(caught.value) == complaint

@@ -448,7 +448,7 @@ class Inquest:
         """In no program's hands: the last Distributor that had it must have died with it."""
         mine = [m for m in story if m.life is not None and m.life.who.startswith("distributor")]
         if not mine:
-            return self._untold(visit)
+            return self._untraced(visit)
         last = mine[-1]
         life = last.life
         if not life.doomed or life.doomed > visit.ended:
@@ -466,7 +466,7 @@ class Inquest:
         heard = [m.what for m in story if m.life is None and m.what in ("Told Store", "Told Release")]
         return heard[-1:] == ["Told Store"]
 
-    def _untold(self, visit):
+    def _untraced(self, visit):
         """Accepted, and the trace had no time to record it: by a Distributor that died while the client was there."""
         for life in self.history.distributors(visit.port):
             if life.doomed and visit.began <= life.ended + MOMENT and life.doomed <= visit.ended < life.ended + MOMENT:

@@ -77,11 +77,11 @@ def test_a_trace_is_cut_between_two_steps_of_every_machine(tmp_path, most, lines
     assert relation.cut(trace, most) == (lines, 7)
 
 
-SAID = "maitred: verified: {} of 9 steps; 1 dropped, 2 came while the state was not known; {} divergences\n"
+SUMMARY = "maitred: verified: {} of 9 steps; 1 dropped, 2 came while the state was not known; {} divergences\n"
 
 
 def test_the_verifiers_last_word_is_taken():
-    numbers, wrong = rounds.verdict("maitred: ready\n" + SAID.format(6, 0))
+    numbers, wrong = rounds.verdict("maitred: ready\n" + SUMMARY.format(6, 0))
     assert numbers == {"verified": 6, "steps": 9, "dropped": 1, "unchecked": 2, "divergences": 0}
     assert wrong == []
 
@@ -90,12 +90,12 @@ def test_the_verifiers_last_word_is_taken():
     ("log", "why"),
     [
         ("", "nothing at the end"),
-        (SAID.format(0, 0), "verified nothing"),
-        (SAID.format(6, 2), "2 divergences"),
-        ("maitred: verify: DIVERGENCE of monitor at step 4: it performed nothing\n" + SAID.format(6, 0), "step 4"),
+        (SUMMARY.format(0, 0), "verified nothing"),
+        (SUMMARY.format(6, 2), "2 divergences"),
+        ("maitred: verify: DIVERGENCE of monitor at step 4: it performed nothing\n" + SUMMARY.format(6, 0), "step 4"),
         (
             "maitred: the verifier (pid 7) was killed by SIGKILL: from here on no step is verified; verified: 1\n"
-            + SAID.format(1, 0),
+            + SUMMARY.format(1, 0),
             "was killed",
         ),
     ],

@@ -72,7 +72,7 @@ class Distributor:
         self.control, self.theirs = channel.pair()
         self.registry = Memory(capacity)
         self.dialogs = {}
-        self.heard = []
+        self.received = []
         """Every message from a dialog, in order."""
         self.binds = []
         self.acknowledge = True
@@ -105,7 +105,7 @@ class Distributor:
         except BlockingIOError:
             return False
         except wire.WireError as error:
-            self.heard.append((port, error))
+            self.received.append((port, error))
             return True
         if packet is None:
             self.ended.add(port)
@@ -114,7 +114,7 @@ class Distributor:
         if isinstance(packet.message, BindRequest):
             self._bind(packet)
         else:
-            self.heard.append((port, packet.message))
+            self.received.append((port, packet.message))
             if isinstance(packet.message, Disconnect | NotReady) and self.acknowledge:
                 if isinstance(packet.message, NotReady) and not packet.message.incarnation:
                     channel.send(self.dialogs[port], InitialMsg(self.incarnation))
@@ -145,31 +145,33 @@ class Distributor:
         while not condition():
             left = deadline - time.monotonic()
             if left <= 0:
-                raise AssertionError(f"not within {within} s; heard: {self.heard}")
+                raise AssertionError(f"not within {within} s; received: {self.received}")
             self.pump(min(left, 0.1))
 
     def next(self, kind, within=PATIENCE):
         """The next message of that kind since the last that was asked for."""
 
         def found():
-            return next((i for i in range(self._mark, len(self.heard)) if isinstance(self.heard[i][1], kind)), None)
+            return next(
+                (i for i in range(self._mark, len(self.received)) if isinstance(self.received[i][1], kind)), None
+            )
 
         self.until(lambda: found() is not None, within)
         index = found()
         self._mark = index + 1
-        return self.heard[index][1]
+        return self.received[index][1]
 
     def quiet(self, seconds=0.2):
         """What is received in so many seconds."""
-        before = len(self.heard)
+        before = len(self.received)
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.pump(left)
-        return [message for _, message in self.heard[before:]]
+        return [message for _, message in self.received[before:]]
 
     def ready(self, port):
         """Wait until the server listens on the port."""
-        self.until(lambda: any(p == port and isinstance(m, RestartReply) for p, m in self.heard))
+        self.until(lambda: any(p == port and isinstance(m, RestartReply) for p, m in self.received))
 
     # ------------------------------------------------ sending
 

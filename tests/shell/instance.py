@@ -59,7 +59,7 @@ class Instance:
         if args is None:
             args = [f"{port}@127.0.0.1:{port}" for port in self.ports]
         listeners = [[port, f"127.0.0.1:{port}"] for port in self.ports]
-        said = {
+        given = {
             "directory": str(directory),
             "listeners": listeners,
             "args": args,
@@ -70,7 +70,7 @@ class Instance:
         self.log = directory / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, json.dumps(said)], stderr=log, stdout=log, stdin=subprocess.DEVNULL
+                [sys.executable, __file__, json.dumps(given)], stderr=log, stdout=log, stdin=subprocess.DEVNULL
             )
         self.pid = self.process.pid
 
@@ -88,26 +88,26 @@ class Instance:
             if alive(pid):
                 os.kill(pid, signal.SIGKILL)
 
-    def said(self):
+    def logged(self):
         """Its log, without times and levels."""
         from tests.log import plain  # this file is a program too, which does not find it
 
         return plain(self.log.read_text(errors="replace"))
 
-    def says(self, text, seconds=15.0):
+    def wait_logged(self, text, seconds=15.0):
         def settled():
             """A Distributor may outlive its Monitor, and logs it."""
             over = self.process.poll() is not None and not any(map(alive, self.distributor_pids()))
-            return text in self.said() or over
+            return text in self.logged() or over
 
-        eventually(settled, seconds, f"the log says {text!r}")
-        assert text in self.said(), self.said()
+        eventually(settled, seconds, f"the log has {text!r}")
+        assert text in self.logged(), self.logged()
 
     def server_pids(self):
-        return {int(pid) for pid in re.findall(r"server \d+ of \S+ \(pid (\d+), ", self.said())}
+        return {int(pid) for pid in re.findall(r"server \d+ of \S+ \(pid (\d+), ", self.logged())}
 
     def distributor_pids(self):
-        return {int(pid) for pid in re.findall(r"Distributor of \S+ \(pid (\d+), ", self.said())}
+        return {int(pid) for pid in re.findall(r"Distributor of \S+ \(pid (\d+), ", self.logged())}
 
     def ask(self, request):
         with socket.socket(socket.AF_UNIX) as connection:
@@ -130,7 +130,7 @@ class Instance:
         return self.status()["distributor"]["pid"]
 
     def wait_ready(self, count, seconds=15.0):
-        self.says("started")  # the control socket is there by then
+        self.wait_logged("started")  # the control socket is there by then
         eventually(lambda: len(self.servers()) == count and self.distributor(), seconds, f"{count} servers ready")
 
     def connect(self, port=None, timeout=10.0):
@@ -152,46 +152,46 @@ def read_line(connection):
     return line.decode()
 
 
-def configuration(said):
-    directory = Path(said["directory"])
+def configuration(given):
+    directory = Path(given["directory"])
     interpreter = sys.executable
-    program = Program("script", said["program"], tuple(said["args"]))
-    if said["program"] == "fake":
+    program = Program("script", given["program"], tuple(given["args"]))
+    if given["program"] == "fake":
         fake = directory / "fake"
         fake.write_text(f'#!/bin/sh\nexec {sys.executable} {HERE / "fake_server.py"} "$@"\n')
         fake.chmod(0o755)
         interpreter = str(fake)
     elements = tuple(
-        ProcessingElement(name, tuple(cpus), weight) for name, cpus, weight in said.get("elements", [["e", [0], 1]])
+        ProcessingElement(name, tuple(cpus), weight) for name, cpus, weight in given.get("elements", [["e", [0], 1]])
     )
     cls = ServerClass(
         name="web",
         program=program,
-        listeners=tuple((port, address) for port, address in said["listeners"]),
-        fixed=said.get("fixed", True),
-        static=said.get("static", 2),
-        dynamic=said.get("dynamic", 0),
-        max_clients=said.get("max_clients", 64),
-        waiting_limit=said.get("waiting_limit", 1024),
+        listeners=tuple((port, address) for port, address in given["listeners"]),
+        fixed=given.get("fixed", True),
+        static=given.get("static", 2),
+        dynamic=given.get("dynamic", 0),
+        max_clients=given.get("max_clients", 64),
+        waiting_limit=given.get("waiting_limit", 1024),
         elements=tuple(element.name for element in elements),
         interpreter=interpreter,
         interpreter_options=(),
         path=(),
         directory=None,
-        environment=tuple((name, value) for name, value in said.get("environment", {}).items()),
-        memory_limit=said.get("memory_limit"),
+        environment=tuple((name, value) for name, value in given.get("environment", {}).items()),
+        memory_limit=given.get("memory_limit"),
     )
-    logs = directory / "logs" if said.get("logs") else None
+    logs = directory / "logs" if given.get("logs") else None
     if logs:
         logs.mkdir()
-    durations = Durations(**{"backoff_first": 0.05, "backoff_cap": 0.2, **said.get("durations", {})})
+    durations = Durations(**{"backoff_first": 0.05, "backoff_cap": 0.2, **given.get("durations", {})})
     return Config(
         "test",
         (cls,),
         elements,
         durations,
         directory / "control.sock",
-        None if said.get("untraced") else directory / "trace",
+        None if given.get("untraced") else directory / "trace",
         logs,
     )
 
@@ -201,12 +201,12 @@ def main():
 
     from maitred.shell import monitor
 
-    said = json.loads(sys.argv[1])
-    if said["limit"]:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (said["limit"], said["limit"]))
-    if said.get("sabotage"):
+    given = json.loads(sys.argv[1])
+    if given["limit"]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (given["limit"], given["limit"]))
+    if given.get("sabotage"):
         monitor.Monitor._answer_element = sabotage
-    sys.exit(monitor.run(configuration(said)))
+    sys.exit(monitor.run(configuration(given)))
 
 
 def sabotage(monitor, *request):

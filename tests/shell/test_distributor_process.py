@@ -55,37 +55,37 @@ class Server:
     def listen(self, port, incarnation=1):
         """Bind, and answer the InitialMsg that follows."""
         self.bind(port)
-        assert self.hear_control() == m.BindReply(port, 0)
-        assert self.hear(port) == m.InitialMsg(incarnation)
+        assert self.receive_control() == m.BindReply(port, 0)
+        assert self.receive(port) == m.InitialMsg(incarnation)
         self.answer(port, incarnation)
         return self
 
     def answer(self, port, incarnation=1):
-        self.say(port, m.RestartReply(incarnation, self.count()))
+        self.send(port, m.RestartReply(incarnation, self.count()))
 
     def count(self):
         self.sequence += 1
         return m.Count(len(self.clients), self.sequence)
 
-    def say(self, port, message):
+    def send(self, port, message):
         channel.send(self.dialogs[port], message)
 
-    def hear(self, port):
+    def receive(self, port):
         packet = wait_for(self.dialogs[port])
         self.fds = packet.fds
         return packet.message
 
-    def hear_control(self):
+    def receive_control(self):
         return wait_for(self.control).message
 
     def accept(self, port):
         """Take a hand-off and report it: the client and its connection."""
-        message = self.hear(port)
+        message = self.receive(port)
         assert isinstance(message, m.HandOff), message
         connection = socket.socket(fileno=self.fds[0])
         self.clients[message.client] = connection
         self.register(message.client, held=True)
-        self.say(port, m.Accepted(message.client, self.count()))
+        self.send(port, m.Accepted(message.client, self.count()))
         return message.client, connection
 
     def register(self, client, *, held):
@@ -97,7 +97,7 @@ class Server:
     def leave(self, port, client):
         self.clients.pop(client).close()
         self.register(client, held=False)
-        self.say(port, m.Disconnect(client, self.count()))
+        self.send(port, m.Disconnect(client, self.count()))
 
     def die(self):
         for end in (self.control, *self.dialogs.values()):
@@ -111,11 +111,11 @@ def wait_for(sock, seconds=PATIENCE):
     return channel.receive(sock)
 
 
-def times_said(capfd, text):
+def times_logged(capfd, text):
     """How often the log has this, once it does: a thread of the Distributor's writes it."""
-    said = []
-    eventually(lambda: said.append(capfd.readouterr().err) or text in "".join(said), PATIENCE, text)
-    return "".join(said).count(text)
+    printed = []
+    eventually(lambda: printed.append(capfd.readouterr().err) or text in "".join(printed), PATIENCE, text)
+    return "".join(printed).count(text)
 
 
 class Monitor:
@@ -164,15 +164,15 @@ class Monitor:
             each.close()
         os.close(trace)
 
-    def tell(self, message, *fds):
+    def send(self, message, *fds):
         channel.send(self.channel, message, fds)
 
     def begin(self):
-        self.tell(m.Begin())
-        assert self.hear() == m.KeepListener(self.port, self.address)
+        self.send(m.Begin())
+        assert self.receive() == m.KeepListener(self.port, self.address)
         return self
 
-    def hear(self):
+    def receive(self):
         packet = wait_for(self.channel)
         assert packet is not None, "the Distributor has ended"
         self.fds = packet.fds
@@ -182,8 +182,8 @@ class Monitor:
                 self.kept[packet.message.server, packet.message.port] = packet.fds[0]
         return packet.message
 
-    def hear_until(self, kind):
-        while not isinstance(message := self.hear(), kind):
+    def receive_until(self, kind):
+        while not isinstance(message := self.receive(), kind):
             pass
         return message
 
@@ -198,7 +198,7 @@ class Monitor:
         """A server that listens and may be handed clients."""
         made = Server(self, number).adopt(**options)
         made.listen(self.port, incarnation)
-        self.hear_until(m.ServerReady)
+        self.receive_until(m.ServerReady)
         return made
 
     def connect(self):
@@ -266,7 +266,7 @@ def test_a_client_goes_to_the_server_and_is_counted_out_again(start):
         server.leave(monitor.port, client)
 
         assert browser.recv(10) == b""  # nobody else holds the connection: the close is seen at once
-    assert server.hear_control() == m.Acknowledge(server.sequence)
+    assert server.receive_control() == m.Acknowledge(server.sequence)
     assert monitor.status()["servers"]["1"]["clients"] == 0
 
 
@@ -314,18 +314,18 @@ def test_who_waits_is_stored_then_released_before_being_handed_out(start):
     server = monitor.server(max_clients=1)
     with monitor.connect(), monitor.connect() as second:
         first, _ = server.accept(monitor.port)
-        stored = monitor.hear_until(m.Store)
+        stored = monitor.receive_until(m.Store)
         with socket.socket(fileno=os.dup(monitor.fds[0])) as duplicate:
             assert duplicate.getpeername() == second.getsockname()
 
         server.leave(monitor.port, first)
 
         taken, _ = server.accept(monitor.port)
-        assert monitor.hear() == m.Release(stored.client)
+        assert monitor.receive() == m.Release(stored.client)
         assert taken == stored.client
     eventually(lambda: monitor.effects().count("HandOff") == 2)
-    said = monitor.effects()
-    assert said.index("Store") < said.index("Release") < len(said) - 1 - said[::-1].index("HandOff")
+    effects = monitor.effects()
+    assert effects.index("Store") < effects.index("Release") < len(effects) - 1 - effects[::-1].index("HandOff")
 
 
 def test_a_waiting_client_that_goes_is_dropped(start):
@@ -335,9 +335,9 @@ def test_a_waiting_client_that_goes_is_dropped(start):
         server.accept(monitor.port)
         for leave in (socket.socket.close, reset):
             waiting = monitor.connect()
-            stored = monitor.hear_until(m.Store)
+            stored = monitor.receive_until(m.Store)
             leave(waiting)
-            assert monitor.hear_until(m.Release).client == stored.client
+            assert monitor.receive_until(m.Release).client == stored.client
     assert [event["reset"] for event in monitor.events("PeerClosed")] == [False, True]
     assert monitor.status()["waiting"] == 0
 
@@ -347,7 +347,7 @@ def test_a_half_close_with_a_request_waiting_is_no_hang_up(start):
     server = monitor.server(max_clients=1)
     with monitor.connect(), monitor.connect() as waiting:
         first, _ = server.accept(monitor.port)
-        monitor.hear_until(m.Store)
+        monitor.receive_until(m.Store)
         waiting.sendall(b"GET / HTTP/1.0\r\n\r\n")
         waiting.shutdown(socket.SHUT_WR)
         eventually(lambda: monitor.events("PeerClosed"))
@@ -367,12 +367,12 @@ def test_after_a_half_close_a_reset_is_still_noticed(start):
     with monitor.connect():
         server.accept(monitor.port)
         waiting = monitor.connect()
-        stored = monitor.hear_until(m.Store)
+        stored = monitor.receive_until(m.Store)
         waiting.sendall(b"x")
         waiting.shutdown(socket.SHUT_WR)
         eventually(lambda: monitor.events("PeerClosed"))
         reset(waiting)
-        assert monitor.hear_until(m.Release).client == stored.client
+        assert monitor.receive_until(m.Release).client == stored.client
 
 
 def test_who_waits_too_long_is_let_go(start):
@@ -380,9 +380,9 @@ def test_who_waits_too_long_is_let_go(start):
     server = monitor.server(max_clients=1)
     with monitor.connect(), monitor.connect() as waiting:
         server.accept(monitor.port)
-        stored = monitor.hear_until(m.Store)
+        stored = monitor.receive_until(m.Store)
         assert waiting.recv(1) == b""  # though the test holds the stored duplicate: it was shut down
-        assert monitor.hear_until(m.Release) == m.Release(stored.client)
+        assert monitor.receive_until(m.Release) == m.Release(stored.client)
 
 
 # ---------------------------------------------------------------- dialogs that end, and that lie
@@ -392,7 +392,7 @@ def test_a_request_comes_back_when_the_dialog_ends(start):
     monitor = start().begin()
     one = monitor.server(1)
     with monitor.connect():
-        offered = one.hear(monitor.port)
+        offered = one.receive(monitor.port)
         os.close(one.fds[0])
         two = monitor.server(2)
         one.die()
@@ -425,20 +425,20 @@ def test_garbage_on_a_dialog_is_skipped_and_ends_nothing(start, capfd):
     monitor = start().begin()
     server = monitor.server(1)
     with monitor.connect() as browser:
-        offered = server.hear(monitor.port)
+        offered = server.receive(monitor.port)
         connection = socket.socket(fileno=server.fds[0])
         dialog = socket.socket(fileno=os.dup(server.dialogs[monitor.port].fileno()))
         with dialog:
             for garbage in (b"", b"\x00", b"\xff" * 100, b"\x04", b"\x02" + bytes(24), os.urandom(60_000)):
                 dialog.send(garbage)
             channel.send(dialog, m.Store(offered.client), (connection.fileno(),))  # not for this channel
-        server.say(monitor.port, m.Accepted(offered.client, m.Count(1, 10)))
+        server.send(monitor.port, m.Accepted(offered.client, m.Count(1, 10)))
         eventually(lambda: monitor.status()["servers"]["1"]["clients"] == 1)
         connection.sendall(b"still mine")
         assert browser.recv(100) == b"still mine"
         connection.close()
         assert browser.recv(1) == b""  # no duplicate was kept of what came beside the garbage
-    assert times_said(capfd, "no message on the dialog") == 1
+    assert times_logged(capfd, "no message on the dialog") == 1
 
 
 def test_garbage_on_the_control_socket_is_skipped(start):
@@ -455,9 +455,9 @@ def test_a_refused_client_is_offered_again(start):
     monitor = start(durations=Durations(rest=0.05)).begin()
     server = monitor.server(1)
     with monitor.connect():
-        offered = server.hear(monitor.port)
+        offered = server.receive(monitor.port)
         os.close(server.fds[0])
-        server.say(monitor.port, m.Refused(offered.client, server.count()))
+        server.send(monitor.port, m.Refused(offered.client, server.count()))
         assert server.accept(monitor.port)[0] == offered.client
 
 
@@ -491,7 +491,7 @@ def test_a_bind_that_is_asked_twice_has_one_dialog(start):
         channel.send(server.control, m.BindRequest(monitor.port, monitor.address), (theirs.fileno(),))
     theirs.close()
     for _ in range(3):
-        assert server.hear_control() == m.BindReply(monitor.port, 0)
+        assert server.receive_control() == m.BindReply(monitor.port, 0)
     assert wait_for(mine).message == m.InitialMsg(1)
     assert not select.select([mine], [], [], 0.1)[0]
 
@@ -499,29 +499,29 @@ def test_a_bind_that_is_asked_twice_has_one_dialog(start):
 def test_a_port_that_is_not_the_classes_is_left_to_the_program(start):
     monitor = start().begin()
     server = Server(monitor, 1).adopt().bind(9)
-    assert server.hear_control() == m.BindReply(9, -1)
+    assert server.receive_control() == m.BindReply(9, -1)
     assert wait_for(server.dialogs[9]) is None  # its dialog has been closed
 
 
 def test_the_first_bind_decides_where_to_listen(start):
     port = free_port()
     monitor = start(fixed=False, listeners=())
-    monitor.tell(m.Begin())
+    monitor.send(m.Begin())
     server = Server(monitor, 1).adopt()
     server.bind(port)
-    assert monitor.hear() == m.KeepListener(port, f"127.0.0.1:{port}")
-    assert server.hear_control() == m.BindReply(port, 0)
+    assert monitor.receive() == m.KeepListener(port, f"127.0.0.1:{port}")
+    assert server.receive_control() == m.BindReply(port, 0)
     monitor.port = port
     monitor.connect().close()
 
 
 def test_a_bind_that_fails_fails_for_the_program(start):
     monitor = start(fixed=False, listeners=())
-    monitor.tell(m.Begin())
+    monitor.send(m.Begin())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server = Server(monitor, 1).adopt().bind(port)
-        assert server.hear_control() == m.BindReply(port, errno.EADDRINUSE)
+        assert server.receive_control() == m.BindReply(port, errno.EADDRINUSE)
 
 
 ODD_ADDRESSES = [f"{'a' * 70}.x:80", f"127.0.0.1:{'1' * 5000}"]
@@ -530,13 +530,13 @@ ODD_ADDRESSES = [f"{'a' * 70}.x:80", f"127.0.0.1:{'1' * 5000}"]
 @pytest.mark.parametrize("address", ODD_ADDRESSES)
 def test_a_bind_of_an_odd_address_fails_for_the_program_alone(start, address):
     monitor = start(fixed=False, listeners=())
-    monitor.tell(m.Begin())
+    monitor.send(m.Begin())
     server = Server(monitor, 1).adopt()
     port = free_port()
     server.bind(port, address)
-    assert server.hear_control() == m.BindReply(port, errno.EINVAL)
+    assert server.receive_control() == m.BindReply(port, errno.EINVAL)
     server.bind(port)
-    assert server.hear_control() == m.BindReply(port, 0)  # the same Distributor serves on
+    assert server.receive_control() == m.BindReply(port, 0)  # the same Distributor serves on
 
 
 @pytest.mark.parametrize("port", [0, 65_536])
@@ -548,15 +548,15 @@ def test_a_bind_of_no_port_is_garbage(start, port, capfd):
     assert wait_for(server.dialogs[port]) is None  # its dialog has been closed
     server.listen(monitor.port)
     assert not [event for event in monitor.events("BindRequested") if event["port"] == port]
-    assert times_said(capfd, "no message on the control socket") == 1
+    assert times_logged(capfd, "no message on the control socket") == 1
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "nowhere.invalid:80", ":", "192.0.2.1:80"])
 def test_an_address_that_cannot_be_listened_on_is_reported(start, address):
     monitor = start(address=address)
-    monitor.tell(m.Begin())
-    told = monitor.hear()
-    assert isinstance(told, m.ListenFailed) and told.errno in (errno.EINVAL, errno.EADDRNOTAVAIL)
+    monitor.send(m.Begin())
+    report = monitor.receive()
+    assert isinstance(report, m.ListenFailed) and report.errno in (errno.EINVAL, errno.EADDRNOTAVAIL)
 
 
 @pytest.mark.parametrize(
@@ -596,7 +596,7 @@ def test_a_new_distributor_takes_over_listeners_dialogs_and_who_waits(start, tmp
     server = first.server(max_clients=1)
     with first.connect(), first.connect() as waiting:
         seated, _ = server.accept(first.port)
-        stored = first.hear_until(m.Store).client
+        stored = first.receive_until(m.Store).client
         (duplicate,) = first.fds
         first.kill()
         queued = first.connect()  # nobody accepts, nobody refuses
@@ -605,11 +605,11 @@ def test_a_new_distributor_takes_over_listeners_dialogs_and_who_waits(start, tmp
         second.kept = first.kept
         server.test = second
         server.adopt(dialogs=(first.port,), owed=(first.port,), max_clients=1)
-        second.tell(m.Restore(stored), duplicate)
+        second.send(m.Restore(stored), duplicate)
         second.begin()
-        assert server.hear(first.port) == m.InitialMsg(2)
+        assert server.receive(first.port) == m.InitialMsg(2)
         server.answer(first.port, 2)
-        assert second.hear_until(m.ServerReady) == m.ServerReady(1, first.port)
+        assert second.receive_until(m.ServerReady) == m.ServerReady(1, first.port)
 
         server.leave(first.port, seated)
 
@@ -623,14 +623,14 @@ def test_a_new_distributor_takes_over_listeners_dialogs_and_who_waits(start, tmp
 def test_a_restored_client_whose_connection_was_lost_is_dropped(start):
     monitor = start(incarnation=2)
     client = m.Client(4, 1234, monitor.port)
-    monitor.tell(m.Restore(client))
-    assert monitor.hear() == m.Release(client)
+    monitor.send(m.Restore(client))
+    assert monitor.receive() == m.Release(client)
 
 
 def test_a_server_whose_descriptors_were_lost_ends_the_distributor(start, capfd):
     """It could never reach that server.  Its successor is sent all servers anew."""
     monitor = start().begin()
-    monitor.tell(m.Adopt(1, 64, 1, False, False, (), ()))
+    monitor.send(m.Adopt(1, 64, 1, False, False, (), ()))
     assert monitor.wait() != 0
     assert "out of descriptors" in capfd.readouterr().err
 
@@ -647,7 +647,7 @@ def test_a_slow_monitor_is_waited_for_and_nothing_is_lost(start):
     time.sleep(0.5)
     before = len(monitor.events("ConnectionRequest"))
     assert before < 500
-    stored = [monitor.hear_until(m.Store).client.arrival for _ in range(499)]
+    stored = [monitor.receive_until(m.Store).client.arrival for _ in range(499)]
     assert stored == list(range(1, 500))
     for browser in browsers:
         browser.close()
@@ -663,12 +663,12 @@ def test_a_dead_monitor_stops_nothing(start, capfd):
         time.sleep(0.2)
         server.leave(monitor.port, first)
         assert server.accept(monitor.port)[0].arrival == 1
-    assert times_said(capfd, "the Monitor is gone") == 1
+    assert times_logged(capfd, "the Monitor is gone") == 1
 
 
 def test_garbage_from_the_monitors_side_of_the_table(start):
     monitor = start().begin()
-    monitor.tell(m.Closed())  # a message, but not one for a Distributor
+    monitor.send(m.Closed())  # a message, but not one for a Distributor
     monitor.server()
 
 
@@ -677,12 +677,12 @@ def test_close_takes_the_backlog_then_refuses(start):
     server = monitor.server()
     os.kill(monitor.child.pid, signal.SIGSTOP)
     browsers = [monitor.connect() for _ in range(10)]
-    monitor.tell(m.Close())
+    monitor.send(m.Close())
     os.kill(monitor.child.pid, signal.SIGCONT)
     for arrival in range(10):
         client, _ = server.accept(monitor.port)
         assert client.arrival == arrival
-    monitor.hear_until(m.DropListeners)
+    monitor.receive_until(m.DropListeners)
     for fd in monitor.held:  # the duplicates, which the Monitor now drops
         os.close(fd)
     monitor.held.clear()
@@ -690,8 +690,8 @@ def test_close_takes_the_backlog_then_refuses(start):
         monitor.connect()
     for client in list(server.clients):
         server.leave(monitor.port, client)
-    assert monitor.hear_until(m.Drained) == m.Drained(1)
-    assert monitor.hear() == m.Closed()
+    assert monitor.receive_until(m.Drained) == m.Drained(1)
+    assert monitor.receive() == m.Closed()
     assert monitor.wait() == 0
     for browser in browsers:
         browser.close()
@@ -704,7 +704,7 @@ def test_the_audit_finds_what_a_server_has_forgotten(start):
         one, connection = server.accept(monitor.port)
         server.accept(monitor.port)
         connection.close()  # without a word
-        assert server.hear(monitor.port) == m.InitialMsg(1, (one,))
+        assert server.receive(monitor.port) == m.InitialMsg(1, (one,))
 
 
 def test_the_audit_wakes_a_server_with_something_left_to_report(start):
@@ -717,8 +717,8 @@ def test_the_audit_wakes_a_server_with_something_left_to_report(start):
     with server.registry.locked():
         server.registry.begin(Doing.READING, monitor.port, b"it")
         assert not poll.poll(400), "somebody is at it"
-    assert server.hear(monitor.port) == m.InitialMsg(1)
-    assert poll.poll(1000), "asked again until it is said"
+    assert server.receive(monitor.port) == m.InitialMsg(1)
+    assert poll.poll(1000), "asked again until it is sent"
 
 
 @pytest.mark.parametrize("servers", [0, 1])
@@ -728,7 +728,7 @@ def test_who_waits_hastens_audits_only_so_far(start, servers):
     server = monitor.server(max_clients=1)
     with monitor.connect(), monitor.connect():
         server.accept(monitor.port)
-        monitor.hear_until(m.Store)
+        monitor.receive_until(m.Store)
         if not servers:
             server.die()
             eventually(lambda: not monitor.status()["servers"])

@@ -136,8 +136,8 @@ def test_what_servers_send_is_read_before_another_client_is_let_in(played):
 def bare():
     """A Monitor that notes the events it would handle, and a Distributor whose end the test holds."""
     bare = Monitor.__new__(Monitor)
-    bare.loop, bare.heard = Loop(), []
-    bare.handle = bare.heard.append
+    bare.loop, bare.received = Loop(), []
+    bare.handle = bare.received.append
     bare.config = SimpleNamespace(classes=[SimpleNamespace(name="web", dynamic=0, waiting_limit=1)])
     bare._servers, bare._store, bare._distributors, bare._listeners = {}, {}, {}, {}
     bare._announce = lambda: None
@@ -166,7 +166,7 @@ def test_a_client_that_is_stored_twice_is_held_once(bare):
         os.read(reader, 1)  # it is held
     bare._drop_duplicate(core.DropDuplicate(0, CLIENT))
     assert os.read(reader, 1) == b""  # by nobody now
-    assert bare.heard == [core.Told(0, m.Store(CLIENT))] * 2 and not bare._store
+    assert bare.received == [core.Told(0, m.Store(CLIENT))] * 2 and not bare._store
     os.close(reader)
 
 
@@ -177,7 +177,7 @@ def test_a_dialog_that_is_kept_twice_is_held_once(bare):
         os.read(reader, 1)
     os.close(bare._servers[7].dialogs.pop(80))
     assert os.read(reader, 1) == b""
-    assert bare.heard == [core.Told(0, m.KeepDialog(7, 80))] * 2
+    assert bare.received == [core.Told(0, m.KeepDialog(7, 80))] * 2
     os.close(reader)
 
 
@@ -196,7 +196,7 @@ def test_what_was_set_for_a_dead_distributor_is_cancelled(bare, monkeypatch):
     bare._distributors[0] = bare.distributor  # were it its successor
     bare.loop.turn(0)
 
-    assert bare.heard == [core.DistributorExited(0)]
+    assert bare.received == [core.DistributorExited(0)]
     assert killed == []
 
 
@@ -221,7 +221,7 @@ def test_a_distributor_that_cannot_be_started_leaves_no_descriptor(bare, monkeyp
     bare._start_distributor(core.StartDistributor(0, 2, 0, ()))
     bare._spares.release()
     assert os.listdir("/proc/self/fd") == before
-    assert bare.heard == [core.DistributorExited(0)]
+    assert bare.received == [core.DistributorExited(0)]
     assert "cannot be started" in capfd.readouterr().err
 
 

@@ -58,14 +58,14 @@ def stuff(connection):
 
 def breaches(capfd, least=1):
     """What the log holds of servers since it was read last, once it holds so much."""
-    said = []
+    printed = []
 
     def enough():
-        said.extend(line for line in capfd.readouterr().err.splitlines() if "breaks the protocol: " in line)
-        return len(said) >= least
+        printed.extend(line for line in capfd.readouterr().err.splitlines() if "breaks the protocol: " in line)
+        return len(printed) >= least
 
     eventually(enough, PATIENCE)
-    return said
+    return printed
 
 
 def status_of(monitor, number=1):
@@ -98,10 +98,10 @@ def test_the_last_reference_of_a_connection_that_lingers_is_closed_at_once(start
     monitor = start().begin()
     server = monitor.server()
     with monitor.connect() as browser:
-        message = server.hear(monitor.port)
+        message = server.receive(monitor.port)
         with stopped(monitor), socket.socket(fileno=server.fds[0]) as connection:
             stuff(connection)
-            server.say(monitor.port, m.Accepted(message.client, server.count()))
+            server.send(monitor.port, m.Accepted(message.client, server.count()))
         with monitor.connect():
             assert server.accept(monitor.port)
         assert browser.recv(1) == b"\0"  # what was sent still arrives
@@ -112,11 +112,11 @@ def test_a_linger_of_nought_is_left_to_the_program(start):
     monitor = start().begin()
     server = monitor.server()
     with monitor.connect():
-        message = server.hear(monitor.port)
+        message = server.receive(monitor.port)
         with socket.socket(fileno=server.fds[0]) as connection:
             reset = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
-            server.say(monitor.port, m.Accepted(message.client, server.count()))
+            server.send(monitor.port, m.Accepted(message.client, server.count()))
             eventually(lambda: monitor.effects().count("HandOff") and not status_of(monitor)["outstanding"])
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == reset
 
@@ -177,8 +177,8 @@ def test_a_bind_with_a_descriptor_of_another_kind_is_that_servers_fault_alone(st
         server.listen(monitor.port)
         eventually(lambda number=number: status_of(monitor, number)["ready"])
         assert sorted([*before, "socket"]) == open_descriptors(monitor.child.pid), "the dialog, and nothing else"
-    said = breaches(capfd, len(KINDS))
-    assert len(said) == len(KINDS) and all("its end of a new dialog" in breach for breach in said)
+    printed = breaches(capfd, len(KINDS))
+    assert len(printed) == len(KINDS) and all("its end of a new dialog" in breach for breach in printed)
 
 
 def test_a_servers_own_end_is_no_dialog(start, capfd):
@@ -209,7 +209,7 @@ def test_no_descriptor_is_made_for_a_socket_that_asks_for_one(start):
     server.dialogs[monitor.port] = mine
     channel.send(server.control, m.BindRequest(monitor.port, monitor.address), (theirs.fileno(),))
     theirs.close()
-    assert server.hear_control() == m.BindReply(monitor.port, 0)
+    assert server.receive_control() == m.BindReply(monitor.port, 0)
     before = open_descriptors(monitor.child.pid)
     for _ in range(10):
         server.answer(monitor.port)
@@ -223,7 +223,7 @@ def test_no_descriptor_is_made_for_a_socket_that_asks_for_one(start):
 def unsettled(start):
     """A Distributor whose servers decide where it listens, and one of them."""
     monitor = start(fixed=False, listeners=())
-    monitor.tell(m.Begin())
+    monitor.send(m.Begin())
     return monitor, Server(monitor, 1).adopt()
 
 
@@ -233,7 +233,7 @@ def asks(server, port, address):
     channel.send(server.control, m.BindRequest(port, address), (theirs.fileno(),))
     theirs.close()
     mine.close()
-    return server.hear_control().errno
+    return server.receive_control().errno
 
 
 def test_a_server_has_its_port_bound_and_no_other(start, capfd):
@@ -263,9 +263,9 @@ def test_a_server_has_two_addresses_bound_and_no_more(start, capfd):
     assert [asks(server, port, f"{host}:{port}") for host in hosts] == [0, 0, m.BIND_YOURSELF, m.BIND_YOURSELF]
     assert asks(server, port, f"127.0.0.1:{port}") == 0
     assert {info["address"] for info in monitor.status()["ports"]} == {f"127.0.0.1:{port}", f"[::1]:{port}"}
-    said = []
-    eventually(lambda: said.append(capfd.readouterr().err) or "more than 2 addresses" in "".join(said))
-    assert "".join(said).count("more than 2 addresses") == 1 and breaches(capfd, 0) == []
+    printed = []
+    eventually(lambda: printed.append(capfd.readouterr().err) or "more than 2 addresses" in "".join(printed))
+    assert "".join(printed).count("more than 2 addresses") == 1 and breaches(capfd, 0) == []
 
 
 def test_the_log_names_foreign_ports_but_not_without_end(start, capfd):
@@ -273,9 +273,9 @@ def test_the_log_names_foreign_ports_but_not_without_end(start, capfd):
     server = Server(monitor, 1).adopt()
     for port in range(1, 101):
         assert asks(server, port, f"127.0.0.1:{port}") == m.BIND_YOURSELF
-    said = []
-    eventually(lambda: said.append(capfd.readouterr().err) or "further ports" in "".join(said))
-    assert "".join(said).count("not behind this Distributor") == FOREIGN_PORTS + 1
+    printed = []
+    eventually(lambda: printed.append(capfd.readouterr().err) or "further ports" in "".join(printed))
+    assert "".join(printed).count("not behind this Distributor") == FOREIGN_PORTS + 1
 
 
 # ---------------------------------------------------------------- lies
@@ -301,11 +301,11 @@ LIES = {
 
 def test_a_lie_is_ignored_and_reported_once_in_the_log_and_in_the_status(start, capfd):
     monitor = start().begin()
-    for number, (lie, tell) in enumerate(LIES.items(), 1):
+    for number, (lie, made) in enumerate(LIES.items(), 1):
         server = monitor.server(number, max_clients=2)
         before = status_of(monitor, number)
         for _ in range(3):
-            server.say(monitor.port, tell(monitor, server.sequence))
+            server.send(monitor.port, made(monitor, server.sequence))
         eventually(lambda number=number: status_of(monitor, number)["offence"])
         after = status_of(monitor, number)
         assert after == {**before, "offence": after["offence"]}, lie
@@ -317,7 +317,7 @@ def test_a_lie_is_ignored_and_reported_once_in_the_log_and_in_the_status(start, 
 def test_true_messages_of_a_liar_are_accepted(start):
     monitor = start().begin()
     server = monitor.server()
-    server.say(monitor.port, m.RestartReply(1, m.Count(-1, 10)))
+    server.send(monitor.port, m.RestartReply(1, m.Count(-1, 10)))
     eventually(lambda: status_of(monitor)["offence"])
     server.sequence = 10
     with monitor.connect():
@@ -332,7 +332,7 @@ def test_a_client_is_answered_for_once(start, capfd):
     server = monitor.server()
     with monitor.connect():
         client, _ = server.accept(monitor.port)
-        server.say(monitor.port, m.Accepted(client, server.count()))
+        server.send(monitor.port, m.Accepted(client, server.count()))
         eventually(lambda: status_of(monitor)["offence"])
     assert "whom it was not handed or has answered for already" in breaches(capfd)[0]
 
@@ -344,9 +344,9 @@ def test_what_an_honest_server_sends_in_odd_order_is_no_lie(start, capfd):
     with monitor.connect(), monitor.connect():
         client, _ = server.accept(monitor.port)
         server.accept(monitor.port)
-        server.say(monitor.port, m.Refused(client, m.Count(1, 9)))
-        server.say(monitor.port, m.RestartReply(1, m.Count(2, 7)))
-        server.say(monitor.port, m.NotReady(0, m.Count(1, 8)))
+        server.send(monitor.port, m.Refused(client, m.Count(1, 9)))
+        server.send(monitor.port, m.RestartReply(1, m.Count(2, 7)))
+        server.send(monitor.port, m.NotReady(0, m.Count(1, 8)))
         eventually(lambda: len(monitor.events("Received")) == 6)
     assert breaches(capfd, 0) == []
 
@@ -355,7 +355,7 @@ def test_the_answer_to_a_dead_distributors_hand_off_is_no_lie(start, capfd):
     first = start().begin()
     server = first.server()
     with first.connect():
-        message = server.hear(first.port)
+        message = server.receive(first.port)
         listener = first.held[0]
         first.kill()
         second = start(port=first.port, incarnation=2, kept=((first.port, first.address, (listener,)),))
@@ -363,11 +363,11 @@ def test_the_answer_to_a_dead_distributors_hand_off_is_no_lie(start, capfd):
         server.test = second
         server.adopt(dialogs=(first.port,), owed=(first.port,))
         second.begin()
-        server.say(first.port, m.Accepted(message.client, server.count()))
-        assert server.hear(first.port) == m.InitialMsg(2)
+        server.send(first.port, m.Accepted(message.client, server.count()))
+        assert server.receive(first.port) == m.InitialMsg(2)
         server.answer(first.port, 2)
-        assert second.hear_until(m.ServerReady)
-        server.say(first.port, m.Accepted(message.client, server.count()))
+        assert second.receive_until(m.ServerReady)
+        server.send(first.port, m.Accepted(message.client, server.count()))
         eventually(lambda: status_of(second)["offence"])
     assert len(breaches(capfd)) == 1, "what it has answered for it answers for no more"
 
@@ -378,7 +378,7 @@ def test_who_breaks_the_protocol_again_and_again_is_reported_to_the_monitor(star
     with raw(server, monitor.port) as dialog:
         for _ in range(BORNE + 10):
             dialog.send(b"garbage")
-    assert monitor.hear() == m.Unresponsive(1)
+    assert monitor.receive() == m.Unresponsive(1)
     server.die()
     eventually(lambda: set(monitor.status()["servers"]) == {"2"})
     with monitor.connect():
@@ -395,9 +395,9 @@ def test_a_server_that_refuses_everybody_is_asked_less_and_less(start):
         until = time.monotonic() + 1
         while time.monotonic() < until:
             if select.select([server.dialogs[monitor.port]], [], [], 0.05)[0]:
-                client = server.hear(monitor.port).client
+                client = server.receive(monitor.port).client
                 os.close(server.fds[0])
-                server.say(monitor.port, m.Refused(client, server.count()))
+                server.send(monitor.port, m.Refused(client, server.count()))
                 offers += 1
     assert 3 <= offers < 15, "every 0.02 s it would have been fifty times"
 
@@ -449,7 +449,7 @@ def test_six_that_write_garbage_keep_no_client_out(start):
     honest = monitor.server(7, weight=100)
     servers = [monitor.server(number) for number in range(1, 7)]
     with writing(*(flood(server, monitor.port, [b"garbage"]) for server in servers)):
-        assert {monitor.hear_until(m.Unresponsive).server for _ in servers} == {1, 2, 3, 4, 5, 6}
+        assert {monitor.receive_until(m.Unresponsive).server for _ in servers} == {1, 2, 3, 4, 5, 6}
         for _ in range(3):
             with monitor.connect():
                 assert honest.accept(monitor.port)
@@ -462,11 +462,11 @@ def test_a_server_that_sends_true_messages_without_end_is_read_only_so_often(sta
     toggle = counting(lambda n: [m.NotReady(1, m.Count(0, 2 * n)), m.RestartReply(1, m.Count(0, 2 * n + 1))])
     began = time.monotonic()
     with writing(toggle(server, monitor.port)):
-        told = 0
+        reported = 0
         while time.monotonic() < began + 1.5:
-            told += isinstance(monitor.hear(), m.ServerReady)
+            reported += isinstance(monitor.receive(), m.ServerReady)
         goes_on(monitor)
-    assert 10 < told < (1.5 * A_SECOND + 2 * A_SECOND) / 2
+    assert 10 < reported < (1.5 * A_SECOND + 2 * A_SECOND) / 2
 
 
 def test_what_is_to_be_asked_of_a_server_that_does_not_read_does_not_pile_up(start):
@@ -476,11 +476,11 @@ def test_what_is_to_be_asked_of_a_server_that_does_not_read_does_not_pile_up(sta
     full.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
     with full:
         for _ in range(200):
-            server.say(monitor.port, m.NotReady(0, server.count()))
+            server.send(monitor.port, m.NotReady(0, server.count()))
         eventually(lambda: len(monitor.events("Received")) == 201)
     asked = 0
     while select.select([server.dialogs[monitor.port]], [], [], 0.2)[0]:
-        assert server.hear(monitor.port) == m.InitialMsg(1)
+        assert server.receive(monitor.port) == m.InitialMsg(1)
         asked += 1
     assert 2 <= asked < 30, "as many as the socket holds, and one"
     server.answer(monitor.port)

@@ -45,7 +45,7 @@ def replaced(instance, count, *gone):
 
 def test_a_killed_server_is_replaced_and_the_others_serve_on(start):
     instance = start(static=2)
-    instance.says("ready: 2 servers behind 127.0.0.1:")
+    instance.wait_logged("ready: 2 servers behind 127.0.0.1:")
     one, first = instance.served()
     two, second = instance.served()
     assert first != second
@@ -56,9 +56,10 @@ def test_a_killed_server_is_replaced_and_the_others_serve_on(start):
     replaced(instance, 2, first)
     two.sendall(b"still here\n")
     assert read_line(two) == "still here\n"
-    assert "was killed by SIGKILL" in instance.said()
+    assert "was killed by SIGKILL" in instance.logged()
     assert (
-        f"in the place of server {1 if f'server 1 of web (pid {first},' in instance.said() else 2}" in instance.said()
+        f"in the place of server {1 if f'server 1 of web (pid {first},' in instance.logged() else 2}"
+        in instance.logged()
     )
 
 
@@ -190,7 +191,7 @@ def test_a_server_that_hangs_is_killed(start):
     queued = instance.connect()
 
     assert int(read_line(queued).split()[0]) != pid
-    instance.says("has not taken a client for 0.5 s")
+    instance.wait_logged("has not taken a client for 0.5 s")
 
 
 def test_sigterm_lets_clients_finish(start):
@@ -199,7 +200,7 @@ def test_sigterm_lets_clients_finish(start):
     connection, _ = instance.served()
 
     instance.process.send_signal(signal.SIGTERM)
-    instance.says("SIGTERM: stopping when the clients have left")
+    instance.wait_logged("SIGTERM: stopping when the clients have left")
     eventually(lambda: refused(instance), what="nothing listens any more")
     connection.sendall(b"one more\n")
     assert read_line(connection) == "one more\n"
@@ -225,7 +226,7 @@ def test_a_second_sigint_stops_at_once(start):
     connection, _ = instance.served()
 
     instance.process.send_signal(signal.SIGINT)
-    instance.says("SIGINT: stopping when")
+    instance.wait_logged("SIGINT: stopping when")
     assert instance.process.poll() is None
     instance.process.send_signal(signal.SIGINT)
 
@@ -256,8 +257,8 @@ def test_ctrl_c_does_not_reach_the_children(start):
 def test_a_crash_loop_is_given_up(start):
     instance = start(static=1, args=["exit", "7"])
     assert instance.process.wait(20) == 3
-    assert instance.said().count("exited with status 7") >= 5
-    assert "no server has ever become ready" in instance.said()
+    assert instance.logged().count("exited with status 7") >= 5
+    assert "no server has ever become ready" in instance.logged()
     assert not any(alive(pid) for pid in instance.distributor_pids())
 
 
@@ -265,12 +266,12 @@ def test_a_port_in_use_is_reported(start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         instance = start(static=1, ports=[taken.getsockname()[1]])
         assert instance.process.wait(15) == 1
-    assert f"cannot listen on 127.0.0.1:{instance.ports[0]}: Address already in use" in instance.said()
+    assert f"cannot listen on 127.0.0.1:{instance.ports[0]}: Address already in use" in instance.logged()
 
 
 def test_a_program_that_never_listens_is_reported(start):
     instance = start(static=1, args=["sleep"], durations={"start_warning": 0.3})
-    instance.says("runs, but does not listen")
+    instance.wait_logged("runs, but does not listen")
     assert instance.process.poll() is None
 
 
@@ -314,7 +315,7 @@ def test_a_processing_element_fails_with_all_on_it(start):
 def test_an_element_without_cpus_is_refused(start):
     instance = start(elements=[["moon", [100_000], 1]])
     assert instance.process.wait(10) == 2
-    assert "processing element moon: none of its CPUs is here" in instance.said()
+    assert "processing element moon: none of its CPUs is here" in instance.logged()
 
 
 def test_nothing_leaks(start):
@@ -385,7 +386,7 @@ def test_the_monitors_death_leaves_service_in_place(start):
     os.kill(instance.pid, signal.SIGKILL)
     instance.process.wait(5)
 
-    instance.says("serving goes on unsupervised")
+    instance.wait_logged("serving goes on unsupervised")
     assert all(map(alive, pids))
     one.sendall(b"still here\n")
     assert read_line(one) == "still here\n"
@@ -406,8 +407,8 @@ def test_a_new_run_names_the_holder_of_the_port_that_it_cannot_have(start, tmp_p
     try:
         assert second.process.wait(20) == 1
         who = f"Distributor {distributor}, server {server}. What ends is not started again."
-        assert f"port {first.ports[0]} is held by {first.control}: unsupervised: the Monitor is gone" in second.said()
-        assert f"{who} To end it all: kill {distributor} {server}" in second.said()
+        assert f"port {first.ports[0]} is held by {first.control}: unsupervised: the Monitor is gone" in second.logged()
+        assert f"{who} To end it all: kill {distributor} {server}" in second.logged()
     finally:
         second.stop()
         for pid in (server, distributor):
@@ -419,7 +420,7 @@ def test_a_new_run_names_the_program_that_has_the_port(start):
         port = taken.getsockname()[1]
         instance = start(ports=[port], static=1)
         assert instance.process.wait(20) == 1
-        assert f"port {port} is held by process {os.getpid()} (" in instance.said()
+        assert f"port {port} is held by process {os.getpid()} (" in instance.logged()
 
 
 def test_an_unforeseen_failure_of_the_monitor_is_a_death_too(start):
@@ -432,8 +433,8 @@ def test_an_unforeseen_failure_of_the_monitor_is_a_death_too(start):
         instance.ask({"request": "element", "name": "e", "up": True})
     assert instance.process.wait(10) == os.EX_SOFTWARE
 
-    assert "RuntimeError: sabotage" in instance.said()
-    instance.says("serving goes on unsupervised")
+    assert "RuntimeError: sabotage" in instance.logged()
+    instance.wait_logged("serving goes on unsupervised")
     assert all(map(alive, pids)) and read_line(instance.connect())
 
 
@@ -470,7 +471,7 @@ def test_somebody_else_is_turned_away(start):
     command = [sys.executable, "-c", code]
     answer = subprocess.run(command, cwd=instance.directory, capture_output=True, text=True, check=False)
     assert "another user" in answer.stdout, answer.stderr
-    assert "stopping" not in instance.said()
+    assert "stopping" not in instance.logged()
 
 
 GARBAGE = [
@@ -530,7 +531,7 @@ def test_descriptors_exhausted_leaves_clients_in_the_backlog(start):
     instance = start(static=1, max_clients=1, limit=96, waiting_limit=1000)
     instance.wait_ready(1)
     crowd = [instance.connect() for _ in range(150)]
-    instance.says("out of descriptors: further clients wait in the backlog")
+    instance.wait_logged("out of descriptors: further clients wait in the backlog")
     for connection in crowd:  # nobody was refused or lost: each is served in its turn
         assert read_line(connection)
         connection.close()

@@ -44,8 +44,8 @@ def no_descriptor_left():
 def bare():
     """A Monitor that notes the events it would handle, and a Distributor whose end the test holds."""
     bare = Monitor.__new__(Monitor)
-    bare.loop, bare.heard = Loop(), []
-    bare.handle = bare.heard.append
+    bare.loop, bare.received = Loop(), []
+    bare.handle = bare.received.append
     bare.config = SimpleNamespace(classes=[SimpleNamespace(name="web")])
     bare._servers, bare._store, bare._distributors, bare._foreign = {}, {}, {}, {}
     bare._daemons = set()
@@ -75,9 +75,9 @@ def test_a_distributor_that_can_open_no_queue_ends_and_reports_why(tmp_path, cap
             os._exit(0)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
-    said = capfd.readouterr().err
-    assert "the Distributor of web cannot start: Too many open files" in said
-    assert "Traceback" not in said
+    printed = capfd.readouterr().err
+    assert "the Distributor of web cannot start: Too many open files" in printed
+    assert "Traceback" not in printed
 
 
 def fill(send):
@@ -105,7 +105,7 @@ def test_a_server_whose_dialog_is_lost_on_the_way_is_replaced(bare, capfd):
     assert bare._read(bare.distributor)
 
     assert list(bare._servers[7].dialogs) == [80]
-    assert bare.heard == [core.Told(0, messages.KeepDialog(7, 80)), core.Told(0, messages.Unresponsive(7))]
+    assert bare.received == [core.Told(0, messages.KeepDialog(7, 80)), core.Told(0, messages.Unresponsive(7))]
     assert "KeepDialog of web came without" in capfd.readouterr().err
     os.close(bare._servers[7].dialogs[80])
 
@@ -145,7 +145,7 @@ def test_a_distributor_for_which_there_is_no_socket_is_one_that_has_ended(bare, 
 
     bare._start_distributor(core.StartDistributor(0, 2, 0, ()))
 
-    assert bare.heard == [core.DistributorExited(0)]
+    assert bare.received == [core.DistributorExited(0)]
     assert "the Distributor of web cannot be started: Too many open files" in capfd.readouterr().err
     bare._spares.release()
 
@@ -274,7 +274,7 @@ def test_what_lies_in_the_monitor_s_directory_is_not_run(tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     instance = Instance(tmp_path, static=1, program=str(program), args=[])
     try:
-        instance.says(f"sees None {tmp_path / 'program'} False")
-        assert "the wrong" not in instance.said()
+        instance.wait_logged(f"sees None {tmp_path / 'program'} False")
+        assert "the wrong" not in instance.logged()
     finally:
         instance.stop()

@@ -3,14 +3,14 @@
 import pytest
 from tests.spec.checker import ROOT
 
-SAID = [
+STATED = [
     ("docs/explanation/what-is-checked.md", "Processing elements on one machine share a kernel"),
     ("docs/explanation/what-is-checked.md", "keep no state of a client after a disconnect"),
     ("docs/how-to/run-your-server.md", "it keeps no state of a client after the client has gone"),
 ]
 
 
-@pytest.mark.parametrize(("page", "words"), SAID)
+@pytest.mark.parametrize(("page", "words"), STATED)
 def test_an_assumption_is_stated_in_the_documentation(page, words):
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     assert words in text

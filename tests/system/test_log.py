@@ -48,13 +48,13 @@ def test_a_log_that_nobody_reads_stops_nothing_and_is_read_later(tmp_path, unrea
             assert client.seated() != victim
         said = ""
 
-        def is_heard():
+        def is_logged():
             nonlocal said
             with contextlib.suppress(BlockingIOError):
                 said += os.read(reader, 1 << 16).decode()
             return re.search(r"in the place of server \d+, which was killed by SIGKILL", said)
 
-        eventually(is_heard, "what was said is kept")
+        eventually(is_logged, "what was said is kept")
         assert f"(pid {distributor}) was killed by SIGKILL" in said
         assert "dropped" not in said
     finally:

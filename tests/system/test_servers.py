@@ -68,7 +68,7 @@ class Make:
     client: Any = LineClient
     single: bool = False
     """It serves one client at a time, so it is given one at a time."""
-    tells_port: bool = True
+    knows_port: bool = True
     """It knows its client's port (wsgiref's environ has the address only)."""
     keeps: bool = True
     """It keeps the connection after a request."""
@@ -85,7 +85,7 @@ MAKES = [
         "SERVERS/wsgi_simple.py 127.0.0.1 PORT",
         HttpClient,
         single=True,
-        tells_port=False,
+        knows_port=False,
         keeps=False,
     ),
     Make(
@@ -127,7 +127,7 @@ def test_clients_are_seated_counted_and_gone(maitred, make):
         told = [client.told() for client in clients]
 
     peers = [answer["peer"] for answer in told]
-    if make.tells_port:
+    if make.knows_port:
         assert peers == [client.me for client in clients]
     else:
         assert [host for host, _ in peers] == [client.me[0] for client in clients]

@@ -232,7 +232,7 @@ class Play:
             self.converse()
             if self.prediction.ended():
                 break
-        self.told_by_command()
+        self.shown_by_command()
         self.tally.fates.update(guest.fate for guest in self.prediction.world.guests)
 
     def predict(self, burst):
@@ -295,7 +295,7 @@ class Play:
         line = dict(self.prediction.outlook(self.prediction.beliefs[0]).lines)[f"client {client}"]
         return any(line == f"served by place {place}" for place in self.prediction.stopped)
 
-    def told_by_command(self):
+    def shown_by_command(self):
         """`maitred status --json` shows it too."""
         if not self.prediction.ended():
             self.agree(self.prediction.predict(()))

@@ -21,7 +21,7 @@ SHARES = {"greeters": [("own", 1)] * 3, "tellers": [("heavy", 3), ("light", 1)]}
 """Where the servers of each class run, and how its first clients are shared out among them, as the weights set it."""
 
 
-class Told(Guest):
+class Greeted(Guest):
     """A client of `servers/lines.py`, which greets otherwise than `servers/greeter.py`."""
 
     def seated(self):
@@ -126,7 +126,7 @@ def sides(maitred, tmp_path):
     }
     elements = [{"name": name, "cpus": cpus, "weight": WEIGHTS[name]} for name, cpus in CPUS_OF.items()]
     config = write_config(tmp_path / "two.toml", [greeters, tellers], elements, backoff_first=0.05, stable_after=60)
-    both = Side(0, Guest, greeters), Side(1, Told, tellers)
+    both = Side(0, Guest, greeters), Side(1, Greeted, tellers)
     instance = maitred("--config", config)
     for side in both:
         side.instance = instance

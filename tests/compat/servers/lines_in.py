@@ -13,7 +13,7 @@ from pathlib import Path
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
 
-def told(peer):
+def report(peer):
     return json.dumps({"pid": os.getpid(), "peer": list(peer[:2])}).encode() + b"\n"
 
 
@@ -31,7 +31,7 @@ def plain(host, port):
     while True:
         client, peer = listener.accept()
         with client, client.makefile("rb") as lines:
-            client.sendall(told(peer))
+            client.sendall(report(peer))
             for line in lines:
                 client.sendall(line)
 
@@ -40,7 +40,7 @@ def plain(host, port):
 
 
 async def converse(reader, writer):
-    writer.write(told(writer.get_extra_info("peername")))
+    writer.write(report(writer.get_extra_info("peername")))
     while line := await reader.readline():
         writer.write(line)
         await writer.drain()
@@ -81,7 +81,7 @@ def tornado(host, port):
     class Lines(TCPServer):
         async def handle_stream(self, stream, address):
             try:
-                await stream.write(told(address))
+                await stream.write(report(address))
                 while True:
                     await stream.write(await stream.read_until(b"\n"))
             except StreamClosedError:
@@ -100,7 +100,7 @@ def twisted(host, port):
     class Lines(protocol.Protocol):
         def connectionMade(self):
             peer = self.transport.getPeer()
-            self.transport.write(told((peer.host, peer.port)))
+            self.transport.write(report((peer.host, peer.port)))
 
         def dataReceived(self, data):
             self.transport.write(data)
@@ -113,7 +113,7 @@ def trio(host, port):
     import trio
 
     async def lines(stream):
-        await stream.send_all(told(stream.socket.getpeername()))
+        await stream.send_all(report(stream.socket.getpeername()))
         async for data in stream:
             await stream.send_all(data)
 
@@ -130,7 +130,7 @@ def gevent(host, port):
     from gevent.server import StreamServer
 
     def lines(client, peer):
-        client.sendall(told(peer))
+        client.sendall(report(peer))
         with client.makefile("rb") as incoming:
             for line in incoming:
                 client.sendall(line)
@@ -144,7 +144,7 @@ def eventlet(host, port):
     eventlet.monkey_patch()
 
     def lines(client, peer):
-        client.sendall(told(peer))
+        client.sendall(report(peer))
         with client, client.makefile("rb") as incoming:
             for line in incoming:
                 client.sendall(line)
@@ -158,7 +158,7 @@ def websockets(host, port):
     from websockets.asyncio.server import serve
 
     async def lines(connection):
-        await connection.send(told(connection.remote_address))
+        await connection.send(report(connection.remote_address))
         async for message in connection:
             await connection.send(message)
 

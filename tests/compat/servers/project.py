@@ -5,7 +5,7 @@ import os
 import sys
 
 
-def tell(environ):
+def report(environ):
     return {"pid": os.getpid(), "peer": [environ["REMOTE_ADDR"], int(environ.get("REMOTE_PORT", 0))]}
 
 
@@ -16,7 +16,7 @@ def flask():
 
     @app.get("/")
     def root():
-        return tell(request.environ)
+        return report(request.environ)
 
     return app
 
@@ -39,7 +39,7 @@ def django():
     from django.urls import path
 
     def root(request):
-        body = json.dumps(tell(request.environ))
+        body = json.dumps(report(request.environ))
         return HttpResponse(body, headers={"Content-Length": str(len(body))})  # else it hangs up after each
 
     settings.configure(DEBUG=True, ROOT_URLCONF="project", ALLOWED_HOSTS=["*"], SECRET_KEY="none", USE_TZ=True)

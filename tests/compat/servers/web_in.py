@@ -14,15 +14,15 @@ from pathlib import Path
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
 
-def told(peer):
+def report(peer):
     return {"pid": os.getpid(), "peer": list(peer[:2])}
 
 
-class Tell(BaseHTTPRequestHandler):
+class SendPid(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        body = json.dumps(told(self.client_address)).encode()
+        body = json.dumps(report(self.client_address)).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -34,13 +34,13 @@ class SixServer(ThreadingHTTPServer):
 
 
 def http_six(host, port):
-    SixServer((host, port), Tell).serve_forever()
+    SixServer((host, port), SendPid).serve_forever()
 
 
 def http_tls(host, port):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
-    server = ThreadingHTTPServer((host, port), Tell)
+    server = ThreadingHTTPServer((host, port), SendPid)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     server.serve_forever()
 
@@ -57,7 +57,7 @@ def aiohttp(host, port):
     from aiohttp import web
 
     async def root(request):
-        return web.json_response(told(request.transport.get_extra_info("peername")))
+        return web.json_response(report(request.transport.get_extra_info("peername")))
 
     app = web.Application()
     app.router.add_get("/", root)
@@ -71,7 +71,7 @@ def tornado(host, port):
 
     class Root(web.RequestHandler):
         def get(self):
-            self.write(told(self.request.connection.context.address))
+            self.write(report(self.request.connection.context.address))
 
     async def main():
         web.Application([("/", Root)]).listen(port, host)

@@ -298,12 +298,12 @@ def sets(timer):
     )
 
 
-def tells(message):
-    def is_told(effect):
+def sends(message):
+    def is_sent(effect):
         told = isinstance(effect, (distributor.Tell, distributor.Send, monitor.TellDistributor))
         return told and isinstance(effect.message, message)
 
-    return is_told
+    return is_sent
 
 
 @mutant("a_static_server_is_up_again", clients=0, server_crashes=1)
@@ -338,7 +338,7 @@ def who_ignores_sigterm_is_left_alone(monkeypatch):
 
 @mutant("the_table_is_exact_again", clients=0, distributor_crashes=1)
 def a_restarted_distributor_asks_nobody(monkeypatch):
-    forget(monkeypatch, distributor, Adopt, tells(InitialMsg))
+    forget(monkeypatch, distributor, Adopt, sends(InitialMsg))
 
 
 @mutant("the_dead_leave_the_table", clients=0, server_crashes=1)
@@ -348,7 +348,7 @@ def the_dead_are_kept_in_the_table(monkeypatch):
 
 @mutant("who_waits_is_seated_or_ends", clients=2, distributor_crashes=1)
 def who_waited_is_not_restored(monkeypatch):
-    forget(monkeypatch, monitor, monitor.Fired, tells(Restore))
+    forget(monkeypatch, monitor, monitor.Fired, sends(Restore))
 
 
 @mutant("who_waits_is_seated_or_ends", clients=3, returns=True)

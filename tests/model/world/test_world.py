@@ -134,12 +134,12 @@ def test_every_action_can_be_rendered():
     )
     told = set()
 
-    class Telling(Observer):
+    class Rendering(Observer):
         def step(self, before, action, after, wrong):
             told.add(type(action.what) if not isinstance(action.what, Deed) else action.what)
             return ()
 
-    explorer = Explorer(lambda: Enquiry(System(bounds, steady=True), Telling()))
+    explorer = Explorer(lambda: Enquiry(System(bounds, steady=True), Rendering()))
     explorer.run(max_states=3_000)
     assert Deed.ARRIVES in told and distributor.Received in told and len(told) > 15
 

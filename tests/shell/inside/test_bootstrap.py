@@ -134,7 +134,7 @@ def test_what_lies_in_the_working_directory_is_not_taken_for_the_standard_librar
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "said"),
+    ("text", "code", "printed"),
     [
         ("import sys; sys.exit(7)", 7, ""),
         ("raise SystemExit('a reason')", 1, "a reason"),
@@ -144,11 +144,11 @@ def test_what_lies_in_the_working_directory_is_not_taken_for_the_standard_librar
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -15, ""),
     ],
 )
-def test_the_program_s_end_is_its_own(tmp_path, text, code, said):
+def test_the_program_s_end_is_its_own(tmp_path, text, code, printed):
     with behind("script", script(tmp_path, text)) as (_, program):
         ended, output = outcome(program)
     assert ended == code
-    assert said in output
+    assert printed in output
 
 
 def test_bytecode_of_another_interpreter_is_refused(tmp_path):
@@ -159,18 +159,18 @@ def test_bytecode_of_another_interpreter_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "printed"),
     [
         (["script", "/no/such/file.py"], "can't open file '/no/such/file.py': [Errno 2] No such file or directory"),
         (["-m", "no_such_module_at_all"], "No module named no_such_module_at_all"),
         (["script", "."], "can't find '__main__' module in '"),
     ],
 )
-def test_a_program_that_is_not_there_is_reported_as_by_python(tmp_path, command, said):
+def test_a_program_that_is_not_there_is_reported_as_by_python(tmp_path, command, printed):
     with behind(*command, directory=tmp_path) as (_, program):
         code, output = outcome(program)
     assert code != 0
-    assert said in output
+    assert printed in output
     assert "Traceback" not in output
 
 

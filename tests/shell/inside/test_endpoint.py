@@ -88,7 +88,7 @@ class Bench:
         near.close()
         return far
 
-    def heard(self, seconds=0.05):
+    def received(self, seconds=0.05):
         return self.distributor.quiet(seconds)
 
 
@@ -109,23 +109,23 @@ def bench():
 
 def test_a_bind_is_asked_for_and_its_initial_msg_answered_before_the_program_can_poll(bench):
     assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == 0
-    bench.heard()  # what the pump has left
-    assert [m for _, m in bench.distributor.heard] == [NotReady(1, Count(0, 1))]
+    bench.received()  # what the pump has left
+    assert [m for _, m in bench.distributor.received] == [NotReady(1, Count(0, 1))]
     assert not control_socket.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
 
     bench.endpoint.listen(PORT)
-    assert bench.heard() == [RestartReply(1, Count(0, 2))]
+    assert bench.received() == [RestartReply(1, Count(0, 2))]
 
 
 def test_what_is_asked_between_bind_and_listen_is_answered_by_listen(bench):
     """Not by the first accept: a program that polls would see a client where there is none."""
     assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == 0
-    bench.heard()  # what the pump has left
+    bench.received()  # what the pump has left
     bench.send(InitialMsg(2))
-    assert bench.heard() == []
+    assert bench.received() == []
     bench.endpoint.listen(PORT)
-    said = bench.heard()
-    assert [(type(m), m.incarnation) for m in said] == [(RestartReply, 2)], "who asked before is no more"
+    messages = bench.received()
+    assert [(type(m), m.incarnation) for m in messages] == [(RestartReply, 2)], "who asked before is no more"
     assert not control_socket.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 0)
 
 
@@ -174,17 +174,17 @@ def test_a_hand_off_is_counted_and_answered_then_delivered(bench):
     far = bench.hand(1)
     fd, client = bench.endpoint.take(PORT)
     assert client == Client(1, 1, PORT)
-    assert bench.heard() == [Accepted(client, Count(1, 3))]
+    assert bench.received() == [Accepted(client, Count(1, 3))]
     os.write(fd, b"it works")
     assert far.recv(100) == b"it works"
     assert bench.distributor.registry.clients() == (client,)
     os.close(fd)
 
     bench.endpoint.let_go(client)
-    assert bench.heard() == [Disconnect(client, Count(0, 4))]
+    assert bench.received() == [Disconnect(client, Count(0, 4))]
     assert bench.distributor.registry.clients() == ()
     bench.endpoint.let_go(client)
-    assert bench.heard() == []
+    assert bench.received() == []
 
 
 def test_take_returns_one_client_or_none(bench):
@@ -201,9 +201,9 @@ def test_an_initial_msg_is_answered_with_the_hand_offs_read_before_it(bench):
     bench.send(InitialMsg(2))
     bench.hand(2)
     bench.endpoint.take(PORT)
-    assert [type(m) for m in bench.heard()] == [Accepted]
+    assert [type(m) for m in bench.received()] == [Accepted]
     bench.endpoint.take(PORT)
-    reply, accepted = bench.heard()
+    reply, accepted = bench.received()
     assert (reply.incarnation, reply.count.clients) == (2, 1)
     assert accepted.count.clients == 2 and accepted.count.sequence > reply.count.sequence
 
@@ -215,7 +215,7 @@ def test_a_hand_off_with_a_lost_or_extra_descriptor_is_refused(bench):
     bench.send(HandOff(Client(2, 2, PORT)), [0, 1])
     bench.hand(3, message_port=6157)
     assert bench.endpoint.take(PORT) is None
-    heard = bench.heard()
+    heard = bench.received()
     assert [(type(m), m.client.arrival, m.count.clients) for m in heard] == [(Refused, n, 0) for n in (1, 2)]
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # the far end
 
@@ -226,7 +226,7 @@ def test_garbage_on_the_dialog_is_ignored(bench, garbage):
     socket.send_fds(bench.distributor.dialogs[PORT], [garbage], [0, 1])
     bench.hand(1)
     assert bench.endpoint.take(PORT)[1].arrival == 1
-    assert [type(m) for m in bench.heard()] == [Accepted]
+    assert [type(m) for m in bench.received()] == [Accepted]
 
 
 def test_garbage_on_the_control_socket_is_ignored(bench):
@@ -238,7 +238,7 @@ def test_garbage_on_the_control_socket_is_ignored(bench):
     fd, client = bench.endpoint.take(PORT)
     os.close(fd)
     bench.endpoint.let_go(client)
-    assert [type(m) for m in bench.heard()] == [Accepted, Disconnect]
+    assert [type(m) for m in bench.received()] == [Accepted, Disconnect]
     assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 
@@ -246,13 +246,13 @@ def test_a_client_that_the_audit_misses_is_forgotten(bench):
     bench.listening()
     bench.hand(1), bench.hand(2)
     first, second = bench.endpoint.take(PORT), bench.endpoint.take(PORT)
-    bench.heard()
+    bench.received()
     bench.send(InitialMsg(1, (first[1],)))
     assert bench.endpoint.take(PORT) is None
-    assert bench.heard() == [RestartReply(1, Count(1, 5))]
+    assert bench.received() == [RestartReply(1, Count(1, 5))]
     assert bench.distributor.registry.clients() == (second[1],)
     bench.endpoint.let_go(first[1])
-    assert bench.heard() == []
+    assert bench.received() == []
 
 
 def test_the_end_of_the_dialog_is_handled(bench):
@@ -272,11 +272,11 @@ def test_a_closed_listener_refuses_what_is_unread_and_sends_not_ready(bench):
     far = bench.hand(1)
     bench.send(InitialMsg(2))
     bench.pumping(lambda: bench.endpoint.close(PORT, shared=False))
-    bench.heard()
-    said = [m for _, m in bench.distributor.heard[2:]]
-    assert [type(m) for m in said] == [Refused, NotReady, NotReady]
-    assert said[0].client.arrival == 1
-    assert [m.incarnation for m in said if type(m) is NotReady] == [0, 1]
+    bench.received()
+    messages = [m for _, m in bench.distributor.received[2:]]
+    assert [type(m) for m in messages] == [Refused, NotReady, NotReady]
+    assert messages[0].client.arrival == 1
+    assert [m.incarnation for m in messages if type(m) is NotReady] == [0, 1]
     assert far.recv(10) == b""  # this was the last copy: the Distributor would have its own
     assert not bench.state().listeners[PORT].listening
 
@@ -293,7 +293,7 @@ def test_a_hand_off_sent_during_the_close_is_refused(bench):
     bench.send(InitialMsg(1))
     channel.send(bench.distributor.control, Acknowledge(closing.count.sequence))
     thread.join(5)
-    refused, answer = bench.heard()
+    refused, answer = bench.received()
     assert (type(refused), refused.client.arrival) == (Refused, 5)
     assert (type(answer), answer.incarnation) == (NotReady, 1)
 
@@ -304,9 +304,9 @@ def test_a_hand_off_behind_an_initial_msg_is_refused_even_if_others_have_the_lis
     bench.send(InitialMsg(2))
     bench.hand(1)
     bench.pumping(lambda: bench.endpoint.close(PORT, shared=True))
-    bench.heard()
-    said = [m for _, m in bench.distributor.heard[2:]]
-    assert [type(m) for m in said] == [Refused, NotReady]
+    bench.received()
+    messages = [m for _, m in bench.distributor.received[2:]]
+    assert [type(m) for m in messages] == [Refused, NotReady]
 
 
 def test_a_close_waits_one_second_for_its_acknowledgement(bench):
@@ -321,11 +321,11 @@ def test_a_listener_opened_again_uses_the_same_dialog(bench):
     bench.listening()
     bench.pumping(lambda: bench.endpoint.close(PORT, shared=False))
     dialog = bench.endpoint.dialogs[PORT]
-    bench.heard()
+    bench.received()
     assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == 0
     assert bench.endpoint.dialogs[PORT] is dialog
     bench.endpoint.listen(PORT)
-    assert [type(m) for m in bench.heard()] == [RestartReply]
+    assert [type(m) for m in bench.received()] == [RestartReply]
     bench.hand(1)
     assert bench.endpoint.take(PORT) is not None
 
@@ -335,11 +335,11 @@ def test_hand_offs_on_a_closed_port_are_refused_while_another_is_served(bench):
     bench.listening(PORT)
     bench.listening(6157)
     bench.pumping(lambda: bench.endpoint.close(6157, shared=False))
-    bench.heard()
+    bench.received()
     bench.send(InitialMsg(2), port=6157)
     bench.hand(1, port=6157)
     assert bench.endpoint.take(PORT) is None
-    answer, refused = bench.heard()
+    answer, refused = bench.received()
     assert (type(answer), answer.incarnation, type(refused)) == (NotReady, 2, Refused)
 
 
@@ -350,7 +350,7 @@ def test_another_process_that_accepts_keeps_the_port_open(bench):
     with registry.locked():
         registry.hold(PORT, os.getppid())
     bench.endpoint.close(PORT, shared=True)
-    assert bench.heard() == []
+    assert bench.received() == []
     assert bench.state().listeners[PORT].listening
 
     with registry.locked():
@@ -368,9 +368,9 @@ def test_a_process_that_inherited_the_listener_reports_when_it_accepts(bench):
     worker.dialogs[PORT] = channel.attach(os.dup(bench.endpoint.dialogs[PORT].fileno()))
     bench.pumping(lambda: bench.endpoint.close(PORT, shared=True))
     assert control_socket.wait_readable(worker.dialogs[PORT].fileno(), 1000)
-    bench.heard()
+    bench.received()
     assert worker.take(PORT) is None
-    assert [type(m) for m in bench.heard()] == [RestartReply]
+    assert [type(m) for m in bench.received()] == [RestartReply]
     assert bench.state().listeners[PORT].listening
 
 
@@ -399,12 +399,12 @@ def test_threads_share_one_count_and_no_hand_off_is_lost_or_doubled(bench):
         bench.hand(next(numbers)).close()
         bench.distributor.next(Accepted)
         bench.send(InitialMsg(1))
-    bench.distributor.until(lambda: max((m.count for _, m in bench.distributor.heard), key=newest).clients == 0)
+    bench.distributor.until(lambda: max((m.count for _, m in bench.distributor.received), key=newest).clients == 0)
     stop.set()
     for thread in threads:
         thread.join()
     assert sorted(client.arrival for client in taken) == list(range(1, 151))
-    counts = [m.count for _, m in bench.distributor.heard]
+    counts = [m.count for _, m in bench.distributor.received]
     assert len({count.sequence for count in counts}) == len(counts)
     assert bench.state().clients == server.EndpointState().clients
 
@@ -414,7 +414,7 @@ def test_an_event_from_a_finaliser_during_a_step_is_queued(bench):
     bench.listening()
     bench.hand(1), bench.hand(2)
     (_, first), (_, second) = bench.endpoint.take(PORT), bench.endpoint.take(PORT)
-    bench.heard()
+    bench.received()
     step = bench.endpoint._step
 
     class Dropped:
@@ -431,7 +431,9 @@ def test_an_event_from_a_finaliser_during_a_step_is_queued(bench):
 
     bench.endpoint._step = collecting
     bench.endpoint.let_go(second)
-    assert [(m.client, m.count.clients) for m in bench.heard()] == [(first, 0)], "the last of those who leave is named"
+    assert [(m.client, m.count.clients) for m in bench.received()] == [(first, 0)], (
+        "the last of those who leave is named"
+    )
 
 
 def test_a_close_during_a_step_is_queued(bench):
@@ -446,7 +448,7 @@ def test_a_close_during_a_step_is_queued(bench):
     bench.endpoint._step = closing
     bench.send(InitialMsg(1))
     assert bench.endpoint.take(PORT) is None
-    assert [type(m) for m in bench.heard()] == [RestartReply, NotReady]
+    assert [type(m) for m in bench.received()] == [RestartReply, NotReady]
 
 
 def fill_up(bench):
@@ -463,7 +465,7 @@ def seat(bench, numbers):
         fd, client = bench.endpoint.take(PORT)
         os.close(fd)
         clients.append(client)
-        bench.heard(0.001)
+        bench.received(0.001)
     return clients
 
 
@@ -477,11 +479,11 @@ def test_the_last_count_is_sent_when_the_distributor_reads_again(bench):
     assert time.monotonic() - began < 1, "nobody waits for it"
     assert [type(reply.message) for reply in bench.state().outbox] == [Disconnect]
 
-    bench.heard()
+    bench.received()
     bench.another().let_go(Client(0, 0, PORT))  # a process that has no dialog leaves it to those that do
-    assert bench.heard() == []
+    assert bench.received() == []
     bench.endpoint.let_go(Client(0, 0, PORT))  # any step
-    assert bench.heard() == [Disconnect(clients[-1], Count(0, bench.state().sequence))]
+    assert bench.received() == [Disconnect(clients[-1], Count(0, bench.state().sequence))]
     assert bench.state().outbox == ()
 
 
@@ -498,9 +500,9 @@ def test_no_hand_off_is_read_without_room_for_its_answer(bench):
     assert bench.state().clients == server.EndpointState().clients
     assert bench.distributor.registry.left_unsaid, "the audit sees it, and wakes who polls for edges"
 
-    bench.heard()
+    bench.received()
     fd, client = bench.endpoint.take(PORT)
-    assert bench.heard() == [Accepted(client, Count(1, 3))]
+    assert bench.received() == [Accepted(client, Count(1, 3))]
     assert not bench.distributor.registry.left_unsaid
     os.write(fd, b"it works")
     assert far.recv(100) == b"it works"
@@ -541,7 +543,7 @@ def test_an_answer_is_retried_when_the_kernel_has_no_memory(bench, monkeypatch, 
     bench.hand(1)
     failing(monkeypatch, number, number)
     fd, client = bench.endpoint.take(PORT)
-    assert bench.heard() == [Accepted(client, Count(1, 3))]
+    assert bench.received() == [Accepted(client, Count(1, 3))]
     os.close(fd)
 
 
@@ -556,7 +558,7 @@ def test_a_client_whose_answer_cannot_be_sent_is_refused(bench, monkeypatch, num
     assert len(os.listdir("/proc/self/fd")) == before, "its connection is closed here"
     left.clear()
     bench.endpoint.take(PORT)
-    assert [(m.client.arrival, m.count.clients) for m in bench.heard() if isinstance(m, Refused)] == [(1, 0)]
+    assert [(m.client.arrival, m.count.clients) for m in bench.received() if isinstance(m, Refused)] == [(1, 0)]
     assert bench.state().clients == server.EndpointState().clients
     bench.hand(1)
     assert bench.endpoint.take(PORT) is not None
@@ -591,14 +593,14 @@ def test_a_step_interrupted_by_a_signal_handler_is_finished(bench, monkeypatch, 
     with pytest.raises(Torn):
         bench.endpoint.take(PORT)
     monkeypatch.undo()
-    heard = bench.heard()
+    heard = bench.received()
     if instant == "sent":
         assert [type(m) for m in heard] == [Accepted]
         fd, _ = bench.endpoint.take(PORT)
         os.write(fd, b"it works")
         assert far.recv(100) == b"it works"
     else:
-        heard += [] if heard else bench.endpoint.take(PORT) or bench.heard()
+        heard += [] if heard else bench.endpoint.take(PORT) or bench.received()
         assert [(type(m), m.count.clients) for m in heard] == [(Refused, 0)]
         assert far.recv(10) == b""
         assert len(os.listdir("/proc/self/fd")) == before
@@ -651,7 +653,7 @@ def test_a_fork_in_the_middle_of_a_step_leaves_the_step_to_the_parent(bench, mon
         os._exit(0 if found is None else 1)
     assert os.waitpid(children[0], 0)[1] == 0, "the child has nobody"
     fd, client = found
-    assert [(type(m), m.client) for m in bench.heard()] == [(Accepted, client)]
+    assert [(type(m), m.client) for m in bench.received()] == [(Accepted, client)]
     os.close(fd)
     assert far.recv(10) == b"", "and nothing of the client"
 
@@ -670,7 +672,7 @@ def test_the_next_process_finishes_the_step_of_a_dead_one(bench, monkeypatch, in
     assert os.waitpid(pid, 0)[1] == signal.SIGKILL
     assert bench.distributor.registry.left_unsaid, "the audit sees it"
     assert bench.endpoint.take(PORT) is None
-    heard = bench.heard()
+    heard = bench.received()
     accepted = [Accepted(Client(1, 1, PORT), Count(1, 3))] if instant == "sent" else []
     assert heard[: len(accepted)] == accepted
     assert [(type(m), m.client.arrival, m.count.clients) for m in heard[len(accepted) :]] == [(Refused, 1, 0)]
@@ -710,7 +712,7 @@ def test_every_step_is_traced_and_is_a_step_of_the_machine(tmp_path):
     bench.endpoint.take(PORT)
     bench.endpoint.let_go(client)
     bench.endpoint.let_go(client)
-    bench.heard()
+    bench.received()
     bench.pumping(lambda: bench.endpoint.close(PORT, shared=False))
     os.close(fd)
 

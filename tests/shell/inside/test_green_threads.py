@@ -141,12 +141,12 @@ except OSError as error:
 
 @pytest.mark.parametrize("when", ["early", "late"])
 @pytest.mark.parametrize(
-    ("module", "said"), [("uvloop", "uvicorn: --loop asyncio"), ("uvloop.loop", "uvloop"), ("uv", "listens")]
+    ("module", "printed"), [("uvloop", "uvicorn: --loop asyncio"), ("uvloop.loop", "uvloop"), ("uv", "listens")]
 )
-def test_a_loop_that_listens_in_c_is_refused_by_name(tmp_path, module, said, when):
+def test_a_loop_that_listens_in_c_is_refused_by_name(tmp_path, module, printed, when):
     port = free_port()
     with behind("script", script(tmp_path, LOOP), port, module, when) as (distributor, program):
         distributor.until(lambda: program.process.poll() is not None)
         assert program.wait() == 0
-        assert said in program.output.decode()
-        assert ("listens" in program.output.decode()) is (said == "listens")
+        assert printed in program.output.decode()
+        assert ("listens" in program.output.decode()) is (printed == "listens")

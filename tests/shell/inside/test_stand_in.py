@@ -118,9 +118,9 @@ def test_a_forking_server_under_many_short_clients_counts_to_zero():
         for _ in range(40):
             client, _, _ = distributor.seat(port)
             client.close()
-        distributor.until(lambda: sum(isinstance(m, Disconnect) for _, m in distributor.heard) == 40, within=5)
+        distributor.until(lambda: sum(isinstance(m, Disconnect) for _, m in distributor.received) == 40, within=5)
         assert distributor.registry.clients() == ()
-        last = max((m.count for _, m in distributor.heard), key=lambda count: count.sequence)
+        last = max((m.count for _, m in distributor.received), key=lambda count: count.sequence)
         assert last.clients == 0
 
 
@@ -320,7 +320,7 @@ def test_a_listener_answers_as_a_real_one(tmp_path):
         seen, expected = told(running), json.loads(plain.stdout)
     assert len(expected) >= 26
     assert seen == expected
-    kinds = [type(m) for _, m in distributor.heard]
+    kinds = [type(m) for _, m in distributor.received]
     assert kinds[:2] == [NotReady, RestartReply] and NotReady in kinds[2:]
 
 
@@ -370,7 +370,7 @@ def test_all_other_sockets_are_untouched(tmp_path):
         )
     assert seen == json.loads(plain.stdout)
     assert [bind.port for bind in distributor.binds] == [port, taken]
-    assert distributor.heard == []
+    assert distributor.received == []
 
 
 TWO_FAMILIES = """
@@ -655,8 +655,8 @@ def test_the_audit_finds_the_client_of_a_killed_child():
         assert distributor.quiet(0.1) == []
         assert distributor.registry.clients() == (who,)
         channel.send(distributor.dialogs[port], InitialMsg(1, (who,)))
-        distributor.until(lambda: isinstance(distributor.heard[-1][1], RestartReply))
-        assert distributor.heard[-1][1].count.clients == 0
+        distributor.until(lambda: isinstance(distributor.received[-1][1], RestartReply))
+        assert distributor.received[-1][1].count.clients == 0
 
 
 def test_a_descriptor_number_closed_by_c_code_can_be_reused(tmp_path):
@@ -761,10 +761,10 @@ def test_a_closed_listener_refuses_and_is_not_ready_until_it_is_opened_again(tmp
         _, _, who = distributor.hand_off(port)
         go.touch()
         assert distributor.next(Refused).client == who
-        distributor.until(lambda: any(isinstance(m, NotReady) and not m.incarnation for _, m in distributor.heard))
+        distributor.until(lambda: any(isinstance(m, NotReady) and not m.incarnation for _, m in distributor.received))
         eventually(lambda: b"closed" in running.output)
-        distributor.until(lambda: isinstance(distributor.heard[-1][1], RestartReply))
-        said = [m for _, m in distributor.heard]
+        distributor.until(lambda: isinstance(distributor.received[-1][1], RestartReply))
+        said = [m for _, m in distributor.received]
         assert [m.incarnation for m in said if isinstance(m, NotReady)] == [1, 0, 1]
         client, _, count = distributor.seat(port)
         assert count == 1 and client.recv(10) == b"again"
@@ -791,8 +791,8 @@ def test_a_busy_server_answers_an_initial_msg_late(tmp_path):
         channel.send(distributor.dialogs[port], InitialMsg(2))
         assert distributor.quiet(0.2) == []
         assert distributor.next(Disconnect).count.clients == 0
-        distributor.until(lambda: isinstance(distributor.heard[-1][1], RestartReply))
-        reply = distributor.heard[-1][1]
+        distributor.until(lambda: isinstance(distributor.received[-1][1], RestartReply))
+        reply = distributor.received[-1][1]
         assert (reply.incarnation, reply.count.clients) == (2, 0)
 
 
@@ -837,13 +837,13 @@ def test_forked_workers_are_one_server_and_the_last_to_close_ends_the_listening(
     with behind("script", script(tmp_path, PREFORK), port, "x", kind) as (distributor, running):
         distributor.ready(port)
         lines(running, 1)
-        distributor.until(lambda: isinstance(distributor.heard[-1][1], RestartReply))
+        distributor.until(lambda: isinstance(distributor.received[-1][1], RestartReply))
         for _ in range(6):
             client, _, count = distributor.seat(port)
             client.sendall(b"x")
             assert count == 1 and int(client.recv(20)) != running.process.pid
             assert distributor.next(Disconnect).count.clients == 0
-        mark = len(distributor.heard)
+        mark = len(distributor.received)
         client, _, _ = distributor.seat(port)
         client.sendall(b"q")
         lines(running, 2)
@@ -852,7 +852,7 @@ def test_forked_workers_are_one_server_and_the_last_to_close_ends_the_listening(
         client.sendall(b"q")
         eventually(lambda: b"all ended" in running.output)
         distributor.quiet(0.3)
-        said = [m for _, m in distributor.heard[mark:]]
+        said = [m for _, m in distributor.received[mark:]]
         firsts = [i for i, m in enumerate(said) if isinstance(m, NotReady)]
         accepted = [i for i, m in enumerate(said) if isinstance(m, Accepted)]
         assert firsts and (kind == "parent closes" or firsts[0] > accepted[-1])
@@ -989,11 +989,11 @@ def test_threads_that_accept_at_once_each_get_their_own(tmp_path):
             distributor.pump()
 
         def last():
-            return max((m.count for _, m in distributor.heard), key=lambda count: count.sequence)
+            return max((m.count for _, m in distributor.received), key=lambda count: count.sequence)
 
         distributor.until(lambda: last().clients == 0)
-        assert sum(isinstance(m, Accepted) for _, m in distributor.heard) == 100
-        counts = [m.count for _, m in distributor.heard]
+        assert sum(isinstance(m, Accepted) for _, m in distributor.received) == 100
+        counts = [m.count for _, m in distributor.received]
         assert len({count.sequence for count in counts}) == len(counts)
 
 
@@ -1032,7 +1032,7 @@ def test_a_program_can_connect_to_itself_to_end_its_accept(tmp_path):
         distributor.ready(port)
         distributor.until(lambda: program.process.poll() is not None)
         assert told(program) == [["127.0.0.1"] * 2, [errno.ECONNREFUSED] * 3]
-        assert not any(isinstance(message, Accepted) for _, message in distributor.heard)  # it is no client
+        assert not any(isinstance(message, Accepted) for _, message in distributor.received)  # it is no client
 
 
 LEADS = """

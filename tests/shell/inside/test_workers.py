@@ -177,7 +177,7 @@ def test_a_program_that_execs_itself_binds_again(tmp_path):
     with behind("script", script(tmp_path, RELOADS), port, "free") as (distributor, _):
         for n in range(2):
             distributor.until(lambda n=n: len(distributor.binds) == n + 1)
-            distributor.heard.clear()
+            distributor.received.clear()
             distributor._mark = 0
             distributor.ready(port)
             client, _, count = distributor.seat(port)
@@ -220,7 +220,7 @@ def test_a_worker_s_world_is_that_of_python(tmp_path, users, path):
     program = script(tmp_path, ASKS)
     with behind("script", program, directory=tmp_path, environment=environment) as (_, running):
         assert running.wait() == 0, running.output.decode()
-        *said, shown = running.output.decode().splitlines()
+        *printed, shown = running.output.decode().splitlines()
     plain = subprocess.run(
         [sys.executable, program],
         cwd=tmp_path,
@@ -236,7 +236,7 @@ def test_a_worker_s_world_is_that_of_python(tmp_path, users, path):
     assert json.loads(shown) == expected
     if path == "DIRECTORY":
         assert expected["mark"] == (7 if users == "one" else None)
-        assert ("ZeroDivisionError" in "".join(said)) is ("ZeroDivisionError" in plain.stderr) is (users == "broken")
+        assert ("ZeroDivisionError" in "".join(printed)) is ("ZeroDivisionError" in plain.stderr) is (users == "broken")
 
 
 LISTS = "import os, subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]], close_fds=False)"

@@ -71,7 +71,7 @@ def levels(node, function):
     return set()
 
 
-def said_in(path):
+def texts_in(path):
     found = set()
     for function in ast.walk(ast.parse(path.read_text())):
         if isinstance(function, ast.FunctionDef):
@@ -84,7 +84,7 @@ def said_in(path):
 
 
 def test_the_page_lists_every_line_with_its_level_and_no_other():
-    said = set().union(*map(said_in, (ROOT / "reference" / "maitred" / "shell").rglob("*.py")))
+    printed = set().union(*map(texts_in, (ROOT / "reference" / "maitred" / "shell").rglob("*.py")))
     rows = re.findall(r"^\| (\w+) \| `([^`]+)` \|", PAGE.read_text(), re.MULTILINE)
-    assert len(said) > 50 and len(rows) == len(set(rows))
-    assert set(rows) == said
+    assert len(printed) > 50 and len(rows) == len(set(rows))
+    assert set(rows) == printed

@@ -105,12 +105,12 @@ def test_what_nobody_reads_is_kept_up_to_a_bound_and_the_rest_is_counted(pipe, m
 
     with report.in_background():
         assert within(5, talk), "it waits for a reader"
-        said = drained(reader, b"dropped here").splitlines()
+        printed = drained(reader, b"dropped here").splitlines()
         report.info("heard again")
         assert drained(reader, b"again\n").splitlines()[-1] == "maitred: heard again"
-    kept = [line for line in said if line.startswith("maitred: line")]
+    kept = [line for line in printed if line.startswith("maitred: line")]
     assert kept == [f"maitred: line {number}" for number in range(len(kept))] and 0 < len(kept) < 100
-    assert said[-1] == f"maitred: {2 * (1000 - len(kept))} lines dropped here, as nobody read the log"
+    assert printed[-1] == f"maitred: {2 * (1000 - len(kept))} lines dropped here, as nobody read the log"
     assert os.get_blocking(writer), "others write there as well"
 
 
@@ -155,8 +155,8 @@ def test_the_last_words_are_waited_for(pipe):
         for number in range(100):
             report.info(f"line {number}")
     os.close(pipe[1])
-    said = plain(os.read(pipe[0], 1 << 16).decode()).splitlines()
-    assert said == [f"maitred: line {number}" for number in range(100)]
+    printed = plain(os.read(pipe[0], 1 << 16).decode()).splitlines()
+    assert printed == [f"maitred: line {number}" for number in range(100)]
 
 
 def test_a_reader_that_is_gone_stops_nothing(pipe):

@@ -81,8 +81,8 @@ def test_a_full_disk_is_logged_once_and_stops_nothing(capfd):
             trace.event(EVENT)
     finally:
         os.close(fd)
-    said = capfd.readouterr().err
-    assert said.count("the trace ends here") == 1 and "No space left" in said
+    printed = capfd.readouterr().err
+    assert printed.count("the trace ends here") == 1 and "No space left" in printed
     assert not trace.wanted
 
 

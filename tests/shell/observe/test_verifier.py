@@ -290,9 +290,9 @@ def test_a_wrong_step_is_logged_with_its_number(followed, history, capfd, name):
     verified, unchecked, diverged = followed.read()
 
     assert diverged == 1 and verified == 4
-    said = capfd.readouterr().err
-    assert "DIVERGENCE of distributor 0 1 at step" in said and why in said
-    assert "step 5: ConnectionRequest(port=4049, cookie=100)" in said
+    printed = capfd.readouterr().err
+    assert "DIVERGENCE of distributor 0 1 at step" in printed and why in printed
+    assert "step 5: ConnectionRequest(port=4049, cookie=100)" in printed
     assert verified + unchecked + diverged == 7
 
 
@@ -305,9 +305,9 @@ def test_a_false_guard_is_logged_with_its_sentence(followed, history, capfd):
     followed.trace.effect(distributor.ShutDown(Client(0, 100, PORT)))
 
     assert followed.read() == (place, 0, 1)
-    said = capfd.readouterr().err
-    assert f"the machine declines the event of step {place + 1}" in said
-    assert "NOT_THIS_REQUEST: this client's request is not outstanding with the server" in said
+    printed = capfd.readouterr().err
+    assert f"the machine declines the event of step {place + 1}" in printed
+    assert "NOT_THIS_REQUEST: this client's request is not outstanding with the server" in printed
 
 
 def test_a_broken_invariant_is_logged_with_its_sentence(followed, history, capfd, monkeypatch):
@@ -351,8 +351,8 @@ def test_further_divergences_are_only_counted(followed, history, capfd):
         followed.trace._sink._next_state = 0.0
         followed.read()
     assert followed.read()[2] > verifier_process.IN_FULL
-    said = capfd.readouterr().err
-    assert said.count("DIVERGENCE") == verifier_process.IN_FULL and said.count("are counted only") == 1
+    printed = capfd.readouterr().err
+    assert printed.count("DIVERGENCE") == verifier_process.IN_FULL and printed.count("are counted only") == 1
 
 
 def test_a_wrong_state_without_a_wrong_effect_is_found(followed, history, capfd, monkeypatch):
@@ -365,8 +365,8 @@ def test_a_wrong_state_without_a_wrong_effect_is_found(followed, history, capfd,
     followed.act(replace(state, next_rank=state.next_rank + 5), event, outcome)
 
     assert followed.read() == (20, 0, 1)
-    said = capfd.readouterr().err
-    assert f"next_rank is {state.next_rank + 5}, should be {state.next_rank}" in said
+    printed = capfd.readouterr().err
+    assert f"next_rank is {state.next_rank + 5}, should be {state.next_rank}" in printed
 
 
 # ---------------------------------------------------------------- gaps
@@ -392,8 +392,8 @@ def test_a_full_ring_drops_and_counts_steps_and_resumes_from_a_state(rings, foll
 
     assert followed.read() == (took - 20 + 30, 0, 0)
     assert rings.sums() == (took + 30, 20)
-    said = capfd.readouterr().err
-    assert f"20 steps not checked: steps {took - 19} to {took}; it is checked again from step {took + 1}" in said
+    printed = capfd.readouterr().err
+    assert f"20 steps not checked: steps {took - 19} to {took}; it is checked again from step {took + 1}" in printed
 
 
 def test_a_wrong_step_within_a_gap_is_found_by_its_state(followed, capfd):
@@ -471,9 +471,9 @@ def test_after_damage_checking_resumes_from_a_recorded_state(followed, history, 
     for step in history[12:]:
         followed.act(*step)
     assert followed.read() == (len(history) - 2, 0, 0)
-    said = capfd.readouterr().err
-    assert "its records are damaged" in said
-    assert "2 steps not checked: steps 11 to 12" in said
+    printed = capfd.readouterr().err
+    assert "its records are damaged" in printed
+    assert "2 steps not checked: steps 11 to 12" in printed
 
 
 def test_records_that_no_encoder_writes_are_reported_and_harmless(followed, history, capfd):
@@ -642,8 +642,8 @@ def test_no_memory_for_the_ring_is_a_configuration_error(tmp_path, monkeypatch, 
     config = options.configure(options.Options(Program("module", "json", ()), ["127.0.0.1:9"], single))
     monkeypatch.setattr(ring.os, "memfd_create", no_room)
     assert shell_monitor.run(config, verifier_process.run) == shell_monitor.UNUSABLE
-    said = capfd.readouterr().err
-    assert plain(said) == "maitred: there is no memory for what the verifier reads: Cannot allocate memory\n"
+    printed = capfd.readouterr().err
+    assert plain(printed) == "maitred: there is no memory for what the verifier reads: Cannot allocate memory\n"
 
 
 def test_a_verifier_that_cannot_start_is_logged_and_harms_nothing(keeper, monkeypatch, capfd):

@@ -6,7 +6,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Tell(BaseHTTPRequestHandler):
+class SendPid(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -17,4 +17,4 @@ class Tell(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Tell).serve_forever()
+ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), SendPid).serve_forever()

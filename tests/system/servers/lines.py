@@ -12,7 +12,7 @@ KINDS = {
 }
 
 
-class Tell(socketserver.StreamRequestHandler):
+class SendPid(socketserver.StreamRequestHandler):
     def handle(self):
         told = json.dumps({"pid": os.getpid(), "peer": self.client_address[:2]})
         self.wfile.write(told.encode() + b"\n")
@@ -22,4 +22,4 @@ class Tell(socketserver.StreamRequestHandler):
 
 server = KINDS[sys.argv[1]]
 server.allow_reuse_address = True
-server((sys.argv[2], int(sys.argv[3])), Tell).serve_forever()
+server((sys.argv[2], int(sys.argv[3])), SendPid).serve_forever()

@@ -6,7 +6,7 @@ import os
 import sys
 
 
-async def tell(reader, writer):
+async def send_pid(reader, writer):
     told = json.dumps({"pid": os.getpid(), "peer": writer.get_extra_info("peername")[:2]})
     writer.write(told.encode() + b"\n")
     while line := await reader.readline():
@@ -17,7 +17,7 @@ async def tell(reader, writer):
 
 
 async def main():
-    server = await asyncio.start_server(tell, sys.argv[1], int(sys.argv[2]))
+    server = await asyncio.start_server(send_pid, sys.argv[1], int(sys.argv[2]))
     async with server:
         await server.serve_forever()
 
