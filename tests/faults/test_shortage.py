@@ -25,7 +25,7 @@ def test_a_client_that_waits_is_left_to_the_next_distributor(start, capfd):
 
     near, far = socket.socketpair()
     with near, far:
-        monitor.tell(m.Restore(m.Client(4, 1234, monitor.port)), far.fileno())
+        monitor.send(m.Restore(m.Client(4, 1234, monitor.port)), far.fileno())
 
         assert monitor.wait() == 1
         assert wait_for(monitor.channel) is None, "it has told the Monitor nothing"
