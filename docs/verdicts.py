@@ -235,7 +235,7 @@ def _told(answer: Answer) -> str:
             return f"proved: {by}{f'; {answer.why}' if answer.why else ''}"
         case Basis.GUARDED:
             return f"guarded: {by}: {answer.why}"
-        case Basis.UNTOLD:
+        case Basis.NOT_MODELLED:
             return f"not told: {answer.why}"
 
 

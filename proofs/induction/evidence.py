@@ -2,7 +2,7 @@
 
 Three answers are possible.  *Proved*: conjuncts of the invariant say it, which `proofs.induction.invariant` discharges.
 *Guarded*: the only transitions that could break it require that they do not; what is in a guard needs no proof, only
-the bridge, which shows that the code asks it too.  *Untold*: the relation does not speak of it, because it is about how
+the bridge, which shows that the code asks it too.  *Not modelled*: the relation lacks it, because it is about how
 the code keeps its books, or about descriptors and timers, which the relation leaves out; it is explored within bounds.
 
 `orphans` finds what is missing at either end.
@@ -28,7 +28,7 @@ class Basis(Enum):
 
     PROVED = "proved"
     GUARDED = "guarded"
-    UNTOLD = "untold"
+    NOT_MODELLED = "not modelled"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Answer:
     by: tuple[str, ...] = ()
     """Conjuncts of the invariant or theorems of progress; or transitions."""
     why: str = ""
-    """Of what is guarded, how; of what is untold, why; of what is proved, what is left out, if anything is."""
+    """Of what is guarded, how; of what is not modelled, why; of what is proved, what is left out, if anything is."""
 
 
 def _proved(*by: str, but: str = "") -> Answer:
@@ -50,25 +50,25 @@ def _guarded(*by: str, how: str) -> Answer:
     return Answer(Basis.GUARDED, by, how)
 
 
-def _untold(why: str) -> Answer:
-    return Answer(Basis.UNTOLD, why=why)
+def _not_modelled(why: str) -> Answer:
+    return Answer(Basis.NOT_MODELLED, why=why)
 
 
 _BOOKS: Final = "how the code keeps its books; the relation has no second copy that could differ"
-_DESCRIPTORS: Final = "about descriptors, which the relation does not tell one by one"
+_DESCRIPTORS: Final = "about descriptors, which the relation does not model one by one"
 _TIMERS: Final = "about timers, which the relation lets run out at any time"
 _COUNTED: Final = "of whom a server counts; that its processes hold nobody else is explored"
-_ENDING: Final = "about the closing of the system, which the relation does not tell"
+_ENDING: Final = "about the closing of the system, which the relation does not model"
 
 CLAUSES: Final[Mapping[str, Answer]] = {
     "never_above_the_maximum": _proved("never_above_the_maximum", but=_COUNTED),
     "never_stale_low": _proved("never_stale_low", but=_COUNTED),
     "no_client_has_two_servers": _proved("no_client_has_two_servers"),
     "no_client_is_lost": _proved("no_client_is_lost"),
-    "nobody_passes_on_what_it_has_not": _untold(_DESCRIPTORS),
-    "each_process_knows_whom_it_has": _untold(_DESCRIPTORS),
+    "nobody_passes_on_what_it_has_not": _not_modelled(_DESCRIPTORS),
+    "each_process_knows_whom_it_has": _not_modelled(_DESCRIPTORS),
     "at_most_one_request_outstanding": _proved("at_most_one_request_outstanding", "what_is_unread_is_known"),
-    "rows_are_as_configured": _untold("about what never changes; the relation has one copy of it"),
+    "rows_are_as_configured": _not_modelled("about what never changes; the relation has one copy of it"),
     "never_more_servers_than_configured": _proved(
         "never_more_servers_than_configured",
         "who_is_alive_fills_a_place",
@@ -110,45 +110,51 @@ CLAUSES: Final[Mapping[str, Answer]] = {
         "sees_dialog_end",
         how="a dialog is struck off when it has ended; that descriptors are closed then is explored",
     ),
-    "an_address_is_listened_on_once": _untold("about requests for sockets, which the relation grants at any time"),
+    "an_address_is_listened_on_once": _not_modelled(
+        "about requests for sockets, which the relation grants at any time"
+    ),
     "accepts_only_below_the_limit": _guarded("issues_accept", how="fewer wait than may"),
     "only_drained_servers_are_asked_to_end": _proved(
         "only_who_is_finished_is_asked_to_end", but="while the system runs; that who is stopping was asked is explored"
     ),
-    "processes_are_killed_only_for_a_reason": _untold(
+    "processes_are_killed_only_for_a_reason": _not_modelled(
         "about why the Monitor kills, which the relation allows at any time"
     ),
-    "deaths_are_counted": _untold("about the counting of deaths, which the relation leaves out"),
-    "what_may_fire_was_set": _untold(_TIMERS),
-    "a_full_server_is_spared": _untold(_TIMERS),
-    "a_half_close_is_no_hang_up": _untold("about what a client sends, which the relation does not tell"),
+    "deaths_are_counted": _not_modelled("about the counting of deaths, which the relation leaves out"),
+    "what_may_fire_was_set": _not_modelled(_TIMERS),
+    "a_full_server_is_spared": _not_modelled(_TIMERS),
+    "a_half_close_is_no_hang_up": _not_modelled("about what a client sends, which the relation does not model"),
     "one_accept_at_a_time": _guarded("issues_accept", how="none is outstanding on the port, and none is paused"),
-    "copies_are_closed_when_clients_are_let_go": _untold(_DESCRIPTORS),
+    "copies_are_closed_when_clients_are_let_go": _not_modelled(_DESCRIPTORS),
     "an_answer_comes_before_the_client": _guarded(
         "server_notes", how="a program is given a client when its Accepted is noted as sent, and by nothing else"
     ),
     "who_is_served_was_answered_for": _proved("the_lock_is_held_by_one", but="that nothing else delivers is explored"),
-    "counts_are_issued_in_order": _untold(
+    "counts_are_issued_in_order": _not_modelled(
         "about the order in which the outbox is kept; the relation knows its messages by their numbers"
     ),
-    "nothing_out_of_date_is_to_be_sent": _untold("about what is in the outbox, which the bridge compares"),
+    "nothing_out_of_date_is_to_be_sent": _not_modelled("about what is in the outbox, which the bridge compares"),
     "who_is_accepted_is_counted": _proved("what_is_not_noted_is_not_delivered", "who_is_not_delivered_is_nowhere_else"),
     "what_is_opened_is_kept": _proved(
         "what_is_open_is_kept",
         but="of dialogs, once they are open; that the Monitor is told before the bind is answered, that the bind is "
         "answered, and of listening sockets, is explored",
     ),
-    "what_is_no_longer_kept_is_dropped": _untold(_DESCRIPTORS),
-    "every_leave_is_acknowledged": _untold("about acknowledgements, which nothing in the relation waits for"),
-    "an_acknowledgement_changes_nothing": _untold("about acknowledgements, which nothing in the relation waits for"),
-    "no_surprising_rejection": _untold("about events that a machine declines; in the relation they are not enabled"),
-    "index_is_true": _untold(_BOOKS),
-    "summaries_are_true": _untold(_BOOKS),
-    "waiting_total_is_true": _untold(_BOOKS),
+    "what_is_no_longer_kept_is_dropped": _not_modelled(_DESCRIPTORS),
+    "every_leave_is_acknowledged": _not_modelled("about acknowledgements, which nothing in the relation waits for"),
+    "an_acknowledgement_changes_nothing": _not_modelled(
+        "about acknowledgements, which nothing in the relation waits for"
+    ),
+    "no_surprising_rejection": _not_modelled(
+        "about events that a machine declines; in the relation they are not enabled"
+    ),
+    "index_is_true": _not_modelled(_BOOKS),
+    "summaries_are_true": _not_modelled(_BOOKS),
+    "waiting_total_is_true": _not_modelled(_BOOKS),
     "no_one_waits_while_a_seat_is_free": _guarded(
         "accepts", "receives_disconnect", how="the next event is read only when nobody who waits could be seated"
     ),
-    "waiters_wait_on_their_own_port": _untold(_BOOKS),
+    "waiters_wait_on_their_own_port": _not_modelled(_BOOKS),
     "no_client_is_held_twice": _proved(
         "store_has_exactly_those_who_wait",
         "who_is_requested_is_not_stored",
@@ -163,22 +169,22 @@ CLAUSES: Final[Mapping[str, Answer]] = {
         but="of what is owed, and of why there is a row; that each dialog is on a port of the table, and each row "
         "under its own number, is explored",
     ),
-    "binders_await_the_listeners": _untold(_BOOKS),
+    "binders_await_the_listeners": _not_modelled(_BOOKS),
     "accepts_only_where_it_listens": _guarded("issues_accept", how="the port's socket listens"),
     "servers_are_wanted_only_by_waiters": _guarded("wants_server", how="more wait than will soon be seated"),
-    "closed_means_over": _untold(_ENDING),
+    "closed_means_over": _not_modelled(_ENDING),
     "ranks_are_past": _proved("ranks_are_distinct", but="that none is below 0 is explored"),
-    "only_who_was_asked_is_full": _untold("about time-outs, which come at any time in the relation"),
+    "only_who_was_asked_is_full": _not_modelled("about time-outs, which come at any time in the relation"),
     "clients_came_through_a_listener": _guarded(
         "server_accepts", how="the program has bound the port, and nothing undoes that while it lives"
     ),
     "an_answer_is_owed_only_while_deaf": _guarded("server_answers_later", how="the program does not listen"),
-    "living_is_true": _untold(_BOOKS),
-    "places_are_within_the_configuration": _untold(_BOOKS),
-    "processes_are_counted": _untold(_BOOKS),
-    "servers_are_new": _untold(_BOOKS),
-    "an_empty_place_keeps_nothing": _untold(_BOOKS),
-    "ended_means_over": _untold(_ENDING),
+    "living_is_true": _not_modelled(_BOOKS),
+    "places_are_within_the_configuration": _not_modelled(_BOOKS),
+    "processes_are_counted": _not_modelled(_BOOKS),
+    "servers_are_new": _not_modelled(_BOOKS),
+    "an_empty_place_keeps_nothing": _not_modelled(_BOOKS),
+    "ended_means_over": _not_modelled(_ENDING),
 }
 """By the name of each property that always holds."""
 
@@ -191,11 +197,11 @@ IN_THE_END: Final[Mapping[str, Answer]] = {
         but="to where it is sent to a server or let go, from where every server of the table lives, none refuses, and "
         "one that behaves takes clients of its port; that who was sent is taken, and all other beginnings, is explored",
     ),
-    "who_is_in_the_backlog_is_seated_or_ends": _untold(_ONE_CASE),
-    "who_hangs_up_while_waiting_is_let_go": _untold(_ONE_CASE),
-    "a_hand_off_is_settled": _untold(_ONE_CASE),
-    "a_lost_connection_is_forgotten": _untold("about audits, which the relation does not tell"),
-    "a_static_server_is_up_again": _untold(_ONE_CASE),
+    "who_is_in_the_backlog_is_seated_or_ends": _not_modelled(_ONE_CASE),
+    "who_hangs_up_while_waiting_is_let_go": _not_modelled(_ONE_CASE),
+    "a_hand_off_is_settled": _not_modelled(_ONE_CASE),
+    "a_lost_connection_is_forgotten": _not_modelled("about audits, which the relation does not model"),
+    "a_static_server_is_up_again": _not_modelled(_ONE_CASE),
     "the_table_is_exact_again": _proved(
         "the_dead_leave_the_table",
         "a_dead_distributor_is_read_to_the_end",
@@ -210,16 +216,16 @@ IN_THE_END: Final[Mapping[str, Answer]] = {
     "the_dead_leave_the_table": _proved(
         "the_dead_leave_the_table", but="of each server by itself, while its Distributor lives and binds nothing more"
     ),
-    "a_condemned_server_frees_its_place": _untold(_ONE_CASE),
-    "a_server_that_is_asked_for_comes_or_is_declined": _untold(_ONE_CASE),
-    "an_idle_dynamic_server_stops": _untold(_ONE_CASE),
+    "a_condemned_server_frees_its_place": _not_modelled(_ONE_CASE),
+    "a_server_that_is_asked_for_comes_or_is_declined": _not_modelled(_ONE_CASE),
+    "an_idle_dynamic_server_stops": _not_modelled(_ONE_CASE),
     "the_distributor_is_up_again": _proved(
         "a_dead_distributor_is_read_to_the_end",
         "a_distributor_is_started",
         "a_new_distributor_begins",
         but="of the relation; that the code can start one where the relation can is explored",
     ),
-    "a_stop_ends": _untold(_ENDING),
+    "a_stop_ends": _not_modelled(_ENDING),
 }
 """By the name of each property that holds in the end."""
 
@@ -238,7 +244,7 @@ def orphans(
     for name, answer in {**clauses, **in_the_end}.items():
         known = ACTIONS.by_name if answer.basis is Basis.GUARDED else {**INVARIANT, **PROGRESS}
         found += [f"{name}: there is no {by}" for by in answer.by if by not in known]
-        if answer.basis is not Basis.UNTOLD and not answer.by:
+        if answer.basis is not Basis.NOT_MODELLED and not answer.by:
             found.append(f"{name}: {answer.basis.value} by nothing")
         if answer.basis is not Basis.PROVED and not answer.why:
             found.append(f"{name}: {answer.basis.value}, and nothing says why")

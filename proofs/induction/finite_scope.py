@@ -78,7 +78,7 @@ class Scope:
         return list(itertools.product(*(self.members(sort) for sort in symbol.arguments)))
 
     def told(self, symbol: Symbol) -> list[tuple[z3.ExprRef, ...]]:
-        """The arguments where facts are told of the symbol: of loads, where both weights are one."""
+        """The arguments where facts of the symbol are printed: of loads, where both weights are one."""
         if symbol.name != "lighter":
             return self.points(symbol)
         one, numbers = z3.IntVal(1), self.members(z3.IntSort())

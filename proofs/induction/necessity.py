@@ -1,4 +1,4 @@
-"""What breaks without each conjunct of the invariant: counterexamples to induction, found by Z3, told readably.
+"""What breaks without each conjunct of the invariant: counterexamples to induction, found by Z3, printed readably.
 
 A conjunct is removed from what is assumed.  If it is needed, then some transition leads from a state that has all the
 others to one that has not: such a state is looked for in finite scopes (`proofs.induction.finite_scope`), the smallest
@@ -38,7 +38,7 @@ SCOPES: Final = (
 )
 """Where counterexamples are looked for, in this order."""
 ENOUGH: Final = 3
-"""Of so many counterexamples in a scope, the one that takes the fewest facts is told."""
+"""Of so many counterexamples in a scope, the one that takes the fewest facts is printed."""
 THEORIES: Final = ("proofs.induction.obligations", "proofs.induction.progress")
 """Who assumes the invariant."""
 USUAL: Final[Mapping[str, Value]] = {
@@ -53,11 +53,11 @@ USUAL: Final[Mapping[str, Value]] = {
     "last_use_word": -1,
     "last_drained_word": -1,
 }
-"""What a symbol is where nothing is told of it; the others are false, zero, or the first of their sort."""
+"""What a symbol is where nothing is printed of it; the others are false, zero, or the first of their sort."""
 
 
 FAULTS: Final = ("child", "lapsed", "doomed", "unsent", "binding", "dropping", "initial_due", "condemned")
-"""What is told only where nothing else will do."""
+"""What is printed only where nothing else will do."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Counterexample:
 
     @property
     def size(self) -> int:
-        """How many facts it takes to tell."""
+        """How many facts it takes to print."""
         return sum(1 for _ in told_before(self.before))
 
 
@@ -180,13 +180,13 @@ def changes(obligation: Obligation) -> Mapping[str, Macro]:
 
 
 def _early(fact: tuple[Symbol, Sequence[z3.ExprRef]]) -> tuple[bool, int]:
-    """What is told rather than other things: no fault, the first server, client and port, low positions."""
+    """What is preferred when a fact is printed: no fault, the first server, client and port, low positions."""
     symbol, place = fact
     return symbol.name in FAULTS, sum(abs(int(str(x).rpartition(" ")[2])) for x in place)
 
 
 def usual(symbol: Symbol, place: Sequence[Value]) -> Value:
-    """What the symbol is there where nothing is told of it."""
+    """What the symbol is there where nothing is printed of it."""
     if symbol.name in USUAL:
         return USUAL[symbol.name]
     if symbol.sort == z3.BoolSort():
@@ -270,7 +270,7 @@ def _is_promise(obligation: Obligation) -> bool:
     return obligation.theory != INDUCTION.name or INVARIANT[pair(obligation)[1]].promised
 
 
-# ================================================================ told readably
+# ================================================================ printed readably
 
 MESSAGES: Final = {
     "down": ("kind", "client", "incarnation"),
@@ -294,13 +294,13 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Drained": ("server",),
     "Unresponsive": ("server",),
 }
-"""What a message of a kind tells."""
+"""The fields of a message of a kind."""
 ALWAYS_TOLD: Final = {"request": "requested", "hand": "holding", "dropped": "dropping"}
 """What matters where the other is true, whatever its value."""
 
 
 def messages(state: Facts) -> dict[str, str]:
-    """The messages on their channels, each with where it is and what it says."""
+    """The messages on their channels, each with where it is and what it contains."""
     found = {}
     for (name, place), kind in state.items():
         channel, _, rest = name.partition("_")

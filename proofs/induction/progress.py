@@ -13,7 +13,7 @@ spared, the obligations are, each under the whole invariant and P without Q:
 So if Q never came, M would at last stay as it is; the case that applies then would go on applying, its helpful
 transitions would be possible for ever (or, at rest, again and again), and fairness would have one taken: M would fall.
 
-What first-order logic cannot say of finite sets has obligations of its own: *finite*, *counted*, *ordered*.
+What first-order logic cannot express about finite sets has obligations of its own: *finite*, *counted*, *ordered*.
 """
 
 from __future__ import annotations

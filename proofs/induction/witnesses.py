@@ -368,7 +368,7 @@ def targets() -> list[str]:
 
 
 class Refuted(Exception):
-    """A run that was kept is none by the reading of Z3; the text says where."""
+    """A run that was kept is none by the reading of Z3; the text names where."""
 
 
 class Judge:
@@ -500,7 +500,7 @@ def _reach(runs: Iterable[Run]) -> int:
     return highest + 1
 
 
-# ================================================================ kept, and told
+# ================================================================ kept, and printed
 
 
 def read() -> dict[str, Run]:

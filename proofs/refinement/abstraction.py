@@ -24,7 +24,7 @@ from proofs.refinement.readers import SYMBOLS, WORDS, Scene, tables
 
 
 class NotModelled(Exception):
-    """The relation does not tell this; the text says what."""
+    """The relation does not model this; the text names what."""
 
 
 def abstract(
@@ -37,10 +37,10 @@ def abstract(
         bounds: of the system that it is a world of.
         ports_of: the port of each client that has not come yet, as far as it matters.
         starting: of servers that are about to be started, their place and processing element.
-        first: from where on a server numbers what it says.
+        first: from where on a server numbers what it sends.
 
     Raises:
-        NotModelled: the relation does not tell it.
+        NotModelled: the relation does not model it.
         Unlike: two components do not mean the same by a client.
     """
     if world.monitor.phase is not monitor.Phase.RUNNING:

@@ -2,7 +2,7 @@
 
 For each world that an exploration reaches, and each action in it:
 
-1.  *Same step.*  The action is told as a sequence of transitions (`plan`: the event's own, then one for each effect
+1.  *Same step.*  The action is rendered as a sequence of transitions (`plan`: the event's own, then one for each effect
     that others notice, in the order of the effects).  Each transition's guard must hold where it is taken, and the
     state that they lead to must be the abstraction of the world that the code leads to.
 2.  *Same enabledness.*  Where the guard of an *exact* transition holds in the abstraction of a world, with some
@@ -83,14 +83,14 @@ TRANSITIONS: dict[str, Transition] = {action.name: transition(action) for action
 Move: TypeAlias = tuple[str, dict[str, Any]]
 """A transition by name, and its parameters."""
 Witness: TypeAlias = Callable[[State, str, dict[str, Any]], None]
-"""Is told of a transition: the state before, its name, its parameters."""
+"""Called for each transition: the state before, its name, its parameters."""
 
 
 class Divergence(Exception):
-    """The code and the relation do not do the same; the text says where."""
+    """The code and the relation do not do the same; the text names where."""
 
     def __init__(self, text: str, about: str = "") -> None:
-        """Say it at length, and in a word or two: which transition, and what is wrong with it."""
+        """The message in full, and in a word or two: which transition, and what is wrong with it."""
         super().__init__(text)
         self.about = about
 
@@ -216,7 +216,7 @@ class Helpful:
 
 BIND: Final = "a request to bind is read"
 HELPFUL: Final[Mapping[str, Helpful]] = {
-    # the requests to bind that a dead server has left are read first, of which the relation does not tell
+    # the requests to bind that a dead server has left are read first, of which the relation does not model
     "sees_control_end": Helpful(("s",), (BIND,)),
     "distributor_starts": Helpful(),
     "monitor_creates_server": Helpful((), ("monitor_declines_server",)),
@@ -227,7 +227,7 @@ HELPFUL: Final[Mapping[str, Helpful]] = {
 `sends_hand_in_vain` is in the midst of a step, `server_sends` and `server_lets_go` mostly at the end of one.
 """
 
-# ================================================================ an action, told in transitions
+# ================================================================ an action, as transitions
 
 
 def plan(system: System, before: World, action: Action, after: World, state: State) -> list[Move]:
@@ -267,7 +267,7 @@ def monitor_moves(event: Any, effects: Sequence[Any], running: bool) -> list[Mov
         running: whether the system goes on.
 
     Raises:
-        NotModelled: the relation does not tell it.
+        NotModelled: the relation does not model it.
     """
     started = [e.server for e in effects if isinstance(e, monitor.StartServer)]
     match event:
@@ -400,7 +400,7 @@ def _reader_dies(group: Group, port: int) -> Move:
 
 
 def _left_to_say(s: int, own: Sequence[Move], outbox: Sequence[server.Reply]) -> list[Move]:
-    """Where sending is steps of its own: the lock is held on while, and only while, something is to be said."""
+    """Where sending is steps of its own: the lock is held on while, and only while, something is to be sent."""
     held = own[0][0] not in ("server_binds", "server_listens")
     if held == bool(outbox):
         return []
@@ -422,7 +422,7 @@ def server_moves(s: int, event: Any, endpoint: server.EndpointState) -> list[Mov
         endpoint: in the state before.
 
     Raises:
-        NotModelled: the relation does not tell it.
+        NotModelled: the relation does not model it.
     """
     match event:
         case server.Bound():
@@ -509,8 +509,8 @@ def distributor_moves(
         in_vain: of the place of an effect that sends a hand-off, and of the effect: whether nobody will get it.
 
     Raises:
-        NotModelled: the relation does not tell it.
-        Divergence: which transition it is cannot be said, as there should be just one.
+        NotModelled: the relation does not model it.
+        Divergence: which transition it is cannot be decided, as there should be just one.
     """
     own = [] if told.rejected else _event(told, before, state)
     if told.rejected and isinstance(told.event, distributor.Unsent):

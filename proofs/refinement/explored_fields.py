@@ -5,8 +5,8 @@ field that has one value in everything that is explored is a field of which no c
 one that the bridge does not compare may differ between code and relation.  So each field of each message, of each row
 of the machines' tables and of each timer is looked up in the configurations of the manifest: `seen` says in which of
 them it has several values.  What never has is in `CONSTANT`, with the reason; what the bridge does not compare has its
-reason in `UNTOLD` here, or in that of `proofs.refinement.field_table`.  A reason that is not needed any more is an
-error, like one that is missing.
+reason in `NOT_MODELLED` here, or in that of `proofs.refinement.field_table`.  A reason that is not needed any more is
+an error, like one that is missing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ CONSTANT: Final[Mapping[str, str]] = {
         " `tests/core/test_monitor.py`"
     ),
     "DeleteDelay.server": (
-        "several dynamic servers that are idle at once take a run that is too long; they are told apart in"
+        "several dynamic servers that are idle at once take a run that is too long; they are distinguished in"
         " `tests/core/test_distributor.py`"
     ),
     "ListenFailed.errno": "the kernel's word, which is only reported; the model has one reason why listening fails",
@@ -101,15 +101,15 @@ CONSTANT: Final[Mapping[str, str]] = {
 SET_UP: Final = "the set-up of dialogs and sockets is modelled more permissively: any answer, at any time"
 AUDITS: Final = "an audit, which is outside the relation"
 RUN_OUT: Final = "timers run out at any time in the relation"
-UNTOLD: Final[Mapping[str, str]] = {
+NOT_MODELLED: Final[Mapping[str, str]] = {
     "InitialMsg.forget": AUDITS,
     "BindReply.port": SET_UP,
     "BindReply.errno": SET_UP,
     "BindRequest.port": SET_UP,
     "BindRequest.address": SET_UP,
     "Acknowledge.sequence": "acknowledgements change nothing, which a property of the model asks",
-    "Adopt.max_clients": "configured: told from ClassConfig; that they agree is the property `rows_are_as_configured`",
-    "Adopt.weight": "of its processing element: that they agree is the property `rows_are_as_configured`",
+    "Adopt.max_clients": "configured: follows from ClassConfig; the property is `rows_are_as_configured`",
+    "Adopt.weight": "of its processing element: the property is `rows_are_as_configured`",
     "KeepListener.address": SET_UP,
     "DropListeners.port": "only while the system closes, which is outside the relation",
     "ListenFailed.port": SET_UP,
@@ -190,10 +190,10 @@ def seen(configurations: Iterable[Configuration]) -> Seen:
 
 def compared(field: str) -> str:
     """The symbols by which the bridge compares the field, else why it does not; empty where neither is known."""
-    symbols = field_table.told_by(field)
+    symbols = field_table.modelled_by(field)
     if symbols:
         return ", ".join(f"`{symbol}`" for symbol in symbols)
-    why = field_table.UNTOLD.get(field) or UNTOLD.get(field)
+    why = field_table.NOT_MODELLED.get(field) or NOT_MODELLED.get(field)
     if why is None and field.partition(".")[0] in _TIMERS:
         why = RUN_OUT
     return f"*no*: {why}" if why else ""
@@ -203,14 +203,18 @@ _TIMERS: Final = frozenset(kind.__name__ for title in CLASSES if "timers" in tit
 
 
 def blanks(found: Seen) -> list[str]:
-    """What the table does not say, and what is said in vain, a sentence each."""
+    """What the table lacks, and what it states without need, a sentence each."""
     every = set(every_field())
     wrong = [
         f"{field}: one value in all that is explored, and no reason" for field in sorted(every - {*found, *CONSTANT})
     ]
-    wrong += [f"{field}: neither compared nor is it said why not" for field in sorted(every) if not compared(field)]
-    wrong += [f"{field}: said to be constant, and explored with several values" for field in CONSTANT if field in found]
-    for table in (CONSTANT, UNTOLD):
+    wrong += [
+        f"{field}: neither compared, nor is there a reason why not" for field in sorted(every) if not compared(field)
+    ]
+    wrong += [
+        f"{field}: stated to be constant, and explored with several values" for field in CONSTANT if field in found
+    ]
+    for table in (CONSTANT, NOT_MODELLED):
         wrong += [f"{field}: there is no such field" for field in table if field not in every]
     return wrong
 

@@ -62,13 +62,13 @@ WITHOUT: Final[Mapping[str, str]] = {
 """For each symbol that has no reader and is no ghost, why; `lighter` has no table."""
 
 KEY: Final = "names the row"
-ROWS: Final = "a table: what its rows hold is told, field by field"
-CONFIGURED: Final = "configured: told from ClassConfig"
-INDEX: Final = "an index, derived from other fields; an invariant of the core says that it is kept"
+ROWS: Final = "a table: what its rows hold is modelled, field by field"
+CONFIGURED: Final = "configured: follows from ClassConfig"
+INDEX: Final = "an index, derived from other fields; an invariant of the core states that it is kept"
 DELAY: Final = "counts deaths: decides delays, and when a class is given up, which is outside the relation"
 
-UNTOLD: Final[Mapping[str, str]] = {
-    "DistributorState.incarnation": "what it was started as: told from DistributorPlace.incarnation",
+NOT_MODELLED: Final[Mapping[str, str]] = {
+    "DistributorState.incarnation": "what it was started as: follows from DistributorPlace.incarnation",
     "DistributorState.dynamic": CONFIGURED,
     "DistributorState.waiting_limit": CONFIGURED,
     "DistributorState.fixed": "which ports a class has is left open: the set-up of sockets allows any",
@@ -78,11 +78,11 @@ UNTOLD: Final[Mapping[str, str]] = {
     "DistributorState.outstanding": INDEX,
     "ServerStatus.server": KEY,
     "ServerStatus.max_clients": CONFIGURED,
-    "ServerStatus.weight": "of its processing element: told from ElementState.weight",
+    "ServerStatus.weight": "of its processing element: follows from ElementState.weight",
     "ServerStatus.full_at": "decides whether a time-out is heeded: they come at any time in the relation",
     "PortInfo.port": KEY,
     "PortInfo.free": f"{INDEX}; the relation chooses among all servers",
-    "Seat.rank": "in PortInfo.free: told from ServerStatus.rank",
+    "Seat.rank": "in PortInfo.free: follows from ServerStatus.rank",
     "Seat.server": KEY,
     "MonitorState.phase": "running: what closes is outside the relation",
     "MonitorState.classes": "one server class at a time: the others share nothing with it but processing elements",
@@ -99,7 +99,7 @@ UNTOLD: Final[Mapping[str, str]] = {
     "ClassConfig.fixed": "which ports a class has is left open",
     "Place.place": KEY,
     "Place.deaths": DELAY,
-    "DistributorPlace.phase": "told from the process itself, World.life",
+    "DistributorPlace.phase": "follows from the process itself, World.life",
     "DistributorPlace.deaths": DELAY,
     "ElementState.processes": "on which element something starts is left open",
     "World.monitor": ROWS,
@@ -114,11 +114,11 @@ UNTOLD: Final[Mapping[str, str]] = {
     "Group.replies": "answers to them: the set-up of dialogs is modelled more permissively",
     "Link.port": KEY,
     "Link.program": "how far the program has come: it may bind, listen and close as it likes",
-    "Group.held": "the world's own account, for the model's properties; told from EndpointState.clients and Group.gone",
-    "Group.offered": "the world's own account, for the model's properties; told from ServerStatus.request",
-    "Kernel.kept": "the world's own account; told from ClassState.listeners",
-    "Guest.at_distributor": "the world's own account, for the model's properties; told from the Distributor's tables",
-    "Guest.at_monitor": "the world's own account, for the model's properties; told from ClassState.store",
+    "Group.held": "for the model's properties; follows from EndpointState.clients and Group.gone",
+    "Group.offered": "for the model's properties; follows from ServerStatus.request",
+    "Kernel.kept": "the world's own account; follows from ClassState.listeners",
+    "Guest.at_distributor": "for the model's properties; follows from the Distributor's tables",
+    "Guest.at_monitor": "for the model's properties; follows from ClassState.store",
     "Guest.void": "for the model's properties: a slip that no sound machine makes",
     "Guest.taken": "for the model's properties; the relation has the ghosts `taken` and `taken_twice`",
     "Kernel.accepted": "the world's own account, for the model's properties; the relation has `arrival`",
@@ -126,7 +126,7 @@ UNTOLD: Final[Mapping[str, str]] = {
     "Guest.bereft": "for the model's properties: explains a loss; the relation has `broken` and `undelivered`",
     "Guest.unanswered": "for the model's properties: explains a loss; the relation says who is lost where it happens",
 }
-"""For each field of the code that no symbol tells, why."""
+"""For each field of the code that no symbol models, why."""
 
 
 def names(kind: type) -> list[str]:
@@ -143,7 +143,7 @@ def every_field() -> Iterator[str]:
         yield from (f"{kind.__name__}.{name}" for kind in kinds for name in names(kind))
 
 
-def told_by(field: str) -> list[str]:
+def modelled_by(field: str) -> list[str]:
     """The symbols whose tables are made of the field."""
     return [symbol for symbol, of in FIELDS.items() if field in of]
 
@@ -178,13 +178,13 @@ def _lines() -> Iterator[str]:
     yield "\n## From the code to the relation"
     for title, kinds in STATES.items():
         yield f"\n### {title}\n"
-        yield "| field | told by |"
+        yield "| field | modelled by |"
         yield "|---|---|"
         for kind in kinds:
             for name in names(kind):
                 field = f"{kind.__name__}.{name}"
-                by = ", ".join(f"`{symbol}`" for symbol in told_by(field))
-                yield f"| `{field}` | {by or f'*not modelled*: {UNTOLD[field]}'} |"
+                by = ", ".join(f"`{symbol}`" for symbol in modelled_by(field))
+                yield f"| `{field}` | {by or f'*not modelled*: {NOT_MODELLED[field]}'} |"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -99,7 +99,7 @@ class _Compiler:
             return "(" + f" {self.OPERATORS[kind]} ".join(parts) + ")"
         if kind == z3.Z3_OP_DT_CONSTRUCTOR:
             return repr(name)
-        assert kind == z3.Z3_OP_UNINTERPRETED, f"{term} is of a kind that is not told here"
+        assert kind == z3.Z3_OP_UNINTERPRETED, f"{term} is of a kind that is not modelled here"
         if name == "lighter":
             mine, weight, theirs, other = parts
             return f"({mine} * {other} < {theirs} * {weight})"

@@ -43,7 +43,7 @@ FOUND: Final[Mapping[str, Mapping[int, str]]] = {
         125: "a dead server that is drained as its last dialog ends",
     }
 }
-"""Seeds of walks that came upon what the relation, or the abstraction, had not told."""
+"""Seeds of walks that came upon what the relation, or the abstraction, had not modelled."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Row:
     steps: int
     """Of the code, from these worlds, that are steps of the relation."""
     outside: Mapping[str, int]
-    """Steps that the relation does not tell, by what they are; what only they lead to was not compared."""
+    """Steps that the relation does not model, by what they are; what only they lead to was not compared."""
     taken: Mapping[str, int]
     """How often each transition was taken."""
 
@@ -77,7 +77,7 @@ def told(tier: str = TIER) -> list[Configuration]:
     return [one for one in load() if one.tier == tier and reason(one) is None]
 
 
-def untold(tier: str = TIER) -> dict[str, str]:
+def not_compared(tier: str = TIER) -> dict[str, str]:
     """The others of the tier, and why they are not compared."""
     return {one.slug: why for one in load() if one.tier == tier and (why := reason(one)) is not None}
 
@@ -119,7 +119,7 @@ def row(slug: str) -> Row:
 
 
 def measured(slugs: Iterable[str], workers: int | None = None) -> Iterator[Row]:
-    """Compare in every world of these configurations, each told as soon as it is done.
+    """Compare in every world of these configurations, each reported as soon as it is done.
 
     Args:
         slugs: of the configurations; those with the most states are begun with.
@@ -153,7 +153,7 @@ def keep(rows: Iterable[Row], tier: str = TIER) -> None:
 
 
 def table(rows: Mapping[str, Row]) -> str:
-    """The rows as Markdown, with a sum, and what is not told and why."""
+    """The rows as Markdown, with a sum, and what is not compared and why."""
     lines = ["| configuration | worlds | steps | outside the relation |", "|---|---:|---:|---|"]
     for one in rows.values():
         outside = "; ".join(f"{what}: {count:,}" for what, count in one.outside.items())
@@ -161,7 +161,7 @@ def table(rows: Mapping[str, Row]) -> str:
     worlds, steps = sum(one.worlds for one in rows.values()), sum(one.steps for one in rows.values())
     outside = f"{sum(sum(one.outside.values()) for one in rows.values()):,}"
     lines.append(f"| **all** | **{worlds:,}** | **{steps:,}** | **{outside}** |")
-    lines += ["", *(f"- `{slug}` is not compared: it {why}." for slug, why in untold().items())]
+    lines += ["", *(f"- `{slug}` is not compared: it {why}." for slug, why in not_compared().items())]
     return "\n".join(lines) + "\n"
 
 
@@ -176,7 +176,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     names = [one.slug for one in told(given.tier)]
     if unknown := [name for name in given.names if name not in names]:
-        parser.error(f"not a configuration that the relation tells: {', '.join(unknown)}; there are {', '.join(names)}")
+        parser.error(
+            f"not a configuration that the relation models: {', '.join(unknown)}; there are {', '.join(names)}"
+        )
     if given.write and given.names:
         parser.error("what is kept is of all configurations of a tier: --write takes no names")
     rows = []

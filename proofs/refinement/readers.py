@@ -75,7 +75,7 @@ NOWHERE_DYNAMIC: Final = -2
 
 
 class Unlike(Exception):
-    """Two copies of a client differ; the text says how."""
+    """Two copies of a client differ; the text names how."""
 
 
 # ================================================================ what is read
@@ -304,7 +304,7 @@ class Scene(Machines):
 
     @once
     def adoptions(self) -> list[Adopt]:
-        """What tells the Distributor of servers that live."""
+        """The messages to the Distributor about servers that live."""
         return [message for message in self.world.to_distributor if isinstance(message, Adopt)]
 
 
@@ -526,7 +526,7 @@ def _up_read(x: Scene) -> Table:
 
 
 def _states(message: FromServer) -> bool:
-    """It says whether the server listens, and names no client."""
+    """It reports whether the server listens, and names no client."""
     return isinstance(message, (RestartReply, NotReady))
 
 

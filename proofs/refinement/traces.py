@@ -1,24 +1,24 @@
 """A recorded run, followed through the relation: was what the running system did a run of the relation?
 
-``follow(path)`` reads a trace (`maitred.core.record` tells its form) from its first line on, and holds one state of the
-relation.  It begins in an `initial` one.  Each event of a machine, with the effects that the trace says were performed,
-is told as transitions, by the same functions as in `proofs.refinement.bridge`.  Each guard must hold where its
-transition is taken; what the transitions put into channels must be what the effects sent; and after the step, what the
-machine knows (the core's own state, which the events lead to) must be what the relation's state says of it.  So
+``follow(path)`` reads a trace (`maitred.core.record` describes its form) from its first line on, and holds one state of
+the relation.  It begins in an `initial` one.  Each event of a machine, with the effects that the trace records as
+performed, is rendered as transitions, by the same functions as in `proofs.refinement.bridge`.  Each guard must hold
+where its transition is taken; what the transitions put into channels must be what the effects sent; and after the step,
+what the machine knows (the core's own state, which the events lead to) must agree with the relation's state.  So
 channels, and all else that no line shows, are the relation's own, made from nothing but its transitions.
 
 *What the trace does not show is put in where something shows that it must have happened*: that a client has connected,
 just before it is accepted; that a process has died, just before somebody sees its end.  Where the lines leave open what
-happened, every possibility is followed: whether the effect after the last one told was performed by a process that was
-killed, whether a Distributor that died had read one more message, whether a server's child lived on.  A divergence is
-reported when no possibility is left.
+happened, every possibility is followed: whether the effect after the last one recorded was performed by a process that
+was killed, whether a Distributor that died had read one more message, whether a server's child lived on.  A divergence
+is reported when no possibility is left.
 
 *What stays unconstrained*: when a dialog had no room; when a client connected, and that it closed; in which order
 processes did what no channel orders; timers and duplicates, which nobody else notices (``maitred replay`` checks
 these); what the last step of a machine was to do, as its process may have been killed. Where a server's messages on one
-dialog overtook one another, the relation is told that they may. Past the first line that the relation does not tell
+dialog overtook one another, the relation is set to allow it. Past the first line that the relation does not model
 (the stop of the system, an audit that finds something, a socket that cannot be opened, a forked child that serves on
-after its server's main process has died) nothing is followed; `Followed` says which line that is.
+after its server's main process has died) nothing is followed; `Followed` names that line.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ TOLD_BY: Final[Mapping[str, tuple[str, ...]]] = {
         "waiting",
     ),
 }
-"""The symbols that a machine's own state says all about."""
+"""The symbols that a machine's own state determines."""
 OF_A_SERVER: Final = ("clients", "serving", "undelivered", "bound", "listening", "owes")
 OF_A_CLIENT: Final = ("arrival", "port_of")
 """Of those clients that the Monitor or the Distributor holds."""
@@ -87,7 +87,7 @@ class Followed:
     """What came of following a trace."""
 
     steps: int = 0
-    """Events of machines that were told."""
+    """Events of machines that were rendered."""
     taken: Counter[str] = field(default_factory=Counter)
     """How often each transition was taken, on the way of the first possibility that is left."""
     unseen: Counter[str] = field(default_factory=Counter)
@@ -132,7 +132,7 @@ def follow(path: str | PathLike[str], class_id: int = 0) -> Followed:
 
     Raises:
         OSError: the file cannot be read.
-        NotModelled: the relation does not tell of such a server class at all.
+        NotModelled: the relation does not model such a server class at all.
         Divergence: what is recorded is no run of the relation; the text names the line.
     """
     lines = _read(path)
@@ -255,7 +255,9 @@ class _Follower:
         return self.report
 
     def _concerns(self, step: _Step) -> bool:
-        """Whether the event is to be told; the Monitor's about another server class is taken by the Monitor only."""
+        """Whether the event is to be rendered; the Monitor's about another server class is taken by the Monitor
+        only.
+        """
         ours = self._of_class(step)
         if step.who == "monitor":
             step.effects = [effect for effect in step.effects if self._is_ours(effect)]
@@ -347,7 +349,7 @@ class _Follower:
     def _tell(
         self, step: _Step, before: Any, result: Any, possible: Possibility, found: dict[str, Possibility]
     ) -> None:
-        """Take each telling of the step, and keep where it leads to if the machine says the same."""
+        """Take each rendering of the step, and keep where it leads to if the machine agrees."""
         why: list[Divergence] = []
         tellings = [*self._tellings(step, before, result, possible.state)]
         for moves, performed, finished in tellings:
@@ -453,7 +455,7 @@ class _Follower:
     # ------------------------------------------------ what a machine knows
 
     def _compare(self, state: State) -> None:
-        """What the machines know is what the relation's state says of it."""
+        """What the machines know agrees with the relation's state."""
         up = self.machines.get(f"distributor {self.class_id} {state.value('incarnation')}")
         if state.value("life") != "up":
             up = None
@@ -479,17 +481,17 @@ class _Follower:
 BEGINS: Final = compiled(initial(NOW))
 
 
-# ================================================================ what is said
+# ================================================================ what is sent
 
 
 def _compare_messages(step: _Step, performed: Sequence[Any], finished: bool, before: State, after: State) -> None:
-    """What the relation puts into channels in this step is what the trace says was sent."""
+    """What the relation puts into channels in this step is what the trace records as sent."""
     said = [*_said(before, after)]
     told = [*_told(step, performed, before, after)]
     if sorted(said, key=repr) == sorted(told, key=repr):
         return
     if finished or len(said) > len(told) + 1 or not all(message in said for message in told):
-        raise Divergence(f"the relation sends {said}; the trace tells of {told}")
+        raise Divergence(f"the relation sends {said}; the trace has {told}")
 
 
 def _said(before: State, after: State) -> Iterator[list[Any]]:
@@ -595,7 +597,7 @@ def _broken(state: State, step: _Step) -> Move:
 
 
 def _server_moves(s: int, event: Any, before: server.EndpointState, state: State) -> list[Move]:
-    """The transitions that a step of a server's endpoint is; what it says is sent was not, as far as was known."""
+    """The transitions that a step of a server's endpoint is; what it records as sent was not, as far as was known."""
     own = server_moves(s, event, before)
     if isinstance(event, server.Disconnected) and state.value("lapsed", s, event.client.cookie) and is_alive(state, s):
         raise NotModelled("a forked child that serves on after its server's main process has died")
@@ -606,7 +608,7 @@ def _server_moves(s: int, event: Any, before: server.EndpointState, state: State
 
 
 def _with_room(state: State, name: str) -> State:
-    """Where no line shows whether a dialog has room: what is left to be said has none."""
+    """Where no line shows whether a dialog has room: what is left to be sent has none."""
     full = name == "server_lets_go"
     places = [(s, p) for s in state.domains["Server"] for p in state.domains["Port"]]
     return state.with_changes({"full": dict.fromkeys(places, full)})

@@ -1,7 +1,7 @@
-"""The first reading of the relation, taken at its word: Z3 itself says what a transition does in a finite state.
+"""The first reading of the relation, taken at its word: Z3 itself computes what a transition does in a finite state.
 
 `proofs.refinement.interpreter` compiles the relation's syntax trees to Python, and the bridge believes it.  Here the
-same states are given to Z3 as interpretations of the symbols, and Z3's own evaluator says of each guard whether it
+same states are given to Z3 as interpretations of the symbols, and Z3's own evaluator decides of each guard whether it
 holds, and of each symbol that the transition assigns whether its new value is the compiled one's, wherever there is
 something to ask. `Reading.differences` is the comparison.
 
@@ -38,7 +38,7 @@ TRANSITIONS: Final[Mapping[str, Transition]] = {action.name: transition(action) 
 
 
 class Undecided(Exception):
-    """Z3 gives no answer, or the universe is too large; the text says for what."""
+    """Z3 gives no answer, or the universe is too large; the text names for what."""
 
 
 # ================================================================ universes
@@ -155,7 +155,7 @@ class Interpretation:
             self._tell(STATE.symbols[name].before(), name, state)
 
     def expect(self, name: str, after: State) -> None:
-        """Give Z3 what another reading says of the symbol in the state after, as the symbol ``name'``."""
+        """Give Z3 what another reading gives for the symbol in the state after, as the symbol ``name'``."""
         self._tell(primed(name), name, after)
 
     def let(self, constant: Term, value: Any) -> None:
@@ -212,7 +212,7 @@ def constructors(sort: z3.DatatypeSortRef) -> dict[str, Term]:
 
 @cache
 def primed(name: str) -> Any:
-    """The symbol in the state after, as another reading tells it."""
+    """The symbol in the state after, as another reading gives it."""
     symbol = STATE.symbols[name]
     if not symbol.arguments:
         return z3.Const(f"{name}'", symbol.sort)
@@ -311,10 +311,11 @@ def _is_as_told(name: str, macro: Callable[..., Term], within: Universe) -> Term
 
 
 def decided(state: State, name: str, given: Parameters) -> tuple[bool, ...]:
-    """What a solver says of each guard, with its quantifiers: the universe is closed, integers are all that there are.
+    """What a solver answers for each guard, with its quantifiers: the universe is closed, integers are all that there
+    are.
 
     Raises:
-        Undecided: it says *unknown*.
+        Undecided: it answers *unknown*.
     """
     within = universe(state)
     step = ACTIONS.by_name[name].step(STATE)

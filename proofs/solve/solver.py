@@ -1,4 +1,4 @@
-"""Obligations, and who discharges them: Z3, on all cores; what it said is kept, and found again by content.
+"""Obligations, and who discharges them: Z3, on all cores; its answers are kept, and found again by content.
 
 An obligation is a name in a *theory*; the theory makes the named formulas that must be unsatisfiable together.  So an
 obligation travels to another process as two strings.  Some of the formulas are *assumptions* that a proof may not need:
@@ -103,7 +103,7 @@ class Obligation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a solver says of an obligation."""
+    """What a solver answers for an obligation."""
 
     obligation: Obligation
     verdict: str
@@ -218,7 +218,7 @@ def run(
     workers: int | None = None,
     hinted: bool = True,
 ) -> list[Outcome]:
-    """Discharge the obligations on all cores; `progress` hears of each outcome, in order.
+    """Discharge the obligations on all cores; `progress` is called with each outcome, in order.
 
     Where they are not *hinted*, everything that may be is assumed in each proof from the first.
 
@@ -290,7 +290,7 @@ def command(
     arguments: Sequence[str] | None,
     show: Callable[[Obligation], None] = lambda _: None,
 ) -> int:
-    """Discharge what is named, tell of it, and remember what the proofs needed if all was asked; 1 if one failed.
+    """Discharge what is named, report it, and remember what the proofs needed if all was asked; 1 if one failed.
 
     `wanted` turns names into obligations, and raises ValueError for one that it does not know; `show` is given the
     first `SHOWN` obligations that could not be discharged.

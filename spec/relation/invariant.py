@@ -1,7 +1,7 @@
 """The inductive invariant: true at first, kept by every transition, whatever the number of servers, clients and ports.
 
-*Promises* are what users are told, by the names that the model gives them, where it has them.  *Lemmas* are why they
-hold: each is a sentence, and `proofs` shows what breaks without it.
+*Promises* are what users are promised, by the names that the model gives them, where it has them.  *Lemmas* are why
+they hold: each is a sentence, and `proofs` shows what breaks without it.
 """
 
 from collections.abc import Callable
@@ -62,7 +62,7 @@ INVARIANT: dict[str, Conjunct] = {}
 
 def _register(says: Callable[[View], Any], promised: bool, inductive: bool = True) -> Callable[[View], Any]:
     text = " ".join((says.__doc__ or "").split())
-    assert text, f"{says.__name__} says nothing of itself"
+    assert text, f"{says.__name__} has no docstring"
     INVARIANT[says.__name__] = Conjunct(says.__name__, text, says, promised, inductive)
     return says
 
@@ -143,8 +143,8 @@ def never_more_servers_than_configured(v):
 
 @promise
 def store_has_exactly_those_who_wait(v):
-    """What the store will hold, once the Distributor has been heard out, are those who wait, those yet to be restored,
-    and who has just been shut down.
+    """What the store will hold, once the Distributor's channel has been read to the end, are those who wait, those yet
+    to be restored, and who has just been shut down.
     """
     waits = Or(v.waiting(c), v.to_restore(c))
     return Implies(up(v), ForAll([c], v.effective(c) == waits))
@@ -188,7 +188,7 @@ def first_come_first_served(v):
 
 @lemma
 def positions_are_in_order(v):
-    """What has been read is before what has not; without this, no message could be told to be the last."""
+    """What has been read is before what has not; without this, no message could be known to be the last."""
     dialogs = ForAll([s, p], And(v.down_head(s, p) >= 0, v.down_head(s, p) <= v.down_tail(s, p)))
     return And(v.word_head >= 0, v.word_head <= v.word_tail, v.incarnation >= 0, dialogs)
 
@@ -414,21 +414,21 @@ def sequence_numbers_are_past(v):
 
 @lemma
 def counts_only_fall_after_an_accept(v):
-    """Nothing but an accept raises a server's count: so the newest that was heard since is not too low."""
+    """Nothing but an accept raises a server's count: so the newest that was received since is not too low."""
     since = And(alive(v, s), v.last_accept(s) <= q, q <= k, k <= v.sequence(s), q >= 1)
     return ForAll([s, q, k], Implies(since, v.up_count(s, q) >= v.up_count(s, k)))
 
 
 @lemma
 def the_last_message_has_the_count(v):
-    """A server counts what its last message said."""
+    """A server counts what its last message reported."""
     said = Implies(And(alive(v, s), v.sequence(s) >= 1), v.clients(s) == v.up_count(s, v.sequence(s)))
     return ForAll([s], And(said, Implies(Or(Not(alive(v, s)), v.sequence(s) == 0), v.clients(s) == 0)))
 
 
 @lemma
 def the_table_has_a_count_that_was_sent(v):
-    """What the table says of a server, the server has said."""
+    """What the table has of a server, the server has reported."""
     heard = And(v.row(s), alive(v, s), v.count_sequence(s) >= 1)
     return ForAll([s], Implies(heard, v.count(s) == v.up_count(s, v.count_sequence(s))))
 
@@ -487,7 +487,7 @@ def an_answer_is_owed_only_while_deaf(v):
 
 @lemma
 def before_adoption_nobody_echoes(v):
-    """What a server says before this Distributor has reached it, says nothing of this Distributor."""
+    """What a server sends before this Distributor has reached it does not name this Distributor."""
     said = ForAll([s, q], Implies(And(v.to_adopt(s), echo(v, s, q)), v.up_incarnation(s, q) < v.incarnation))
     initial = And(v.to_adopt(s), v.down_head(s, p) <= i, i < v.down_tail(s, p), v.down_kind(s, p, i) == INITIAL)
     asked = ForAll([s, p, i], Implies(initial, v.down_incarnation(s, p, i) < v.incarnation))
@@ -562,14 +562,14 @@ def what_is_open_is_kept(v):
 
 @lemma
 def words_are_of_the_table(v):
-    """A Distributor speaks of a living server only when it has adopted it: so what it is told at its start is final."""
+    """A Distributor speaks of a living server only when it has adopted it: so what it is sent at its start is final."""
     about = And(up(v), word(v, i), of_dialog(v, i), alive(v, v.word_server(i)))
     return ForAll([i], Implies(about, v.row(v.word_server(i))))
 
 
 @lemma
 def what_is_named_is_known(v):
-    """What a Distributor is told of a server that it is yet to adopt is what the Monitor knows."""
+    """What a Distributor is sent about a server that it is yet to adopt is what the Monitor knows."""
     same = And(v.adopt_kept(s, p) == v.kept(s, p), v.adopt_used(s, p) == v.used(s, p))
     return ForAll([s, p], Implies(And(v.to_adopt(s), alive(v, s)), same))
 
@@ -687,7 +687,7 @@ def the_dead_have_nothing_to_say(v):
 
 @lemma
 def the_last_message_is_not_withdrawn(v):
-    """The newest count that a server has issued is heard, or will be."""
+    """The newest count that a server has issued is received, or will be."""
     last = And(alive(v, s), v.sequence(s) >= 1, v.up_read(s, v.sequence(s)))
     return ForAll([s], Implies(last, v.up_sent(s, v.sequence(s))))
 
@@ -717,7 +717,7 @@ def who_is_unread_was_sent_there(v):
 
 @lemma
 def who_is_finished_is_sent_nobody(v):
-    """A server that was said to be drained is draining, for whichever Distributor."""
+    """A server that was reported as drained is draining, for whichever Distributor."""
     row = Implies(v.row(s), v.draining(s))
     named = Implies(v.to_adopt(s), v.adopt_draining(s))
     told = Implies(Not(word(v, v.last_drained_word(s))), Or(v.phase(s) == STOPPING, v.phase(s) == KILLING))
@@ -738,7 +738,7 @@ def only_who_is_finished_is_asked_to_end(v):
 
 @lemma
 def who_is_finished_was_born(v):
-    """Nothing is said of a server that was never started."""
+    """No message names a server that was never started."""
     return ForAll([s], Implies(v.finished(s), v.born(s)))
 
 
@@ -865,7 +865,7 @@ def reader_is_dead(v):
 
 @lemma
 def what_is_old_is_said_before(v):
-    """What a server says on a dialog after it has read the question is an answer, or is of its own accord."""
+    """What a server sends on a dialog after it has read the question is an answer, or is of its own accord."""
     is_open = And(v.row(s), alive(v, s), v.dialog(s, p), Not(v.binding(s, p)), Not(v.initial_due(s, p)))
     was_read = And(is_open, v.asked_at(s, p) < v.down_head(s, p))
     to_us = Or(v.up_incarnation(s, q) == v.incarnation, v.up_incarnation(s, q) == 0)

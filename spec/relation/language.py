@@ -190,7 +190,7 @@ class Actions:
         def register(body: Callable[..., None]) -> Callable[..., None]:
             sorts = {name: sort for name, sort in body.__annotations__.items() if name != "return"}
             meaning = " ".join((body.__doc__ or "").split())
-            assert meaning, f"{body.__name__} says nothing of itself"
+            assert meaning, f"{body.__name__} has no docstring"
             self.by_name[body.__name__] = Action(body.__name__, meaning, sorts, body, exact)
             return body
 

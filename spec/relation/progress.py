@@ -1,17 +1,17 @@
 """What happens in the end, for any number of servers and clients: from what it leads to what, and why.
 
-Each `LeadsTo` says: whenever ``pending`` holds, ``goal`` comes.  Why it comes is said by a *measure* that never rises
-and cannot fall for ever, and by *cases*: while the goal is missing, one of them applies, and goes on to apply until the
-measure falls; its helpful transitions make it fall; and fairness sees to it that one of these is taken.  This is the
-well-founded response rule of Manna and Pnueli; `proofs.induction.progress` turns every word of it into obligations for
-Z3.
+Each `LeadsTo` states: whenever ``pending`` holds, ``goal`` comes.  Why it comes is shown by a *measure* that never
+rises and cannot fall for ever, and by *cases*: while the goal is missing, one of them applies, and goes on to apply
+until the measure falls; its helpful transitions make it fall; and fairness sees to it that one of these is taken.  This
+is the well-founded response rule of Manna and Pnueli; `proofs.induction.progress` turns every word of it into
+obligations for Z3.
 
 A measure is a tuple, compared from the left, of finite sets (which fall when they lose an element and gain none) and of
-natural numbers.  First-order logic cannot say that a set is finite, nor count it.  `FINITE` and `COUNTED` do so by
+natural numbers.  First-order logic cannot express that a set is finite, nor count it.  `FINITE` and `COUNTED` do so by
 another induction: empty at first, and no transition adds more than one element.  `CHOICES` uses it: of finitely many
 there is a least.
 
-*While* says what the world is spared for the time being: faults, and programs that set up their sockets.  As no
+*While* states what the world is spared for the time being: faults, and programs that set up their sockets.  As no
 assumption is made of how the state came about, this reads: after the last fault, however many there were.
 """
 
@@ -54,7 +54,7 @@ And, Or, Not, If, Implies, ForAll, Exists = z3.And, z3.Or, z3.Not, z3.If, z3.Imp
 Says = Callable[..., Any]
 
 
-# ================================================================ what can be said
+# ================================================================ what can be stated
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Case:
     whenever: Says | None = None
     """``whenever(v, *parameters, *witness)``: they are possible whenever this holds, which it does again and again."""
     because: tuple[str, ...] = ()
-    """The conjuncts of the invariant for which one of them is possible, where a solver must be told."""
+    """The conjuncts of the invariant for which one of them is possible, where a solver must be given them."""
 
 
 @dataclass(frozen=True)
@@ -394,7 +394,7 @@ _leads_to(
             Set("accepts to be issued", (Port,), accept_wanted, "ports that listen"),
             Number("a server to be wanted", lambda v: If(server_wanted(v), 1, 0)),
             Set(
-                "servers of whom it must be said that they are drained",
+                "servers that must be reported as drained",
                 (Server,),
                 lambda v, s: And(drained(v, s), Not(v.said_drained(s))),
                 "servers of the table",
@@ -480,7 +480,7 @@ def _can_read(v, s, p):
 
 
 def _at_rest(v, s):
-    """The server's lock is free, and nothing is left to be said."""
+    """The server's lock is free, and nothing is left to be sent."""
     q = z3.Int("q.rest")
     return And(lock_free(v, s), Not(Exists([q], unsent_up(v, s, q))))
 
@@ -529,7 +529,7 @@ _leads_to(
                 whenever=lambda v, c, s, p: _can_read(v, s, p),
             ),
             Case(
-                "the server has something to say",
+                "the server has something to send",
                 lambda v, c, s, q: _next_to_send(v, s, q),
                 {"server_sends": ("s", "q")},
                 "servers send",
@@ -537,7 +537,7 @@ _leads_to(
                 whenever=lambda v, c, s, q: _can_send(v, s, v.up_port(s, q)),
             ),
             Case(
-                "the server has said something",
+                "the server has sent something",
                 lambda v, c, s, q: _earliest(v, s, q),
                 dict.fromkeys(_READS, ("s", "q")),
                 "the Distributor reads",
@@ -591,7 +591,7 @@ _WORDS: Final = (
 _leads_to(
     LeadsTo(
         "a_dead_distributor_is_read_to_the_end",
-        "The Monitor hears all that a dead Distributor said, and then sees that it is dead.",
+        "The Monitor receives all that a dead Distributor sent, and then sees that it is dead.",
         {},
         pending=lambda v: v.life == DEAD,
         goal=lambda v: v.life == ABSENT,
@@ -667,7 +667,7 @@ _leads_to(
                 at_rest=True,
             ),
             Case(
-                "all is told but Begin",
+                "all is sent but Begin",
                 lambda v: And(_all_adopted(v), Not(_some_restore(v))),
                 {"begins": ()},
                 "the Distributor reads",
@@ -843,7 +843,7 @@ _leads_to(
 _leads_to(
     LeadsTo(
         "every_answer_is_sent",
-        "The server sends the answer, behind all that it had to say before on the dialog.",
+        "The server sends the answer, behind all that it had to send before on the dialog.",
         {"s": Server, "p": Port, "q": Int},
         pending=lambda v, s, p, q: And(
             _is_open(v, s, p), v.main(s), Not(v.broken(s)), _echo_unreceived(v, s, p, q), unsent_up(v, s, q)
@@ -875,7 +875,7 @@ _leads_to(
 _leads_to(
     LeadsTo(
         "a_server_comes_to_rest",
-        "A server that lives sends all that it has to say, and its lock is free, while its dialogs have room.",
+        "A server that lives sends all that it has to send, and its lock is free, while its dialogs have room.",
         {"s": Server},
         pending=lambda v, s: And(alive(v, s), _all_have_room(v, s)),
         goal=lambda v, s: Or(Not(alive(v, s)), _at_rest(v, s)),
@@ -921,7 +921,7 @@ _leads_to(
 _leads_to(
     LeadsTo(
         "every_answer_is_received",
-        "The Distributor reads the answer, and all that the server said before it on the dialog: then nothing is owed "
+        "The Distributor reads the answer, and all that the server sent before it on the dialog: then nothing is owed "
         "there, and the server's count is known.",
         {"s": Server, "p": Port, "q": Int},
         pending=lambda v, s, p, q: And(_is_open(v, s, p), v.main(s), _echo_unread(v, s, p, q)),
@@ -957,7 +957,7 @@ def _of_the_table(v, s, q):
 _leads_to(
     LeadsTo(
         "the_dead_leave_the_table",
-        "A server of which no process is left leaves the table, when all that it said has been heard.",
+        "A server of which no process is left leaves the table, when all that it sent has been received.",
         {"s": Server},
         pending=lambda v, s: And(up(v), v.row(s), Not(alive(v, s))),
         goal=lambda v, s: Not(And(up(v), v.row(s))),
@@ -968,7 +968,7 @@ _leads_to(
         ),
         cases=(
             Case(
-                "it has said something",
+                "it has sent something",
                 lambda v, s, q: And(_earliest(v, s, q), v.dialog(s, v.up_port(s, q))),
                 dict.fromkeys(_READS, ("s", "q")),
                 "the Distributor reads",

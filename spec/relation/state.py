@@ -82,13 +82,13 @@ _is("row", Server, Bool, meaning="the server is in the table")
 _is("attached", Server, Bool, meaning="its control socket is open")
 _is("draining", Server, Bool, meaning="it is sent no more clients")
 _is("resting", Server, Bool, meaning="it refused a client a moment ago")
-_is("heard", Server, Bool, meaning="it has said something to this Distributor")
+_is("heard", Server, Bool, meaning="it has sent something to this Distributor")
 _is("known", Server, Bool, meaning="its count is not older than this Distributor")
-_is("said_drained", Server, Bool, meaning="the Monitor has been told that it is drained")
+_is("said_drained", Server, Bool, meaning="it has been reported to the Monitor as drained")
 _is("rank", Server, Int, meaning="when it was last chosen, or joined")
 _is("next_rank", Int, meaning="the next choice's rank")
-_is("count", Server, Int, meaning="its clients, as last heard")
-_is("count_sequence", Server, Int, meaning="the sequence number of that count; -1: nothing heard")
+_is("count", Server, Int, meaning="its clients, as last reported")
+_is("count_sequence", Server, Int, meaning="the sequence number of that count; -1: none received")
 _is("requested", Server, Bool, meaning="a hand-off to it is unanswered")
 _is("request", Server, Client, meaning="whose hand-off that is")
 _is("unsent", Server, Client, Bool, meaning="the kernel declined such a hand-off; the Distributor has yet to notice")
@@ -172,7 +172,7 @@ _is("usable", Element, Bool, meaning="the processing element is up")
 _is("distributor_element", Element, meaning="where the Distributor runs, or did last")
 _is("to_adopt", Server, Bool, meaning="the Distributor is yet to read that it lives")
 _is("late", Server, Bool, meaning="which was sent after Begin")
-_is("adopt_draining", Server, Bool, meaning="and says that it ends")
+_is("adopt_draining", Server, Bool, meaning="and reports that it ends")
 _is("adopt_kept", Server, Port, Bool, meaning="and names its dialogs")
 _is("adopt_used", Server, Port, Bool, meaning="in which a hand-off may be unread")
 _is("to_restore", Client, Bool, meaning="the Distributor is yet to read that the client waits")
@@ -181,23 +181,43 @@ _is("decline_due", Bool, meaning="the Distributor is yet to read that no dynamic
 
 # ---------------------------------------------------------------- ghosts
 
-_is("effective", Client, Bool, ghost=True, meaning="in the store, once the Distributor has been heard out")
+_is(
+    "effective",
+    Client,
+    Bool,
+    ghost=True,
+    meaning="in the store, once the Distributor's channel has been read to the end",
+)
 _is("last_word", Client, Int, ghost=True, meaning="the last Store or Release of the client; -1: none")
-_is("kept_effective", Server, Port, Bool, ghost=True, meaning="kept, once the Distributor has been heard out")
-_is("used_effective", Server, Port, Bool, ghost=True, meaning="used, once the Distributor has been heard out")
+_is(
+    "kept_effective",
+    Server,
+    Port,
+    Bool,
+    ghost=True,
+    meaning="kept, once the Distributor's channel has been read to the end",
+)
+_is(
+    "used_effective",
+    Server,
+    Port,
+    Bool,
+    ghost=True,
+    meaning="used, once the Distributor's channel has been read to the end",
+)
 _is("last_dialog_word", Server, Port, Int, ghost=True, meaning="the last word on the dialog; -1: none")
-_is("last_use_word", Server, Port, Int, ghost=True, meaning="the last that says whether it is used; -1: none")
+_is("last_use_word", Server, Port, Int, ghost=True, meaning="the last that reports whether it is used; -1: none")
 _is("last_accept", Server, Int, ghost=True, meaning="the sequence number of its last Accepted; 0: none")
 _is("last_accept_port", Server, Port, ghost=True, meaning="and its port")
 _is("sent_to", Client, Server, ghost=True, meaning="the server that it was last sent to")
 _is("sent_at", Client, Int, ghost=True, meaning="and where on the dialog its hand-off is")
-_is("claimed", Client, Bool, ghost=True, meaning="a server has said that it takes it, or may yet say so")
+_is("claimed", Client, Bool, ghost=True, meaning="a server has reported that it takes it, or may yet do so")
 _is("taken_by", Client, Server, ghost=True, meaning="that server")
 _is("taken_at", Client, Int, ghost=True, meaning="the sequence number of that Accepted")
 _is("lost_in", Server, Client, Bool, ghost=True, meaning="a process of the server died with its hand-off or Refused")
 _is("read_at", Server, Port, Int, ghost=True, meaning="its sequence number when it last read an InitialMsg there")
 _is("asked_at", Server, Port, Int, ghost=True, meaning="where the last InitialMsg is on the dialog")
-_is("finished", Server, Bool, ghost=True, meaning="the Monitor was, or will be, told that it is drained")
+_is("finished", Server, Bool, ghost=True, meaning="it was, or will be, reported to the Monitor as drained")
 _is("last_drained_word", Server, Int, ghost=True, meaning="the last word that it is; -1: none")
 _is("adopted_at", Server, Int, ghost=True, meaning="its sequence number when this Distributor adopted it")
 
@@ -336,12 +356,12 @@ def answer(v: View, s: Any, q: Any) -> Any:
 
 
 def reports_state(v: View, s: Any, q: Any) -> Any:
-    """The server's q-th message says whether it listens."""
+    """The server's q-th message reports whether it listens."""
     return z3.Or(v.up_kind(s, q) == RESTART_REPLY, v.up_kind(s, q) == NOT_READY)
 
 
 def echo(v: View, s: Any, q: Any) -> Any:
-    """The server's q-th message, read or not, says whether it listens."""
+    """The server's q-th message, read or not, reports whether it listens."""
     return z3.And(q >= 1, q <= v.sequence(s), reports_state(v, s, q))
 
 

@@ -1,14 +1,14 @@
 """The transition relation: everything that may happen in the closed system, one named transition each.
 
 How to read it: ``require(...)`` says when a transition may happen, ``then.x[y] = z`` what it changes; nothing else
-changes.  ``now`` is the state before.  The Distributor's steps are told in small pieces, none of which has more than
-one effect that others notice: a client that was accepted is *in hand* until it is stored or sent, so that the
+changes.  ``now`` is the state before.  The Distributor's steps are modelled in small pieces, none of which has more
+than one effect that others notice: a client that was accepted is *in hand* until it is stored or sent, so that the
 Distributor may die in between.  The next event is read only when nothing is in hand (`between_events`).
 
 A transition that is not *exact* stands for the world around the machines (arrivals, faults, what a program does), or
-for a part of the set-up that is told more broadly here than it is in the code: it allows at least what the code does.
+for a part of the set-up that is modelled more permissively: it allows at least what the code does.
 
-Not told here: the closing of the whole system, sockets that cannot be opened, the counting of deaths, audits.  The
+Not modelled: the closing of the whole system, sockets that cannot be opened, the counting of deaths, audits.  The
 model explores these (`maitred.model`); this relation ends where a stop begins.
 """
 
@@ -80,7 +80,7 @@ environment = ACTIONS.add(exact=False)
 
 
 def to_monitor(now: View, then: Then, kind, c=None, s=None, p=None):
-    """The Distributor tells the Monitor."""
+    """The Distributor sends the Monitor a message."""
     at = now.word_tail
     then.word_tail = at + 1
     then.word_kind[at] = kind
@@ -220,7 +220,7 @@ def wants_server(require, now, then):
 
 @action()
 def reports_drained(require, now, then, s: Server):
-    """updateServerStatus: a server that takes no more clients has become idle, and the Monitor is told."""
+    """updateServerStatus: a server that takes no more clients has become idle, and this is reported to the Monitor."""
     require(up(now), drained(now, s), Not(now.said_drained(s)))
     then.said_drained[s] = True
     to_monitor(now, then, DRAINED, s=s)
@@ -354,7 +354,7 @@ def heeds(now, s, q):
 
 @action()
 def learns_that_it_listens(require, now, then, s: Server, q: Int):
-    """RestartReply: the dialog becomes usable, and the Monitor is told."""
+    """RestartReply: the dialog becomes usable, and this is reported to the Monitor."""
     p = now.up_port(s, q)
     reads(require, now, then, s, q, RESTART_REPLY)
     require(echoes(now, s, q), heeds(now, s, q), Not(now.ready(s, p)))
@@ -375,7 +375,7 @@ def is_answered(now, then, s, q, ready):
 def opens_ports(now, then, s, ready, owes):
     """A port is open (`PortInfo.opened`) once a server that owes nothing on any dialog is ready there.
 
-    `ready` and `owes` say of a port whether the server is and does, after this step.
+    `ready` and `owes` give for a port whether the server is and does, after this step.
     """
     other = z3.Const("p.other", Port)
     owes_any = Exists([other], owes(other))
@@ -411,7 +411,7 @@ def unused(now, s, q):
 
 @action()
 def learns_that_it_is_deaf(require, now, then, s: Server, q: Int):
-    """NotReady that echoes this Distributor: the Monitor is told that no hand-off is unread there."""
+    """NotReady that echoes this Distributor: the Monitor receives a report that no hand-off is unread there."""
     is_deaf(require, now, then, s, q)
     require(unused(now, s, q))
     to_monitor(now, then, SERVER_NOT_READY, s=s, p=now.up_port(s, q))
@@ -427,7 +427,7 @@ def learns_that_it_has_closed(require, now, then, s: Server, q: Int):
 
 @action()
 def learns_that_it_was_deaf(require, now, then, s: Server, q: Int):
-    """NotReady that says nothing new."""
+    """NotReady with nothing new."""
     is_deaf(require, now, then, s, q)
     require(Not(unused(now, s, q)), Not(And(heeds(now, s, q), now.up_incarnation(s, q) == 0)))
 
@@ -439,7 +439,7 @@ def has_no_dialog_but(now, s, p):
 
 
 def unread_on(now, s, p):
-    """Something that the server has said on the dialog is unread."""
+    """Something that the server has sent on the dialog is unread."""
     q = z3.Int("q.unread")
     return Exists([q], And(unread_up(now, s, q), now.up_port(s, q) == p))
 
@@ -499,7 +499,7 @@ def rest_is_over(require, now, then, s: Server):
 
 @environment
 def finds_server_unresponsive(require, now, then, s: Server):
-    """HandOffTimeout, StillServes, Unfit: the Monitor is told; the clients stay where they are."""
+    """HandOffTimeout, StillServes, Unfit: this is reported to the Monitor; the clients stay where they are."""
     require(between_events(now), now.row(s))
     to_monitor(now, then, UNRESPONSIVE, s=s)
 
@@ -583,7 +583,7 @@ def binds_later(require, now, then, s: Server, p: Port):
 
 @environment
 def opens_socket(require, now, then, p: Port):
-    """Listen: the kernel opens the port's socket; the Distributor has yet to hear of it."""
+    """Listen: the kernel opens the port's socket; the Distributor does not know it yet."""
     require(up(now))
     then.unkept[p] = Not(now.socket(p))
     then.socket[p] = True
@@ -607,7 +607,7 @@ def adopts(require, now, then, s: Server):
 
 @environment
 def adopts_newcomer(require, now, then, s: Server):
-    """Adopt, later: the Monitor names a server that it has just started, in its turn among what it says."""
+    """Adopt, later: the Monitor names a server that it has just started, in its turn among what it sends."""
     require(between_events(now), now.to_adopt(s), now.late(s), Not(now.begin_due))
     enters(now, then, s)
 
@@ -626,7 +626,7 @@ def enters(now, then, s):
     then.rank[s] = now.next_rank
     then.next_rank = now.next_rank + 1
     then.count[s] = 0
-    # A server without a dialog has said nothing: its sequence number is 0, and so is that of its count.
+    # A server without a dialog has sent nothing: its sequence number is 0, and so is that of its count.
     then.count_sequence[s] = If(Exists([named], now.adopt_kept(s, named)), -1, now.sequence(s))
     then.known[s] = Not(Exists([named], now.adopt_kept(s, named)))
     is_dynamic = now.dynamic(now.place_of(s))
@@ -746,7 +746,7 @@ def distributor_dies_having_read(require, now, then, s: Server, q: Int):
 
 @action()
 def monitor_sees_distributor_dead(require, now, then):
-    """DistributorExited: only when all that it said has been heard."""
+    """DistributorExited: only when all that it sent has been received."""
     require(now.life == DEAD, now.word_head == now.word_tail)
     then.life = ABSENT
     then.condemned = False
@@ -754,7 +754,7 @@ def monitor_sees_distributor_dead(require, now, then):
 
 @environment
 def distributor_starts(require, now, then, e: Element):
-    """RestartDistributor: the next is told who lives, who waits, and to begin."""
+    """RestartDistributor: the next is sent who lives, who waits, and Begin."""
     require(now.life == ABSENT, now.usable(e))
     then.life = UP
     then.distributor_element = e
@@ -907,7 +907,7 @@ def server_binds(require, now, then, s: Server, p: Port):
     then.bound[s, p] = True
 
 
-# ================================================================ servers: what is read, and what is to be said
+# ================================================================ servers: what is read, and what is to be sent
 
 
 def next_is(now, s, p, kind):
@@ -1130,7 +1130,7 @@ def server_wants_to_be_asked(require, now, then, s: Server):
     issue(now, then, s, p, NOT_READY, now.clients(s), incarnation=z3.IntVal(0))
 
 
-# ================================================================ the Monitor: what it is told
+# ================================================================ the Monitor: what it receives
 
 
 def receives(require, now, then, kind):
@@ -1189,7 +1189,7 @@ def monitor_receives_drained(require, now, then):
 
 @action()
 def monitor_receives_unresponsive(require, now, then):
-    """Unresponsive: every process of the server is killed; the Distributor is not told."""
+    """Unresponsive: every process of the server is killed; nothing is sent to the Distributor."""
     _, s, _ = receives(require, now, then, UNRESPONSIVE)
     then.phase[s] = If(now.living(s), KILLING, now.phase(s))
     then.doomed[s] = Or(now.doomed(s), now.living(s))
@@ -1202,7 +1202,7 @@ def monitor_learns_of_socket(require, now, then):
 
 
 def starts(require, now, then, s):
-    """A server that never was fills its empty place; the Distributor, if there is one, is told."""
+    """A server that never was fills its empty place; it is sent to the Distributor, if there is one."""
     place = now.place_of(s)
     require(Not(now.born(s)), Not(now.filled(place)), now.usable(now.element_of(s)))
     then.born[s] = True

@@ -79,7 +79,7 @@ def test_the_pages_name_what_the_relation_does_not_model(page):
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     assert {why for tier in TIERS for row in bridge_report(tier).values() for why in row.outside} == OUTSIDE.keys()
     assert [phrase for phrase in OUTSIDE.values() if phrase not in text] == []
-    assert any("counts deaths" in why for why in field_table.UNTOLD.values())
+    assert any("counts deaths" in why for why in field_table.NOT_MODELLED.values())
     assert "the counting of deaths" in text
     assert "asks_again" in ACTIONS.by_name
     assert "audits that only wake" in text or "`asks_again`" in text

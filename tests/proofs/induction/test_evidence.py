@@ -30,8 +30,8 @@ def test_most_of_what_users_would_notice_is_proved():
         ("never_stale_low", Answer(Basis.PROVED, ("it_never_rains",)), "there is no it_never_rains"),
         ("never_stale_low", Answer(Basis.PROVED), "proved by nothing"),
         ("one_accept_at_a_time", Answer(Basis.GUARDED, ("issues_accept",)), "guarded, and nothing says why"),
-        ("index_is_true", Answer(Basis.UNTOLD), "untold, and nothing says why"),
-        ("never_rains", Answer(Basis.UNTOLD, why="it does"), "there is no such property"),
+        ("index_is_true", Answer(Basis.NOT_MODELLED), "not modelled, and nothing says why"),
+        ("never_rains", Answer(Basis.NOT_MODELLED, why="it does"), "there is no such property"),
     ],
 )
 def test_a_bad_answer_is_seen(obligations, name, answer, says):

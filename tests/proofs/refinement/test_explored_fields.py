@@ -38,7 +38,7 @@ def test_a_reason_that_is_not_needed_is_noticed():
 
 def test_a_field_that_nobody_compares_is_noticed(monkeypatch):
     full = {field: "somewhere" for field in every_field() if field not in CONSTANT}
-    monkeypatch.setattr(explored_fields, "UNTOLD", {**explored_fields.UNTOLD, "Store.odd": "in vain"})
+    monkeypatch.setattr(explored_fields, "NOT_MODELLED", {**explored_fields.NOT_MODELLED, "Store.odd": "in vain"})
     monkeypatch.setitem(field_table.FIELDS, "word_client", ("World.to_monitor", "Release.client"))
     assert blanks(full) == [
         "Store.client: neither compared nor is it said why not",

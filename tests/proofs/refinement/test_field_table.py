@@ -13,15 +13,15 @@ from proofs.refinement.bridge import DEEP
 from proofs.refinement.field_table import (
     FIELDS,
     KEY,
+    NOT_MODELLED,
     PAGE,
     ROWS,
     STATES,
-    UNTOLD,
     WITHOUT,
     every_field,
+    modelled_by,
     names,
     table,
-    told_by,
 )
 from proofs.refinement.readers import ANSWERS, SYMBOLS, Reader, Scene
 from spec.relation.state import STATE
@@ -42,7 +42,7 @@ def test_every_symbol_has_a_reader_or_a_reason_why_not():
 def test_every_field_is_read_or_has_a_reason_why_not():
     every = set(every_field())
     assert {field for of in FIELDS.values() for field in of} <= every | set(explored_fields.every_field())
-    assert {field for field in every if not told_by(field)} == UNTOLD.keys()
+    assert {field for field in every if not modelled_by(field)} == NOT_MODELLED.keys()
 
 
 def test_the_page_is_fresh():
@@ -126,7 +126,7 @@ def contradictions(most):
 # ---------------------------------------------------------------- what a reader reads
 
 NUMBERS = {"Count.sequence", *(f"{kind.__name__}.count" for kind in ANSWERS)}
-LEADING = TABLES | NUMBERS | {field for field, why in UNTOLD.items() if why in (KEY, ROWS)}
+LEADING = TABLES | NUMBERS | {field for field, why in NOT_MODELLED.items() if why in (KEY, ROWS)}
 """Fields that lead to a row or a message, or name it: any reader may read these."""
 
 
