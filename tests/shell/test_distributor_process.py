@@ -16,7 +16,8 @@ from tests.shell.instance import eventually, free_port, open_descriptors
 from maitred.core import messages as m
 from maitred.core.timing import Durations
 from maitred.core.wire import decode
-from maitred.shell.distributor import AUDIT_AGAIN, DistributorSpec
+from maitred.shell.audit import AUDIT_AGAIN
+from maitred.shell.distributor import DistributorSpec
 from maitred.shell.io import channel, sock_diag
 from maitred.shell.io.listening import open_listeners, split_address
 from maitred.shell.io.registry import Doing, Registry, create

@@ -62,15 +62,15 @@ def played():
     )
     made = Distributor(spec)
     yield SimpleNamespace(distributor=made, far=far, port=port)
-    for listeners in made._ports.values():
+    for listeners in made._listeners._ports.values():
         for each in listeners.all():
             each.close()
-    for server in made._servers.values():
+    for server in made._dialogs.servers.values():
         for each in (server.control, *server.dialogs.values(), server.registry):
             each.close()
     for connection in made._copies.values():
         connection.close()
-    for each in (made.loop, made._monitor, made._status, asks, far):
+    for each in (made.loop, made._monitor, made._status._socket, asks, far):
         each.close()
 
 

@@ -19,9 +19,9 @@ from tests.shell.test_distributor_process import PATIENCE, Server, start
 
 from maitred.core import messages as m
 from maitred.core.timing import Durations
+from maitred.shell.binding import FOREIGN_PORTS
 from maitred.shell.conduct import A_SECOND
 from maitred.shell.conduct import PATIENCE as BORNE
-from maitred.shell.distributor import FOREIGN_PORTS
 from maitred.shell.io import channel
 
 __all__ = ["start"]

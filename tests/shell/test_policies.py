@@ -1,4 +1,4 @@
-"""The page of resource policies names what exists, and lists every constant of Monitor, Distributor and conduct."""
+"""The page of resource policies names what exists, and lists every constant of the Monitor and the Distributor."""
 
 import importlib
 import re
@@ -10,8 +10,13 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "explanation" / "resource
 ROWS = [row.split(" | ") for row in PAGE.splitlines() if row.startswith("| ")][1:]
 NAMES = [name for row in ROWS for name in re.findall(r"`([\w.]+)`", row[1])]
 NO_POLICY = {
-    "distributor": {"READ", "WRITE", "HANG_UP", "EXHAUSTED"},
-    "monitor": {"READ", "STOPS", "MEANINGLESS", "EXIT_CODES", "UNUSABLE"},
+    "distributor": {"HANG_UP"},
+    "listeners": {"EXHAUSTED"},
+    "dialogs": set(),
+    "binding": set(),
+    "audit": set(),
+    "warnings_at_intervals": set(),
+    "monitor": {"STOPS", "MEANINGLESS", "EXIT_CODES", "UNUSABLE"},
     "conduct": set(),
 }
 """Constants that stand for flags, signals and exit codes."""

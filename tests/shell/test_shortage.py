@@ -18,7 +18,8 @@ from maitred.core import monitor as core
 from maitred.core.messages import Client
 from maitred.core.timing import Durations
 from maitred.shell import distributor, monitor
-from maitred.shell.distributor import DistributorSpec, status_of
+from maitred.shell.distributor import DistributorSpec
+from maitred.shell.distributor_status import status_of
 from maitred.shell.io import channel
 from maitred.shell.io.loop import Loop
 from maitred.shell.monitor import Monitor

@@ -16,6 +16,11 @@ COMMAND: Final = "make shell-mutants"
 TITLES: Final = {
     "driver": "Driver",
     "distributor": "Distributor",
+    "distributor_status": "Distributor's status",
+    "listeners": "Listeners",
+    "dialogs": "Dialogs",
+    "binding": "Binding",
+    "audit": "Audit",
     "monitor": "Monitor",
     "endpoint": "Endpoint",
     "control_socket": "Control socket",

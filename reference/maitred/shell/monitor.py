@@ -35,13 +35,13 @@ from maitred.core.messages import Address, Client, Incarnation, Port, ServerId, 
 from maitred.core.monitor import ClassId, Complaint
 from maitred.core.timing import duration
 from maitred.core.transition import Rejected
-from maitred.shell.distributor import READ, DistributorSpec
+from maitred.shell.distributor import DistributorSpec
 from maitred.shell.driver import Driver
 from maitred.shell.inside import native_sockets
 from maitred.shell.inside.exec_server import ServerSpec
 from maitred.shell.io import channel, kernel, report
 from maitred.shell.io.listening import resolve, split_address
-from maitred.shell.io.loop import Loop
+from maitred.shell.io.loop import READ, Loop
 from maitred.shell.io.registry import Reader
 from maitred.shell.io.registry import create as create_registry
 from maitred.shell.observe.trace import Trace

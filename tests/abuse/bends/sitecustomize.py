@@ -17,7 +17,7 @@ YEAR = 365 * 86_400.0
 
 def spin(module):
     """An accept that fails for want of descriptors is tried again at once."""
-    module.Distributor._exhausted = lambda self, port: None
+    module.Listeners._exhausted = lambda self, port: None
 
 
 def hold_copies(module):
@@ -43,7 +43,7 @@ def trust_the_wall(module):
 
 
 BENDS = {
-    "spin": ("maitred.shell.distributor", spin),
+    "spin": ("maitred.shell.listeners", spin),
     "hold copies": ("maitred.shell.distributor", hold_copies),
     "no limit": ("maitred.shell.distributor", no_limit),
     "no backoff": ("maitred.shell.monitor", no_backoff),

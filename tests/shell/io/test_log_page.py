@@ -15,7 +15,7 @@ CALLS = {
 }
 """What these functions give."""
 WRAPPER = "distributor of …: …"
-"""What `_warn_at_intervals` puts before its text."""
+"""What `WarningsAtIntervals.warn` puts before its text."""
 
 
 def assigned(name, function):
@@ -62,7 +62,7 @@ def levels(node, function):
     match node:
         case ast.Attribute(value=ast.Name(id="report"), attr=level) if level in LEVELS:
             return {level}
-        case ast.Attribute(attr="_warn_at_intervals"):
+        case ast.Attribute(attr="warn"):
             return {"warning"}
         case ast.IfExp(body=one, orelse=other):
             return levels(one, function) | levels(other, function)

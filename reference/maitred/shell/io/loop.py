@@ -29,6 +29,9 @@ Handler: TypeAlias = Callable[[int], None]
 """Is called with the epoll flags that came."""
 Alarm: TypeAlias = Callable[[], object]
 
+READ: Final = select.EPOLLIN
+WRITE: Final = select.EPOLLOUT
+
 EVENTS_A_TURN: Final = 256
 TICK: Final = 0.05
 """Seconds that a call into the kernel may wait while handlers run."""

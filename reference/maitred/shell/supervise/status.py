@@ -210,7 +210,8 @@ def build(
         state: of the Monitor.
         pids: of the servers' main processes.
         distributors: pids of the Distributors.
-        parts: what each Distributor says (`maitred.shell.distributor.status_of`); None of one that does not answer.
+        parts: what each Distributor says (`maitred.shell.distributor_status.status_of`); None of one that does not
+            answer.
         obstacles: why the servers of a class do not come up, as far as that is known.
     """
     names = [element.name for element in config.elements]

@@ -1,0 +1,222 @@
+"""The servers of one Distributor: the descriptors of each, and what is read from and written to its dialogs.
+
+One server harms its own place only.  It is read so often only, between the turns of the others and of the listeners.
+Its descriptors are looked at before they are used, and closed without waiting.
+
+Bytes on a dialog that are no message are reported and skipped.  They are not its end: the server that wrote them may
+have taken the client, which must not be given to another.  Messages that break the protocol are skipped likewise
+(`maitred.shell.conduct`).  A server that goes on so is reported as one that does not respond: the Monitor kills it, and
+its dialogs end.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeAlias, get_args
+
+from maitred.core import distributor as core
+from maitred.core import messages, wire
+from maitred.core.messages import Incarnation, Port, ServerId
+from maitred.shell.conduct import PATIENCE, Conduct
+from maitred.shell.driver import Driver
+from maitred.shell.io import channel, report
+from maitred.shell.io.loop import READ, WRITE, Loop
+from maitred.shell.io.registry import Reader
+
+Machine: TypeAlias = Driver[core.DistributorState, core.Event, core.Effect]
+
+HEAR_AGAIN: Final = 0.05
+"""Seconds for which a server that has said too much is not read."""
+
+
+@dataclass(slots=True)
+class Server:
+    """The descriptors of one server."""
+
+    control: channel.Socket
+    registry: Reader
+    conduct: Conduct
+    dialogs: dict[Port, channel.Socket] = field(default_factory=dict)
+    unsent: dict[Port, messages.InitialMsg] = field(default_factory=dict)
+    """Could not be sent at once: the dialog was full.  One says all that several would."""
+    refusals: int = 0
+    """How many clients it has refused since it took one."""
+    paused: bool = False
+    """It has said too much: it is not read for a moment."""
+    condemned: bool = False
+    """The Monitor has been asked to replace it."""
+
+    def flags(self, port: Port) -> int:
+        """What its dialog is watched for, beside its end (EPOLLHUP)."""
+        return (0 if self.paused else READ) | (WRITE if port in self.unsent else 0)
+
+
+class Dialogs:
+    """The dialogs of all servers of one Distributor."""
+
+    def __init__(self, name: str, incarnation: Incarnation, loop: Loop, machine: Machine) -> None:
+        """There is no server yet.
+
+        Args:
+            name: of the server class.
+            incarnation: of the Distributor.
+            loop: watches the descriptors.
+            machine: takes what the servers say.
+        """
+        self.servers: dict[ServerId, Server] = {}
+        self._name = name
+        self._incarnation = incarnation
+        self._loop = loop
+        self._machine = machine
+
+    # ================================================================ holding
+
+    def hold_server(
+        self, message: messages.Adopt, fds: Sequence[int], on_control: Callable[[ServerId, int], None]
+    ) -> None:
+        """Take over a server's descriptors, as many as the message says.
+
+        Args:
+            message: names the server and its dialogs.
+            fds: the Distributor's end of the control socket, the registry, the Distributor's ends of the dialogs.
+            on_control: is called with the server and epoll's flags when its control socket is ready.
+        """
+        registry = Reader(fds[1], message.max_clients)
+        server = Server(channel.attach(fds[0]), registry, Conduct(message.max_clients))
+        self.servers[message.server] = server
+        self._loop.watch(fds[0], READ, partial(on_control, message.server))
+        for port, fd in zip(message.dialogs, fds[2:], strict=True):
+            self.hold_dialog(message.server, port, channel.attach(fd))
+
+    def hold_dialog(self, server: ServerId, port: Port, dialog: channel.Socket) -> None:
+        """Read this dialog from now on."""
+        held = self.servers[server]
+        self._loop.watch(dialog.fileno(), held.flags(port), partial(self._on_dialog, server, port))
+        held.dialogs[port] = dialog
+
+    def close(self, effect: core.CloseDialog) -> None:
+        """Close a dialog, or the control socket."""
+        if effect.port == core.CONTROL:
+            self.drop_control(effect.server)
+        else:
+            self.drop_dialog(effect.server, effect.port)
+
+    def drop_dialog(self, server: ServerId, port: Port) -> None:
+        """Close the dialog, if it is open."""
+        held = self.servers.get(server)
+        dialog = held.dialogs.pop(port, None) if held else None
+        if held is None or dialog is None:
+            return
+        held.unsent.pop(port, None)
+        self._loop.forget(dialog.fileno())
+        dialog.close()
+        self._forget_if_gone(server, held)
+
+    def drop_control(self, server: ServerId) -> None:
+        """Close the control socket, if it is open."""
+        held = self.servers.get(server)
+        if held is None or held.control.fileno() < 0:
+            return
+        self._loop.forget(held.control.fileno())
+        held.control.close()
+        self._forget_if_gone(server, held)
+
+    def _forget_if_gone(self, server: ServerId, held: Server) -> None:
+        if held.control.fileno() < 0 and not held.dialogs:
+            held.registry.close()
+            del self.servers[server]
+            self._loop.cancel_timer(("hear", server))
+
+    # ================================================================ reading
+
+    def may_speak(self, server: ServerId, flags: int) -> bool:
+        """Whether to read on what it says, now; what it has left behind where it has ended is read in any case."""
+        held = self.servers.get(server)
+        if held is None:
+            return False
+        if held.conduct.may_speak(self._loop.turns) or flags & select.EPOLLHUP:
+            return True
+        if held.conduct.spent and not held.paused:
+            self._pause(held, True)
+            self._loop.set_timer(("hear", server), HEAR_AGAIN, partial(self._pause, held, False))
+        return False
+
+    def _pause(self, held: Server, paused: bool) -> None:
+        held.paused = paused
+        for port, end in ((core.CONTROL, held.control), *held.dialogs.items()):
+            if end.fileno() >= 0:
+                self._loop.change(end.fileno(), held.flags(port))
+
+    def _on_dialog(self, server: ServerId, port: Port, flags: int) -> None:
+        if flags & WRITE:
+            self._send_unsent(server, port)
+        while self.may_speak(server, flags):
+            held = self.servers[server]
+            dialog = held.dialogs.get(port)
+            if dialog is None:
+                return
+            try:
+                packet = channel.receive(dialog, bare=True)
+            except BlockingIOError:
+                return
+            except (wire.WireError, OSError) as error:
+                self.offends(server, held, f"no message on the dialog of port {port}: {error}")
+                continue
+            if packet is None:
+                self._machine.handle(core.DialogEnded(server, port))
+                self.drop_dialog(server, port)
+                return
+            self._said_on_dialog(server, held, port, packet.message)
+
+    def _said_on_dialog(self, server: ServerId, held: Server, port: Port, message: wire.Message) -> None:
+        if not isinstance(message, get_args(messages.FromServer)):
+            self.offends(server, held, f"no message on the dialog of port {port}: {type(message).__name__}")
+            return
+        status = self._machine.state.servers.get(server, None)
+        objection = status and held.conduct.objection(status, self._incarnation, port, message)
+        if objection:
+            self.offends(server, held, f"{type(message).__name__} on port {port}: {objection}")
+        else:
+            self._machine.handle(core.Received(server, port, message))
+
+    def offends(self, server: ServerId, held: Server, what: str) -> None:
+        """It has said what no server may: say so once; and where it goes on, have it killed."""
+        conduct = held.conduct
+        conduct.offences += 1
+        conduct.offence = conduct.offence or what
+        text = f"server {server} of {self._name} breaks the protocol: {what}"
+        (report.warning if conduct.offences == 1 else report.debug)(text)
+        if conduct.offences == PATIENCE:
+            self.condemn(server, held, "breaks the protocol again and again")
+
+    def condemn(self, server: ServerId, held: Server, why: str) -> None:
+        """Say once that the server is not to be kept."""
+        if not held.condemned:
+            held.condemned = True
+            report.warning(f"server {server} of {self._name} {why}")
+            self._machine.handle(core.Unfit(server))
+
+    # ================================================================ writing
+
+    def send_initial(self, server: ServerId, port: Port, message: messages.InitialMsg) -> None:
+        """Open the dialog, as soon as it has room."""
+        self.servers[server].unsent[port] = message
+        self._send_unsent(server, port)
+
+    def _send_unsent(self, server: ServerId, port: Port) -> None:
+        held = self.servers.get(server)
+        message = held.unsent.get(port) if held else None
+        if held is None or message is None or port not in held.dialogs:
+            return
+        dialog = held.dialogs[port]
+        try:
+            channel.send(dialog, message)
+        except OSError as error:
+            if error.errno in channel.CROWDED:
+                self._loop.change(dialog.fileno(), held.flags(port))
+                return
+        del held.unsent[port]
+        self._loop.change(dialog.fileno(), held.flags(port))

@@ -1,0 +1,159 @@
+"""The listening sockets of one Distributor: opening, accepting, and the descriptors that are kept from clients."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from typing import Final
+
+from maitred.core import distributor as core
+from maitred.core.messages import Address, Port
+from maitred.shell.io import sock_diag
+from maitred.shell.io.listening import open_listeners
+from maitred.shell.io.loop import READ, Loop
+from maitred.shell.warnings_at_intervals import WarningsAtIntervals
+
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+RESERVE: Final = 64
+"""So many descriptors are kept from clients, for dialogs and what the Monitor sends."""
+
+
+@dataclass(slots=True)
+class _OfPort:
+    """The listening sockets of one port."""
+
+    sockets: dict[Address, list[socket.socket]] = field(default_factory=dict)
+    armed: bool = False
+    """An accept is outstanding."""
+    muted: bool = False
+    """A client came when none was: the sockets are not watched until one is."""
+
+    def all(self) -> list[socket.socket]:
+        return list(chain.from_iterable(self.sockets.values()))
+
+
+class Listeners:
+    """All listening sockets of one Distributor."""
+
+    def __init__(
+        self,
+        kept: Collection[tuple[Port, Address, tuple[int, ...]]],
+        *,
+        fixed: bool,
+        loop: Loop,
+        handle: Callable[[core.Event], object],
+        copies: dict[int, socket.socket],
+        warnings: WarningsAtIntervals,
+    ) -> None:
+        """No port is listened on yet.
+
+        Args:
+            kept: the listening sockets of the last Distributor.
+            fixed: whether the ports are configured.
+            loop: watches the sockets.
+            handle: lets an event happen.
+            copies: of the connections, by cookie: what is accepted is added.
+            warnings: of a lack of descriptors.
+        """
+        self.tight = False
+        """Only the reserve is left: no client is let in."""
+        self._kept = {(port, address): fds for port, address, fds in kept}
+        self._fixed = fixed
+        self._loop = loop
+        self._handle = handle
+        self._copies = copies
+        self._warnings = warnings
+        self._ports: dict[Port, _OfPort] = {}
+        self._limit = _open_files_limit()
+
+    def fds(self, port: Port, address: Address) -> tuple[int, ...]:
+        """The descriptors of what listens there."""
+        return tuple(listener.fileno() for listener in self._ports[port].sockets[address])
+
+    # ================================================================ effects
+
+    def listen(self, effect: core.Listen) -> None:
+        """Take over what the last Distributor has listened with, or bind."""
+        key = (effect.port, effect.address)
+        kept = self._kept.pop(key, ())
+        try:
+            opened = [socket.socket(fileno=fd) for fd in kept]
+            sockets = opened or open_listeners(effect.address, apart=self._fixed)
+        except OSError as error:
+            self._handle(core.ListeningFailed(*key, error.errno or errno.EINVAL))
+            return
+        listeners = self._ports.setdefault(effect.port, _OfPort())
+        listeners.sockets[effect.address] = sockets
+        for listener in sockets:
+            listener.setblocking(False)
+            watch = partial(self._on_listener, effect.port, listener)
+            self._loop.watch(listener.fileno(), 0 if listeners.muted else READ, watch, last=True)
+        self._handle(core.Listening(*key))
+
+    def accept(self, effect: core.Accept) -> None:
+        """Accept a client now, or as soon as one comes."""
+        listeners = self._ports[effect.port]
+        listeners.armed = True
+        if listeners.muted:
+            listeners.muted = False
+            for listener in listeners.all():
+                self._loop.change(listener.fileno(), READ)
+        if effect.wait:
+            return
+        found = (self._accept_from(effect.port, listener) for listener in listeners.all())
+        event = next((event for event in found if event is not None), None)
+        listeners.armed = False
+        self._handle(event or core.BacklogEmpty(effect.port))
+
+    def close(self, effect: core.CloseListeners) -> None:
+        """Close what listens on the port."""
+        for listener in self._ports.pop(effect.port, _OfPort()).all():
+            self._loop.forget(listener.fileno())
+            listener.close()
+
+    # ================================================================ events
+
+    def _on_listener(self, port: Port, listener: socket.socket, flags: int) -> None:
+        listeners = self._ports[port]
+        if not listeners.armed:
+            listeners.muted = True
+            for each in listeners.all():
+                self._loop.change(each.fileno(), 0)
+            return
+        event = self._accept_from(port, listener)
+        if event is not None:
+            listeners.armed = False
+            self._handle(event)
+
+    def _accept_from(self, port: Port, listener: socket.socket) -> core.ConnectionRequest | core.AcceptFailed | None:
+        """What the outstanding accept comes to at this listening socket; None: nothing yet."""
+        if self.tight:
+            return self._exhausted(port)
+        try:
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                return self._exhausted(port)
+            return None  # that client has gone again; the next readiness tells of others
+        self.tight = connection.fileno() >= self._limit - min(RESERVE, self._limit // 4)
+        cookie = sock_diag.cookie_of(connection)
+        self._copies[cookie] = connection
+        return core.ConnectionRequest(port, cookie)
+
+    def _exhausted(self, port: Port) -> core.AcceptFailed:
+        self._warnings.warn("out of descriptors: further clients wait in the backlog (raise RLIMIT_NOFILE)")
+        self.tight = self.tight and bool(self._copies)
+        return core.AcceptFailed(port)
+
+
+def _open_files_limit() -> int:
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
