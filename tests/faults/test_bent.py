@@ -31,7 +31,7 @@ def bend(directory, module, right, bent):
             "                fds.append(0)\n",
             "lost without a cause",
         ),
-        ("shell/monitor.py", "_close_all(self._listeners.get(key, ()))", "pass", "a Monitor has"),
+        ("shell/monitor.py", "channel.drop(self._listeners.get(key, ()))", "pass", "a Monitor has"),
     ],
     ids=[
         "who waited is never released",
@@ -56,9 +56,9 @@ def test_a_bent_instance_is_noticed(maitred, tmp_path, module, right, bent, seen
     ("conduct", "seen"), [(rounds.recorded, "does not replay"), (rounds.verified, "DIVERGENCE of")]
 )
 def test_a_distributor_that_does_less_than_its_machine_is_noticed(tmp_path, conduct, seen):
-    right = "            self._trace.effect(effect)\n"
-    bent = f"            if not isinstance(effect, core.Watch):\n    {right}"
-    environment = bend(tmp_path, "shell/distributor.py", right, bent)
+    right = "                trace.effect(effect)\n"
+    bent = f"                if type(effect).__name__ != 'Watch':\n    {right}"
+    environment = bend(tmp_path, "shell/driver.py", right, bent)
 
     result = conduct(tmp_path / "round", Plan(4, 150, 4, ("kill server",)), environment)
 
