@@ -290,6 +290,8 @@ def test_a_hand_off_sent_during_the_close_is_refused(bench):
     thread.start()
     closing = bench.distributor.next(NotReady)
     closing = closing if closing.incarnation == 0 else bench.distributor.next(NotReady)
+    thread.join(0.1)
+    assert thread.is_alive(), "it waits for the acknowledgement"
     bench.hand(5)
     bench.send(InitialMsg(1))
     channel.send(bench.distributor.control, Acknowledge(closing.count.sequence))
