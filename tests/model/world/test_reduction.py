@@ -99,7 +99,7 @@ def test_who_overtakes_is_seen():
         assert result[name].verdict is Verdict.VIOLATED, shown(result)
     explained = why("first_come_first_served", result["first_come_first_served"].path)
     assert explained == [
-        "The Distributor has client 2 before client 1, by their arrivals, and accepted client 1 before client 2."
+        "By their arrivals, the Distributor has client 2 before client 1, and it accepted client 1 before client 2."
     ]
 
 

@@ -11,7 +11,7 @@ from proofs.mutation.bridge_column import answer
 from proofs.mutation.core import CATALOGUE
 from proofs.mutation.core.mutant import Kind, Mutant
 from proofs.refinement.bridge import DEEP, Divergence, compare_on_the_way
-from proofs.refinement.field_table import DELAY, UNTOLD
+from proofs.refinement.field_table import DELAY, NOT_MODELLED
 from proofs.refinement.readers import WORDS
 
 from maitred.core import distributor, messages, monitor, server
@@ -114,7 +114,7 @@ def untranslated(text):
 
 def outside(texts):
     """All that the table must name."""
-    delays = {field for field, why in UNTOLD.items() if why == DELAY}
+    delays = {field for field, why in NOT_MODELLED.items() if why == DELAY}
     return reasons(texts.values()) | untranslated(texts["bridge.py"]) | delays
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from maitred.core import monitor
-from maitred.core.messages import Drained, DropListeners, ServerId, ServerReady, Unresponsive
+from maitred.core.messages import Client, Drained, DropListeners, ServerId, ServerReady, Unresponsive
 from maitred.core.monitor import MonitorState, PlacePhase
 from maitred.model.claims.property import always_of_steps
 from maitred.model.story.text import describe
@@ -192,17 +192,20 @@ def what_is_no_longer_kept_is_dropped(before: MonitorState, event: object, strid
     for class_id, old in before.classes.items():
         new = stride.state.classes[class_id]
         drops = [effect for effect in stride.effects if isinstance(effect, _DROPS) and effect.class_id == class_id]
-        closed = [describe(e.client) for e in drops if isinstance(e, (monitor.DropDuplicate, monitor.ShutDownStored))]
-        closed += [f"server {e.server}" for e in drops if isinstance(e, monitor.DropServer)]
-        struck = {describe(client) for client in old.store if client not in new.store}
-        struck |= {f"server {number}" for number in old.living if number not in new.living}
-        for what in sorted({*closed} | struck):
-            if what not in closed:
+        closed: list[Client | ServerId] = [
+            e.client for e in drops if isinstance(e, (monitor.DropDuplicate, monitor.ShutDownStored))
+        ]
+        closed += [e.server for e in drops if isinstance(e, monitor.DropServer)]
+        struck: set[Client | ServerId] = {client for client in old.store if client not in new.store}
+        struck |= {number for number in old.living if number not in new.living}
+        for one in sorted({*closed} | struck, key=repr):
+            what = describe(one) if isinstance(one, Client) else f"server {one}"
+            if one not in closed:
                 yield f"the Monitor strikes {what} off, and leaves the duplicates open that it keeps for it"
-            elif what not in struck:
+            elif one not in struck:
                 yield f"the Monitor closes the duplicates that it keeps for {what}, which it has not struck off"
-            elif closed.count(what) > 1:
-                times = closed.count(what)
+            elif closed.count(one) > 1:
+                times = closed.count(one)
                 yield f"the Monitor strikes {what} off, and closes the duplicates that it keeps for it {times} times"
         ports = {port for port, _ in old.listeners} - {port for port, _ in new.listeners}
         for port in sorted(ports - {e.port for e in drops if isinstance(e, monitor.DropListener)}):
