@@ -300,7 +300,7 @@ def test_no_two_numbers_of_a_path_have_one_name(name, monkeypatch):
     monkeypatch.setattr(engine, "_drawn", OnlyOnce())
     made = CONTRACTS[name]
     case = max(made.cases, key=lambda case: len(case.label))
-    assert engine.run(made, case, patience=0.001).verdict is not Verdict.REFUTED
+    assert engine.run(made, case, patience=0.1).verdict is not Verdict.REFUTED
     assert engine._drawn, "it has symbolic numbers"
 
 
@@ -391,7 +391,7 @@ def test_a_mutant_is_shown_to_the_contracts_that_come_to_it():
     everywhere = {c.name for c in crosshair_column.asked(CATALOGUE["who_stops_waiting_stays_counted"])}
     assert {"peer_closed", "queue_timeout"} <= everywhere
     by_a_guard = crosshair_column.asked(CATALOGUE["an_address_that_nobody_asked_for_listens"])
-    assert [c.name for c in by_a_guard] == ["listening", "listening_failed"]
+    assert [c.name for c in by_a_guard][:2] == ["listening", "listening_failed"], "the nearest first"
 
 
 @pytest.mark.timeout(600)

@@ -33,7 +33,7 @@ def test_a_field_that_never_varies_is_noticed():
 
 def test_a_reason_that_is_not_needed_is_noticed():
     full = dict.fromkeys(every_field(), "somewhere")
-    assert f"{next(iter(CONSTANT))}: said to be constant, and explored with several values" in blanks(full)
+    assert f"{next(iter(CONSTANT))}: stated to be constant, and explored with several values" in blanks(full)
 
 
 def test_a_field_that_nobody_compares_is_noticed(monkeypatch):
@@ -41,7 +41,7 @@ def test_a_field_that_nobody_compares_is_noticed(monkeypatch):
     monkeypatch.setattr(explored_fields, "NOT_MODELLED", {**explored_fields.NOT_MODELLED, "Store.odd": "in vain"})
     monkeypatch.setitem(field_table.FIELDS, "word_client", ("World.to_monitor", "Release.client"))
     assert blanks(full) == [
-        "Store.client: neither compared nor is it said why not",
+        "Store.client: neither compared, nor is there a reason why not",
         "Store.odd: there is no such field",
     ]
 
