@@ -95,7 +95,7 @@ def test_a_cut_of_the_quick_cases_is_confirmed():
     assert told(outcomes) == []
 
 
-@pytest.mark.recorded
+@pytest.mark.minutes
 @pytest.mark.timeout(0)
 def test_the_quick_cases_are_confirmed():
     wanted = report.jobs(CONTRACTS, few)
