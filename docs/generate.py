@@ -16,17 +16,17 @@ import sys
 import tempfile
 import tomllib
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import cache
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar
 
 from docs import matrix, verdicts
+from docs.random_values import Draws, parts, pick
+from docs.refresh import refresh
 
 from maitred.core import distributor, messages, monitor, server
-from maitred.core.messages import Acknowledge, Adopt, BindReply, BindRequest
+from maitred.core.messages import Acknowledge, BindReply, BindRequest
 from maitred.core.transition import Reason, Rejected
 from maitred.core.wire import TAGS
 from maitred.model.check.checker import check
@@ -62,6 +62,16 @@ STATES: Final = 200
 """Of each machine, so many of its states in those worlds are given random events as well."""
 DRAWS: Final = 80
 """To each of these states, so many random events: half of them drawn from those of the closed systems."""
+RANGES: Final = {
+    "class_id": (0, 1),
+    "element": (0, 2),
+    "errno": (1, 1),
+    "max_clients": (1, 3),
+    "port": (1, 2),
+    "server": (1, 3),
+    "weight": (1, 3),
+}
+"""From which numbers those of a field are drawn."""
 
 
 # ================================================================ what is recorded
@@ -323,59 +333,18 @@ def program(
 def drive(record: Record, who: str) -> None:
     """Random events, to states of the closed systems: what never happens there is declined too, or goes further."""
     dice = random.Random(0)  # its `random` gives the same numbers for ever
+    draws = Draws(dice, RANGES, otherwise=(0, 3))
     kinds = list(parts(MACHINES[who].Event))
     states, events = list(record.states[who]), list(record.events[who])
     for state in states[:: max(len(states) // STATES, 1)]:
         for i in range(DRAWS):
-            event = pick(events, dice) if i % 2 else draw(pick(kinds, dice), "", dice)
+            event = pick(events, dice) if i % 2 else draws.value(pick(kinds, dice))
             result = MACHINES[who].step(state, event)
             if isinstance(result, Rejected):
                 stride = Stride(state, (), result.reason, ())
             else:
                 stride = Stride(result.state, result.effects, None, ())
             record.step(who, state, event, stride, closed=False)
-
-
-def parts(hint: Any) -> Iterator[Any]:  # Any: a type, or a union of such
-    """The members of a union, however it is nested; of anything else, itself."""
-    if get_origin(hint) in (Union, UnionType):
-        for inner in get_args(hint):
-            yield from parts(inner)
-    else:
-        yield hint
-
-
-def pick(options: Sequence[T], dice: random.Random) -> T:
-    """One of them."""
-    return options[int(dice.random() * len(options))]
-
-
-@cache
-def hints_of(kind: type[Any]) -> Mapping[str, Any]:  # Any: types
-    """The types of the fields."""
-    return get_type_hints(kind)
-
-
-def draw(hint: Any, name: str, dice: random.Random) -> Any:  # Any: a type, and a value of it
-    """A small value of the type; `name` is that of the field which it is for."""
-    kind = pick(list(parts(hint)), dice)
-    if kind is NoneType:
-        return None
-    if kind is bool:
-        return dice.random() < 0.5
-    if kind is int:
-        low, high = {"class_id": (0, 1), "element": (0, 2), "port": (1, 2), "errno": (1, 1)}.get(name, (0, 3))
-        low = 1 if name in ("max_clients", "weight", "server") else low
-        return low + int(dice.random() * (high - low + 1))
-    if kind is str:
-        return pick(("*:1", "*:2"), dice)
-    if get_origin(kind) is tuple:
-        return tuple({draw(get_args(kind)[0], "port", dice): None for _ in range(int(dice.random() * 2))})
-    hints = hints_of(kind)
-    made = kind(**{each.name: draw(hints[each.name], each.name, dice) for each in fields(kind)})
-    if isinstance(made, Adopt):
-        return replace(made, owed=made.dialogs)
-    return made
 
 
 # ================================================================ the pages
@@ -532,19 +501,8 @@ def files() -> dict[str, str]:
 
 
 def main(argv: list[str]) -> int:
-    """Write the files, or with ``--check`` say which are stale."""
-    stale = []
-    for name, text in files().items():
-        path = HERE / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            stale.append(name)
-            if "--check" not in argv:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-    if "--check" in argv and stale:
-        print(f"stale: {', '.join(stale)}; run: python -m docs.generate", file=sys.stderr)
-        return 1
-    return 0
+    """Write the files, or with ``--check`` report which are stale."""
+    return refresh("docs.generate", {name: (HERE / name, text) for name, text in files().items()}, argv)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,16 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
-from functools import cache
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from textwrap import wrap
-from types import NoneType, UnionType
-from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeAlias
+
+from docs.random_values import Draws, hints_of, parts, pick
+from docs.refresh import refresh
 
 from maitred.core import distributor, monitor, server
-from maitred.core.messages import Adopt, Client
+from maitred.core.messages import Client
 from maitred.core.transition import Reason, Rejected, Transition
 from maitred.core.tree import Tree
 
@@ -63,9 +64,9 @@ def walks(who: str, see: See) -> None:
     for number in range(WALKS):
         state = pick(corpus[pick([*corpus], dice)], dice) if number % 4 else beginning(who, number // 4)
         for turn in range(LENGTH):
-            known, ways = Known(state, turn), [state]
+            draws, ways = Draws(dice, RANGES, otherwise=(0, 2), likely=likely(state, turn)), [state]
             for kind in kinds:
-                event = draw(kind, "", known, dice)
+                event = draws.value(kind[0], brought=kind[1])
                 outcome = machine.step(state, event)
                 see(state, event, outcome)
                 if isinstance(outcome, Transition):
@@ -96,48 +97,21 @@ def variants(kind: Any) -> Iterator[tuple[Any, Any]]:  # Any: types
         yield kind, inner
 
 
-class Known:
-    """What a state knows: from this most events are drawn."""
-
-    def __init__(self, state: Any, turn: int) -> None:  # Any: of any machine
-        """Look into the state, after so many events."""
-        module = sys.modules[type(state).__module__]
-        timers = [event.timer for event in module.enabled(state)] if hasattr(module, "enabled") else []
-        tables = (getattr(state, "servers", ()), *(cls.living for cls in getattr(state, "classes", Tree()).values()))
-        self.values: dict[object, list[Any]] = {  # Any: values of a class, or of a field
-            Client: list(values_in(state, Client)),
-            server.Reply: list(values_in(state, server.Reply)),
-            "server": [number for table in tables for number in table],
-            "incarnation": [getattr(state, "incarnation", 1)],
-            "sequence": [turn],
-        }
-        for timer in timers:
-            self.values.setdefault(type(timer), []).append(timer)
-
-
-def draw(hint: Any, name: str, known: Known, dice: random.Random) -> Any:  # Any: a type, and a value of it
-    """A small value of the type; `name` is that of the field which it is for."""
-    hint, inner = hint if isinstance(hint, tuple) else (hint, None)
-    kind = pick(list(parts(hint)), dice)
-    if kind is NoneType:
-        return None
-    likely = known.values.get(kind) or known.values.get(name)
-    if likely and dice.random() < 0.8:
-        return pick(likely, dice)
-    if kind is bool:
-        return dice.random() < 0.5
-    if kind is str:
-        return pick(("*:1", "*:2"), dice)
-    if kind is int:
-        low, high = RANGES.get(name, (0, 2))
-        return low + int(dice.random() * (high - low + 1))
-    if get_origin(kind) is tuple:
-        return tuple({draw(get_args(kind)[0], "port", known, dice): None for _ in range(int(dice.random() * 2))})
-    hints = hints_of(kind)
-    if inner is not None:
-        hints = {name: inner if name in ("message", "timer") else hint for name, hint in hints.items()}
-    made = kind(**{each.name: draw(hints[each.name], each.name, known, dice) for each in fields(kind)})
-    return replace(made, owed=made.dialogs) if isinstance(made, Adopt) else made
+def likely(state: Any, turn: int) -> dict[object, list[Any]]:  # Any: of any machine; values of a class, or of a field
+    """From what most values of an event are drawn, in this state and after so many events."""
+    module = sys.modules[type(state).__module__]
+    timers = [event.timer for event in module.enabled(state)] if hasattr(module, "enabled") else []
+    tables = (getattr(state, "servers", ()), *(cls.living for cls in getattr(state, "classes", Tree()).values()))
+    values: dict[object, list[Any]] = {  # Any: as above
+        Client: list(values_in(state, Client)),
+        server.Reply: list(values_in(state, server.Reply)),
+        "server": [number for table in tables for number in table],
+        "incarnation": [getattr(state, "incarnation", 1)],
+        "sequence": [turn],
+    }
+    for timer in timers:
+        values.setdefault(type(timer), []).append(timer)
+    return values
 
 
 RANGES: Final = {
@@ -168,26 +142,6 @@ def values_in(value: Any, kind: type) -> Iterator[Any]:  # Any: a state, and wha
     elif is_dataclass(value):
         for each in fields(value):
             yield from values_in(getattr(value, each.name), kind)
-
-
-def parts(hint: Any) -> Iterator[Any]:  # Any: a type, or a union of such
-    """The members of a union, however it is nested; of anything else, itself."""
-    if get_origin(hint) in (Union, UnionType):
-        for inner in get_args(hint):
-            yield from parts(inner)
-    else:
-        yield hint
-
-
-def pick(options: Any, dice: random.Random) -> Any:  # Any: a sequence, and one of its items
-    """One of them."""
-    return options[int(dice.random() * len(options))]
-
-
-@cache
-def hints_of(kind: type[Any]) -> Mapping[str, Any]:  # Any: types
-    """The types of the fields."""
-    return get_type_hints(kind)
 
 
 # ================================================================ the tables
@@ -256,23 +210,15 @@ def cell(seen: Mapping[Reason | str, None], phase: str, columns: tuple[str, ...]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the tables, or with ``--check`` say which are stale."""
-    stale = []
+    """Write the tables, or with ``--check`` report which are stale."""
+    files = {}
     for who, module in MACHINES.items():
         path = Path(module.__file__)
-        text = path.read_text(encoding="utf-8")
-        before, begin, rest = text.partition(BEGIN)
+        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
         _, end, after = rest.partition(END)
         assert begin and end, f"{path}: a line {BEGIN!r} and a line {END!r} have the table between them"
-        new = before + table(who, cells(who)) + after
-        if new != text:
-            stale.append(path.name)
-            if "--check" not in argv:
-                path.write_text(new, encoding="utf-8")
-    if "--check" in argv and stale:
-        print(f"stale: {', '.join(stale)}; run: python -m docs.step_tables", file=sys.stderr)
-        return 1
-    return 0
+        files[path.name] = path, before + table(who, cells(who)) + after
+    return refresh("docs.step_tables", files, argv)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from docs.refresh import refresh
+
 from maitred.cli import check, run
 from maitred.config import keys
 from maitred.model.check.liveness import LIVENESS
@@ -57,18 +59,8 @@ def filled(text: str, tables: dict[str, str]) -> str:
 
 def main(argv: list[str]) -> int:
     """Write the tables, or with ``--check`` name the pages that are stale."""
-    stale = []
-    for name, tables in TABLES.items():
-        text = (HERE / name).read_text()
-        new = filled(text, tables)
-        if new != text:
-            stale.append(name)
-            if "--check" not in argv:
-                (HERE / name).write_text(new)
-    if "--check" in argv and stale:
-        print(f"stale: {', '.join(stale)}; run: python -m docs.tables", file=sys.stderr)
-        return 1
-    return 0
+    pages = {name: (HERE / name, filled((HERE / name).read_text(), tables)) for name, tables in TABLES.items()}
+    return refresh("docs.tables", pages, argv)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from docs.refresh import refresh
+
 from maitred.core import messages, wire
 from maitred.core.record import to_record
 from maitred.model.check.liveness import LIVENESS
@@ -228,24 +230,14 @@ def _bounds_text(bounds: Bounds) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Write the files, or with ``--check`` say which are stale."""
-    stale = []
-    pages = (
-        ("wire.md", wire_page()),
-        ("vectors.json", vectors()),
-        ("properties.md", properties_page()),
-        ("configurations.md", configurations_page()),
-    )
-    for name, text in pages:
-        path = HERE / name
-        if not path.exists() or path.read_text() != text:
-            stale.append(name)
-            if "--check" not in argv:
-                path.write_text(text)
-    if "--check" in argv and stale:
-        print(f"stale: {', '.join(stale)}; run: python -m spec.generate", file=sys.stderr)
-        return 1
-    return 0
+    """Write the files, or with ``--check`` report which are stale."""
+    pages = {
+        "wire.md": wire_page(),
+        "vectors.json": vectors(),
+        "properties.md": properties_page(),
+        "configurations.md": configurations_page(),
+    }
+    return refresh("spec.generate", {name: (HERE / name, text) for name, text in pages.items()}, argv)
 
 
 if __name__ == "__main__":

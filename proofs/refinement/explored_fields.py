@@ -20,7 +20,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, TypeAlias, Union, get_args, get_origin
 
-from maitred.core import distributor, messages, monitor, server
+from maitred.core import distributor, messages, monitor
 from maitred.core.tree import Tree
 from maitred.model.check import manifest
 from maitred.model.check.manifest import TIERS, Configuration
@@ -43,27 +43,12 @@ def members(union: Any) -> tuple[type, ...]:  # Any: a type form
 
 
 CLASSES: Final[Mapping[str, tuple[type, ...]]] = {
-    "Values": (messages.Client, messages.Count),
+    "Values": field_table.STATES["Values"],
     "Messages to a server": (*members(messages.ToServer), *members(messages.ControlToServer)),
     "Messages of a server": (*members(messages.FromServer), *members(messages.ControlFromServer)),
     "Messages of the Monitor": members(messages.ToDistributor),
     "Messages to the Monitor": members(messages.ToMonitor),
-    "The Distributor": (
-        distributor.DistributorState,
-        distributor.ServerStatus,
-        distributor.Dialog,
-        distributor.PortInfo,
-        distributor.Seat,
-    ),
-    "The Application Server's endpoint": (server.EndpointState, server.VirtualListener),
-    "The Monitor": (
-        monitor.MonitorState,
-        monitor.ClassState,
-        monitor.ClassConfig,
-        monitor.Place,
-        monitor.DistributorPlace,
-        monitor.ElementState,
-    ),
+    **{who: field_table.STATES[who] for who in ("The Distributor", "The Application Server's endpoint", "The Monitor")},
     "The Distributor's timers": members(distributor.Timer),
     "The Monitor's timers": members(monitor.Timer),
 }
