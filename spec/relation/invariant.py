@@ -371,7 +371,7 @@ def who_is_answered_for_is_not_unread(v):
 
 @lemma
 def who_is_answered_for_is_not_stored(v):
-    """While an answer is unread, its client is not placed anew."""
+    """While an answer is unread, its client is not placed again."""
     return ForAll([s, q], Implies(answer(v, s, q), Not(v.effective(v.up_client(s, q)))))
 
 
@@ -396,8 +396,8 @@ def who_was_taken_is_answered_for(v):
     its end, with the request outstanding, shows that the client was not taken.
     """
     a = v.last_accept(s)
-    told = And(answer(v, s, a), v.up_kind(s, a) == ACCEPTED, v.up_client(s, a) == v.request(s))
-    return ForAll([s], Implies(And(v.requested(s), v.claimed(v.request(s))), told))
+    recorded = And(answer(v, s, a), v.up_kind(s, a) == ACCEPTED, v.up_client(s, a) == v.request(s))
+    return ForAll([s], Implies(And(v.requested(s), v.claimed(v.request(s))), recorded))
 
 
 # ================================================================ lemmas: counts
@@ -534,8 +534,8 @@ def an_echo_follows_the_accept(v):
 def the_last_word_decides(v):
     """What the store will hold of a client follows from the last word about the client that is on its way."""
     w = v.last_word(c)
-    told = And(v.word_client(w) == c, of_client(v, w), v.effective(c) == (v.word_kind(w) == STORE))
-    return ForAll([c], If(word(v, w), told, v.store(c) == v.effective(c)))
+    recorded = And(v.word_client(w) == c, of_client(v, w), v.effective(c) == (v.word_kind(w) == STORE))
+    return ForAll([c], If(word(v, w), recorded, v.store(c) == v.effective(c)))
 
 
 @lemma
@@ -595,8 +595,8 @@ def the_last_dialog_word_is_last(v):
 def used_is_the_last_word(v):
     """Whether a dialog is used follows from the last word about that which is on its way."""
     w = v.last_use_word(s, p)
-    told = v.used_effective(s, p) == (v.word_kind(w) == SERVER_READY)
-    return ForAll([s, p], Implies(alive(v, s), If(word(v, w), told, v.used(s, p) == v.used_effective(s, p))))
+    recorded = v.used_effective(s, p) == (v.word_kind(w) == SERVER_READY)
+    return ForAll([s, p], Implies(alive(v, s), If(word(v, w), recorded, v.used(s, p) == v.used_effective(s, p))))
 
 
 @lemma
@@ -720,20 +720,22 @@ def who_is_finished_is_sent_nobody(v):
     """A server that was reported as drained is draining, for whichever Distributor."""
     row = Implies(v.row(s), v.draining(s))
     named = Implies(v.to_adopt(s), v.adopt_draining(s))
-    told = Implies(Not(word(v, v.last_drained_word(s))), Or(v.phase(s) == STOPPING, v.phase(s) == KILLING))
-    return ForAll([s], Implies(And(v.finished(s), alive(v, s)), And(row, named, told)))
+    recorded = Implies(Not(word(v, v.last_drained_word(s))), Or(v.phase(s) == STOPPING, v.phase(s) == KILLING))
+    return ForAll([s], Implies(And(v.finished(s), alive(v, s)), And(row, named, recorded)))
 
 
 @lemma
 def only_who_is_finished_is_asked_to_end(v):
     """The Monitor asks a server to end only on the Distributor's word that it is drained."""
     w = v.last_drained_word(s)
-    told = Implies(
+    recorded = Implies(
         And(word(v, i), v.word_kind(i) == DRAINED),
         And(v.finished(v.word_server(i)), i <= v.last_drained_word(v.word_server(i))),
     )
     about = Implies(word(v, w), And(v.word_kind(w) == DRAINED, v.word_server(w) == s))
-    return And(ForAll([s], And(Implies(v.asked_to_end(s), v.finished(s)), w < v.word_tail, about)), ForAll([i], told))
+    return And(
+        ForAll([s], And(Implies(v.asked_to_end(s), v.finished(s)), w < v.word_tail, about)), ForAll([i], recorded)
+    )
 
 
 @lemma

@@ -1,7 +1,7 @@
 """What the transition relation speaks of: sorts, and every part of the state, with what it is in the code.
 
 Servers, clients, ports, places and processing elements are of any number.  A `Server` is one incarnation: what is
-started anew is another.  A channel is a history: a function from positions (or, towards the Distributor, from the
+started again is another.  A channel is a history: a function from positions (or, towards the Distributor, from the
 server's own sequence numbers) to messages, of which a part is still unread.  *Ghosts* are remembered for proofs alone.
 """
 

@@ -255,7 +255,7 @@ def accepts(require, now, then, c: Client):
 
 @environment
 def accept_fails(require, now, then, p: Port):
-    """The accept fails for want of descriptors."""
+    """The accept fails, as no descriptor is free."""
     require(between_events(now), now.operating, now.accepting(p))
     then.accepting[p] = False
     then.pausing[p] = True
@@ -549,8 +549,8 @@ def asks_again(require, now, then, s: Server, p: Port):
 def is_or_will_be_kept(now, s, p):
     """The Monitor keeps the dialog, or a word that makes it do so is on its way."""
     i = z3.Int("i.kept")
-    told = And(word(now, i), of_dialog(now, i), now.word_server(i) == s, now.word_port(i) == p)
-    return Or(now.kept(s, p), Exists([i], told))
+    recorded = And(word(now, i), of_dialog(now, i), now.word_server(i) == s, now.word_port(i) == p)
+    return Or(now.kept(s, p), Exists([i], recorded))
 
 
 @environment
@@ -808,8 +808,11 @@ def all_processes_end(now, then, s):
     then.every("owes", lambda x, p: If(x == s, 0, now.owes(x, p)))
     then.every("down_head", lambda x, p: If(x == s, now.down_tail(x, p), now.down_head(x, p)))
     then.every("up_read", lambda x, q: Or(now.up_read(x, q), And(x == s, Not(now.up_sent(x, q)))))
-    unsaid_claim = lambda c: And(now.undelivered(s, c), Not(now.up_sent(s, now.taken_at(c))))  # noqa: E731
-    then.every("claimed", lambda c: And(now.claimed(c), Not(unsaid_claim(c))))
+
+    def unsent_claim(c):
+        return And(now.undelivered(s, c), Not(now.up_sent(s, now.taken_at(c))))
+
+    then.every("claimed", lambda c: And(now.claimed(c), Not(unsent_claim(c))))
 
 
 @environment
@@ -1125,7 +1128,10 @@ def server_wants_to_be_asked(require, now, then, s: Server):
     require(Or(q == 0, refused))
     then.owes[s, p] = 0
     then.lost_in[s, c] = Or(now.lost_in(s, c), And(refused, Not(now.up_sent(s, q))))
-    outdated = lambda k: Or(reports_state(now, s, k), And(refused, k == q))  # noqa: E731
+
+    def outdated(k):
+        return Or(reports_state(now, s, k), And(refused, k == q))
+
     supersedes(now, then, s, p, outdated)
     issue(now, then, s, p, NOT_READY, now.clients(s), incarnation=z3.IntVal(0))
 

@@ -615,7 +615,7 @@ class CloseDialog:
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Start the timer; one that runs already starts anew."""
+    """Start the timer; one that already runs is restarted."""
 
     timer: Timer
 
@@ -921,7 +921,7 @@ class _Work:
         ]
 
     def take_back(self, status: ServerStatus, *, resting: bool) -> ServerStatus:
-        """The outstanding request is certain not to be with the server: place its client anew (rule 4)."""
+        """The outstanding request is certain not to be with the server: place its client again (rule 4)."""
         client = status.request
         assert client is not None, "take_back is called where a request is outstanding"
         new = replace(status, request=None, resting=resting, full_at=0)

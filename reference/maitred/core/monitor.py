@@ -526,7 +526,7 @@ class DropListener:
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Start the timer; one that runs already starts anew."""
+    """Start the timer; one that already runs is restarted."""
 
     timer: Timer
 

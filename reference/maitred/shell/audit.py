@@ -52,13 +52,13 @@ class Audit:
         """The server is to be audited, once all effects of the event have been performed."""
         self._wanted.append(effect.server)
 
-    def hurry(self, *, anew: bool = False) -> None:
+    def hurry(self, *, restart: bool = False) -> None:
         """Somebody waits, perhaps for a seat that is free and not known to be: audit soon, and not all the time.
 
         Args:
-            anew: count the pause from now, though there may have been no server to audit.
+            restart: count the pause from now, though there may have been no server to audit.
         """
-        if anew:
+        if restart:
             self._audited = time.monotonic()
         pause = max(AUDIT_AGAIN, AUDIT_SHARE * self._cost)
         due = core.AuditDue()

@@ -70,7 +70,7 @@ class Binding:
     def _bind_requested(self, server: ServerId, held: Server, message: messages.BindRequest, fds: list[int]) -> None:
         """Let the machine decide on a bind that asks for something."""
         if not fds:
-            return  # lost for want of descriptors; the server asks again
+            return  # lost, as no descriptor was free; the server asks again
         dialog, unused = fds[0], fds
         port, address = message.port, message.address
         number, offence = None, ""

@@ -40,7 +40,7 @@ A_SECOND: Final = 200
 A_CLIENT: Final = 2
 """So many packets follow from a client: it was taken or refused, and has left."""
 WINDOW: Final = 1024
-"""Threads may overtake each other by so many counts; one that comes later cannot be told from one that came twice."""
+"""Threads may overtake each other by so many counts; one that comes later looks like one that came twice."""
 
 
 @dataclass(slots=True)

@@ -6,9 +6,9 @@ deserve a word:
 
 - *Copies.*  The connections that this process holds are known by their cookie.  Their ``O_NONBLOCK`` is never touched:
   it belongs to the connection, so to the server's program.  Calls that must not block say so themselves.
-- *The Monitor comes first.*  What is told to it must have been told before the next effect happens (a client is
+- *The Monitor comes first.*  What is sent to it must have been sent before the next effect happens (a client is
   released before it is handed out), so a send to a Monitor that is slow is waited for.  Hence the Monitor never
-  waits for a Distributor.  A Monitor that has died is told nothing: serving goes on.
+  waits for a Distributor.  Nothing is sent to a Monitor that has died: serving goes on.
 
 What has its own module: the listening sockets and their reserve of descriptors (`listeners`), the dialogs of servers
 (`dialogs`), their requests to bind (`binding`), the audit (`audit`), the answers to the Monitor's questions for the
@@ -286,7 +286,7 @@ class Distributor:
         return () if copy is None else (copy.fileno(),)
 
     def _tell_now(self, message: messages.ToMonitor, fds: tuple[int, ...]) -> None:
-        """Send; while the Monitor is slow, wait: nothing else may happen before it has been told."""
+        """Send; while the Monitor is slow, wait: nothing else may happen before the Monitor has the message."""
         began = time.monotonic()
         while self._monitor is not None:
             try:
@@ -343,7 +343,7 @@ class Distributor:
             case core.HandOffTimeout():
                 self.loop.set_timer(timer, seconds, partial(self._overdue, timer))
             case core.AuditDue() if self.machine.state.waiting:
-                self._audit.hurry(anew=True)
+                self._audit.hurry(restart=True)
             case core.RestOver() if (held := self._dialogs.servers.get(timer.server)) is not None:
                 longer = min(seconds * 1.5 ** min(held.refusals, 64), LONGEST_REST)
                 self.loop.set_timer(timer, max(seconds, longer), partial(self.handle, core.Fired(timer)))

@@ -64,7 +64,7 @@ KILL_AGAIN: Final = 0.01, 0.2
 
 STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 MEANINGLESS: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN)
-"""Signals that make other supervisors do something (reload, open logs anew, scale); here they do no harm."""
+"""Signals that make other supervisors do something (reload, reopen logs, scale); here they do no harm."""
 
 _DAEMON: Final = (
     "its main process ends while its children go on, as a daemon's does; they end with it: run it in the foreground"
@@ -244,7 +244,7 @@ class Monitor:
         return True
 
     def _expect_end(self, distributor: _Distributor) -> None:
-        """A Distributor that has hung up can neither be told nor heard: it ends, or is ended."""
+        """A Distributor that has hung up can neither be sent to nor read from: it ends, or is ended."""
         self.loop.set_timer(("hung up", distributor.class_id), LAST_WAIT, lambda: self._end_of_patience(distributor))
 
     def _end_of_patience(self, distributor: _Distributor) -> None:
@@ -564,7 +564,7 @@ class Monitor:
     def _tell(self, effect: core.TellDistributor) -> None:
         distributor = self._distributors.get(effect.class_id)
         if distributor is None:
-            return  # it could not be started: its successor is told everything
+            return  # it could not be started: its successor is sent everything
         distributor.outbox.append(effect.message)
         self._flush(distributor)
 

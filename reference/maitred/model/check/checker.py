@@ -106,7 +106,7 @@ def check(
         names: the properties that are asked, of `PROPERTIES`; None: all.
         stop_at_violation: whether the exploration ends with the level in which the first violation is found.
         symmetric: identify states up to renaming of servers and clients.
-        workers: processes; None: as many as there are CPUs, once that is worth it.  Each imports the machines anew.
+        workers: processes; None: as many as there are CPUs, once that is worth it.  Each imports the machines again.
         checkpoint: a directory; write there how far the exploration is, and go on from there.
         every: seconds between two writes of the checkpoint, at the least.
 

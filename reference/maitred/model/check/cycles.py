@@ -17,7 +17,7 @@ where the label is disabled or an edge of it; for each strongly fair one an edge
 
 A maximal set that wants a weakly fair label has no subset that would not want it: it is given up.  One that wants a
 strongly fair label may have such subsets, but without the states where the label is enabled: these are taken out, and
-what remains is looked at anew (Emerson and Lei, for Streett's condition).  A single state is a set like any other; the
+what remains is looked at again (Emerson and Lei, for Streett's condition).  A single state is a set like any other; the
 run that stays there takes no edge.
 """
 

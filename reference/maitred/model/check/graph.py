@@ -168,7 +168,7 @@ class Worlds:
     def steadily(self, path: Path) -> Path:
         """The same way, on which every server keeps its name, for people to read.
 
-        The worlds of the graph are normal forms, in which servers are numbered anew as others are forgotten; so the
+        The worlds of the graph are normal forms, in which servers are renumbered as others are forgotten; so the
         way is walked again, and each step is one of the same kind to a world whose normal form is the path's.  Where
         there is none, as a machine heeds numbers that a normal form has moved, it is the way as it was given.
         """

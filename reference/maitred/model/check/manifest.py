@@ -3,7 +3,7 @@
 ``spec/manifest.toml`` lists them.  Each has bounds, a tier (how long it takes), and the outcome: either everything
 holds, with the exact numbers of states, transitions and levels; or a named property must be violated, by a shortest
 counterexample of a given length.  A count that changes says that the machines, or the world around them, behave
-differently than when it was recorded.  That may be right; then whoever has understood why records it anew
+differently than when it was recorded.  That may be right; then whoever has understood why records it again
 (`refresh`, ``maitred check --all --write``).
 
 The manifest as a whole must leave nothing out (`gaps`): each *sometimes* property has a configuration in which it must

@@ -109,7 +109,7 @@ def _state(world: World, action: MonitorStep | DistributorTakes) -> MonitorState
 
 
 def _plain(timer: monitor.Timer) -> monitor.Timer:
-    """The timer, however long it runs: one that is set anew with another delay is the same."""
+    """The timer, however long it runs: one that is set again with another delay is the same."""
     match timer:
         case monitor.RestartServer() | monitor.RestartDistributor() | monitor.DynamicRest():
             return replace(timer, attempt=0)

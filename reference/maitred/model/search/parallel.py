@@ -36,7 +36,7 @@ PROGRESS_INTERVAL: Final = 0.2
 """Seconds between two reports of progress."""
 
 Prepare: TypeAlias = Callable[[], Enquiry]
-"""Makes what is explored; it is called anew in each worker, so that it must be possible to pickle it."""
+"""Makes what is explored; it is called in each worker, so that it must be possible to pickle it."""
 Report: TypeAlias = Callable[[int, int, int], None]
 """Receives the numbers of worlds found, transitions of this level, and worlds of this level yet to be expanded."""
 

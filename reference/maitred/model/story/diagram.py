@@ -161,7 +161,7 @@ def _often(value: int | str | tuple[Assumption, ...]) -> str:
 def _page(drawn: Scene, words: Words, cycle_start: int | None) -> Iterator[str]:
     """A Markdown page: the diagram, what the last step changed, and why."""
     yield from (f"# {words.title}", "", words.statement, "", words.subtitle, "", "```mermaid")
-    yield from _mermaid(drawn, words, cycle_start, told=False)
+    yield from _mermaid(drawn, words, cycle_start, with_reasons=False)
     yield from ("```", "", f"## What step {len(drawn.rows) - 1} changed", "", "| | before | after |", "|---|---|---|")
     for change in drawn.last:
         yield f"| {_cell(change.what)} | {_cell(change.before)} | {_cell(change.after)} |"
@@ -178,8 +178,8 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def _mermaid(drawn: Scene, words: Words, cycle_start: int | None, *, told: bool = True) -> Iterator[str]:
-    """The lines of a Mermaid sequence diagram; `told`: with the property and the reasons, as remarks at its end."""
+def _mermaid(drawn: Scene, words: Words, cycle_start: int | None, *, with_reasons: bool = True) -> Iterator[str]:
+    """The lines of a Mermaid sequence diagram; `with_reasons`: ended by the property and the reasons."""
     clients = [c for c in range(len(drawn.rows[0].fates)) if any(r.fates[c] is not Fate.ABSENT for r in drawn.rows)]
     yield "sequenceDiagram"
     yield f"    title {_plain(words.title)}"
@@ -203,7 +203,7 @@ def _mermaid(drawn: Scene, words: Words, cycle_start: int | None, *, told: bool 
         yield f"    Note over {everyone}: for ever: nothing that must happen can"
     elif cycle_start is not None:
         yield "    end"
-    if told:
+    if with_reasons:
         lines = [words.verdict, words.statement, *words.reasons]
         yield f"    Note over {everyone}: {'<br/>'.join(_plain(line) for line in dict.fromkeys(lines))}"
 

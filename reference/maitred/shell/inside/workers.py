@@ -3,7 +3,7 @@
 Nothing of a process survives an exec but its descriptors and its environment.  So a Python program that a server starts
 is given both: the descriptors that make a process one of this server's, and an environment that names them and puts
 `maitred.shell.inside.hook` on the module search path, where the new interpreter finds it before it runs anything.  That
-covers multiprocessing's spawn (uvicorn, hypercorn), reloaders (Flask, Django), and programs that exec themselves anew.
+covers multiprocessing's spawn (uvicorn, hypercorn), reloaders (Flask, Django), and programs that exec themselves again.
 
 Only the interpreter that runs this very process is given them, called directly or by the first line of a script; and
 not with the options to ignore the environment (-E, -I) or to leave out ``site`` (-S).  Any other program could not use

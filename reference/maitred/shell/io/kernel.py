@@ -19,7 +19,7 @@ _PYTHONS_OWN: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
 
 def hear_of_children() -> None:
-    """Have the ends of our children be told, and no signal be kept back, whatever whoever started us had settled.
+    """Have the kernel report the ends of our children, and block no signal, whatever whoever started us had settled.
 
     A SIGCHLD that is ignored is inherited, and then the kernel reaps each child by itself: nobody learns of its end.
     """

@@ -105,7 +105,7 @@ class Loop:
         self._tidy()
 
     def _tidy(self) -> None:
-        """Build the heap anew once most of it is of timers that were cancelled or put forward."""
+        """Rebuild the heap once most of it is of timers that were cancelled or put forward."""
         if len(self._heap) <= 2 * len(self._deadlines) + SLACK:
             return
         self._heap.clear()

@@ -656,8 +656,8 @@ def _packed(reply: Reply) -> bytes:
     else:
         client = message.client
     count = message.count
-    told = (client.arrival, client.cookie, client.port, incarnation, count.clients, count.sequence)
-    return _REPLY.pack(reply.port, _TAGS[type(message)], *told)
+    values = (client.arrival, client.cookie, client.port, incarnation, count.clients, count.sequence)
+    return _REPLY.pack(reply.port, _TAGS[type(message)], *values)
 
 
 def _unpacked(

@@ -6,7 +6,7 @@ Where some descriptor in some process leads to a connection, it has an inode; on
 and one that is over is not found.  A query takes some tens of microseconds and no privilege.
 
 A listing is not atomic: while it is being read, a connection that goes can push another past the reader.  What a
-listing lacks is therefore asked for one by one, by addresses and cookie, where an earlier listing has told the
+listing lacks is therefore asked for one by one, by addresses and cookie, where an earlier listing has shown the
 addresses; and else the port is listed again, once for all of them.  Most of what a listing lacks has left in the
 meantime, though, as clients do; so the servers' counts are read again first.
 

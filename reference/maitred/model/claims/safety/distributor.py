@@ -176,7 +176,7 @@ def _answers(event: object, number: ServerId, request: Client) -> bool:
     ),
 )
 def a_request_comes_back_only_from_the_server(before: DistributorState, event: object, stride: Stride) -> Iterator[str]:
-    """A client that was sent to a server is placed anew only when the server refused it, the dialog on which it was
+    """A client that was sent to a server is placed again only when the server refused it, the dialog on which it was
     sent ended, or the kernel declined to send it.
     """
     after: DistributorState = stride.state

@@ -184,7 +184,7 @@ def _wrong_attempt(class_id: int, new: monitor.ClassState, timer: monitor.Timer)
 @always_of_steps("monitor", witnesses=("a_waiter_is_seated", "a_dead_server_is_started_again"))
 def what_is_no_longer_kept_is_dropped(before: MonitorState, event: object, stride: Stride) -> Iterator[str]:
     """The Monitor closes the duplicates that it keeps for a client, server or port when it strikes it off, once; a port
-    when it is told to.
+    when the Distributor asks for it.
     """
     let_go = None
     if isinstance(event, monitor.Told) and isinstance(event.message, DropListeners) and stride.rejected is None:

@@ -281,13 +281,13 @@ def a_server_that_takes_nobody_serves_on(before: World, action: Action, after: W
 
 @sometimes(lambda b: b.hand_off_timeouts != 0 and b.clients > 0)
 def an_unfit_server_is_killed(before: World, action: Action, after: World) -> bool:
-    """A server is not to be kept, which the Monitor is told."""
+    """A server is not to be kept, and this is reported to the Monitor."""
     return isinstance(action.what, distributor.Unfit) and any(isinstance(m, Unresponsive) for m in after.to_monitor)
 
 
 @sometimes(lambda b: b.listener_closes != 0 and b.clients > 0)
 def a_closed_listener_refuses(before: World, action: Action, after: World) -> bool:
-    """A program closes its listening socket with a hand-off unread, and the client is placed anew."""
+    """A program closes its listening socket with a hand-off unread, and the client is placed again."""
     if not _received(action, Refused) or not _completed(action, distributor.Received):
         return False
     return before.budget.descriptor_losses == after.budget.descriptor_losses and before.distributor is not None
@@ -305,7 +305,7 @@ def a_server_listens_again(before: World, action: Action, after: World) -> bool:
 
 @sometimes(lambda b: b.audits != 0 and b.leaks != 0 and b.clients > 0)
 def an_audit_corrects_a_count(before: World, action: Action, after: World) -> bool:
-    """A server that counts a connection which is gone is told to forget it, and counts one less."""
+    """A server that counts a connection which is gone is asked to forget it, and counts one less."""
     match action:
         case ServerStep(what=server.MessageRead(message=InitialMsg(forget=forget))):
             old, new = before.group(action.server), after.group(action.server)
@@ -316,19 +316,19 @@ def an_audit_corrects_a_count(before: World, action: Action, after: World) -> bo
 
 @sometimes(lambda b: b.accept_failures != 0)
 def an_accept_fails_and_is_tried_again(before: World, action: Action, after: World) -> bool:
-    """An accept fails for want of descriptors, and is issued again after a while."""
+    """An accept fails as no descriptor is free, and is issued again after a while."""
     return isinstance(action.what, distributor.Fired) and isinstance(action.what.timer, distributor.AcceptRetry)
 
 
 @sometimes(lambda b: b.unsent != 0 and b.clients > 0)
 def an_unsent_client_is_placed_anew(before: World, action: Action, after: World) -> bool:
-    """The kernel declines to send a hand-off, and the client is placed anew."""
+    """The kernel declines to send a hand-off, and the client is placed again."""
     return _completed(action, distributor.Unsent) and after.distributor is not before.distributor
 
 
 @sometimes(lambda b: b.listen_failures != 0)
 def an_address_cannot_be_listened_on(before: World, action: Action, after: World) -> bool:
-    """An address cannot be listened on, and this is reported or the program is told."""
+    """An address cannot be listened on, and this is reported or the program's bind fails."""
     return isinstance(action.what, distributor.ListeningFailed)
 
 
