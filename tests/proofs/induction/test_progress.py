@@ -69,7 +69,7 @@ def test_every_part_of_the_measure_is_needed(monkeypatch, left_out):
         "falls: the server rests, rest_is_over",
         "falls: the server has something to read, server_accepts",
         "falls: the server has a client, client_leaves",
-        "falls: the server has said something, receives_accepted",
+        "falls: the server has sent something, receives_accepted",
     )
     fails(monkeypatch, replace(theorem, measure=measure), broken[left_out])
 
