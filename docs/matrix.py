@@ -4,7 +4,7 @@
                 -> test
 
 A requirement is shown by properties of the model, by tests, or both.  A property that must hold is worth something only
-if the situations of which it speaks occur (its witnesses) and if it is refuted when the core is bent (its mutants).
+if the situations of which it speaks occur (its witnesses) and if it is refuted when the core is mutated (its mutants).
 `orphans` lists what is missing at either end; `python -m docs.generate` writes the page.
 """
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from proofs import kept
-from proofs.induction.evidence import CLAUSES, IN_THE_END, Answer, Basis
+from proofs.induction.evidence import LIVENESS_EVIDENCE, SAFETY_EVIDENCE, Answer, Basis
 from proofs.induction.witnesses import reached
 from proofs.mutation.core import CATALOGUE
-from proofs.mutation.proof_mutants import FATES, bends, counted
+from proofs.mutation.proof_mutants import FATES, counted, relation_mutants
 from proofs.refinement.bridge import is_compared
 from proofs.refinement.pinned_configurations import TIERS as BRIDGED
 from proofs.refinement.pinned_configurations import Row, bridge_report
@@ -55,9 +55,9 @@ these words means, and what none of them says.
 - **guarded**: the transitions that could break it require that they do not; nothing is proved of it. Where the bridge
   has compared, the code took no other steps.
 - **exhausted**: in every state that the code itself can reach within stated bounds, but for the risk named below.
-- **bent**: so many mutants of the code are known to be noticed by it.
+- **mutants**: so many mutants of the code are known to be noticed by it.
 
-Some runs take long, and what they have left may be older than what they were asked of: where a count tells, it is said.
+Some runs take long, and their results may be older than the code: where a count shows it, the page says so.
 """
 
 
@@ -93,7 +93,7 @@ def _numbers() -> Iterator[str]:
     fates = kept.read(FATES)
     yield _row(
         "the proof with a guard or an assignment less",
-        f"{len(fates)} mutants: {counted(fates.values())}{_other(len(fates), len(bends()))}",
+        f"{len(fates)} mutants: {counted(fates.values())}{_other(len(fates), len(relation_mutants()))}",
     )
     yield _row(
         "witnesses",
@@ -114,8 +114,8 @@ def _numbers() -> Iterator[str]:
             if rows:
                 worlds, steps = sum(row.worlds for row in rows), sum(row.steps for row in rows)
                 outside = sum(sum(row.outside.values()) for row in rows)
-                told = f"{worlds:,} worlds, {steps:,} steps; {outside:,} not told"
-                yield _row(f"the bridge, over {_many(len(rows))} of {tier}{when}", told)
+                compared = f"{worlds:,} worlds, {steps:,} steps; {outside:,} not modelled"
+                yield _row(f"the bridge, over {_many(len(rows))} of {tier}{when}", compared)
     for tier in TIERS:
         mine = [one for one in load() if one.tier == tier]
         for when, is_older in (("", False), (BEFORE, True)):
@@ -174,39 +174,39 @@ def _other(then: int, now: int) -> str:
 
 
 def _outside() -> Iterator[str]:
-    told: Counter[str] = Counter()
+    not_modelled: Counter[str] = Counter()
     for tier in BRIDGED:
         for row in bridge_report(tier).values():
-            told.update(row.outside)
+            not_modelled.update(row.outside)
     yield "Where the bridge meets one of the following, it does not compare, and does not go on from there; what comes"
     yield "after is explored, and not compared with what is proved:"
     yield ""
-    yield from (f"- `{what}`: {count:,} times" for what, count in sorted(told.items()))
+    yield from (f"- `{what}`: {count:,} times" for what, count in sorted(not_modelled.items()))
     yield ""
 
 
 def _always() -> Iterator[str]:
     yield "## What always holds"
     yield ""
-    yield "| property | for any number | exhausted | bent |"
+    yield "| property | for any number | exhausted | mutants |"
     yield "|---|---|---:|---:|"
     for name, prop in PROPERTIES.items():
         if prop.kind == "always":
             asked = [one for one in load() if one.safety and not one.violated and prop.applies(one.bounds)]
-            bent = sum(name in mutant.refutes for mutant in CATALOGUE.values())
-            yield _row(f"`{name}`", _told(CLAUSES[name]), _exhausted(asked), str(bent))
+            mutants = sum(name in mutant.refutes for mutant in CATALOGUE.values())
+            yield _row(f"`{name}`", _answered(SAFETY_EVIDENCE[name]), _exhausted(asked), str(mutants))
     yield ""
 
 
 def _in_the_end() -> Iterator[str]:
     yield "## What holds in the end"
     yield ""
-    yield "| property | for any number | exhausted | bent |"
+    yield "| property | for any number | exhausted | mutants |"
     yield "|---|---|---:|---:|"
     for name in LIVENESS:
         asked = [one for one in load() if name in one.liveness and not one.violated]
-        bent = sum(name in mutant.eventually for mutant in CATALOGUE.values())
-        yield _row(f"`{name}`", _told(IN_THE_END[name]), _exhausted(asked), str(bent))
+        mutants = sum(name in mutant.eventually for mutant in CATALOGUE.values())
+        yield _row(f"`{name}`", _answered(LIVENESS_EVIDENCE[name]), _exhausted(asked), str(mutants))
     yield ""
     yield "The theorems of progress for any number:"
     yield ""
@@ -228,7 +228,7 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _told(answer: Answer) -> str:
+def _answered(answer: Answer) -> str:
     by = _names(answer.by)
     match answer.basis:
         case Basis.PROVED:
@@ -236,7 +236,7 @@ def _told(answer: Answer) -> str:
         case Basis.GUARDED:
             return f"guarded: {by}: {answer.why}"
         case Basis.NOT_MODELLED:
-            return f"not told: {answer.why}"
+            return f"not modelled: {answer.why}"
 
 
 def _exhausted(asked: list[Configuration]) -> str:

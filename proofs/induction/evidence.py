@@ -60,7 +60,7 @@ _TIMERS: Final = "about timers, which the relation lets run out at any time"
 _COUNTED: Final = "of whom a server counts; that its processes hold nobody else is explored"
 _ENDING: Final = "about the closing of the system, which the relation does not model"
 
-CLAUSES: Final[Mapping[str, Answer]] = {
+SAFETY_EVIDENCE: Final[Mapping[str, Answer]] = {
     "never_above_the_maximum": _proved("never_above_the_maximum", but=_COUNTED),
     "never_stale_low": _proved("never_stale_low", but=_COUNTED),
     "no_client_has_two_servers": _proved("no_client_has_two_servers"),
@@ -190,7 +190,7 @@ CLAUSES: Final[Mapping[str, Answer]] = {
 
 _ONE_CASE: Final = "explored within bounds"
 
-IN_THE_END: Final[Mapping[str, Answer]] = {
+LIVENESS_EVIDENCE: Final[Mapping[str, Answer]] = {
     "who_waits_is_seated_or_ends": _proved(
         "who_waits_is_seated",
         "the_distributor_comes_to_rest",
@@ -231,8 +231,8 @@ IN_THE_END: Final[Mapping[str, Answer]] = {
 
 
 def orphans(
-    clauses: Mapping[str, Answer] = CLAUSES,
-    in_the_end: Mapping[str, Answer] = IN_THE_END,
+    clauses: Mapping[str, Answer] = SAFETY_EVIDENCE,
+    in_the_end: Mapping[str, Answer] = LIVENESS_EVIDENCE,
     obligations: Collection[str] = (),
 ) -> list[str]:
     """What is missing, one line each: properties without an answer, answers about nothing, and claims without proof.

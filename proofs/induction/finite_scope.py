@@ -77,7 +77,7 @@ class Scope:
         """All arguments of the symbol."""
         return list(itertools.product(*(self.members(sort) for sort in symbol.arguments)))
 
-    def told(self, symbol: Symbol) -> list[tuple[z3.ExprRef, ...]]:
+    def printed_points(self, symbol: Symbol) -> list[tuple[z3.ExprRef, ...]]:
         """The arguments where facts of the symbol are printed: of loads, where both weights are one."""
         if symbol.name != "lighter":
             return self.points(symbol)
@@ -144,7 +144,7 @@ class Scope:
         weight, lighter, one = STATE.symbols["weight"], STATE.symbols["lighter"], z3.IntVal(1)
         for (server,) in self.points(weight):
             yield self.at(weight, (server,)) == 1
-        for mine, _, theirs, _ in self.told(lighter):
+        for mine, _, theirs, _ in self.printed_points(lighter):
             yield self.at(lighter, (mine, one, theirs, one)) == z3.simplify(mine < theirs)
 
     # ---------------------------------------------------------------- states
@@ -161,7 +161,7 @@ class Scope:
         """What each symbol is at each place in the model."""
         found: Facts = {}
         for name, symbol in STATE.symbols.items():
-            for place in self.told(symbol):
+            for place in self.printed_points(symbol):
                 term = self.at(symbol, place)
                 found[name, tuple(map(value_of, place))] = value_of(model.eval(term, model_completion=True))
         return found

@@ -93,8 +93,8 @@ class Room:
         for name, switch in self.assumed.items():
             self.solver.add(z3.Implies(switch, scope.ground(before(INVARIANT[name].says))))
         self.usual: list[z3.BoolRef] = []
-        told = [symbol for name, symbol in STATE.symbols.items() if name != "lighter"]
-        for symbol, place in sorted(((s, p) for s in told for p in scope.points(s)), key=_early):
+        printed = [symbol for name, symbol in STATE.symbols.items() if name != "lighter"]
+        for symbol, place in sorted(((s, p) for s in printed for p in scope.points(s)), key=_early):
             term = scope.at(symbol, place)
             self.usual.append(z3.Bool(f"usual {term}"))
             value = usual(symbol, tuple(map(value_of, place)))
@@ -305,11 +305,11 @@ def messages(state: Facts) -> dict[str, str]:
     for (name, place), kind in state.items():
         channel, _, rest = name.partition("_")
         if rest == "kind" and channel in MESSAGES and _on_channel(state, channel, place):
-            told = [f"{f} {_short(state[f'{channel}_{f}', place])}" for f in FIELDS.get(str(kind), ())]
+            fields = [f"{f} {_short(state[f'{channel}_{f}', place])}" for f in FIELDS.get(str(kind), ())]
             if channel == "up":
-                told.append("read" if state["up_read", place] else "unread")
+                fields.append("read" if state["up_read", place] else "unread")
             where = {"down": "to", "up": "from", "word": "to the Monitor"}[channel]
-            found[f"message {place[-1]} {' '.join([where, *map(str, place[:-1])])}"] = ", ".join([str(kind), *told])
+            found[f"message {place[-1]} {' '.join([where, *map(str, place[:-1])])}"] = ", ".join([str(kind), *fields])
     return found
 
 

@@ -35,10 +35,10 @@ from spec.relation.progress import (
     COUNTED,
     FINITE,
     PROGRESS,
-    Case,
     Choice,
     Counted,
     Finite,
+    HelpfulCase,
     LeadsTo,
     Number,
     Queues,
@@ -160,7 +160,7 @@ def _theorem(theorem: LeadsTo) -> Iterator[Proof]:
 
 
 def _applies_on(
-    theorem: LeadsTo, case: Case, step: Step, after: View, happens: Parts, here: Sequence[Any], name: str
+    theorem: LeadsTo, case: HelpfulCase, step: Step, after: View, happens: Parts, here: Sequence[Any], name: str
 ) -> Iterator[Proof]:
     witness = _constants(case.witness)
     before, then = case.where(NOW, *here, *witness), case.where(after, *here, *witness)
@@ -171,7 +171,7 @@ def _applies_on(
     yield Proof(theorem.name, "applies on", f"{case.name}, {name}", parts)
 
 
-def _case(theorem: LeadsTo, case: Case, base: Parts, here: Sequence[Any]) -> Iterator[Proof]:
+def _case(theorem: LeadsTo, case: HelpfulCase, base: Parts, here: Sequence[Any]) -> Iterator[Proof]:
     witness = _constants(case.witness)
     where: Parts = [*base, ("where", case.where(NOW, *here, *witness))]
     named = {**dict(zip(theorem.parameters, here, strict=True)), **dict(zip(case.witness, witness, strict=True))}

@@ -432,7 +432,7 @@ class Judge:
         pairs = [(term, term_of(given[key], term.sort())) for term, key in finite]
         for line, guard in self.guards[name]:
             if not z3.is_true(model.eval(z3.substitute(guard, *pairs), model_completion=True)):
-                raise Refuted(f"{line} is false at {told(move)}")
+                raise Refuted(f"{line} is false at {rendered(move)}")
         new = dict(facts)
         for fact, term in self.tables[name]:
             new[fact] = value_of(model.eval(z3.substitute(term, *pairs), model_completion=True))
@@ -473,7 +473,7 @@ def confirm(runs: Mapping[str, Run], advance: Callable[[], None] = lambda: None)
     for target, run in runs.items():
         key, model, facts = "", judge.at(first), first
         for move in run:
-            key += told(move) + ";"
+            key += rendered(move) + ";"
             if key not in states:
                 facts = judge.after(model, facts, move)
                 states[key] = judge.at(facts), facts
@@ -508,7 +508,7 @@ def read() -> dict[str, Run]:
     return {target: [(name, given) for name, given in run] for target, run in kept.read(RUNS).items()}
 
 
-def told(move: Move) -> str:
+def rendered(move: Move) -> str:
     """A move as one writes a call."""
     name, given = move
     return f"{name}({', '.join(f'{key} = {value}' for key, value in given.items())})"
@@ -552,7 +552,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {len(run)} steps")
         if given.names:
             print(textwrap.fill(about(name), 100))
-            print("\n".join(f"{n:>5} {told(move)}" for n, move in enumerate(run, 1)))
+            print("\n".join(f"{n:>5} {rendered(move)}" for n, move in enumerate(run, 1)))
     missing = [name for name in given.names or targets() if name not in known]
     for name in missing:
         print(f"{name}: no run is known")

@@ -1,8 +1,8 @@
 """What the bridge answers to a mutant of the core: a column for `proofs.mutation.matrix`.
 
-The core is bent, and compared with the relation in the first worlds of an exploration: within the mutant's own bounds,
+The mutated core is compared with the relation in the first worlds of an exploration: within the mutant's own bounds,
 and within `USUAL` where it names none.  A step that is no step of the relation, or one that the relation allows and the
-bent core does not take, kills it.
+mutated core does not take, kills it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def answers(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str,
 
 def _answer(name: str) -> tuple[str, ...]:
     mutant = CATALOGUE[name]
-    with mutant.bent():
+    with mutant.mutated():
         return answer(mutant.within or USUAL)
 
 

@@ -1,8 +1,8 @@
 """The column *CrossHair* of the catalogue of mutants: the first contract that is refuted, of each mutant of the core.
 
 A contract can only be refuted by a function that its step comes to.  So a mutant is shown to those contracts from whose
-action, guard or settling the text of the core leads to the function that is bent: to those whose event is named by the
-`case` that is bent, else to the `NEAREST`; of each, to the quick cases.  What leaves no mark on a state that an
+action, guard or settling the text of the core leads to the mutated function: to those whose event is named by the
+mutated `case`, else to the `NEAREST`; of each, to the quick cases.  What leaves no mark on a state that an
 invariant could find, and breaks no law of the effects, is shown to all of them in vain.
 """
 
@@ -28,7 +28,7 @@ NEAREST: Final = 5
 FAR: Final = 10
 """The distance of what every step comes to."""
 PATIENCE: Final = 20.0
-"""Seconds of processor time for a case of a bent core: what is not refuted by then counts as not noticed."""
+"""Seconds of processor time for a case of a mutated core: what is not refuted by then counts as not noticed."""
 MACHINES: Final = {"distributor": "distributor", "server": "server", "monitor": "monitor", "tree": "tables"}
 """Which contracts are about a module of the core."""
 
@@ -48,10 +48,10 @@ def _killer(name: str) -> tuple[str, ...]:
 
 
 def refutation(mutant: Mutant, patience: float = PATIENCE) -> Finding | None:
-    """The first case that is refuted while the core is bent, of those that are asked."""
+    """The first case that is refuted while the core is mutated, of those that are asked."""
     if mutant.module not in MACHINES:
         return None
-    with mutant.bent():
+    with mutant.mutated():
         for contract in asked(mutant):
             for case in contract.cases:
                 if case.label in contract.quick:
@@ -62,7 +62,7 @@ def refutation(mutant: Mutant, patience: float = PATIENCE) -> Finding | None:
 
 
 def asked(mutant: Mutant) -> tuple[Contract, ...]:
-    """The contracts whose step may come to what is bent, the nearest and quickest of them."""
+    """The contracts whose step may come to what is mutated, the nearest and quickest of them."""
     machine = MACHINES[mutant.module]
     near = {c.name: distance(mutant, c) for c in CONTRACTS.values() if c.machine == machine}
     found = [CONTRACTS[name] for name, distance in near.items() if distance is not None]
@@ -93,7 +93,7 @@ def _text(module: str) -> str:
 
 
 def distance(mutant: Mutant, contract: Contract) -> int | None:
-    """Over how many calls the action of the contract's event comes to what is bent; None if it does not."""
+    """Over how many calls the action of the contract's event comes to what is mutated; None if it does not."""
     if contract.machine == "tables":
         return FAR
     return _reach(mutant.module, contract.about[0]).get(mutant.where.rpartition(".")[2])

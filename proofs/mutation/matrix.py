@@ -1,4 +1,4 @@
-"""Every mutant against every check: `python -m proofs.mutation.matrix`, and with ``--write`` the page that tells of it.
+"""Every mutant against every check: `python -m proofs.mutation.matrix`, and with ``--write`` the page about it.
 
 Each mutant meets every property, always and eventually, within the bounds of its entry, and every test of the core, to
 the first that fails; and, as checks that know no property of the model, the bridge to the relation and CrossHair's
@@ -62,29 +62,29 @@ TRIED: Final = (
 """Where mutants are tried whose entries have no bounds."""
 ALWAYS: Final = frozenset(p.name for p in PROPERTIES.values() if p.kind == "always")
 UNTRIED: Final = (Collision, RunError)
-"""Worlds cannot be told apart, as the tables that they are made of are bent; or a recorded run does not lead there."""
+"""Worlds cannot be distinguished, as the tables they are made of are mutated; or a recorded run does not lead there."""
 FEW: Final = 500
 """Known states after which such a trial ends."""
 LIMIT: Final = 2_000
 """Known states after which an exploration ends: some need more, and are asked for by name."""
 
 INTRODUCTION: Final = """\
-Written by `python -m proofs.mutation.matrix --write`. A check that cannot fail shows nothing. So the core is bent, in
-one place at a time, as a slip of the pen might bend it, and something must notice. Each mutant is an entry of
+Written by `python -m proofs.mutation.matrix --write`. A check that cannot fail shows nothing. So the core is mutated,
+one slip of the pen at a time, and something must notice. Each mutant is an entry of
 [`proofs/mutation/core/`](../../proofs/mutation/core/__init__.py), which has the very edit, and names its killers: in
 **bold** here, asked for one by one by `pytest tests/proofs`. The others were found when every check was run: the
 properties on every mutant, within the bounds of its entry; the tests of the core, to the first that fails, on those
 that no property kills.
 
-Two checks have columns of their own. *Bridge*: where the bent code and the [relation](../../spec/relation/system.py)
+Two checks have columns of their own. *Bridge*: where the mutated code and the [relation](../../spec/relation/system.py)
 part, in the first {worlds} worlds within the bounds of the entry. *CrossHair*: the first
-[contract](../../proofs/crosshair/__init__.py) that is refuted of the bent step, on its quick cases; asked of those that
-no property kills. Neither can see every mutant: the relation does not tell of the stop, of failing sockets, of death
-counts or of audits that find somebody gone, and a step that keeps the invariants may still be the wrong one.
+[contract](../../proofs/crosshair/__init__.py) that the mutated step refutes, on its quick cases; asked of those that
+no property kills. Neither can see every mutant: the relation does not model the stop, failing sockets, death
+counts or audits that find somebody gone, and a step that keeps the invariants may still be the wrong one.
 """
 
 UNSEEN_INTRODUCTION: Final = """\
-Some mutants are killed by tests of the core alone, or by nothing but their being told apart from the core. Of each of
+Some mutants are killed by tests of the core alone, or only because their steps differ from the core's. Of each of
 these a [closed list](../../proofs/mutation/core/unseen.py) says why no property of model or relation can see it; its
 row has the mark. An entry that has neither a killer among properties and proofs nor a reason fails `pytest
 tests/proofs`, and so does a reason whose mutant some property refutes, or which is not so of the very steps that were
@@ -92,7 +92,7 @@ explored.
 """
 
 Column: TypeAlias = Callable[[Sequence[Mutant], Callable[[], None]], Mapping[str, tuple[str, ...]]]
-"""Given the mutants, and whom to tell of each that is done: what kills each of them, by the mutant's name."""
+"""Given the mutants, and what to call as each is done: what kills each of them, by the mutant's name."""
 
 
 def properties(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[str, tuple[str, ...]]:
@@ -102,7 +102,7 @@ def properties(mutants: Sequence[Mutant], done: Callable[[], None]) -> Mapping[s
 
 def _refuted(name: str) -> tuple[str, ...]:
     mutant = CATALOGUE[name]
-    with mutant.bent():
+    with mutant.mutated():
         if mutant.within is not None:
             return _properties(mutant.within, mutant.without, mutant.first)
         found = {name for bounds in TRIED for name in _always(bounds)}
@@ -168,7 +168,7 @@ def matrix(mutants: Sequence[Mutant], console: Console) -> Matrix:
 
 
 def page(mutants: Sequence[Mutant], found: Matrix) -> str:
-    """The page that tells of every mutant and what kills it, as Markdown."""
+    """The page about every mutant and what kills it, as Markdown."""
     return "\n".join(_lines(mutants, found)) + "\n"
 
 
@@ -245,12 +245,12 @@ def _shown(name: str) -> str:
 
 def _room(mutant: Mutant) -> str:
     """The bounds of the entry in words, and where its numbers begin."""
-    assert mutant.within is not None, "only those are told of"
+    assert mutant.within is not None, "only those are on the page"
     high = [f"all numbers from {mutant.first}"] if mutant.first is not None else []
-    return ", ".join([told(mutant.within), *high])
+    return ", ".join([rendered(mutant.within), *high])
 
 
-def told(bounds: Bounds) -> str:
+def rendered(bounds: Bounds) -> str:
     """The bounds in words: what is not as by default."""
     plain = Bounds(clients=3)
     changed = {f.name: getattr(bounds, f.name) for f in fields(bounds)}
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no such mutant: {', '.join(unknown)}")
     if given.write and given.names:
-        parser.error("the page tells of every mutant: --write takes no names")
+        parser.error("the page is about every mutant: --write takes no names")
     mutants = [CATALOGUE[name] for name in given.names or CATALOGUE]
     console = Console(stderr=True)
     found = matrix(mutants, console)

@@ -1,6 +1,6 @@
 """Mutants of the proof: each guard dropped, each assignment dropped, and which sentence of the invariant breaks.
 
-A bent transition is looked at in finite scopes first (`proofs.induction.finite_scope`): a state that has the whole
+A mutated transition is looked at in finite scopes first (`proofs.induction.finite_scope`): a state that has the whole
 invariant, and a step after which some conjunct is false, kills the mutant.  Where there is none, Z3 is asked of every
 obligation of the transition, at any size: one that it cannot discharge is no longer proved, which kills the mutant too.
  If all still hold, safety does not need what was dropped; then it is for the bridge to see that the relation does not
@@ -47,7 +47,7 @@ WALKS: Final = 10
 
 
 @dataclass(frozen=True)
-class Bend:
+class RelationMutant:
     """One guard or one assignment of a transition, dropped."""
 
     transition: str
@@ -75,7 +75,7 @@ class Bend:
         return f"{self.transition} without the {'guard' if self.guard is not None else 'assignment'} {text}"
 
     def step(self) -> Step:
-        """The bent transition."""
+        """The mutated transition."""
         step = step_of(ACTIONS.by_name[self.transition])
         if self.guard is None:
             return replace(step, changed={name: m for name, m in step.changed.items() if name != self.assignment})
@@ -83,23 +83,23 @@ class Bend:
 
 
 @cache
-def bends() -> dict[str, Bend]:
+def relation_mutants() -> dict[str, RelationMutant]:
     """All of them, by name."""
     found = []
     for action in ACTIONS:
         step = step_of(action)
-        found += [Bend(action.name, guard=n) for n in range(len(step.guards))]
-        found += [Bend(action.name, assignment=name) for name in step.changed]
-    return {bend.name: bend for bend in found}
+        found += [RelationMutant(action.name, guard=n) for n in range(len(step.guards))]
+        found += [RelationMutant(action.name, assignment=name) for name in step.changed]
+    return {mutant.name: mutant for mutant in found}
 
 
-def bend(transition: str, text: str) -> Bend:
+def relation_mutant(transition: str, text: str) -> RelationMutant:
     """The one of the transition that drops what contains this text; of assignments, the symbol.
 
     Raises:
         LookupError: there is none, or more than one.
     """
-    of_it = [b for b in bends().values() if b.transition == transition]
+    of_it = [b for b in relation_mutants().values() if b.transition == transition]
     found = [b for b in of_it if b.assignment == text] or [b for b in of_it if b.guard is not None and text in b.text]
     if len(found) != 1:
         raise LookupError(f"{len(found)} guards or assignments of {transition} are {text!r}")
@@ -109,16 +109,16 @@ def bend(transition: str, text: str) -> Bend:
 # ================================================================ obligations
 
 
-def touched(bend: Bend) -> list[str]:
-    """The conjuncts that the bent transition could break."""
-    changed = set(bend.step().changed)
+def touched(mutant: RelationMutant) -> list[str]:
+    """The conjuncts that the mutated transition could break."""
+    changed = set(mutant.step().changed)
     return [name for name in INDUCTIVE if changed & speaks_of(INVARIANT[name].says)]
 
 
 def formula(name: str, assume: Sequence[str]) -> Parts:
-    """The obligation of a bent transition: `induction.formula`, but for what was dropped."""
-    bent, _, conjunct = name.partition(SEPARATOR)
-    step = bends()[bent].step()
+    """The obligation of a mutated transition: `induction.formula`, but for what was dropped."""
+    mutated, _, conjunct = name.partition(SEPARATOR)
+    step = relation_mutants()[mutated].step()
     goal = INVARIANT[conjunct].says(View(STATE, step.changed))
     assumptions = [(other, before(INVARIANT[other].says)) for other in assume]
     return [*assumptions, ("guard", guard_of(step)), ("goal", z3.Not(goal))]
@@ -145,25 +145,25 @@ class Fate(Enum):
 class Verdict:
     """What became of a mutant, and by which conjunct."""
 
-    bend: Bend
+    mutant: RelationMutant
     fate: Fate
     conjunct: str = ""
 
 
-def judge(bend: Bend, effort: int = EFFORT) -> Verdict:
+def judge(mutant: RelationMutant, effort: int = EFFORT) -> Verdict:
     """Look in the scopes, then ask Z3 at any size; `effort` is in its units of work, for one obligation."""
     for scope in SCOPES:
-        broken = broken_by(bend, touched(bend), room(SCOPES.index(scope)))
+        broken = broken_by(mutant, touched(mutant), room(SCOPES.index(scope)))
         if broken:
-            return Verdict(bend, Fate.KILLED, broken)
+            return Verdict(mutant, Fate.KILLED, broken)
     hints = INDUCTION.hints()
-    for conjunct in touched(bend):
-        asked = Obligation(THEORY.name, f"{bend.name}{SEPARATOR}{conjunct}")
-        hint = hints.get(obligation(bend.transition, conjunct).name)
+    for conjunct in touched(mutant):
+        asked = Obligation(THEORY.name, f"{mutant.name}{SEPARATOR}{conjunct}")
+        hint = hints.get(obligation(mutant.transition, conjunct).name)
         quick = hint is not None and solve(asked, [n for n in hint if n in INDUCTIVE], effort // 4).holds
         if not quick and not solve(asked, None, effort).holds:
-            return Verdict(bend, Fate.UNPROVED, conjunct)
-    return Verdict(bend, Fate.SURVIVED)
+            return Verdict(mutant, Fate.UNPROVED, conjunct)
+    return Verdict(mutant, Fate.SURVIVED)
 
 
 @cache
@@ -172,9 +172,9 @@ def room(n: int) -> Room:
     return Room(SCOPES[n])
 
 
-def broken_by(bend: Bend, conjuncts: Sequence[str], room: Room) -> str:
-    """One of the conjuncts that is false after the bent transition, a promise rather than a lemma; or nothing."""
-    step, scope = bend.step(), room.scope
+def broken_by(mutant: RelationMutant, conjuncts: Sequence[str], room: Room) -> str:
+    """One of the conjuncts that is false after the mutated transition, a promise rather than a lemma; or nothing."""
+    step, scope = mutant.step(), room.scope
     after = View(STATE, step.changed)
     goals = {name: scope.ground(z3.Not(INVARIANT[name].says(after))) for name in conjuncts}
     room.solver.push()
@@ -203,76 +203,76 @@ class Noticed:
     or no further, is so too.
     """
 
-    among: set[Bend]
+    among: set[RelationMutant]
     """What has not been noticed yet, and may be."""
-    found: set[Bend] = field(default_factory=set)
+    found: set[RelationMutant] = field(default_factory=set)
 
     def walked(self, state: State, wanted: State, moves: Sequence[Move]) -> None:
         """Try the step again without each assignment of its transitions."""
         for name in {name for name, _ in moves}:
             for symbol in TRANSITIONS[name].updates:
-                bend = Bend(name, assignment=symbol)
-                if bend in self.among and not _leads_there(state, wanted, moves, bend):
-                    self._note(bend)
+                mutant = RelationMutant(name, assignment=symbol)
+                if mutant in self.among and not _leads_there(state, wanted, moves, mutant):
+                    self._note(mutant)
 
     def refused(self, state: State, refused: Transition, parameters: Mapping[str, Any]) -> None:
         """Note the guard that is the only one that is false."""
         verdicts = refused.verdicts(state, parameters)
         if verdicts.count(False) == 1:
-            bend = Bend(refused.name, guard=verdicts.index(False))
-            if bend in self.among:
-                self._note(bend)
+            mutant = RelationMutant(refused.name, guard=verdicts.index(False))
+            if mutant in self.among:
+                self._note(mutant)
 
-    def _note(self, bend: Bend) -> None:
-        self.among.discard(bend)
-        self.found.add(bend)
+    def _note(self, mutant: RelationMutant) -> None:
+        self.among.discard(mutant)
+        self.found.add(mutant)
 
 
-def _leads_there(state: State, wanted: State, moves: Sequence[Move], bend: Bend) -> bool:
+def _leads_there(state: State, wanted: State, moves: Sequence[Move], mutant: RelationMutant) -> bool:
     for name, parameters in moves:
         taken = TRANSITIONS[name]
-        if name == bend.transition:
-            taken = replace(taken, updates={s: update for s, update in taken.updates.items() if s != bend.assignment})
+        if name == mutant.transition:
+            taken = replace(taken, updates={s: update for s, update in taken.updates.items() if s != mutant.assignment})
         if taken.refused(state, parameters) is not None:
             return False
         state = taken.after(state, parameters)
     return canonical_form(state) == canonical_form(State(wanted.tables, state.domains, wanted.defaults))
 
 
-def may_be_noticed(bend: Bend) -> bool:
+def may_be_noticed(mutant: RelationMutant) -> bool:
     """The bridge compares every assignment that is no ghost's, and the guards of exact transitions."""
-    transition = TRANSITIONS[bend.transition]
-    return transition.exact if bend.guard is not None else bend.assignment in transition.updates
+    transition = TRANSITIONS[mutant.transition]
+    return transition.exact if mutant.guard is not None else mutant.assignment in transition.updates
 
 
 def shown_to_the_bridge(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts, where the bridge has noticed what the induction has not: one comparison does for all."""
-    watch = Noticed({v.bend for v in verdicts if v.fate is Fate.SURVIVED and may_be_noticed(v.bend)})
+    watch = Noticed({v.mutant for v in verdicts if v.fate is Fate.SURVIVED and may_be_noticed(v.mutant)})
     for _ in here_and_there(WORLDS, WALKS, Tally(watch=watch)) if watch.among else ():
         if not watch.among:
             break
-    return [replace(v, fate=Fate.NOTICED) if v.bend in watch.found else v for v in verdicts]
+    return [replace(v, fate=Fate.NOTICED) if v.mutant in watch.found else v for v in verdicts]
 
 
 # ================================================================ what is kept, and the command
 
 
-def told(verdict: Verdict) -> str:
+def rendered(verdict: Verdict) -> str:
     """The fate in words."""
     match verdict.fate:
         case Fate.KILLED | Fate.UNPROVED:
             return f"{verdict.fate.value}: {verdict.conjunct}"
         case Fate.NOTICED:
             return str(verdict.fate.value)
-    if verdict.bend.assignment and STATE.symbols[verdict.bend.assignment].ghost:
+    if verdict.mutant.assignment and STATE.symbols[verdict.mutant.assignment].ghost:
         return f"{verdict.fate.value}: a ghost"
-    exact = ACTIONS.by_name[verdict.bend.transition].exact
-    return f"{verdict.fate.value}: {'idle' if exact or verdict.bend.assignment else 'of the world'}"
+    exact = ACTIONS.by_name[verdict.mutant.transition].exact
+    return f"{verdict.fate.value}: {'idle' if exact or verdict.mutant.assignment else 'of the world'}"
 
 
 def facts(verdicts: Sequence[Verdict]) -> dict[str, str]:
     """What is kept of the verdicts."""
-    return {verdict.bend.label: told(verdict) for verdict in verdicts}
+    return {verdict.mutant.label: rendered(verdict) for verdict in verdicts}
 
 
 def counted(fates: Iterable[str]) -> str:
@@ -282,7 +282,7 @@ def counted(fates: Iterable[str]) -> str:
 
 
 def judged(
-    those: Sequence[Bend], advance: Callable[[], None] = lambda: None, workers: int | None = None
+    those: Sequence[RelationMutant], advance: Callable[[], None] = lambda: None, workers: int | None = None
 ) -> list[Verdict]:
     """The fate of each, on all cores."""
     verdicts = []
@@ -306,11 +306,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such transition: {', '.join(unknown)}")
     if given.write and given.names:
         parser.error("what is kept is of every mutant: --write takes no names")
-    those = [b for b in bends().values() if not given.names or b.transition in given.names]
+    those = [b for b in relation_mutants().values() if not given.names or b.transition in given.names]
     with watched("mutants", len(those)) as advance:
         verdicts = shown_to_the_bridge(judged(those, advance))
     for verdict in verdicts:
-        print(f"{verdict.bend.label}\n    {told(verdict)}")
+        print(f"{verdict.mutant.label}\n    {rendered(verdict)}")
     if given.write:
         kept.write(FATES, facts(verdicts), lambda name: name.partition(" without ")[0])
     print(f"{len(verdicts)} mutants: {counted(facts(verdicts).values())}")

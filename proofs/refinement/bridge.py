@@ -476,12 +476,12 @@ def _distributor(system: System, before: World, action: DistributorTakes, state:
         raise NotModelled("a socket that cannot be opened")
     dies = isinstance(action, DistributorCutOff)
     performed = stride.effects[: action.performed] if isinstance(action, DistributorCutOff) else stride.effects
-    told = Told(action.what, stride.effects, performed, stride.rejected is not None, dies)
-    return distributor_moves(told, before.distributor, state, in_vain)
+    step = PerformedStep(action.what, stride.effects, performed, stride.rejected is not None, dies)
+    return distributor_moves(step, before.distributor, state, in_vain)
 
 
 @dataclass(frozen=True)
-class Told:
+class PerformedStep:
     """A step of the Distributor."""
 
     event: Any  # Any: an event of the Distributor's
@@ -495,7 +495,7 @@ class Told:
 
 
 def distributor_moves(
-    told: Told,
+    step: PerformedStep,
     before: distributor.DistributorState,
     state: State,
     in_vain: Callable[[int, distributor.Send], bool],
@@ -503,7 +503,7 @@ def distributor_moves(
     """The transitions that a step of the Distributor is.
 
     Args:
-        told: the step.
+        step: the step.
         before: the Distributor's state before.
         state: the whole system's.
         in_vain: of the place of an effect that sends a hand-off, and of the effect: whether nobody will get it.
@@ -512,19 +512,19 @@ def distributor_moves(
         NotModelled: the relation does not model it.
         Divergence: which transition it is cannot be decided, as there should be just one.
     """
-    own = [] if told.rejected else _event(told, before, state)
-    if told.rejected and isinstance(told.event, distributor.Unsent):
-        own = [("notices_unsent_late", {"s": told.event.server, "c": told.event.client.cookie})]
-    if told.dies and isinstance(told.event, distributor.Received) and not any(_is_told(e) for e in told.performed):
-        q = told.event.message.count.sequence + told.shift
-        return [("distributor_dies_having_read", {"s": told.event.server, "q": q})]
-    if told.dies and _is_undone(told.event, told.performed):
+    own = [] if step.rejected else _event(step, before, state)
+    if step.rejected and isinstance(step.event, distributor.Unsent):
+        own = [("notices_unsent_late", {"s": step.event.server, "c": step.event.client.cookie})]
+    if step.dies and isinstance(step.event, distributor.Received) and not any(_is_message(e) for e in step.performed):
+        q = step.event.message.count.sequence + step.shift
+        return [("distributor_dies_having_read", {"s": step.event.server, "q": q})]
+    if step.dies and _is_undone(step.event, step.performed):
         return [("distributor_dies", {})]
-    moves = [*own, *_effects(told, before, in_vain)]
-    return [*moves, ("distributor_dies", {})] if told.dies else moves
+    moves = [*own, *_effects(step, before, in_vain)]
+    return [*moves, ("distributor_dies", {})] if step.dies else moves
 
 
-def _is_told(effect: Any) -> bool:
+def _is_message(effect: Any) -> bool:
     return isinstance(effect, (distributor.Tell, distributor.Send))
 
 
@@ -532,12 +532,12 @@ def _is_undone(event: Any, performed: Sequence[Any]) -> bool:
     """The Distributor died before anything of what the event brings about could be noticed."""
     if isinstance(event, (distributor.PeerClosed, distributor.Fired, Adopt, distributor.BindRequested)):
         return not any(isinstance(e, (distributor.ShutDown, distributor.Tell, distributor.Send)) for e in performed)
-    return isinstance(event, distributor.Listening) and not any(_is_told(e) for e in performed)
+    return isinstance(event, distributor.Listening) and not any(_is_message(e) for e in performed)
 
 
-def _event(told: Told, before: distributor.DistributorState, now: State) -> list[Move]:
+def _event(step: PerformedStep, before: distributor.DistributorState, now: State) -> list[Move]:
     """The transition of the event itself."""
-    event = told.event
+    event = step.event
     match event:
         case Adopt():
             newcomer = now.value("late", event.server)
@@ -555,7 +555,7 @@ def _event(told: Told, before: distributor.DistributorState, now: State) -> list
         case distributor.PeerClosed():
             return [("shuts_waiter_down", {"c": event.client.cookie})]
         case distributor.Received():
-            return [_received(event, now, told.shift)]
+            return [_received(event, now, step.shift)]
         case distributor.DialogEnded():
             return [("sees_dialog_end", {"s": event.server, "p": event.port})]
         case distributor.ControlEnded():
@@ -565,18 +565,18 @@ def _event(told: Told, before: distributor.DistributorState, now: State) -> list
         case distributor.Listening():
             return [("learns_of_socket", {"p": event.port})]
         case distributor.BindRequested():
-            return _bind(event, before, told.effects)
+            return _bind(event, before, step.effects)
         case distributor.StillServes():
-            told_so = any(isinstance(e, distributor.Tell) for e in told.effects)
-            return [("finds_server_unresponsive", {"s": event.server})] if told_so else []
+            reported = any(isinstance(e, distributor.Tell) for e in step.effects)
+            return [("finds_server_unresponsive", {"s": event.server})] if reported else []
         case distributor.Unfit():
             return [("finds_server_unresponsive", {"s": event.server})]
         case distributor.Audited(gone=gone):
             if gone:
                 raise NotModelled("an audit that finds connections gone")
-            return [("asks_again", {"s": e.server, "p": e.port}) for e in told.effects]
+            return [("asks_again", {"s": e.server, "p": e.port}) for e in step.effects]
         case distributor.Fired():
-            return _timer(event.timer, told.effects)
+            return _timer(event.timer, step.effects)
     raise NotModelled(type(event).__name__)
 
 
@@ -630,13 +630,13 @@ def _timer(timer: Any, effects: Sequence[Any]) -> list[Move]:
 
 
 def _effects(
-    told: Told, before: distributor.DistributorState, in_vain: Callable[[int, distributor.Send], bool]
+    step: PerformedStep, before: distributor.DistributorState, in_vain: Callable[[int, distributor.Send], bool]
 ) -> Iterator[Move]:
     """One transition for each effect that others notice, but for those that are the event's own."""
-    dropping = isinstance(told.event, distributor.PeerClosed) or (
-        isinstance(told.event, distributor.Fired) and isinstance(told.event.timer, distributor.QueueTimeout)
+    dropping = isinstance(step.event, distributor.PeerClosed) or (
+        isinstance(step.event, distributor.Fired) and isinstance(step.event.timer, distributor.QueueTimeout)
     )
-    for i, effect in enumerate(told.performed):
+    for i, effect in enumerate(step.performed):
         match effect:
             case distributor.Send(message=HandOff()):
                 yield ("sends_hand_in_vain" if in_vain(i, effect) else "sends_hand"), {"s": effect.server}
@@ -651,7 +651,7 @@ def _effects(
                 else:
                     yield "releases", {"c": client.cookie}
             case distributor.Tell(message=Drained(server=s)):
-                gone = _is_the_last_to_end(told.event, before)
+                gone = _is_the_last_to_end(step.event, before)
                 yield ("reports_drained_of_the_gone" if gone else "reports_drained"), {"s": s}
             case distributor.Tell(message=KeepDialog(server=s, port=p)):
                 yield "opens_dialog", {"s": s, "p": p}
@@ -691,7 +691,7 @@ def compare(
         worlds: after so many the comparison ends.
         tally: to be counted on.
         enabled: whether to ask as well that the relation allows nothing that the code does not do.
-        witness: is told of each transition before it is taken: the state, its name, its parameters.
+        witness: is given each transition before it is taken: the state, its name, its parameters.
         symmetric: take worlds that differ only in which server or client is which for one.
 
     Raises:
@@ -766,7 +766,7 @@ def _compare(
             tally.outside[str(outside)] += 1
             continue
         except Unlike as unlike:
-            raise Divergence(f"{_told_action(action)}: {unlike}", "copies of a client differ") from unlike
+            raise Divergence(f"{_rendered(action)}: {unlike}", "copies of a client differ") from unlike
         if moves and not isinstance(action, DistributorCutOff):
             firsts.add((moves[0][0], tuple(sorted(moves[0][1].items()))))
         if isinstance(action.what, distributor.BindRequested):
@@ -799,8 +799,8 @@ def _walk(
         transition_ = TRANSITIONS[name]
         if transition_.refused(state, parameters) is not None:
             false = sentence.refusal(transition_, state, parameters)
-            told = f"{_told_action(action)}: {name}{parameters} is not enabled, as this does not hold: {false}"
-            raise Divergence(told, f"{name} is not enabled")
+            what = f"{_rendered(action)}: {name}{parameters} is not enabled, as this does not hold: {false}"
+            raise Divergence(what, f"{name} is not enabled")
         state = transition_.after(state, parameters)
         tally.taken[name] += 1
     integers = tuple(sorted({*state.domains["Int"], *wanted.domains["Int"]}))  # the code's may have been closed up
@@ -808,7 +808,7 @@ def _walk(
     got, want = (canonical_form(State(of.tables, domains, of.defaults)) for of in (state, wanted))
     if got != want:
         where = f"{moves[-1][0]} leads elsewhere" if moves else "something changes"
-        raise Divergence(f"{_told_action(action)}: {[*moves]} leads elsewhere: {differences(got, want)}", where)
+        raise Divergence(f"{_rendered(action)}: {[*moves]} leads elsewhere: {differences(got, want)}", where)
     if tally.watch is not None:
         tally.watch.walked(beginning, wanted, moves)
 
@@ -823,8 +823,8 @@ def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ..
                 if tally.watch is not None:
                     tally.watch.refused(state, transition_, parameters)
             elif (transition_.name, tuple(sorted(parameters.items()))) not in firsts:
-                told = f"the relation enables {transition_.name}{parameters}, and the code does not"
-                raise Divergence(told, f"{transition_.name} does not happen")
+                what = f"the relation enables {transition_.name}{parameters}, and the code does not"
+                raise Divergence(what, f"{transition_.name} does not happen")
 
 
 def _parameters(transition_: Transition, state: State) -> Iterator[dict[str, Any]]:
@@ -843,8 +843,8 @@ def _something_helps(state: State, firsts: set[tuple[str, tuple[tuple[str, Any],
                 continue
             wanted = {key: parameters[key] for key in helpful.about}
             if not any(one in (name, *helpful.instead) and wanted.items() <= of.items() for one, of in done):
-                told = f"the relation enables {name}{parameters}, which progress rests on, and the code does not"
-                raise Divergence(told, f"{name} does not happen")
+                what = f"the relation enables {name}{parameters}, which progress rests on, and the code does not"
+                raise Divergence(what, f"{name} does not happen")
 
 
 def is_compared(name: str) -> bool:
@@ -852,7 +852,7 @@ def is_compared(name: str) -> bool:
     return TRANSITIONS[name].exact or name in HELPFUL
 
 
-def _told_action(action: Action) -> str:
+def _rendered(action: Action) -> str:
     what = action.what.value if isinstance(action.what, Deed) else describe(action.what)
     dies = f" (dies after {action.performed})" if isinstance(action, DistributorCutOff) else ""
     return f"{action.who}: {what}{dies}"

@@ -28,7 +28,7 @@ MIXED: Final = -2
 """Kinds of cases: enabled; several guards are false.  Otherwise the guard that alone is false, by its place."""
 
 
-class Case(NamedTuple):
+class GuardCase(NamedTuple):
     """A transition in a state."""
 
     state: State
@@ -52,14 +52,14 @@ class Cases:
     def __init__(self, wanted: Wanted, seed: str) -> None:
         """None yet; `seed` decides in which states all transitions are tried."""
         self.wanted = wanted
-        self.found: dict[tuple[str, int], list[Case]] = {
+        self.found: dict[tuple[str, int], list[GuardCase]] = {
             (name, kind): [] for name, one in TRANSITIONS.items() for kind in (ENABLED, *range(len(one.guards)), MIXED)
         }
         self.disturbed: set[tuple[str, int]] = set()
         """The kinds for which a state had to be disturbed."""
         self._dice = random.Random(seed)
 
-    def __iter__(self) -> Iterator[Case]:
+    def __iter__(self) -> Iterator[GuardCase]:
         for cases in self.found.values():
             yield from cases
 
@@ -71,7 +71,7 @@ class Cases:
         """A `bridge.Witness`: the transition is tried here, and now and then all others are."""
         kind = _kind(TRANSITIONS[name].verdicts(state, parameters))
         if self._wants(name, kind):
-            self._keep(Case(closed(state), name, parameters), kind)
+            self._keep(GuardCase(closed(state), name, parameters), kind)
         if self._dice.random() < RATE:
             self.try_all(closed(state))
 
@@ -81,7 +81,7 @@ class Cases:
             for parameters in _parameters(one, state):
                 kind = _kind(one.verdicts(state, parameters))
                 if self._wants(name, kind):
-                    self._keep(Case(state, name, parameters), kind)
+                    self._keep(GuardCase(state, name, parameters), kind)
 
     def disturb(self, searches: int, length: int) -> None:
         """For each kind of which there is no case: look for one about those that there are.
@@ -100,7 +100,7 @@ class Cases:
                 if not self._wants(name, kind):
                     break
 
-    def _search(self, case: Case, kind: int, length: int) -> Case | None:
+    def _search(self, case: GuardCase, kind: int, length: int) -> GuardCase | None:
         """Change one thing after the other; keep what brings it nearer to the kind, and now and then what does not."""
         symbols = _symbols(case.name)
         verdicts = TRANSITIONS[case.name].verdicts(case.state, case.parameters)
@@ -115,7 +115,7 @@ class Cases:
                 case, verdicts = changed, now
         return None
 
-    def _changed(self, case: Case, symbols: Sequence[str]) -> Case:
+    def _changed(self, case: GuardCase, symbols: Sequence[str]) -> GuardCase:
         """Another parameter, or another value of one of the symbols, preferably where the parameters point to."""
         dice, state = self._dice, case.state
         sorts = TRANSITIONS[case.name].sorts
@@ -138,7 +138,7 @@ class Cases:
         most = {ENABLED: self.wanted.enabled, MIXED: self.wanted.mixed}.get(kind, self.wanted.alone)
         return len(self.found[name, kind]) < most
 
-    def _keep(self, case: Case, kind: int) -> None:
+    def _keep(self, case: GuardCase, kind: int) -> None:
         self.found[case.name, kind].append(case)
 
 

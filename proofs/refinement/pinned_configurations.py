@@ -72,7 +72,7 @@ def reason(one: Configuration) -> str | None:
     return None
 
 
-def told(tier: str = TIER) -> list[Configuration]:
+def compared(tier: str = TIER) -> list[Configuration]:
     """The configurations of the tier that are compared."""
     return [one for one in load() if one.tier == tier and reason(one) is None]
 
@@ -96,7 +96,7 @@ def here_and_there(worlds: int, walks: int, tally: Tally) -> Iterator[None]:
     if worlds:
         compare(MIDST, None, tally)
         yield
-    for one in told():
+    for one in compared():
         compare(one.bounds, tally.worlds + worlds, tally)
         yield
     for place, (name, bounds) in enumerate(DEEP.items()):
@@ -113,7 +113,7 @@ def row(slug: str) -> Row:
     Raises:
         Divergence: the first difference.
     """
-    one = next(one for tier in TIERS for one in told(tier) if one.slug == slug)
+    one = next(one for tier in TIERS for one in compared(tier) if one.slug == slug)
     tally = compare(one.bounds, None, Tally(), symmetric=one.symmetric)
     return Row(slug, tally.worlds, tally.steps, dict(sorted(tally.outside.items())), dict(sorted(tally.taken.items())))
 
@@ -128,7 +128,7 @@ def measured(slugs: Iterable[str], workers: int | None = None) -> Iterator[Row]:
     Raises:
         Divergence: the first difference in any of them.
     """
-    states = {one.slug: (one.counts or {}).get("states", 0) for tier in TIERS for one in told(tier)}
+    states = {one.slug: (one.counts or {}).get("states", 0) for tier in TIERS for one in compared(tier)}
     largest_first = sorted(slugs, key=lambda slug: -states[slug])
     with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for done in as_completed([pool.submit(row, slug) for slug in largest_first]):
@@ -138,7 +138,7 @@ def measured(slugs: Iterable[str], workers: int | None = None) -> Iterator[Row]:
 def bridge_report(tier: str = TIER) -> dict[str, Row]:
     """The kept numbers of a tier, by configuration, in the order of the manifest."""
     known = _reports()
-    return {one.slug: known[one.slug] for one in told(tier) if one.slug in known}
+    return {one.slug: known[one.slug] for one in compared(tier) if one.slug in known}
 
 
 def _reports() -> dict[str, Row]:
@@ -174,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="a configuration; all by default")
     parser.add_argument("--tier", choices=TIERS, default=TIER, help="of the manifest (default: %(default)s)")
     given = parser.parse_args(arguments)
-    names = [one.slug for one in told(given.tier)]
+    names = [one.slug for one in compared(given.tier)]
     if unknown := [name for name in given.names if name not in names]:
         parser.error(
             f"not a configuration that the relation models: {', '.join(unknown)}; there are {', '.join(names)}"

@@ -1,7 +1,7 @@
 """A recorded run, followed through the relation: was what the running system did a run of the relation?
 
-``follow(path)`` reads a trace (`maitred.core.record` describes its form) from its first line on, and holds one state of
-the relation.  It begins in an `initial` one.  Each event of a machine, with the effects that the trace records as
+``validate(path)`` reads a trace (`maitred.core.record` describes its form) from its first line on, and keeps one state
+of the relation.  It begins in an `initial` one.  Each event of a machine, with the effects that the trace records as
 performed, is rendered as transitions, by the same functions as in `proofs.refinement.bridge`.  Each guard must hold
 where its transition is taken; what the transitions put into channels must be what the effects sent; and after the step,
 what the machine knows (the core's own state, which the events lead to) must agree with the relation's state.  So
@@ -18,7 +18,7 @@ processes did what no channel orders; timers and duplicates, which nobody else n
 these); what the last step of a machine was to do, as its process may have been killed. Where a server's messages on one
 dialog overtook one another, the relation is set to allow it. Past the first line that the relation does not model
 (the stop of the system, an audit that finds something, a socket that cannot be opened, a forked child that serves on
-after its server's main process has died) nothing is followed; `Followed` names that line.
+after its server's main process has died) nothing is followed; `Validation` names that line.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from proofs.refinement.bridge import (
     TRANSITIONS,
     Divergence,
     Move,
-    Told,
+    PerformedStep,
     differences,
     distributor_moves,
     monitor_moves,
@@ -83,7 +83,7 @@ GHOSTS: Final = dict.fromkeys(("last_word", "last_dialog_word", "last_use_word",
 
 
 @dataclass
-class Followed:
+class Validation:
     """What came of following a trace."""
 
     steps: int = 0
@@ -114,16 +114,16 @@ class _Step:
     last: bool = False
     """No other event of this machine follows."""
     in_vain: set[int] = field(default_factory=set)
-    """Of the Distributor: the places of the hand-offs that it later learns nobody has got."""
+    """Of the Distributor: the places of the hand-offs later reported undelivered."""
 
 
 Start: TypeAlias = tuple[str, dict[str, Any]]
 """A machine begins: who, and the arguments."""
-_Telling: TypeAlias = tuple[list[Move], Sequence[Any], bool]
+_Rendering: TypeAlias = tuple[list[Move], Sequence[Any], bool]
 """A step as transitions; the effects that were performed; whether these are surely all."""
 
 
-def follow(path: str | PathLike[str], class_id: int = 0) -> Followed:
+def validate(path: str | PathLike[str], class_id: int = 0) -> Validation:
     """Follow the part of a trace that is about one server class.
 
     Args:
@@ -136,7 +136,7 @@ def follow(path: str | PathLike[str], class_id: int = 0) -> Followed:
         Divergence: what is recorded is no run of the relation; the text names the line.
     """
     lines = _read(path)
-    return _Follower(lines, class_id).follow()
+    return _Validator(lines, class_id).validate()
 
 
 # ================================================================ reading
@@ -176,7 +176,7 @@ def _read(path: str | PathLike[str]) -> list[_Step | Start]:
 
 
 def _mark(steps: Sequence[_Step]) -> None:
-    """Find the hand-offs of a Distributor that it later learns nobody has got."""
+    """Find the hand-offs of a Distributor that are later reported undelivered."""
     sent: dict[ServerId, tuple[_Step, int]] = {}
     for step in steps:
         if isinstance(step.event, distributor.Unsent) and step.event.server in sent:
@@ -228,16 +228,16 @@ class Possibility:
         return Possibility(_tidied(state), self.taken + names, self.unseen + names if unseen else self.unseen)
 
 
-class _Follower:
+class _Validator:
     def __init__(self, lines: Sequence[_Step | Start], class_id: int) -> None:
         self.lines = lines
         self.class_id = class_id
-        self.report = Followed()
+        self.report = Validation()
         self.machines: dict[str, Any] = {}  # Any: the state of whichever machine
         self.possible: list[Possibility] = []
         self.reordering = _overtaken(lines)
 
-    def follow(self) -> Followed:
+    def validate(self) -> Validation:
         lines = iter(self.lines)
         for line in lines:
             if not isinstance(line, _Step):
@@ -351,8 +351,8 @@ class _Follower:
     ) -> None:
         """Take each rendering of the step, and keep where it leads to if the machine agrees."""
         why: list[Divergence] = []
-        tellings = [*self._tellings(step, before, result, possible.state)]
-        for moves, performed, finished in tellings:
+        renderings = [*self._renderings(step, before, result, possible.state)]
+        for moves, performed, finished in renderings:
             try:
                 after = possible.after(moves)
                 _compare_messages(step, performed, finished, possible.state, after.state)
@@ -362,10 +362,10 @@ class _Follower:
                 why.append(divergence)
             else:
                 found.setdefault(repr(canonical_form(after.state)), after)
-        if len(why) == len(tellings):
+        if len(why) == len(renderings):
             raise why[0]
 
-    def _tellings(self, step: _Step, before: Any, result: Any, state: State) -> Iterator[_Telling]:
+    def _renderings(self, step: _Step, before: Any, result: Any, state: State) -> Iterator[_Rendering]:
         """The step as transitions, in each way that the trace leaves open."""
         rejected = isinstance(result, Rejected)
         effects: Sequence[Any] = () if isinstance(result, Rejected) else result.effects
@@ -393,8 +393,8 @@ class _Follower:
                     return not _gets_it(step, i, state, effect.server)
 
                 for performed in [step.effects] if finished else [step.effects, effects[: len(step.effects) + 1]]:
-                    told = Told(step.event, effects, performed, rejected, dies=not finished, shift=0)
-                    yield distributor_moves(told, before, state, in_vain), performed, finished
+                    taken = PerformedStep(step.event, effects, performed, rejected, dies=not finished, shift=0)
+                    yield distributor_moves(taken, before, state, in_vain), performed, finished
 
     # ------------------------------------------------ what no line shows
 
@@ -487,11 +487,11 @@ BEGINS: Final = compiled(initial(NOW))
 def _compare_messages(step: _Step, performed: Sequence[Any], finished: bool, before: State, after: State) -> None:
     """What the relation puts into channels in this step is what the trace records as sent."""
     said = [*_said(before, after)]
-    told = [*_told(step, performed, before, after)]
-    if sorted(said, key=repr) == sorted(told, key=repr):
+    recorded = [*_recorded(step, performed, before, after)]
+    if sorted(said, key=repr) == sorted(recorded, key=repr):
         return
-    if finished or len(said) > len(told) + 1 or not all(message in said for message in told):
-        raise Divergence(f"the relation sends {said}; the trace has {told}")
+    if finished or len(said) > len(recorded) + 1 or not all(message in said for message in recorded):
+        raise Divergence(f"the relation sends {said}; the trace has {recorded}")
 
 
 def _said(before: State, after: State) -> Iterator[list[Any]]:
@@ -516,7 +516,7 @@ def _said(before: State, after: State) -> Iterator[list[Any]]:
             yield ["to the Distributor", message]
 
 
-def _told(step: _Step, performed: Sequence[Any], before: State, after: State) -> Iterator[list[Any]]:
+def _recorded(step: _Step, performed: Sequence[Any], before: State, after: State) -> Iterator[list[Any]]:
     """The messages that the effects send, as far as somebody is there to read them; or that a server has sent."""
     if isinstance(step.event, server.Sent):
         s, reply = int(step.who.split()[2]), step.event.reply

@@ -245,21 +245,21 @@ class Reading:
             Undecided: Z3 gives no answer.
         """
         other = TRANSITIONS[self.name]
-        told = Interpretation(state, self.symbols)
+        meaning = Interpretation(state, self.symbols)
         for name, constant in self.parameters.items():
-            told.let(constant, given[name])
+            meaning.let(constant, given[name])
         verdicts = other.verdicts(state, given)
         found = [
             f"{self.name}: guard {i}, {other.guards[i][0]}: {theirs} by the evaluator"
             for i, (guard, theirs) in enumerate(zip(self.guards, verdicts, strict=True))
-            if told.says(guard) != theirs
+            if meaning.says(guard) != theirs
         ]
         if not all(verdicts):
             return found
         after = other.after(state, given)
         for name, statement in self.updates.items():
-            told.expect(name, after)
-            if not told.says(statement):
+            meaning.expect(name, after)
+            if not meaning.says(statement):
                 found.append(f"{self.name}: {name} is another in the state after")
         return found
 
@@ -271,7 +271,7 @@ def reading(name: str, within: Universe) -> Reading:
     step = action.step(STATE)
     guards = tuple(written_out(term, within) for _, term in step.guards)
     changed = {name: macro for name, macro in step.changed.items() if not STATE.symbols[name].ghost}
-    updates = {name: _is_as_told(name, macro, within) for name, macro in changed.items()}
+    updates = {name: _is_as_assigned(name, macro, within) for name, macro in changed.items()}
     asked = [*(term for _, term in step.guards), *(macro(*_place(name)) for name, macro in changed.items())]
     return Reading(name, step.parameters, guards, updates, symbols_of(asked))
 
@@ -298,11 +298,11 @@ def symbols_of(terms: Iterable[Term]) -> frozenset[str]:
     return frozenset(found & STATE.symbols.keys())
 
 
-def _is_as_told(name: str, macro: Callable[..., Term], within: Universe) -> Term:
+def _is_as_assigned(name: str, macro: Callable[..., Term], within: Universe) -> Term:
     sorts = STATE.symbols[name].arguments
     place = _place(name)
-    told = primed(name)(*place) if sorts else primed(name)
-    equal = written_out(macro(*place) == told, within)
+    after = primed(name)(*place) if sorts else primed(name)
+    equal = written_out(macro(*place) == after, within)
     points = itertools.product(*(within.values(sort.name()) for sort in sorts))
     return z3.And(*(z3.substitute(equal, *zip(place, point, strict=True)) if sorts else equal for point in points))
 
@@ -319,12 +319,12 @@ def decided(state: State, name: str, given: Parameters) -> tuple[bool, ...]:
     """
     within = universe(state)
     step = ACTIONS.by_name[name].step(STATE)
-    told = Interpretation(state, symbols_of(term for _, term in step.guards))
+    meaning = Interpretation(state, symbols_of(term for _, term in step.guards))
     for parameter, constant in step.parameters.items():
-        told.let(constant, given[parameter])
+        meaning.let(constant, given[parameter])
     solver = _solver(within)
     names = [(x, z3.Const(f"{sort}.{i}", SORTS[sort])) for sort in SORTS for i, x in enumerate(within.values(sort))]
-    asked = [(line, z3.substitute(told.model.eval(guard), *names)) for line, guard in step.guards]
+    asked = [(line, z3.substitute(meaning.model.eval(guard), *names)) for line, guard in step.guards]
     return tuple(_decided(solver, guard, f"{name}, {line}") for line, guard in asked)
 
 

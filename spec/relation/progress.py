@@ -89,7 +89,7 @@ class Queues:
 
 
 @dataclass(frozen=True)
-class Case:
+class HelpfulCase:
     """What helps: while ``where`` holds, one of the helpful transitions is fair and makes the measure fall."""
 
     name: str
@@ -118,7 +118,7 @@ class LeadsTo:
     pending: Says
     goal: Says
     measure: tuple[Set | Number | Queues, ...]
-    cases: tuple[Case, ...]
+    cases: tuple[HelpfulCase, ...]
     spared: frozenset[str] = frozenset()
     """Transitions that do not happen meanwhile."""
     choices: Mapping[str, Says] = field(default_factory=dict)
@@ -402,7 +402,7 @@ _leads_to(
         ),
         cases=(
             *(
-                Case(name, where, dict.fromkeys(_STEPS, ()), "steps are finished", because=_AS_ONE_IS_BEST)
+                HelpfulCase(name, where, dict.fromkeys(_STEPS, ()), "steps are finished", because=_AS_ONE_IS_BEST)
                 for name, where in (
                     ("a dialog is to be opened", _some_due),
                     ("a client has been shut down", lambda v: And(Not(_some_due(v)), v.dropping)),
@@ -520,7 +520,7 @@ _leads_to(
             Set("of these, those to be sent", (Int,), lambda v, c, s, q: unsent_up(v, s, q), "messages of servers"),
         ),
         cases=(
-            Case(
+            HelpfulCase(
                 "the server has something to read",
                 lambda v, c, s, p: v.down_head(s, p) < v.down_tail(s, p),
                 {"server_accepts": ("s", "p"), "server_answers": ("s", "p")},
@@ -528,7 +528,7 @@ _leads_to(
                 {"p": Port},
                 whenever=lambda v, c, s, p: _can_read(v, s, p),
             ),
-            Case(
+            HelpfulCase(
                 "the server has something to send",
                 lambda v, c, s, q: _next_to_send(v, s, q),
                 {"server_sends": ("s", "q")},
@@ -536,7 +536,7 @@ _leads_to(
                 {"q": Int},
                 whenever=lambda v, c, s, q: _can_send(v, s, v.up_port(s, q)),
             ),
-            Case(
+            HelpfulCase(
                 "the server has sent something",
                 lambda v, c, s, q: _earliest(v, s, q),
                 dict.fromkeys(_READS, ("s", "q")),
@@ -544,14 +544,14 @@ _leads_to(
                 {"q": Int},
                 at_rest=True,
             ),
-            Case(
+            HelpfulCase(
                 "the server rests",
                 lambda v, c, s: v.resting(s),
                 {"rest_is_over": ("s",)},
                 "rests end",
                 at_rest=True,
             ),
-            Case(
+            HelpfulCase(
                 "the server has a client",
                 lambda v, c, s, d: v.serving(s, d),
                 {"client_leaves": ("s", "d")},
@@ -559,7 +559,7 @@ _leads_to(
                 {"d": Client},
                 whenever=lambda v, c, s, d: _at_rest(v, s),
             ),
-            Case(
+            HelpfulCase(
                 "the server is free, and the Distributor not yet at rest",
                 lambda v, c, s: free(v, s, v.port_of(c)),
                 {},
@@ -597,13 +597,13 @@ _leads_to(
         goal=lambda v: v.life == ABSENT,
         measure=(Number("words unread", lambda v: v.word_tail - v.word_head),),
         cases=(
-            Case(
+            HelpfulCase(
                 "there is a word",
                 lambda v: v.word_head < v.word_tail,
                 dict.fromkeys(_WORDS, ()),
                 "the Monitor reads",
             ),
-            Case(
+            HelpfulCase(
                 "there is none",
                 lambda v: v.word_head == v.word_tail,
                 {"monitor_sees_distributor_dead": ()},
@@ -622,7 +622,7 @@ _leads_to(
         goal=lambda v, e: up(v),
         measure=(),
         cases=(
-            Case(
+            HelpfulCase(
                 "an element is up",
                 lambda v, e: v.usable(e),
                 {"distributor_starts": ("e",)},
@@ -650,7 +650,7 @@ _leads_to(
             Set("clients to restore", (Client,), lambda v, c: v.to_restore(c), "clients that were accepted"),
         ),
         cases=(
-            Case(
+            HelpfulCase(
                 "a server is to be adopted",
                 lambda v, s: And(v.to_adopt(s), Not(v.late(s))),
                 {"adopts": ("s",)},
@@ -658,7 +658,7 @@ _leads_to(
                 {"s": Server},
                 at_rest=True,
             ),
-            Case(
+            HelpfulCase(
                 "a client is to be restored",
                 lambda v, c: And(_all_adopted(v), v.to_restore(c), _is_first_to_be_restored(v, c)),
                 {"restores": ("c",)},
@@ -666,7 +666,7 @@ _leads_to(
                 {"c": Client},
                 at_rest=True,
             ),
-            Case(
+            HelpfulCase(
                 "all is sent but Begin",
                 lambda v: And(_all_adopted(v), Not(_some_restore(v))),
                 {"begins": ()},
@@ -750,14 +750,14 @@ def _to_take_back(v, s, q):
 
 
 _RECOVERS: Final = (
-    Case(
+    HelpfulCase(
         "a client is to be taken back",
         lambda v, s, *rest: _to_take_back(v, s, rest[-1]),
         {"server_takes_back": ("s", "q")},
         "servers recover",
         {"q": Int},
     ),
-    Case(
+    HelpfulCase(
         "a process has died unnoticed",
         lambda v, s, *rest: And(v.broken(s), nobody_to_take_back(v, s)),
         dict.fromkeys(("server_reports_again", "server_counts_again", "server_wants_to_be_asked"), ("s",)),
@@ -800,7 +800,7 @@ _leads_to(
         ),
         cases=(
             *_RECOVERS,
-            Case(
+            HelpfulCase(
                 "it is to ask to be asked",
                 lambda v, s, p, q: And(Not(v.broken(s)), _before_it_has_closed(v, s, p, q), _next_to_send(v, s, q)),
                 {"server_sends": ("s", "q")},
@@ -808,7 +808,7 @@ _leads_to(
                 {"q": Int},
                 whenever=lambda v, s, p, q: _can_send(v, s, p),
             ),
-            Case(
+            HelpfulCase(
                 "it has asked to be asked",
                 lambda v, s, p, q: And(_before_it_has_closed(v, s, p, q), _earliest(v, s, q)),
                 dict.fromkeys(_READS, ("s", "q")),
@@ -816,13 +816,13 @@ _leads_to(
                 {"q": Int},
                 at_rest=True,
             ),
-            Case(
+            HelpfulCase(
                 "InitialMsg is due",
                 lambda v, s, p: v.initial_due(s, p),
                 {"sends_initial": ("s", "p")},
                 "steps are finished",
             ),
-            Case(
+            HelpfulCase(
                 "InitialMsg is on its way",
                 lambda v, s, p: And(Not(v.broken(s)), Not(v.initial_due(s, p)), v.down_head(s, p) <= v.asked_at(s, p)),
                 {
@@ -858,7 +858,7 @@ _leads_to(
             ),
         ),
         cases=(
-            Case(
+            HelpfulCase(
                 "there is a first",
                 lambda v, s, p, q, k: And(is_next(v, s, k), k <= q, v.up_port(s, k) == p),
                 {"server_sends": ("s", "k")},
@@ -893,20 +893,20 @@ _leads_to(
         ),
         cases=(
             *_RECOVERS,
-            Case(
+            HelpfulCase(
                 "something has been sent",
                 lambda v, s: v.unnoted(s) > 0,
                 {"server_notes": ("s",)},
                 "servers send",
             ),
-            Case(
+            HelpfulCase(
                 "something is to be sent",
                 lambda v, s, q: And(Not(v.broken(s)), v.unnoted(s) == 0, _first_unsaid(v, s, q)),
                 {"server_sends": ("s", "q")},
                 "servers send",
                 {"q": Int},
             ),
-            Case(
+            HelpfulCase(
                 "all has been sent",
                 lambda v, s: And(v.sending(s), v.unnoted(s) == 0, _all_said(v, s)),
                 {"server_lets_go": ("s",)},
@@ -935,7 +935,7 @@ _leads_to(
             ),
         ),
         cases=(
-            Case(
+            HelpfulCase(
                 "there is a first",
                 lambda v, s, p, q, k: And(_earliest(v, s, k), k <= q, v.up_port(s, k) == p),
                 dict.fromkeys(_READS, ("s", "k")),
@@ -967,7 +967,7 @@ _leads_to(
             Number("its control socket", lambda v, s: If(v.attached(s), 1, 0)),
         ),
         cases=(
-            Case(
+            HelpfulCase(
                 "it has sent something",
                 lambda v, s, q: And(_earliest(v, s, q), v.dialog(s, v.up_port(s, q))),
                 dict.fromkeys(_READS, ("s", "q")),
@@ -975,7 +975,7 @@ _leads_to(
                 {"q": Int},
                 at_rest=True,
             ),
-            Case(
+            HelpfulCase(
                 "a dialog has been read to its end",
                 lambda v, s, p: And(
                     v.dialog(s, p), Not(Exists([_Q], And(unreceived(v, s, _Q), v.up_port(s, _Q) == p)))
@@ -985,7 +985,7 @@ _leads_to(
                 {"p": Port},
                 at_rest=True,
             ),
-            Case(
+            HelpfulCase(
                 "its control socket has been read to its end",
                 lambda v, s: v.attached(s),
                 {"sees_control_end": ("s",)},

@@ -36,7 +36,7 @@ PATIENT = {"queue_timeout": 600}
 """Nobody is turned away for want of a seat."""
 
 
-def held(instance):
+def open_descriptors(instance):
     """The least of some looks: the audit has a socket of its own for a moment."""
     looks = []
     for _ in range(10):
@@ -65,11 +65,11 @@ def idle(strained, tmp_path, clients, servers, environment=None):
     with Crowd(port) as crowd:
         crowd.join(servers).greeted()  # what is needed once is had now
         instance.wait_counts([1] * servers)
-        fds, bytes_before = held(instance), memory(instance)
+        fds, bytes_before = open_descriptors(instance), memory(instance)
         crowd.join(clients - servers).greeted()
         instance.wait_counts([seats] * servers)
         shares = is_calm(instance.pids())
-        cost = growth(fds, held(instance)), growth(bytes_before, memory(instance))
+        cost = growth(fds, open_descriptors(instance)), growth(bytes_before, memory(instance))
     instance.wait_counts([0] * servers)
     return *cost, shares
 
@@ -200,13 +200,15 @@ def test_clients_that_connect_and_vanish_leave_nothing_behind(strained, tmp_path
         assert one.seated() != other.seated()
         vanish(port, 300, 1_000)
         gone(instance)
-        fds, before = held(instance), memory(instance)
+        fds, before = open_descriptors(instance), memory(instance)
 
         rate = vanish(port, number, 1_000)
 
         gone(instance)
         assert [each.ask("hello") for each in (one, other)] == ["hello", "hello"]
-        eventually(lambda: held(instance) == fds, lambda: f"{held(instance)} descriptors, {fds} before")
+        eventually(
+            lambda: open_descriptors(instance) == fds, lambda: f"{open_descriptors(instance)} descriptors, {fds} before"
+        )
         grown = growth(before, memory(instance))
         assert max(grown.values()) < 4 << 20, "bounded, however many come"
     note(f"vanish_{seats}", number=number, rate=rate, **{f"{name}_grown": max(grown[name], 0) for name in grown})

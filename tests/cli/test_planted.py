@@ -41,7 +41,7 @@ def check(*arguments, root=ROOT):
 
 
 @pytest.fixture
-def bent(tmp_path):
+def mutated(tmp_path):
     """Make a copy of the project with an edit in its core."""
 
     def make(mutant):
@@ -71,9 +71,9 @@ def test_the_core_as_it_is_passes_in_time():
 
 @COMMAND
 @pytest.mark.parametrize("mutant", PLANTED, ids=lambda mutant: mutant.name)
-def test_a_planted_bug_is_noticed_by_its_property(bent, mutant):
+def test_a_planted_bug_is_noticed_by_its_property(mutated, mutant):
     began = time.monotonic()
-    done = check("--json", root=bent(mutant))
+    done = check("--json", root=mutated(mutant))
     assert done.returncode == 1, done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert found["verdict"] == "wrong" and [*faults(found, SCHEMA)] == []
@@ -84,8 +84,8 @@ def test_a_planted_bug_is_noticed_by_its_property(bent, mutant):
 
 
 @COMMAND
-def test_a_planted_bug_is_described_in_words(bent):
-    done = check(root=bent(PLANTED[0]))
+def test_a_planted_bug_is_described_in_words(mutated):
+    done = check(root=mutated(PLANTED[0]))
     lines = done.stdout.splitlines()
     assert done.returncode == 1
     assert lines[0] == lines[-1] and lines[0].startswith("FAILED: in ")

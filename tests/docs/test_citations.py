@@ -2,7 +2,7 @@
 
 import pytest
 import z3
-from proofs.induction.evidence import CLAUSES, Basis
+from proofs.induction.evidence import SAFETY_EVIDENCE, Basis
 from spec.relation.invariant import INVARIANT
 from spec.relation.state import ACCEPTED, NOW, Client, Port, Server, alive, owes_any, unread, unsent_up, up
 
@@ -77,13 +77,13 @@ def follows(sentence, conjuncts):
 
 @pytest.mark.parametrize("name", IN_THE_RELATION)
 def test_it_follows_from_what_is_cited(name):
-    assert CLAUSES[name].basis is Basis.PROVED
-    assert follows(IN_THE_RELATION[name], CLAUSES[name].by)
+    assert SAFETY_EVIDENCE[name].basis is Basis.PROVED
+    assert follows(IN_THE_RELATION[name], SAFETY_EVIDENCE[name].by)
 
 
 @pytest.mark.parametrize("name", IN_THE_RELATION)
 def test_it_follows_from_nothing_less(name):
-    by = CLAUSES[name].by
+    by = SAFETY_EVIDENCE[name].by
     spare = [one for one in by if follows(IN_THE_RELATION[name], [other for other in by if other != one])]
     assert spare == []
 
@@ -98,6 +98,6 @@ PARTLY = {
 
 
 def test_whatever_is_proved_by_a_sentence_of_another_name_is_here():
-    others = {name for name, answer in CLAUSES.items() if answer.basis is Basis.PROVED and answer.by != (name,)}
+    others = {name for name, answer in SAFETY_EVIDENCE.items() if answer.basis is Basis.PROVED and answer.by != (name,)}
     assert others == {*IN_THE_RELATION, *PARTLY}
-    assert [name for name in PARTLY if not CLAUSES[name].why] == []
+    assert [name for name in PARTLY if not SAFETY_EVIDENCE[name].why] == []

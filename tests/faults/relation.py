@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from proofs.refinement.bridge import Divergence
-from proofs.refinement.traces import follow
+from proofs.refinement.traces import validate
 
 MOST = 200_000
 """Lines of a trace that are followed: some 80,000 steps, of which a second takes a few hundred."""
@@ -88,7 +88,7 @@ def walk(trace, class_id, name):
     """Follow one server class."""
     made, began = Walk(name), time.monotonic()
     try:
-        followed = follow(trace, class_id)
+        followed = validate(trace, class_id)
     except Divergence as divergence:
         made.divergence = str(divergence)
     else:

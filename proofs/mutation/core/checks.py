@@ -1,4 +1,4 @@
-"""Whether a property is refuted of the core as it is at the moment: bent, or not."""
+"""Whether a property is refuted of the core as it is at the moment: mutated, or not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proofs.mutation.core.mutant import Mutant
 LIMIT = 6_500
 """Known states after which an exploration ends: a mutant may have no end of them, and dies before."""
 RAISES = "a step raises"
-"""The bent machine itself breaks down in an exploration, which ends it."""
+"""The mutated machine itself breaks down in an exploration, which ends it."""
 RAISED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
 """What is meant by that."""
 

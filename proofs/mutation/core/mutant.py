@@ -1,8 +1,8 @@
 """A mutant: the core with one small piece of one function written otherwise, as a slip of the pen might write it.
 
-A mutant is told as an edit of the source text, so that the catalogue reads as a list of differences.  `Mutant.bent`
+A mutant is an edit of the source text, so that the catalogue reads as a list of differences.  `Mutant.mutated`
 compiles the function with the edit and gives it the new code object; at the end it gives it the old one back.
-Every reference to the function (in tables, in other modules, in caches) is bent with it, and nothing on disk changes.
+Every reference to the function (in tables, in other modules, in caches) changes with it, and nothing on disk changes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Kind(Enum):
     CUT = "number cut short"
 
 
-class CannotBend(ValueError):
+class CannotMutate(ValueError):
     """The core has no such function, or not such a text in it; the message names the mutant and what was sought."""
 
 
@@ -70,7 +70,7 @@ class Mutant:
     first: int | None = None
     """All numbers begin so far above where they begin in life, and none is renumbered; None: as in life."""
     breaks: bool = False
-    """Within the bounds a step raises: the bent machine breaks down."""
+    """Within the bounds a step raises: the mutated machine breaks down."""
     eventually: tuple[str, ...] = ()
     """The *eventually* properties that are refuted within the same bounds."""
     without: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Mutant:
 
     @property
     def module(self) -> str:
-        """The module of the core that is bent, without its package."""
+        """The module of the core that is mutated, without its package."""
         return self.where.partition(".")[0]
 
     @property
@@ -93,18 +93,18 @@ class Mutant:
         return bool(self.refutes or self.eventually or self.breaks)
 
     @contextmanager
-    def bent(self) -> Iterator[None]:
+    def mutated(self) -> Iterator[None]:
         """Bend the core for as long as the context lasts.
 
         Raises:
-            CannotBend: the core has no such function, or not exactly one such text in it.
+            CannotMutate: the core has no such function, or not exactly one such text in it.
         """
         module = importlib.import_module(f"maitred.core.{self.module}")
         qualname = self.where.partition(".")[2]
         function = self._bound(module, qualname)
         old, new = function.__code__, self._compile(module, qualname)
         if old.co_freevars != new.co_freevars:
-            raise CannotBend(f"{self.name}: {self.where} is a closure of {old.co_freevars}, not of {new.co_freevars}")
+            raise CannotMutate(f"{self.name}: {self.where} is a closure of {old.co_freevars}, not of {new.co_freevars}")
         function.__code__ = new
         try:
             yield
@@ -115,12 +115,12 @@ class Mutant:
         """Where in the text of the module the edit is: the places of its first character and of the one after it.
 
         Raises:
-            CannotBend: the function is not there, or has the old text not exactly once.
+            CannotMutate: the function is not there, or has the old text not exactly once.
         """
         _, begin, end = _function(text, self)
         count = text.count(self.old, begin, end)
         if count != 1:
-            raise CannotBend(f"{self.name}: {self.where} has {self.old!r} {count} times, should have it once")
+            raise CannotMutate(f"{self.name}: {self.where} has {self.old!r} {count} times, should have it once")
         place = text.index(self.old, begin, end)
         return place, place + len(self.old)
 
@@ -133,23 +133,23 @@ class Mutant:
         if isinstance(found, (staticmethod, classmethod)):
             found = found.__func__
         if not isinstance(found, FunctionType):
-            raise CannotBend(f"{self.name}: the core has no function {self.where}")
+            raise CannotMutate(f"{self.name}: the core has no function {self.where}")
         return found
 
     def _compile(self, module: ModuleType, qualname: str) -> CodeType:
-        """The code of the bent function: compiled by itself, in a class of that name if it is a method."""
+        """The code of the mutated function: compiled by itself, in a class of that name if it is a method."""
         text = source(module)
         first, begin, end = _function(text, self)
         place, after = self.span(text)
         classes = qualname.split(".")[:-1]
         around = "".join(f"{'    ' * depth}class {name}:\n" for depth, name in enumerate(classes))
-        bent = "\n" * (first - 1 - len(classes)) + around + text[begin:place] + self.new + text[after:end]
+        mutated = "\n" * (first - 1 - len(classes)) + around + text[begin:place] + self.new + text[after:end]
         try:
             code = compile(
-                bent, f"<mutant {self.name}>", "exec", __future__.annotations.compiler_flag, dont_inherit=True
+                mutated, f"<mutant {self.name}>", "exec", __future__.annotations.compiler_flag, dont_inherit=True
             )
         except SyntaxError as error:
-            raise CannotBend(f"{self.name}: with {self.new!r} it is no Python: {error}") from error
+            raise CannotMutate(f"{self.name}: with {self.new!r} it is no Python: {error}") from error
         return _code_of(code, qualname)
 
 
@@ -167,10 +167,10 @@ def _function(text: str, mutant: Mutant) -> tuple[int, int, int]:
         kinds = (ast.FunctionDef, ast.ClassDef)
         found = next((child for child in inner if isinstance(child, kinds) and child.name == name), None)
         if found is None:
-            raise CannotBend(f"{mutant.name}: the core has no function {mutant.where}")
+            raise CannotMutate(f"{mutant.name}: the core has no function {mutant.where}")
         node = found
     if not isinstance(node, ast.FunctionDef) or node.end_lineno is None:
-        raise CannotBend(f"{mutant.name}: {mutant.where} is no function of the core")
+        raise CannotMutate(f"{mutant.name}: {mutant.where} is no function of the core")
     lines = text.splitlines(keepends=True)
     return node.lineno, sum(map(len, lines[: node.lineno - 1])), sum(map(len, lines[: node.end_lineno]))
 

@@ -1,4 +1,4 @@
-"""Mutants judged on all cores: each in a process where nothing else is bent."""
+"""Mutants judged on all cores: each in a process where nothing else is mutated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps that explorations take of a machine, and which of them a bent machine takes otherwise.
+"""The steps that explorations take of a machine, and which of them a mutated machine takes otherwise.
 
 A property can only refute what differs in some world that can be reached.  So this tells two kinds of mutants apart
 that tests alone kill: those whose edit no exploration comes to, and those whose steps differ in what no property minds.
@@ -80,15 +80,15 @@ def explored(systems: Sequence[Bounds] = USUAL, worlds: int = 600) -> Mapping[As
 
 
 def differing(mutant: Mutant, steps: Mapping[Asked, Outcome]) -> Iterator[tuple[Asked, Outcome, Outcome | None]]:
-    """The steps that the mutant takes otherwise: as they are, and bent; None where the bent machine raises."""
-    with mutant.bent():
+    """The steps that the mutant takes otherwise: as they are, and mutated; None where the mutated machine raises."""
+    with mutant.mutated():
         for asked, plain in steps.items():
             if asked.machine != mutant.module:
                 continue
-            bent: Outcome | None
+            mutated: Outcome | None
             try:
-                bent = MACHINES[asked.machine].step(asked.state, asked.event)
-            except Exception:  # whatever a bent machine may raise
-                bent = None
-            if bent != plain:
-                yield asked, plain, bent
+                mutated = MACHINES[asked.machine].step(asked.state, asked.event)
+            except Exception:  # whatever a mutated machine may raise
+                mutated = None
+            if mutated != plain:
+                yield asked, plain, mutated

@@ -1,4 +1,4 @@
-"""Which tests fail of a bent core: the tests are collected once, and each mutant has a forked process of its own.
+"""Which tests fail of a mutated core: the tests are collected once, and each mutant has a forked process of its own.
 
     python -m proofs.mutation.core.unit_tests [--all] [NAME ...]
 
@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[3]
 CORE_TESTS = ("tests/core",)
 """What ``--all`` runs: the tests of the machines, of the codec and of the trace format."""
 PATIENCE = 20
-"""Seconds that one test may take under a mutant: none takes a tenth of that with the unbent core."""
-UNBENT = "unbent"
+"""Seconds that one test may take under a mutant: none takes a tenth of that with the unmutated core."""
+UNMUTATED = "unmutated"
 """Stands for the core as it is."""
 
 
@@ -50,7 +50,7 @@ def outcomes(names: Sequence[str], *, every_test: bool = False) -> Iterator[Outc
     """What the tests say of each of the mutants, each told as soon as it is known.
 
     Args:
-        names: of the mutants; `UNBENT` is the core as it is, and runs what all the others' entries name.
+        names: of the mutants; `UNMUTATED` is the core as it is, and runs what all the others' entries name.
         every_test: run all tests of the core, each mutant's to the first that fails, and not those that it names.
 
     Raises:
@@ -101,18 +101,18 @@ class _Runner:
         """In a process of its own: bend, run, and tell."""
         named = mutant.tests if mutant is not None else tuple(test for m in CATALOGUE.values() for test in m.tests)
         chosen = [item for item in items if self.every_test or _is_of(item.nodeid, named)]
-        if mutant is not None:  # the tests of what is bent are the likeliest to fail
+        if mutant is not None:  # the tests of what is mutated are the likeliest to fail
             chosen.sort(key=lambda item: item.path.name != f"test_{mutant.module}.py")
         missing = [] if self.every_test else [t for t in named if not any(_is_of(i.nodeid, (t,)) for i in items)]
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the terminal is the parent's
         with ExitStack() as stack:
             if mutant is not None:
-                stack.enter_context(mutant.bent())
+                stack.enter_context(mutant.mutated())
             for item, following in zip(chosen, [*chosen[1:], None], strict=True):
                 if not self._is_over(item):
                     item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                     self.ran += 1
-        name = mutant.name if mutant is not None else UNBENT
+        name = mutant.name if mutant is not None else UNMUTATED
         line = json.dumps({"name": name, "failed": self.failed, "ran": self.ran, "missing": missing})
         os.write(self.out, f"{line}\n".encode())
 
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="run every test of the core, to the first that fails")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a mutant; all by default")
     given = parser.parse_args(arguments)
-    unknown = [name for name in given.names if name not in CATALOGUE and name != UNBENT]
+    unknown = [name for name in given.names if name not in CATALOGUE and name != UNMUTATED]
     if unknown:
         parser.error(f"no such mutant: {', '.join(unknown)}")
     mutants = [CATALOGUE.get(name) for name in given.names or CATALOGUE]

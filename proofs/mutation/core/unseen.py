@@ -176,23 +176,23 @@ NOWHERE: Final = frozenset({Unseen.NEVER_OFFERED, Unseen.OTHER_CLASS, Unseen.TOO
 """Of these no step differs that an exploration comes to."""
 
 
-def is_minded(reason: Unseen, plain: Outcome, bent: Outcome | None) -> bool:
-    """Whether the reason leaves unsaid how the bent step, which is another, differs from the plain one.
+def is_minded(reason: Unseen, plain: Outcome, mutated: Outcome | None) -> bool:
+    """Whether the reason leaves unsaid how the mutated step, which is another, differs from the plain one.
 
     Args:
         reason: why no property should mind.
         plain: what the machine does.
-        bent: what the bent one does; None where it raises.
+        mutated: what the mutated one does; None where it raises.
     """
-    if reason in NOWHERE or bent is None:
+    if reason in NOWHERE or mutated is None:
         return True
     if reason not in _UNMINDED:
         return False
-    if not isinstance(plain, Transition) or not isinstance(bent, Transition):
+    if not isinstance(plain, Transition) or not isinstance(mutated, Transition):
         return True
-    kept = [[_UNMINDED[reason](effect) for effect in step.effects] for step in (plain, bent)]
+    kept = [[_UNMINDED[reason](effect) for effect in step.effects] for step in (plain, mutated)]
     effects = [[effect for effect in some if effect is not None] for some in kept]
-    states = [_without_reason_to_end(step.state) for step in (plain, bent)]
+    states = [_without_reason_to_end(step.state) for step in (plain, mutated)]
     return effects[0] != effects[1] or states[0] != states[1]
 
 

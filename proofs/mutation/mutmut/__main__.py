@@ -27,8 +27,8 @@ PAGE: Final = ROOT / "docs" / "generated" / "mutation-score.md"
 INTRODUCTION: Final = """\
 Written by `python -m proofs.mutation.mutmut --write`. mutmut makes every small change that it knows to every function
 of `maitred.core` (a comparison turned round, a constant one higher, an argument left out, ...), and runs the tests of
-the core and a few small explorations. It changes no properties and other decorated functions; those are bent by hand,
-in the [catalogue of mutants](mutants.md).
+the core and a few small explorations. It changes no properties and other decorated functions; those are in
+the [catalogue of mutants](mutants.md).
 """
 LEFT_OUT: Final = frozenset({"conftest.py", "test_step_cost.py", "test_roundtrips.py"})
 """Of the core's tests: another takes its place; counts work, also mutmut's own; draws minutes of examples."""
@@ -224,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("modules", nargs="*", metavar="MODULE", help="of the core, such as tree; all by default")
     parser.add_argument("--children", type=int, default=2, metavar="N", help="processes (default: 2)")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
-    parser.add_argument("--report", action="store_true", help="run nothing: tell what the last run found")
+    parser.add_argument("--report", action="store_true", help="run nothing: print what the last run found")
     given = parser.parse_args(arguments)
     known = {path.stem for path in (ROOT / "reference" / "maitred" / "core").glob("*.py")}
     if not known >= set(given.modules):

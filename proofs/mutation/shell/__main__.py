@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from proofs.mutation.shell import CATALOGUE
 from proofs.mutation.shell.result import FILE, entry, recorded
-from proofs.mutation.shell.run import Outcome, outcomes, unbent_failure
+from proofs.mutation.shell.run import Outcome, outcomes, unmutated_failure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if every killer passes on the unbent shell and no mutant survived."""
+    """Run the command; 0 if every killer passes on the unmutated shell and no mutant survived."""
     parser = argparse.ArgumentParser(
         prog="python -m proofs.mutation.shell", description=(__doc__ or "").partition("\n")[0]
     )
@@ -25,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no such mutant: {', '.join(unknown)}")
     mutants = [CATALOGUE[name] for name in given.names or CATALOGUE]
-    if failure := unbent_failure(mutants):
+    if failure := unmutated_failure(mutants):
         print(failure[-2_000:], file=sys.stderr)
-        print("a killer fails on the unbent shell: nothing can be learnt of the mutants", file=sys.stderr)
+        print("a killer fails on the unmutated shell: nothing can be learnt of the mutants", file=sys.stderr)
         return 1
     found = {}
     for mutant, outcome in outcomes(mutants, given.workers):

@@ -47,9 +47,9 @@ TITLES: Final = {
     "report": "Log",
 }
 INTRODUCTION: Final = """\
-The shell (`reference/maitred/shell`) is bent in the same way, in a copy of the package that every process of a test
+The shell (`reference/maitred/shell`) is mutated in the same way, in a copy of the package that every process of a test
 finds first. Each mutant of [`proofs/mutation/shell/`](../../proofs/mutation/shell/__init__.py) names its killer, which
-fails on it by itself and passes on the unbent code. `make shell-mutants` ran them all and recorded the result;
+fails on it by itself and passes on the unmutated code. `make shell-mutants` ran them all and recorded the result;
 `make test` runs a cut, and fails where a function, an edit or a killer has changed since.
 """
 

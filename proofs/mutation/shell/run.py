@@ -1,7 +1,7 @@
-"""Runs killers against the bent shell: a copy of the package with one edit, put first on the module search path.
+"""Runs killers against the mutated shell: a copy of the package with one edit, put first on the module search path.
 
-The shell's tests start processes of their own (Distributors, Monitors, servers), which must be bent too.  So nothing is
-bent in memory, as it is for the core: the package is copied to a temporary directory, the edit is made there, and
+The shell's tests start processes of their own (Distributors, Monitors, servers), which must be mutated too.  So nothing
+is changed in memory, as it is for the core: the package is copied to a temporary directory, the edit is made there, and
 ``PYTHONPATH`` leads pytest and every process that it starts to the copy.
 """
 
@@ -21,13 +21,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from proofs.mutation.core.mutant import CannotBend, Mutant
+from proofs.mutation.core.mutant import CannotMutate, Mutant
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PACKAGE: Final = Path("reference", "maitred")
 SHELL: Final = PACKAGE / "shell"
 PATIENCE: Final = 60
-"""Seconds that one test may take: none takes a quarter of that with the unbent shell."""
+"""Seconds that one test may take: none takes a quarter of that with the unmutated shell."""
 _PASSED: Final = 0
 _FAILED: Final = 1
 
@@ -43,43 +43,43 @@ class CannotRun(Exception):
     """Pytest did not come to running the test; the text is what it said."""
 
 
-def bent_text(mutant: Mutant, text: str) -> str:
+def mutated_text(mutant: Mutant, text: str) -> str:
     """The text of the module, with the edit.
 
     Raises:
-        CannotBend: the function is not there, or has the old text not exactly once, or the result is no Python.
+        CannotMutate: the function is not there, or has the old text not exactly once, or the result is no Python.
     """
     begin, end = mutant.span(text)
-    bent = text[:begin] + mutant.new + text[end:]
+    mutated = text[:begin] + mutant.new + text[end:]
     try:
-        ast.parse(bent)
+        ast.parse(mutated)
     except SyntaxError as error:
-        raise CannotBend(f"{mutant.name}: with {mutant.new!r} it is no Python: {error}") from error
-    return bent
+        raise CannotMutate(f"{mutant.name}: with {mutant.new!r} it is no Python: {error}") from error
+    return mutated
 
 
 def module_of(mutant: Mutant, root: Path = ROOT) -> Path:
-    """The file that is bent, in the tree below ``root``."""
+    """The file that is mutated, in the tree below ``root``."""
     (path,) = (root / SHELL).rglob(f"{mutant.module}.py")
     return path
 
 
 class Tree:
-    """A copy of the package, below a directory, that is bent for one mutant at a time."""
+    """A copy of the package, below a directory, that is mutated for one mutant at a time."""
 
     def __init__(self, directory: Path) -> None:
-        """Copy the package.  Compiled modules come along and stay valid, so that only the bent one is compiled."""
+        """Copy the package.  Compiled modules come along and stay valid, so that only the mutated one is compiled."""
         self.directory = directory
         shutil.copytree(ROOT / PACKAGE, directory / PACKAGE)
 
     @contextmanager
-    def bent(self, mutant: Mutant | None) -> Iterator[None]:
+    def mutated(self, mutant: Mutant | None) -> Iterator[None]:
         """Have the mutant in the copy for as long as the context lasts; None is the shell as it is."""
         if mutant is None:
             yield
             return
         original, copy = module_of(mutant), module_of(mutant, self.directory)
-        copy.write_text(bent_text(mutant, original.read_text()))
+        copy.write_text(mutated_text(mutant, original.read_text()))
         try:
             yield
         finally:
@@ -108,10 +108,10 @@ def outcomes(mutants: Sequence[Mutant], workers: int = 1) -> Iterator[tuple[Muta
     """What the named killer says of each of the mutants, in their order.
 
     Raises:
-        CannotBend: the shell has changed where a mutant is.
+        CannotMutate: the shell has changed where a mutant is.
         CannotRun: a killer is not there, or does not get as far as failing.
     """
-    with TemporaryDirectory(prefix="maitred-bent-") as directory:
+    with TemporaryDirectory(prefix="maitred-mutated-") as directory:
         trees = [Tree(Path(directory, str(number))) for number in range(workers)]
 
         def share(number: int) -> list[Outcome]:
@@ -124,13 +124,13 @@ def outcomes(mutants: Sequence[Mutant], workers: int = 1) -> Iterator[tuple[Muta
 
 
 def _outcome(tree: Tree, mutant: Mutant) -> Outcome:
-    with tree.bent(mutant):
+    with tree.mutated(mutant):
         return Outcome.KILLED if tree.failure(mutant.tests) else Outcome.SURVIVED
 
 
-def unbent_failure(mutants: Sequence[Mutant]) -> str:
+def unmutated_failure(mutants: Sequence[Mutant]) -> str:
     """What pytest says of the first of the killers that fails on the shell as it is; empty where all pass."""
-    with TemporaryDirectory(prefix="maitred-unbent-") as directory:
+    with TemporaryDirectory(prefix="maitred-unmutated-") as directory:
         return Tree(Path(directory)).failure(sorted({test for mutant in mutants for test in mutant.tests}))
 
 

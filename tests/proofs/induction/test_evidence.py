@@ -3,7 +3,7 @@
 import pytest
 from proofs.induction import obligations as induction
 from proofs.induction import progress
-from proofs.induction.evidence import CLAUSES, IN_THE_END, Answer, Basis, orphans
+from proofs.induction.evidence import LIVENESS_EVIDENCE, SAFETY_EVIDENCE, Answer, Basis, orphans
 
 pytestmark = pytest.mark.properties
 
@@ -19,7 +19,7 @@ def test_nothing_is_an_orphan(obligations):
 
 
 def test_most_of_what_users_would_notice_is_proved():
-    answers = [*CLAUSES.values(), *IN_THE_END.values()]
+    answers = [*SAFETY_EVIDENCE.values(), *LIVENESS_EVIDENCE.values()]
     assert sum(answer.basis is Basis.PROVED for answer in answers) >= 24
 
 
@@ -35,12 +35,12 @@ def test_most_of_what_users_would_notice_is_proved():
     ],
 )
 def test_a_bad_answer_is_seen(obligations, name, answer, says):
-    assert f"{name}: {says}" in orphans({**CLAUSES, name: answer}, obligations=obligations)
+    assert f"{name}: {says}" in orphans({**SAFETY_EVIDENCE, name: answer}, obligations=obligations)
 
 
 @pytest.mark.recorded
 def test_a_property_without_an_answer_is_seen(obligations):
-    fewer = {name: answer for name, answer in CLAUSES.items() if name != "never_stale_low"}
+    fewer = {name: answer for name, answer in SAFETY_EVIDENCE.items() if name != "never_stale_low"}
     assert orphans(fewer, obligations=obligations) == [
         "never_stale_low: nothing says what shows it for any number",
         "never_stale_low: a promise that shows no property",

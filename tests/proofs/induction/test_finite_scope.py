@@ -47,7 +47,7 @@ def test_a_beginning_is_in_every_scope():
 
 def test_values_are_terms_and_back():
     for symbol in STATE.symbols.values():
-        for place in SMALL.told(symbol)[:3]:
+        for place in SMALL.printed_points(symbol)[:3]:
             term = SMALL.at(symbol, place)
             for value in (True, 2) if term.sort() in (z3.BoolSort(), z3.IntSort()) else ():
                 if isinstance(value, bool) == (term.sort() == z3.BoolSort()):

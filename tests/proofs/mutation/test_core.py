@@ -1,6 +1,6 @@
 """Every check can fail: each mutant of the core is killed by each killer that its entry names, and nothing else is.
 
-The unbent core passes the same checks in the same bounds; every property, guard, effect and timer has its mutant.
+The unmutated core passes the same checks in the same bounds; every property, guard, effect and timer has its mutant.
 """
 
 import ast
@@ -14,9 +14,9 @@ pytest.importorskip("scipy", reason="liveness needs scipy: the extra `verify` br
 
 from proofs.mutation.core import CATALOGUE
 from proofs.mutation.core.checks import RAISES, refuted, refuted_in_the_end, survived
-from proofs.mutation.core.mutant import CannotBend, Kind, Mutant, source
+from proofs.mutation.core.mutant import CannotMutate, Kind, Mutant, source
 from proofs.mutation.core.steps import differing, explored
-from proofs.mutation.core.unit_tests import UNBENT, outcomes
+from proofs.mutation.core.unit_tests import UNMUTATED, outcomes
 from proofs.mutation.core.unseen import NOWHERE, UNSEEN, Unseen, is_minded
 from tests.core.driving import parts
 
@@ -60,7 +60,7 @@ def room(bounds):
 @pytest.mark.recorded(shortest=0.4)
 @pytest.mark.parametrize("mutant", EXPLORED, ids=lambda mutant: mutant.name)
 def test_it_is_killed_by_each_property_that_it_names(mutant):
-    with mutant.bent():
+    with mutant.mutated():
         assert survived(mutant) == frozenset()
 
 
@@ -96,19 +96,19 @@ def test_it_is_killed_by_each_test_that_it_names(module):
 @pytest.mark.recorded(also=["tests/core"])
 @pytest.mark.timeout(600)
 def test_the_unbent_core_passes_the_same_tests():
-    (outcome,) = outcomes([UNBENT])
+    (outcome,) = outcomes([UNMUTATED])
     assert outcome.ran and outcome.failed == ()
 
 
 @pytest.mark.properties
 def test_one_that_changes_nothing_is_killed_by_nothing():
-    with HARMLESS.bent():
+    with HARMLESS.mutated():
         assert survived(HARMLESS) == {"store_has_exactly_those_who_wait", "who_waits_is_seated_or_ends"}
 
 
 @pytest.mark.properties
 def test_a_declared_break_down_that_does_not_happen_is_reported():
-    with HARMLESS.bent():
+    with HARMLESS.mutated():
         assert RAISES in survived(replace(HARMLESS, breaks=True))
 
 
@@ -116,7 +116,7 @@ def test_a_declared_break_down_that_does_not_happen_is_reported():
 def test_large_numbers_are_seen_only_where_they_begin_large():
     cut = CATALOGUE["who_is_released_has_an_arrival_cut_to_6_bits"]
     assert cut.first is not None
-    with cut.bent():
+    with cut.mutated():
         assert refuted(cut.within, cut.refutes) == refuted(cut.within, cut.refutes, first=0) == frozenset()
         assert refuted(cut.within, cut.refutes, first=cut.first) == frozenset(cut.refutes)
 
@@ -237,17 +237,17 @@ def test_every_message_that_a_machine_sends_is_dropped_by_one():
 def test_the_core_is_as_it_was_afterwards():
     function, mutant = distributor._Work.place, CATALOGUE["who_waits_is_not_stored"]
     before = function.__code__
-    with mutant.bent():
+    with mutant.mutated():
         assert function.__code__ is not before
     assert function.__code__ is before
-    with pytest.raises(ZeroDivisionError), mutant.bent():
+    with pytest.raises(ZeroDivisionError), mutant.mutated():
         raise ZeroDivisionError
     assert function.__code__ is before
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_it_can_be_applied(name):
-    with CATALOGUE[name].bent():
+    with CATALOGUE[name].mutated():
         pass
 
 
@@ -263,7 +263,7 @@ def test_it_can_be_applied(name):
 )
 def test_one_that_cannot_be_applied_gives_the_reason(change, what):
     wrong = replace(HARMLESS, **change)
-    with pytest.raises(CannotBend, match=f"nothing_is_different: .*{what}"), wrong.bent():
+    with pytest.raises(CannotMutate, match=f"nothing_is_different: .*{what}"), wrong.mutated():
         pass
 
 

@@ -52,7 +52,7 @@ def test_the_page_shows_what_was_named_and_what_was_found():
     (row,) = [line for line in page.splitlines() if line.startswith("| who waits is not stored")]
     assert mutant.suffers in row
     assert all(f"**`{name}`**" in row for name in mutant.refutes)
-    assert ("`no_client_is_lost`" in row) and matrix.told(mutant.within) in row
+    assert ("`no_client_is_lost`" in row) and matrix.rendered(mutant.within) in row
     assert "none survived" in page
     assert row.endswith(" | sends_hand is not enabled |  |")
     assert "Killed: 1 by properties, 0 by tests of the core, 1 by bridge, 0 by CrossHair." in page
@@ -118,7 +118,7 @@ def test_a_proof_that_an_entry_names_is_in_its_published_row():
 
 
 def test_bounds_are_described_by_what_differs_from_the_defaults():
-    assert matrix.told(Bounds(servers=1, clients=2, warm=True)) == "servers 1, clients 2, warm"
+    assert matrix.rendered(Bounds(servers=1, clients=2, warm=True)) == "servers 1, clients 2, warm"
 
 
 def test_a_published_row_is_of_this_catalogue():
@@ -130,8 +130,8 @@ def test_a_published_row_is_of_this_catalogue():
         if mutant.suffers not in rows.get(mutant.name.replace("_", " "), "")
     ]
     assert stale == [], f"{matrix.PAGE.name} is stale: python -m proofs.mutation.matrix --write"
-    told = {name.replace("_", " ") for name in CATALOGUE}
-    assert rows.keys() - told <= {"mutant"}
+    names = {name.replace("_", " ") for name in CATALOGUE}
+    assert rows.keys() - names <= {"mutant"}
 
 
 @pytest.mark.parametrize("command", [matrix.main, unit])

@@ -7,8 +7,6 @@ from proofs.mutation.proof_mutants import (
     Fate,
     Noticed,
     Verdict,
-    bend,
-    bends,
     broken_by,
     counted,
     facts,
@@ -16,9 +14,11 @@ from proofs.mutation.proof_mutants import (
     judged,
     main,
     may_be_noticed,
+    relation_mutant,
+    relation_mutants,
+    rendered,
     room,
     shown_to_the_bridge,
-    told,
     touched,
 )
 from proofs.refinement.bridge import Tally, compare
@@ -48,36 +48,39 @@ KILLED = {
 
 @pytest.mark.parametrize("which", KILLED, ids=" without ".join)
 def test_a_mutant_of_the_proof_is_killed(which):
-    assert broken_by(bend(*which), [KILLED[which]], room(0)) == KILLED[which]
+    assert broken_by(relation_mutant(*which), [KILLED[which]], room(0)) == KILLED[which]
 
 
 def test_the_relation_itself_is_not(monkeypatch):
-    """The same question, of a transition that is not bent, finds nothing."""
-    unbent = bend("server_accepts", "clients")
-    monkeypatch.setattr(type(unbent), "step", lambda self: ACTIONS.by_name[self.transition].step(STATE))
-    assert not broken_by(unbent, touched(unbent), room(0))
+    """The same question, of a transition that is not mutated, finds nothing."""
+    unmutated = relation_mutant("server_accepts", "clients")
+    monkeypatch.setattr(type(unmutated), "step", lambda self: ACTIONS.by_name[self.transition].step(STATE))
+    assert not broken_by(unmutated, touched(unmutated), room(0))
 
 
 def test_what_safety_does_not_need_is_reported_as_such():
-    assert judge(bend("dynamic_rest_is_over", "dynamic_resting")).fate is Fate.SURVIVED
+    assert judge(relation_mutant("dynamic_rest_is_over", "dynamic_resting")).fate is Fate.SURVIVED
 
 
 def test_every_guard_and_every_assignment_is_dropped_once():
     guards = sum(len(action.step(STATE).guards) for action in ACTIONS)
     assignments = sum(len(action.step(STATE).changed) for action in ACTIONS)
-    assert len(bends()) == guards + assignments
+    assert len(relation_mutants()) == guards + assignments
 
 
 def test_an_unknown_name_is_an_error(capsys):
     with pytest.raises(LookupError, match="0 guards or assignments"):
-        bend("server_accepts", "no such thing")
+        relation_mutant("server_accepts", "no such thing")
     with pytest.raises(SystemExit):
         main(["server_acepts"])
     assert "no such transition: server_acepts" in capsys.readouterr().err
 
 
 def test_what_is_kept_names_what_breaks():
-    killed, left = bend("server_accepts", "clients"), bend("dynamic_rest_is_over", "dynamic_resting")
+    killed, left = (
+        relation_mutant("server_accepts", "clients"),
+        relation_mutant("dynamic_rest_is_over", "dynamic_resting"),
+    )
     assert facts([Verdict(killed, Fate.KILLED, "never_above_the_maximum"), Verdict(left, Fate.SURVIVED)]) == {
         "server_accepts without the assignment clients": "refuted by the induction: never_above_the_maximum",
         "dynamic_rest_is_over without the assignment dynamic_resting": "noticed by neither: idle",
@@ -85,7 +88,7 @@ def test_what_is_kept_names_what_breaks():
 
 
 def test_each_has_a_label_of_its_own():
-    assert len({each.label for each in bends().values()}) == len(bends())
+    assert len({each.label for each in relation_mutants().values()}) == len(relation_mutants())
 
 
 def test_what_is_kept_is_counted():
@@ -94,16 +97,18 @@ def test_what_is_kept_is_counted():
 
 
 def test_of_what_nobody_notices_it_is_kept_why():
-    idle, ghost = bend("receives_accepted", "q! >= 1"), bend("server_accepts", "taken_by")
-    worlds = next(b for b in bends().values() if b.guard is not None and not ACTIONS.by_name[b.transition].exact)
-    found = [told(Verdict(each, Fate.SURVIVED)).partition(": ")[2] for each in (idle, ghost, worlds)]
+    idle, ghost = relation_mutant("receives_accepted", "q! >= 1"), relation_mutant("server_accepts", "taken_by")
+    worlds = next(
+        b for b in relation_mutants().values() if b.guard is not None and not ACTIONS.by_name[b.transition].exact
+    )
+    found = [rendered(Verdict(each, Fate.SURVIVED)).partition(": ")[2] for each in (idle, ghost, worlds)]
     assert found == ["idle", "a ghost", "of the world"]
 
 
 def test_the_bridge_notices_what_safety_does_not_need():
     """An assignment that is compared; a guard that is the only one to be false; not a ghost, nor what is idle."""
-    seen = bend("receives_accepted", "requested"), bend("issues_accept", "opened(p!)")
-    unseen = bend("server_accepts", "taken_by"), bend("receives_accepted", "q! >= 1")
+    seen = relation_mutant("receives_accepted", "requested"), relation_mutant("issues_accept", "opened(p!)")
+    unseen = relation_mutant("server_accepts", "taken_by"), relation_mutant("receives_accepted", "q! >= 1")
     assert [may_be_noticed(each) for each in (*seen, *unseen)] == [True, True, False, True]
     watch = Noticed({*seen, *unseen})
     compare(Bounds(servers=1, clients=2, warm=True), 300, Tally(watch=watch))
@@ -113,6 +118,6 @@ def test_the_bridge_notices_what_safety_does_not_need():
 @pytest.mark.campaign
 @pytest.mark.timeout(0)
 def test_what_neither_notices_is_reported():
-    verdicts = shown_to_the_bridge(judged(list(bends().values())))
+    verdicts = shown_to_the_bridge(judged(list(relation_mutants().values())))
     found = facts(verdicts).items() - kept.read(FATES).items()
     assert [name for name, fate in found if fate.startswith(Fate.SURVIVED.value)] == []

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from proofs.mutation import matrix
-from proofs.mutation.core.mutant import CannotBend
+from proofs.mutation.core.mutant import CannotMutate
 from proofs.mutation.shell import CATALOGUE
 from proofs.mutation.shell.__main__ import main
 from proofs.mutation.shell.result import COMMAND, TITLES, recorded, section, stale
@@ -14,11 +14,11 @@ from proofs.mutation.shell.run import (
     ROOT,
     CannotRun,
     Outcome,
-    bent_text,
     fingerprint,
     module_of,
+    mutated_text,
     outcomes,
-    unbent_failure,
+    unmutated_failure,
 )
 
 CUT = (
@@ -48,7 +48,7 @@ def test_there_are_enough_of_every_part():
 def test_each_is_an_edit_of_the_code_as_it_is(name):
     mutant = CATALOGUE[name]
     text = module_of(mutant).read_text()
-    assert ast.dump(ast.parse(bent_text(mutant, text))) != ast.dump(ast.parse(text))
+    assert ast.dump(ast.parse(mutated_text(mutant, text))) != ast.dump(ast.parse(text))
     assert mutant.suffers and mutant.tests and fingerprint(mutant)
 
 
@@ -84,7 +84,7 @@ def test_a_fingerprint_is_of_the_function_and_of_the_killer_alone(which):
 @pytest.mark.system
 def test_a_cut_is_killed():
     mutants = [CATALOGUE[name] for name in CUT]
-    assert unbent_failure(mutants) == ""
+    assert unmutated_failure(mutants) == ""
     assert {mutant.name: outcome for mutant, outcome in outcomes(mutants)} == dict.fromkeys(CUT, Outcome.KILLED)
 
 
@@ -98,10 +98,10 @@ def test_an_edit_that_changes_nothing_survives_and_a_killer_that_is_not_there_is
 
 def test_an_edit_of_what_is_not_there_cannot_be_made():
     text = module_of(ONE).read_text()
-    with pytest.raises(CannotBend, match="0 times"):
-        bent_text(replace(ONE, old="nowhere"), text)
-    with pytest.raises(CannotBend, match="no Python"):
-        bent_text(replace(ONE, new="("), text)
+    with pytest.raises(CannotMutate, match="0 times"):
+        mutated_text(replace(ONE, old="nowhere"), text)
+    with pytest.raises(CannotMutate, match="no Python"):
+        mutated_text(replace(ONE, new="("), text)
 
 
 def test_the_page_shows_each_with_its_killer_and_names_survivors():

@@ -42,7 +42,7 @@ def test_every_step_of_the_code_is_a_step_of_the_relation_and_the_other_way_roun
 @pytest.mark.campaign
 @pytest.mark.timeout(0)
 def test_in_every_world_of_the_configurations_of_minutes():
-    rows = [*pinned_configurations.measured([one.slug for one in pinned_configurations.told("minutes")])]
+    rows = [*pinned_configurations.measured([one.slug for one in pinned_configurations.compared("minutes")])]
     assert pinned_configurations.bridge_report("minutes") == {row.slug: row for row in rows}, (
         "python -m proofs.refinement.pinned_configurations --tier minutes --write"
     )
@@ -60,7 +60,7 @@ def test_on_many_walks():
 @pytest.mark.minutes
 @pytest.mark.timeout(7_200)
 def test_in_every_world_of_every_pinned_configuration():
-    rows = [*pinned_configurations.measured([one.slug for one in pinned_configurations.told()])]
+    rows = [*pinned_configurations.measured([one.slug for one in pinned_configurations.compared()])]
     assert pinned_configurations.bridge_report() == {row.slug: row for row in rows}, (
         "python -m proofs.refinement.pinned_configurations --write, once it is understood why"
     )
@@ -79,7 +79,9 @@ def test_keeping_what_is_kept_changes_nothing(tmp_path, monkeypatch):
 
 def test_what_is_kept_is_of_every_configuration_that_can_be_modelled():
     for tier in pinned_configurations.TIERS:
-        assert [*pinned_configurations.bridge_report(tier)] == [one.slug for one in pinned_configurations.told(tier)]
+        assert [*pinned_configurations.bridge_report(tier)] == [
+            one.slug for one in pinned_configurations.compared(tier)
+        ]
         told = pinned_configurations.bridge_report(tier).keys() | pinned_configurations.not_compared(tier).keys()
         assert {one.slug for one in load() if one.tier == tier} == told
 
@@ -87,7 +89,7 @@ def test_what_is_kept_is_of_every_configuration_that_can_be_modelled():
 @pytest.mark.parametrize(("tier", "least"), [("seconds", 15), ("minutes", 2)])
 def test_where_nothing_is_outside_no_world_was_left_out(tier, least):
     report = pinned_configurations.bridge_report(tier)
-    pins = {one.slug: one.counts["states"] for one in pinned_configurations.told(tier)}
+    pins = {one.slug: one.counts["states"] for one in pinned_configurations.compared(tier)}
     whole = [slug for slug, row in report.items() if not row.outside]
     assert len(whole) > least
     assert {slug: report[slug].worlds for slug in whole} == {slug: pins[slug] for slug in whole}
@@ -154,7 +156,7 @@ BENT = (
 def test_a_bent_core_diverges(name):
     mutant = CATALOGUE[name]
     assert mutant.within is not None
-    with mutant.bent(), pytest.raises(Divergence):
+    with mutant.mutated(), pytest.raises(Divergence):
         compare(mutant.within, 6_500)
 
 
@@ -175,7 +177,7 @@ SLIPS = [
 def test_a_wrong_number_diverges(where, old, new, bounds, first):
     """Each copy of a client is compared, and each counter; where only large numbers show it, from those on."""
     slip = Mutant("slip", Kind.CUT, "", where, old, new)
-    with slip.bent():
+    with slip.mutated():
         assert any(diverges(bounds, f"a wrong number {seed}", first) for seed in range(12))
 
 
@@ -196,7 +198,7 @@ def test_what_progress_rests_on_must_happen():
         {old}"""
     slip = Mutant("slip", Kind.GUARD_DROPPED, "", "distributor.guard", old, new)
     bounds = Bounds(servers=1, clients=2, dynamic=1, creations=1, server_crashes=1, warm=True)
-    with slip.bent(), pytest.raises(Divergence, match=r"sees_control_end.*progress rests on"):
+    with slip.mutated(), pytest.raises(Divergence, match=r"sees_control_end.*progress rests on"):
         compare(bounds, 6_500)
 
 

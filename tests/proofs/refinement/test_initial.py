@@ -108,8 +108,8 @@ def test_a_reader_that_is_wrong_is_noticed(symbol, monkeypatch):
     bounds = SMALL["dynamic"]
     state, reader = first_state(bounds), readers.SYMBOLS[symbol]
     sorts = tuple(sort.name() for sort in STATE.symbols[symbol].arguments)
-    bent = {place: OTHER.get(symbol, wrong)(state.value(symbol, *place)) for place in places(state, sorts)}
-    monkeypatch.setitem(readers.SYMBOLS, symbol, reader._replace(read=lambda machines: bent))
+    mutated = {place: OTHER.get(symbol, wrong)(state.value(symbol, *place)) for place in places(state, sorts)}
+    monkeypatch.setitem(readers.SYMBOLS, symbol, reader._replace(read=lambda machines: mutated))
     assert not BEGINS(first_state(bounds), {})
 
 
@@ -118,5 +118,5 @@ OTHER = {"creation": lambda value: "requested", "weight": lambda value: 0, "max_
 
 @pytest.mark.parametrize("place", range(len(INITIAL.children())))
 def test_each_part_of_it_is_about_the_first_world(place):
-    bent = [z3.Not(part) if i == place else part for i, part in enumerate(INITIAL.children())]
-    assert not compiled(z3.And(bent))(first_state(SMALL["dynamic"]), {})
+    mutated = [z3.Not(part) if i == place else part for i, part in enumerate(INITIAL.children())]
+    assert not compiled(z3.And(mutated))(first_state(SMALL["dynamic"]), {})

@@ -159,8 +159,8 @@ BENT = [
 @pytest.mark.parametrize(("old", "new", "name"), BENT, ids=[name for _, _, name in BENT])
 def test_what_the_bridge_does_not_translate_any_more_is_noticed(old, new, name):
     assert TEXTS["bridge.py"].count(old) == 1
-    bent = TEXTS["bridge.py"].replace(old, new)
-    assert outside({**TEXTS, "bridge.py": bent}) - outside(TEXTS) == {name}
+    mutated = TEXTS["bridge.py"].replace(old, new)
+    assert outside({**TEXTS, "bridge.py": mutated}) - outside(TEXTS) == {name}
 
 
 # ---------------------------------------------------------------- what comes without its descriptor, or out of order
@@ -186,7 +186,7 @@ SLIPS = [
 
 @pytest.mark.parametrize(("slip", "where"), SLIPS, ids=[slip.name for slip, _ in SLIPS])
 def test_a_message_that_is_lost_is_noticed_by_the_bridge(slip, where):
-    with slip.bent():
+    with slip.mutated():
         assert answer(slip.within) == (where,)
 
 
@@ -195,7 +195,7 @@ def hand_offs_pass_questions():
     """In the world, a hand-off comes before each InitialMsg that is unread; what is yielded counts how often."""
     plain, passed = Draft._send, []
 
-    def bent(self, effect, declined):
+    def mutated(self, effect, declined):
         plain(self, effect, declined)
         group = self.group(effect.server)
         link = group.link(effect.port) if group else None
@@ -207,7 +207,7 @@ def hand_offs_pass_questions():
                 self.put_link(group, link._replace(to_server=(*unread[:first], unread[-1], *unread[first:-1])))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Draft, "_send", bent)
+        patch.setattr(Draft, "_send", mutated)
         yield passed
 
 

@@ -1,11 +1,11 @@
-"""What the running system did was a run of the relation; and a trace that is bent is none."""
+"""What the running system did was a run of the relation; and a trace that is mutated is none."""
 
 import json
 import signal
 
 import pytest
 from proofs.refinement.bridge import Divergence
-from proofs.refinement.traces import follow
+from proofs.refinement.traces import validate
 from tests.system.harness import Guest, Instance, eventually, free_port, greeter, write_config
 
 from maitred.core import distributor, messages, monitor, server
@@ -74,7 +74,7 @@ def trace(tmp_path_factory):
 def followed(lines, directory):
     path = directory / "trace"
     path.write_text("".join(f"{line}\n" for line in lines))
-    return follow(path)
+    return validate(path)
 
 
 def stops(lines):
@@ -243,10 +243,10 @@ def test_a_line_that_is_missing_is_noticed(trace, tmp_path, what):
 def test_a_client_that_is_sent_before_it_is_released_is_noticed(trace, tmp_path):
     release = find(trace, "effect", "Tell", "Release")[0]
     send = next(place for place in find(trace, "effect", "Send", "HandOff") if place > release)
-    bent = [*trace]
-    bent[release], bent[send] = bent[send], bent[release]
+    mutated = [*trace]
+    mutated[release], mutated[send] = mutated[send], mutated[release]
     with pytest.raises(Divergence, match="is not enabled"):
-        followed(bent, tmp_path)
+        followed(mutated, tmp_path)
 
 
 def test_a_hand_off_to_another_server_is_noticed(trace, tmp_path):

@@ -108,21 +108,21 @@ def test_a_guard_whose_one_side_was_never_seen_is_noticed():
         assert_covered(cases)
 
 
-def bent(name, **changes):
-    """The evaluator with one transition bent."""
+def mutated(name, **changes):
+    """The evaluator with one transition mutated."""
     return {**TRANSITIONS, name: replace(TRANSITIONS[name], **changes)}
 
 
 def test_an_evaluator_that_reads_a_guard_otherwise_is_noticed(monkeypatch):
     line, _ = TRANSITIONS["client_comes"].guards[1]
     guards = (TRANSITIONS["client_comes"].guards[0], (line, compiled(NOW.holding)))
-    monkeypatch.setattr("proofs.refinement.z3_interpreter.TRANSITIONS", bent("client_comes", guards=guards))
+    monkeypatch.setattr("proofs.refinement.z3_interpreter.TRANSITIONS", mutated("client_comes", guards=guards))
     assert any("client_comes: guard 1" in one for one in differences(of("client_comes"))[1])
 
 
 def test_an_evaluator_that_reads_an_update_otherwise_is_noticed(monkeypatch):
     other = {**TRANSITIONS["client_comes"].updates, "next_came": ((), compiled(NOW.next_came))}
-    monkeypatch.setattr("proofs.refinement.z3_interpreter.TRANSITIONS", bent("client_comes", updates=other))
+    monkeypatch.setattr("proofs.refinement.z3_interpreter.TRANSITIONS", mutated("client_comes", updates=other))
     assert "client_comes: next_came is another in the state after" in differences(of("client_comes"))[1]
 
 

@@ -81,9 +81,9 @@ def test_work_is_limited():
 def test_another_question_is_asked_anew(holds, tmp_path, monkeypatch):
     assert remembered(holds, None, solver.EFFORT, tmp_path).holds
     monkeypatch.setitem(FACTS, "x is large", x > 9)
-    bent = remembered(holds, None, solver.EFFORT, tmp_path)
-    assert not bent.known
-    assert not bent.holds, "ten is large no more"
+    mutated = remembered(holds, None, solver.EFFORT, tmp_path)
+    assert not mutated.known
+    assert not mutated.holds, "ten is large no more"
 
 
 def test_what_is_asked_is_in_the_fingerprint(holds):

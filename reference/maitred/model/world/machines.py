@@ -135,7 +135,7 @@ class Machines(Components):
 
     # ------------------------------------------------ who is held where
 
-    def held(self, part: Any) -> int:  # Any: a component of the world
+    def clients_in(self, part: Any) -> int:  # Any: a component of the world
         """The clients whose connections this component holds, one bit for each cookie."""
         mask = self._masks.get(id(part))
         if mask is None:
@@ -151,13 +151,13 @@ class Machines(Components):
         A client whose `Release` is on its way to the Monitor does not count: nothing can stop the message.
         """
         stored, released = self._news(world.to_monitor)
-        mask = stored | self.held(world.to_distributor)
+        mask = stored | self.clients_in(world.to_distributor)
         for cookie, guest in enumerate(world.guests):
             if guest.at_distributor or (guest.at_monitor and not released >> cookie & 1):
                 mask |= 1 << cookie
         for group in world.groups:
             if group.alive:
-                mask |= self.held(group)
+                mask |= self.clients_in(group)
         return mask
 
     def _news(self, messages: tuple[ToMonitor, ...]) -> tuple[int, int]:

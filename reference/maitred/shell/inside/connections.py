@@ -114,6 +114,6 @@ class Connections:
 def is_held(connection: Connection) -> bool:
     """Whether any process has a descriptor of it, as far as the kernel says."""
     try:
-        return sock_diag.held(connection.family, connection.local, connection.remote, connection.client.cookie)
+        return sock_diag.is_open(connection.family, connection.local, connection.remote, connection.client.cookie)
     except OSError:
         return True  # no descriptor is free to ask with

@@ -65,7 +65,7 @@ def cookie_of(connection: _socket.socket) -> int:
     return int.from_bytes(connection.getsockopt(_socket.SOL_SOCKET, SO_COOKIE, 8), sys.byteorder)
 
 
-def held(family: int, local: SocketAddress, remote: SocketAddress, cookie: int) -> bool:
+def is_open(family: int, local: SocketAddress, remote: SocketAddress, cookie: int) -> bool:
     """Whether some process has a descriptor of the TCP connection.
 
     Raises:
