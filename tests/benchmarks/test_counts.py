@@ -28,7 +28,7 @@ LIMITS = {
         "sendmsg": 2,  # the hand-off; the acknowledgement of the Disconnect
         "recvmsg": 4,  # Accepted, Disconnect, and after each of them: nothing more
         "epoll_wait": 3,  # for the client, for Accepted, for Disconnect
-        "setitimer": 6,  # the watch on a handler that hangs: on and off, for each turn of the loop
+        "setitimer": 1,  # the watch on a handler that hangs: for each tick of its clock, not for each turn
         "close": 1,  # the copy of the connection, once it is answered
     },
     "others": {},  # nobody waits, so nobody is stored with the Monitor

@@ -282,8 +282,8 @@ MUTANTS: Final = (
         Kind.EFFECT_DROPPED,
         "A descriptor that nobody wanted stops the Distributor for as long as its server has set.",
         "distributor.Distributor.run",
-        "self.loop.interrupt_waits()",
-        "pass",
+        "with self.loop.interrupt_waits():",
+        "if True:",
         tests=(f"{H}::test_a_descriptor_that_lingers_holds_nobody_up_where_none_is_expected",),
     ),
     Mutant(

@@ -113,9 +113,9 @@ class Distributor:
 
     def run(self) -> None:
         """Serve until the class is closed."""
-        self.loop.interrupt_waits()
-        while self.machine.state.phase is not core.Phase.CLOSED:
-            self.loop.turn()
+        with self.loop.interrupt_waits():
+            while self.machine.state.phase is not core.Phase.CLOSED:
+                self.loop.turn()
 
     # ================================================================ effects, by their types
 

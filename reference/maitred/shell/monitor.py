@@ -202,13 +202,13 @@ class Monitor:
 
     def run(self) -> int:
         """Start everything, look after it, and return the exit code once it has ended."""
-        self.loop.interrupt_waits()
         self.loop.set_timer("look round", LOOK_ROUND, self._look_round)
         if self._verifier is not None:
             self._verifier.start(self.loop)
-        self.handle(core.Started())
-        while self._exit is None:
-            self.loop.turn()
+        with self.loop.interrupt_waits():
+            self.handle(core.Started())
+            while self._exit is None:
+                self.loop.turn()
         self._finish()
         return self._exit
 

@@ -2,11 +2,12 @@
 
 import os
 import select
+import signal
 import socket
 
 import pytest
 
-from maitred.shell.io.loop import PASSED_OVER, Loop
+from maitred.shell.io.loop import PASSED_OVER, TICK, Loop
 
 
 class Clock:
@@ -216,3 +217,64 @@ def test_what_comes_last_is_not_passed_over_for_ever(loop, pair):
     assert called == [*["first"] * (PASSED_OVER + 1), "last"] * 2
     for each in (other, end):
         each.close()
+
+
+# ---------------------------------------------------------------- the clock that interrupts waits
+
+
+def ticking():
+    return signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0)
+
+
+def test_a_busy_loop_sets_its_clock_once(loop, pair, monkeypatch):
+    near, far = pair
+    ticks = []
+    loop.watch(near.fileno(), select.EPOLLIN, lambda _: ticks.append(ticking()))
+    far.send(b"never read")
+    calls, real = [], signal.setitimer
+    monkeypatch.setattr(signal, "setitimer", lambda *args: calls.append(args) or real(*args))
+    with loop.interrupt_waits():
+        for _ in range(10):
+            loop.turn()
+        assert calls == [(signal.ITIMER_REAL, TICK, TICK)] and ticks == [True] * 10
+    assert not ticking(), "once Python has restored the default action, SIGALRM would end the process"
+
+
+@pytest.mark.parametrize("heeds_signals", [False, True])
+def test_an_idle_loop_is_not_woken_by_its_clock(loop, pair, heeds_signals):
+    """Nor where signals are events too, so that a tick makes a turn."""
+    near, far = pair
+    near.setblocking(False)
+    far.setblocking(False)
+    loop.watch(near.fileno(), select.EPOLLIN, lambda _: near.recv(64))
+    far.send(b"x")
+    wakeup = signal.set_wakeup_fd(far.fileno() if heeds_signals else -1)
+    try:
+        with loop.interrupt_waits():
+            loop.turn()
+            assert ticking()
+            loop.turn(2 * TICK)
+            assert not ticking()
+            far.send(b"x")
+            loop.turn()
+            assert ticking(), "the next event has its clock"
+    finally:
+        signal.set_wakeup_fd(wakeup)
+
+
+def test_the_clock_goes_on_while_a_handler_waits(loop, pair):
+    near, far = pair
+    interrupted = []
+
+    def wait(_):
+        near.recv(1)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        for _ in range(2):
+            interrupted.append(signal.sigtimedwait({signal.SIGALRM}, 40 * TICK) is not None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+
+    loop.watch(near.fileno(), select.EPOLLIN, wait)
+    far.send(b"x")
+    with loop.interrupt_waits():
+        loop.turn()
+    assert interrupted == [True, True]

@@ -11,7 +11,8 @@ elsewhere.
 
 Handlers never wait, but the kernel may, where it closes what somebody else has made: a connection with ``SO_LINGER``,
 of which this was the last reference, or which came as a descriptor that nobody wanted.  A signal ends such a wait, so
-while handlers run a clock ticks (setitimer(2)).
+a clock ticks (setitimer(2)) from the first handler that runs until a tick finds the loop itself waiting.  A busy loop
+so sets it some twenty times a second and not in every turn, and an idle one is not woken by it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import math
 import select
 import signal
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 Handler: TypeAlias = Callable[[int], None]
@@ -64,7 +66,7 @@ class Loop:
         self._heap: list[tuple[float, int, Hashable]] = []
         self._serial = itertools.count()
         self._passed_over = 0
-        self._ticks = False
+        self._ticks = self._ticking = self._waits = self._found_waiting = False
         self.turns = 0
         """How many there have been."""
 
@@ -142,39 +144,63 @@ class Loop:
 
     # ------------------------------------------------ turning
 
-    def interrupt_waits(self) -> None:
-        """Let no handler's call into the kernel wait for long; the process's SIGALRM is this loop's from now on."""
-        signal.signal(signal.SIGALRM, _ignore)
+    @contextmanager
+    def interrupt_waits(self) -> Iterator[None]:
+        """Let no handler's call into the kernel wait for long, in turns within; SIGALRM is this loop's from now on.
+
+        The clock has stopped on leaving: once Python restores the default action, SIGALRM would end the process.
+        """
+        signal.signal(signal.SIGALRM, self._on_tick)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         self._ticks = True
+        try:
+            yield
+        finally:
+            self._ticks = False
+            self._stop_clock()
+
+    def _on_tick(self, number: int, frame: object) -> None:
+        """Stop the clock where the loop itself waits; elsewhere the signal has done its work by coming."""
+        if self._waits:
+            self._found_waiting = True
+            self._stop_clock()
+
+    def _stop_clock(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._ticking = False
 
     def turn(self, at_most: float = math.inf) -> None:
         """Wait for readiness or a timer, at most so many seconds, and handle what has come."""
         wait = at_most
         if self._heap:
             wait = min(wait, max(self._heap[0][0] - self._clock(), 0.0))
+        self._waits = True
         ready = self._epoll.poll(None if wait == math.inf else wait, EVENTS_A_TURN)
-        if self._ticks:
+        self._waits = False
+        if self._ticks and not self._ticking:
             signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
-        found = [(fd, flags, watch) for fd, flags in ready if (watch := self._watches.get(fd)) is not None]
-        found.sort(key=lambda item: item[2].last)
-        urgent = [item for item in found if not item[2].last]
-        if len(urgent) in (0, len(found)) or self._passed_over >= PASSED_OVER:
-            urgent, self._passed_over = found, 0
-        else:
+            self._ticking = True
+        urgent: list[tuple[int, int, _Watch]] = []
+        last: list[tuple[int, int, _Watch]] = []
+        for fd, flags in ready:
+            watch = self._watches.get(fd)
+            if watch is not None:
+                (last if watch.last else urgent).append((fd, flags, watch))
+        if urgent and last and self._passed_over < PASSED_OVER:
             self._passed_over += 1
+        else:
+            urgent += last
+            self._passed_over = 0
         self.turns += 1
         for fd, flags, watch in urgent:
             if self._watches.get(fd) is watch:
                 watch.handler(flags)
-        self._ring()
-        if self._ticks:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        if self._heap and self._heap[0][0] <= self._clock():
+            self._ring()
+        if self._found_waiting:  # where signals are events too (set_wakeup_fd), the tick itself has made this turn
+            self._found_waiting = False
+            self._stop_clock()
 
     def close(self) -> None:
         """Let go of the epoll descriptor."""
         self._epoll.close()
-
-
-def _ignore(number: int, frame: object) -> None:
-    """That the signal has come has ended the wait, if there was one."""
