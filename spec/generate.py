@@ -1,4 +1,4 @@
-"""Writes the parts of this folder that follow from the code, so that the protocol is told once.
+"""Writes the parts of this folder that follow from the code, so that the protocol is written once.
 
 ``python -m spec.generate`` writes `wire.md` (each message: tag, fields, meaning), `vectors.json` (messages and their
 bytes, for whoever writes another implementation), `properties.md` (what the model checks) and `configurations.md`

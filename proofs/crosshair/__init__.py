@@ -10,7 +10,7 @@ follows every branch that some numbers would take, and asks on each path:
 3.  *pure*: neither the state nor the event has changed;
 4.  *lawful*: what the step sends, and in which order, obeys the machine's laws (`effects`).
 
-A case in which no path takes the step is told apart: it shows only that the event is declined.
+A case in which no path takes the step is reported as such: it shows only that the event is declined.
 
 `engine` runs one case, `report` all of them; `distributor`, `server`, `monitor` and `tables` have the contracts, and
 `effects` the laws.

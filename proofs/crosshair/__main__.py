@@ -1,4 +1,4 @@
-"""Asks CrossHair about the contracts: `python -m proofs.crosshair`, and with ``--write`` the page that tells of it."""
+"""Asks CrossHair about the contracts: `python -m proofs.crosshair`, and with ``--write`` the page about it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m proofs.crosshair", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     parser.add_argument("--again", action="store_true", help="ask even what is known from an earlier run")
-    parser.add_argument("--remembered", action="store_true", help="ask nothing: tell what is known from earlier runs")
+    parser.add_argument("--remembered", action="store_true", help="ask nothing: print what is known from earlier runs")
     parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds for a case (default: %(default)g)")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a contract; all by default")
     given = parser.parse_args(arguments)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.again and given.remembered:
         parser.error("--again asks everything, --remembered asks nothing: give one of them")
     if given.write and given.names:
-        parser.error("the page tells of every contract: --write takes no names")
+        parser.error("the page is about every contract: --write takes no names")
     console = Console(stderr=True)
     names = given.names or list(CONTRACTS)
     outcomes = _run(names, given.patience, console, remember=not given.again, ask=not given.remembered)

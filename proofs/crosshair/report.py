@@ -1,4 +1,4 @@
-"""All contracts: run on every core, remembered by content, and told of.
+"""All contracts: run on every core, remembered by content, and reported.
 
 What is remembered is a finding for each case, under a hash of the text of the core, of the contracts and of the
 versions of what they run on.  So a second run is immediate, and any change to what is checked asks again.
@@ -114,7 +114,7 @@ def run(
     remember: bool = True,
     ask: bool = True,
 ) -> list[Outcome]:
-    """Ask about the cases, on all cores; `done` hears of each.  Without `ask`, only what is remembered is told."""
+    """Ask about the cases, on all cores; `done` hears of each.  Without `ask`, only what is remembered is reported."""
     assert wanted, "there is nothing to ask"
     memory = Memory(patience) if remember else None
     found: dict[Job, Finding] = {}
@@ -218,7 +218,7 @@ LIMITS: Final = """\
 - **What arrives is well-formed**: a count is not negative; what `Adopt` says is owed is a dialog that it names, its
   server is known already or newer than all; a maximum and a weight are at least 1; a Distributor that has said `Closed`
   does not say `Store`; an audit does not find a client gone whose `Accepted` is still to be sent.
-- **A server's sequence numbers are told**, 1 to 3: its invariants put them into a set, and to hash a symbolic number is
+- **A server's sequence numbers are concrete**, 1 to 3: its invariants put them into a set; to hash a symbolic number is
   to fix it. Which of them the event carries is symbolic.
 - **Most cases are plain**: an accept is outstanding, two dynamic servers are configured, one is being asked for. Where
   a skeleton says *limits symbolic*, these are symbolic too, with one server: branches add up and do not multiply.
@@ -228,7 +228,7 @@ LIMITS: Final = """\
 
 
 def page(outcomes: Sequence[Outcome]) -> str:
-    """The page that tells of every contract, as Markdown."""
+    """The page about every contract, as Markdown."""
     return "\n".join(_lines(outcomes)).rstrip() + "\n"
 
 

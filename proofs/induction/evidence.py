@@ -88,7 +88,7 @@ SAFETY_EVIDENCE: Final[Mapping[str, Answer]] = {
     "first_come_first_served": _proved(
         "first_come_first_served",
         "arrivals_are_past",
-        but="by the numbers of arrival; that these tell the order in which the kernel gave the clients is explored",
+        but="by the numbers of arrival; that these are the order in which the kernel gave the clients is explored",
     ),
     "the_chosen_server_was_least_loaded": _guarded(
         "sends_hand", "sends_hand_in_vain", how="the server is the best of those that are free"
@@ -137,7 +137,7 @@ SAFETY_EVIDENCE: Final[Mapping[str, Answer]] = {
     "who_is_accepted_is_counted": _proved("what_is_not_noted_is_not_delivered", "who_is_not_delivered_is_nowhere_else"),
     "what_is_opened_is_kept": _proved(
         "what_is_open_is_kept",
-        but="of dialogs, once they are open; that the Monitor is told before the bind is answered, that the bind is "
+        but="of dialogs, once they are open; that the Monitor knows before the bind is answered, that the bind is "
         "answered, and of listening sockets, is explored",
     ),
     "what_is_no_longer_kept_is_dropped": _not_modelled(_DESCRIPTORS),

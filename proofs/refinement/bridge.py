@@ -692,7 +692,7 @@ def compare(
         tally: to be counted on.
         enabled: whether to ask as well that the relation allows nothing that the code does not do.
         witness: is given each transition before it is taken: the state, its name, its parameters.
-        symmetric: take worlds that differ only in which server or client is which for one.
+        symmetric: identify worlds up to renaming of servers and clients.
 
     Raises:
         Divergence: the first difference.

@@ -36,7 +36,7 @@ def question(obligation: Obligation) -> str:
     text = smtlib(obligation.parts(theory(obligation.theory).hints().get(obligation.name)))
     values = set(re.findall(r"\((\w+)\)", "".join(re.findall(r"^\(declare-datatypes.*", text, re.MULTILINE))))
     for name in values.intersection(re.findall(r"^\(declare-fun (\w+) \(\w", text, re.MULTILINE)):
-        # A function and a value of one name are two things to Z3, which tells them apart by their arguments.
+        # A function and a value of one name are two things to Z3, which distinguishes them by their arguments.
         text = text.replace(f"({name} ", f"(is_{name} ").replace(f"(declare-fun {name} ", f"(declare-fun is_{name} ")
     return f"; {obligation.name}\n(set-logic {LOGIC})\n{text}"
 
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the questions to files, and ask nobody")
     given = parser.parse_args(arguments)
     if given.write and given.names:
-        parser.error("the page tells of every obligation: --write takes no names")
+        parser.error("the page is about every obligation: --write takes no names")
     try:
         those = wanted(given.names)
     except ValueError as error:

@@ -183,7 +183,7 @@ def first_come_first_served(v):
     return Implies(v.holding, ForAll([s, c], Implies(either, v.arrival(v.hand) <= v.arrival(c))))
 
 
-# ================================================================ lemmas: what is not there yet, and what is no more
+# ================================================================ lemmas: before the start, after the death
 
 
 @lemma
@@ -203,7 +203,7 @@ def nobody_speaks_before_birth(v):
 
 @lemma
 def no_dialog_before_birth(v):
-    """Nor has it dialogs."""
+    """A server that was never started has no dialogs."""
     never = (v.kept, v.kept_effective, v.used_effective, v.used, v.bound, v.listening)
     nothing = And(
         v.down_tail(s, p) == 0, v.owes(s, p) == 0, v.last_dialog_word(s, p) == -1, v.last_use_word(s, p) == -1

@@ -75,7 +75,7 @@ ABUSES = (
         "1,000 clients a second that connect and are gone",
         "Others are served as ever; nothing is left over: no count, no descriptor. While all seats are taken, who"
         " resets, or closes without having sent anything, leaves the waiting list at once; who has sent something and"
-        " closes cannot be told from a client that has only finished sending, and leaves when its turn has come or"
+        " closes looks like a client that has only finished sending, and leaves when its turn has come or"
         " its `queue_timeout` is over.",
         "{vanish_free[number]:,} at {vanish_free[rate]:,.0f} a second into free seats: the Distributor has grown by"
         " {vanish_free[distributor_grown]:,} bytes, the Monitor by {vanish_free[monitor_grown]:,};"

@@ -153,14 +153,14 @@ Its first {lines:,} of {all_lines:,} lines were followed through
 
 {walks}
 
-A step is an event of a machine. *Followed* means that it was told as transitions of the relation, that each guard held,
+A step is an event of a machine. *Followed* means that it was rendered as transitions, that each guard held,
 that what was sent is what the relation sends, and that what the machine then knew is what the relation says of it.
-What comes after the first event that the relation does not tell (`Audited`: the kernel no longer knows a connection of
+What comes after the first event that the relation does not model (`Audited`: the kernel no longer knows a connection of
 which a process has not spoken yet; `StopRequested`: the stop) is *outside*: there the replay alone has looked.
 
 Afterwards {verified[faults]:,} more faults met {verified[visits]:,} visits to an instance that ran with `--verify` in
 place of the trace: of its {verified[steps]:,} steps {verified[verified]:,} were verified as they happened,
-{verified[dropped]:,} were dropped for want of room, {verified[unchecked]:,} came while the state was not known, and
+{verified[dropped]:,} were dropped as there was no room, {verified[unchecked]:,} came while the state was not known, and
 **{verified[divergences]:,} diverged**. {verified[lost]:,} of its clients were lost; without a trace nobody says why.
 
 ## The machine

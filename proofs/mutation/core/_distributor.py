@@ -29,7 +29,7 @@ MUTANTS: Final = (
     Mutant(
         "a_closed_distributor_adopts",
         Kind.GUARD_DROPPED,
-        "A server that is started as the stop ends is never told to end, and the stop hangs.",
+        "A server that is started as the stop ends is never asked to end, and the stop hangs.",
         "distributor.guard",
         "return Reason.CLOSED",
         "return None",
@@ -605,7 +605,7 @@ MUTANTS: Final = (
     Mutant(
         "the_dialogs_end_leaves_the_request",
         Kind.FORGOTTEN,
-        "A client on its way to a server that dies is neither served nor told.",
+        "A client on its way to a server that dies is neither served nor closed.",
         "distributor._dialog_ended",
         "if new.request is not None and new.request.port == event.port:",
         "if False:",
@@ -939,7 +939,7 @@ MUTANTS: Final = (
     Mutant(
         "who_is_timed_out_is_not_shut_down",
         Kind.EFFECT_DROPPED,
-        "A client that has waited too long is never told, and waits on.",
+        "A client that has waited too long is never closed, and waits on.",
         "distributor._fired",
         "work.effects.append(ShutDown(timer.client))",
         "pass",
@@ -1372,7 +1372,7 @@ MUTANTS: Final = (
     Mutant(
         "a_listening_failure_is_not_told",
         Kind.EFFECT_DROPPED,
-        "A class whose port is taken runs on, and nobody is told.",
+        "A class whose port is taken runs on, and nothing is reported.",
         "distributor._listening_failed",
         "work.report(ListenFailed(event.port, event.address, event.errno))",
         "pass",

@@ -74,7 +74,7 @@ MUTANTS: Final = (
     Mutant(
         "a_dead_distributor_speaks",
         Kind.GUARD_DROPPED,
-        ("What a Distributor said is heard after its successor was told who waits: a client is served twice."),
+        ("A dead Distributor's message is read after its successor was sent who waits: a client is served twice."),
         "monitor._guard_message",
         "return Reason.NO_SUCH_PROCESS",
         "return None",
@@ -307,7 +307,7 @@ MUTANTS: Final = (
     Mutant(
         "a_failed_address_is_ignored",
         Kind.FORGOTTEN,
-        "A class whose port is taken runs on, and nobody is told.",
+        "A class whose port is taken runs on, and nothing is reported.",
         "monitor._message",
         "work.fail(class_id, Complaint.CANNOT_LISTEN)",
         "pass",
@@ -584,7 +584,7 @@ MUTANTS: Final = (
     Mutant(
         "a_server_that_does_not_listen_is_not_reported",
         Kind.EFFECT_DROPPED,
-        "The operator looks at servers that run and do nothing, and is not told why.",
+        "The operator sees servers that run and do nothing, and no reason.",
         "monitor._fired",
         "work.effects.append(Report(timer.class_id, Complaint.NOT_LISTENING, place.server))",
         "pass",
@@ -595,7 +595,7 @@ MUTANTS: Final = (
     Mutant(
         "a_warning_is_given_once",
         Kind.EFFECT_DROPPED,
-        "The operator who looks later is not told that a server does not listen.",
+        "A later look at the log does not show that a server does not listen.",
         "monitor._fired",
         "work.effects.append(SetTimer(timer))",
         "pass",
@@ -706,7 +706,7 @@ MUTANTS: Final = (
     Mutant(
         "the_start_warning_is_not_set",
         Kind.EFFECT_DROPPED,
-        "The operator looks at servers that run and do nothing, and is not told why.",
+        "The operator sees servers that run and do nothing, and no reason.",
         "monitor._Work.start_server",
         "            SetTimer(StartWarning(class_id, server)),\n",
         "",
@@ -759,7 +759,7 @@ MUTANTS: Final = (
     Mutant(
         "a_missing_element_is_not_reported",
         Kind.EFFECT_DROPPED,
-        "Nothing runs, and nobody is told why.",
+        "Nothing runs, and no reason is reported.",
         "monitor._Work.start_server",
         "self.effects.append(Report(class_id, Complaint.NO_ELEMENT, place.server))",
         "pass",
@@ -768,7 +768,7 @@ MUTANTS: Final = (
     Mutant(
         "the_distributors_missing_element_is_not_reported",
         Kind.EFFECT_DROPPED,
-        "Nothing runs, and nobody is told why.",
+        "Nothing runs, and no reason is reported.",
         "monitor._Work.start_distributor",
         "self.effects.append(Report(class_id, Complaint.NO_ELEMENT, 0))",
         "pass",
@@ -1027,7 +1027,7 @@ MUTANTS: Final = (
     Mutant(
         "a_failure_is_not_reported",
         Kind.EFFECT_DROPPED,
-        "maitred ends, and nobody is told why.",
+        "maitred ends, and no reason is reported.",
         "monitor._Work.fail",
         "self.effects.append(Report(class_id, complaint, 0))",
         "pass",
@@ -1076,7 +1076,7 @@ MUTANTS: Final = (
     Mutant(
         "the_store_outlives_the_end",
         Kind.FORGOTTEN,
-        "Whoever waits when the grace ends is neither served nor told.",
+        "Whoever waits when the grace ends is neither served nor closed.",
         "monitor._Work.settle",
         "self.put_class(class_id, replace(cls, store=Tree()))",
         "pass",
@@ -1086,7 +1086,7 @@ MUTANTS: Final = (
     Mutant(
         "who_is_stored_is_not_shut_down",
         Kind.EFFECT_DROPPED,
-        "Whoever waits when the grace ends is neither served nor told.",
+        "Whoever waits when the grace ends is neither served nor closed.",
         "monitor._Work.settle",
         "[ShutDownStored(class_id, client) for client in cls.store]",
         "[]",
@@ -1236,7 +1236,7 @@ MUTANTS: Final = (
     Mutant(
         "a_crash_loop_is_not_reported",
         Kind.EFFECT_DROPPED,
-        "A server dies again and again, and nobody is told.",
+        "A server dies again and again, and nothing is reported.",
         "monitor._server_gone",
         "work.effects.append(Report(class_id, Complaint.CRASH_LOOP, event.server))",
         "pass",
@@ -1281,7 +1281,7 @@ MUTANTS: Final = (
     Mutant(
         "a_dynamic_crash_loop_is_not_reported",
         Kind.EFFECT_DROPPED,
-        "Dynamic servers die again and again, and nobody is told.",
+        "Dynamic servers die again and again, and nothing is reported.",
         "monitor._let_dynamic_rest",
         "work.effects.append(Report(class_id, Complaint.CRASH_LOOP, server))",
         "pass",
@@ -1504,7 +1504,7 @@ MUTANTS: Final = (
         refutes=("no_surprising_rejection",),
         within=Bounds(servers=1, clients=0),
     ),
-    # ---------------------------------------------------------------- what a Distributor is told of a server
+    # ---------------------------------------------------------------- what a Distributor is sent about a server
     Mutant(
         "every_element_weighs_the_same",
         Kind.WRONG_CHOICE,

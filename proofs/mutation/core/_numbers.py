@@ -72,7 +72,7 @@ MUTANTS: Final = (
     Mutant(
         "who_was_restored_sets_the_counter_back",
         Kind.FORGOTTEN,
-        "A Distributor that is told of earlier clients last gives later ones their arrivals.",
+        "A Distributor that is sent earlier clients last gives later ones their arrivals.",
         "distributor._restore",
         "max(work.next_arrival, event.client.arrival + 1)",
         "event.client.arrival + 1",

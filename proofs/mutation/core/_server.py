@@ -240,7 +240,7 @@ MUTANTS: Final = (
     Mutant(
         "the_count_is_of_before",
         Kind.ORDER_CHANGED,
-        "Each count is told without the client that it is about.",
+        "Each count is sent without the client that it is about.",
         "server._offered",
         "return Transition(_issue(taken, port, lambda count: Accepted(client, count)), ())",
         (

@@ -109,7 +109,7 @@ MUTANTS: Final = (
     Mutant(
         "lists_lose_their_last_item",
         Kind.OFF_BY_ONE,
-        "A restarted Distributor is not told of each server's last port.",
+        "A restarted Distributor is not sent each server's last port.",
         "wire._Reader.value",
         "for _ in range(count))",
         "for _ in range(max(count - 1, 0)))",

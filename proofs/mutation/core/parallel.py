@@ -12,7 +12,7 @@ from proofs.mutation.core.mutant import Mutant
 def on_all_cores(
     judge: Callable[[str], tuple[str, ...]], mutants: Sequence[Mutant], done: Callable[[], None]
 ) -> Mapping[str, tuple[str, ...]]:
-    """What `judge`, a function of a module, says of each mutant by its name; `done` is told after each, in order."""
+    """What `judge`, a function of a module, says of each mutant by its name; `done` is called after each, in order."""
     names = [mutant.name for mutant in mutants]
     killers = {}
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:

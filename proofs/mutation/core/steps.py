@@ -1,6 +1,6 @@
 """The steps that explorations take of a machine, and which of them a mutated machine takes otherwise.
 
-A property can only refute what differs in some world that can be reached.  So this tells two kinds of mutants apart
+A property can only refute what differs in some world that can be reached.  So this distinguishes two kinds of mutants
 that tests alone kill: those whose edit no exploration comes to, and those whose steps differ in what no property minds.
 """
 

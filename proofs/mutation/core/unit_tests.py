@@ -47,7 +47,7 @@ class Outcome:
 
 
 def outcomes(names: Sequence[str], *, every_test: bool = False) -> Iterator[Outcome]:
-    """What the tests say of each of the mutants, each told as soon as it is known.
+    """What the tests say of each of the mutants, each yielded as soon as it is known.
 
     Args:
         names: of the mutants; `UNMUTATED` is the core as it is, and runs what all the others' entries name.
@@ -90,7 +90,7 @@ class _Runner:
                     self._run(session.items, mutant)
                 finally:
                     os._exit(1)  # whatever was raised is not for this pytest, which goes on in the parent
-            os.waitpid(child, 0)  # a child that was cut off has told nothing, which whoever asked will notice
+            os.waitpid(child, 0)  # a child that was cut off has reported nothing, which whoever asked will notice
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -98,7 +98,7 @@ class _Runner:
             self.failed.append(report.nodeid)
 
     def _run(self, items: Sequence[pytest.Item], mutant: Mutant | None) -> None:
-        """In a process of its own: bend, run, and tell."""
+        """In a process of its own: mutate, run, and report."""
         named = mutant.tests if mutant is not None else tuple(test for m in CATALOGUE.values() for test in m.tests)
         chosen = [item for item in items if self.every_test or _is_of(item.nodeid, named)]
         if mutant is not None:  # the tests of what is mutated are the likeliest to fail

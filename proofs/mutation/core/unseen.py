@@ -29,7 +29,7 @@ class Unseen(Enum):
         "It takes five deaths in a row before a server was ready, or a thousand connections that are gone at once: "
         "more than any exploration comes to."
     )
-    REPORTED = "Only what an operator is told differs: a line in the log, or why the Monitor has ended."
+    REPORTED = "Only what an operator reads differs: a line in the log, or why the Monitor has ended."
     ONLY_ORDER = (
         "Such numbers are compared with one another and never counted with, so that one which is left out, or given "
         "again to what is the same, changes nothing that anybody could see."
@@ -46,7 +46,7 @@ class Unseen(Enum):
     )
     BINDS = "Which ports a class takes after the first is not asked: the model's programs are content with any answer."
     TABLES = (
-        "Worlds are made of these tables and told apart by them: where they are wrong, explorations are, and the tests "
+        "Worlds are made of these tables and compared by them: where they are wrong, explorations are, and the tests "
         "of the tables come before."
     )
     TIME = "Only how long something takes differs, and the model has no time: a timer may fire whenever it may."

@@ -307,7 +307,7 @@ MUTANTS: Final = (
     Mutant(
         "who_has_the_port_is_not_said",
         Kind.CONDITION_DROPPED,
-        "A new run is told that its port is in use, and not that a dead Monitor's servers have it.",
+        "A new run reports that its port is in use, and not that a dead Monitor's servers have it.",
         "monitor.Monitor._say_told",
         "if message.errno == errno.EADDRINUSE:",
         "if False:",

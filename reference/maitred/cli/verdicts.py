@@ -175,7 +175,7 @@ def rows(cells: Iterable[tuple[str, str, str]]) -> None:
 
 
 def print_run(on: VerdictOn) -> None:
-    """Print the shortest way to where the property is violated, or is witnessed."""
+    """Print a shortest run that violates the property, or is its witness."""
     from maitred.model.story.narrate import narrate
 
     if on.path is None:

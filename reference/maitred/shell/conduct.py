@@ -34,7 +34,7 @@ from maitred.core.messages import (
 PATIENCE: Final = 16
 """So many offences are borne of one server."""
 A_TURN: Final = 16
-"""So many packets of one server are read before the others have their turn."""
+"""Most packets of one server per turn."""
 A_SECOND: Final = 200
 """So many packets of one server are read in a second, beside those that follow from its clients."""
 A_CLIENT: Final = 2

@@ -49,7 +49,7 @@ HANG_UP: Final = select.EPOLLRDHUP | select.EPOLLET
 """What is watched for on a client that waits: each news once."""
 
 PACKETS_A_TURN: Final = 16
-"""So many packets of the Monitor are read before the others have their turn."""
+"""Most packets of the Monitor per turn."""
 LONGEST_REST: Final = 5.0
 """Seconds for which a server is spared, at most, that refuses again and again; the first rest is as configured."""
 
@@ -138,7 +138,7 @@ class Distributor:
     # ================================================================ events
 
     def _mention(self, event: core.Event, before: core.DistributorState) -> None:
-        """Tell the log of what clients suffer from, where nobody else does."""
+        """Log what clients suffer from, where nobody else does."""
         match event:
             case core.Fired(core.QueueTimeout()):
                 patience = self.spec.durations.queue_timeout
@@ -297,7 +297,7 @@ class Distributor:
                     return
                 self._say_crowded(error)
                 if error.errno == errno.EAGAIN and time.monotonic() - began > 5.0:
-                    self._warnings.warn("the Monitor does not read what it is told; waiting for it")
+                    self._warnings.warn("the Monitor does not read its messages; waiting for it")
                 _wait_for_room(self._monitor, crowded=error.errno != errno.EAGAIN)
             else:
                 return

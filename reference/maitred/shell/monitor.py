@@ -670,7 +670,7 @@ class Monitor:
         if effect.complaint is Complaint.NOT_LISTENING and addresses:
             what += f" on {', '.join(addresses)}"
         if effect.complaint is Complaint.CRASH_LOOP and self.machine.state.classes[effect.class_id].proven:
-            what += ", while others were; what copies must not share, such as a pid file, {server} tells apart"
+            what += ", while others were; for what copies must not share, such as a pid file, use {server}"
         if effect.complaint is Complaint.GIVEN_UP:
             self._why = "; ".join([f"{name}: {what}", *self._obstacles(effect.class_id)])
         level = report.error if effect.complaint in EXIT_CODES else report.warning

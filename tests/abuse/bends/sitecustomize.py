@@ -16,7 +16,7 @@ YEAR = 365 * 86_400.0
 
 
 def spin(module):
-    """An accept that fails for want of descriptors is tried again at once."""
+    """An accept that fails as there are no descriptors is tried again at once."""
     module.Listeners._exhausted = lambda self, port: None
 
 

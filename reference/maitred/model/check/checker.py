@@ -62,7 +62,7 @@ class Result:
     complete: bool
     """Every world that can be reached was."""
     symmetric: bool = False
-    """Worlds that differ only in which server or client is which are counted as one."""
+    """Worlds are identified up to renaming of servers and clients."""
 
     @property
     def risk(self) -> float:

@@ -243,7 +243,7 @@ class Explorer:
     # ------------------------------------------------ ways
 
     def _traced(self, crew: Crew) -> Mapping[str, tuple[int, ...]]:
-        """The fingerprints on a shortest way to where each name was recorded, those of both ends included."""
+        """The fingerprints along a shortest run to where each name was recorded, both ends included."""
         ways = {name: [site.before] for name, (_, site) in self._found.items()}
         for level in range(self.depth, 0, -1):
             reached = [way for name, way in ways.items() if self._found[name][0] >= level]
@@ -256,7 +256,7 @@ class Explorer:
         return {name: tuple(reversed(way)) for name, way in ways.items()}
 
     def path(self, name: str) -> Path:
-        """A shortest way to where the name was recorded.
+        """A shortest run to a world where the name was recorded.
 
         Raises:
             KeyError: it was not.

@@ -6,7 +6,7 @@ a thread that feeds them, and the leader always reads: so no send ever waits for
 A worker expands its part of a level, sends what is others' to them, and `done` to each; when it has received `done`
 from all, it reports, and nobody begins the next level before all have reported.
 
-Nobody stays behind.  The leader kills its workers whenever it leaves, by an exception as well; a worker whose leader
+No worker outlives the leader.  It kills its workers whenever it leaves, by an exception as well; a worker whose leader
 is gone ends at once.  A worker that fails sends its exception, which is raised by the leader as its own; one that is
 killed makes the leader raise `WorkerLost`.
 """

@@ -28,7 +28,7 @@ c.  For rule 5: no machine asks which of two servers has the lesser id, nor whic
 d.  Where clients come again for ever (``returns``), the counter of arrivals is above all arrivals of its Distributor:
     else rule 2 has no end of clients to reckon with, and counts those who are yet to come at the moment.
 
-Incarnations are not renumbered: as many as Distributors may die.  Nor are deaths, which set delays.
+Neither incarnations, which are as many as Distributors may die, nor deaths, which set delays, are renumbered.
 
 Theory of operation
 -------------------

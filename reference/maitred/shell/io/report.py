@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import threading  # never in a server's process, where the program has to be the first to import it
 
 DEBUG: Final = "MAITRED_DEBUG"
-"""The environment variable that makes the log tell also what is of interest to developers only."""
+"""The environment variable that adds to the log what is of interest to developers only."""
 MOST: Final = 256 << 10
 """Bytes that wait to be written."""
 LONGEST: Final = 4000

@@ -266,7 +266,7 @@ def _far_ends(dialogs: Iterable[int]) -> Iterator[int]:
     for fd in dialogs:
         try:
             peer = sock_diag.peer_of(os.fstat(fd).st_ino)
-        except OSError as error:  # no `sock_diag` for these sockets: the control socket alone tells
+        except OSError as error:  # no `sock_diag` for these sockets: only the control socket shows it
             report.debug(f"who holds a dialog is not known: {error}")
             return
         if peer:
@@ -304,7 +304,7 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="ascii")
     except OSError:
-        return  # the look that follows tells who is left
+        return  # the look that follows shows who is left
 
 
 def _remove(path: Path) -> None:

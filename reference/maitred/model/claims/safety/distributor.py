@@ -410,7 +410,7 @@ def _shown(acknowledgements: list[distributor.SendControl]) -> str:
 @always_of_steps("distributor", witnesses=("a_second_server_shares_the_socket", "the_first_bind_decides_the_port"))
 def an_address_is_listened_on_once(before: DistributorState, event: object, stride: Stride) -> Iterator[str]:
     """The Distributor does not ask for a socket that it listens on, or has asked for already; and those of a port that
-    it strikes off it closes, and tells the Monitor to.
+    it strikes off it closes, and has the Monitor close them.
     """
     if isinstance(event, distributor.BacklogEmpty) and stride.rejected is None:
         if distributor.CloseListeners(event.port) not in stride.effects:
