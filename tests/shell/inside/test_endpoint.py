@@ -42,13 +42,13 @@ PORT = 4049
 class Bench:
     """An endpoint and, in a thread where it must answer, the Distributor."""
 
-    def __init__(self, trace=None):
+    def __init__(self, trace=None, alone=False):
         self.distributor = Distributor()
-        self.endpoint = self.another(trace)
+        self.endpoint = self.another(trace, alone)
 
-    def another(self, trace=None):
-        """The endpoint of another process of the server."""
-        registry = Registry.open(os.dup(self.distributor.registry.fd))
+    def another(self, trace=None, alone=False):
+        """The endpoint of another process of the server; or of its only one."""
+        registry = Registry.open(os.dup(self.distributor.registry.fd), alone=alone)
         return Endpoint(registry, channel.attach(os.dup(self.distributor.theirs.fileno())), trace)
 
     def pumping(self, work):
@@ -74,7 +74,7 @@ class Bench:
         return self
 
     def state(self):
-        registry = self.distributor.registry
+        registry = self.endpoint._registry
         with registry.locked():
             return registry.load()
 
@@ -100,6 +100,14 @@ def fill(dialog):
 @pytest.fixture
 def bench():
     made = Bench()
+    yield made
+    made.distributor.close()
+
+
+@pytest.fixture(params=["alone", "shared"])
+def either(request):
+    """An endpoint whose process is the only one of the server, or may have others beside it."""
+    made = Bench(alone=request.param == "alone")
     yield made
     made.distributor.close()
 
@@ -170,64 +178,64 @@ def test_the_number_of_ports_is_bounded(bench, monkeypatch, capfd):
 # ---------------------------------------------------------------- taking
 
 
-def test_a_hand_off_is_counted_and_answered_then_delivered(bench):
-    bench.listening()
-    far = bench.hand(1)
-    fd, client = bench.endpoint.take(PORT)
+def test_a_hand_off_is_counted_and_answered_then_delivered(either):
+    either.listening()
+    far = either.hand(1)
+    fd, client = either.endpoint.take(PORT)
     assert client == Client(1, 1, PORT)
-    assert bench.received() == [Accepted(client, Count(1, 3))]
+    assert either.received() == [Accepted(client, Count(1, 3))]
     os.write(fd, b"it works")
     assert far.recv(100) == b"it works"
-    assert bench.distributor.registry.clients() == (client,)
+    assert either.distributor.registry.clients() == (client,)
     os.close(fd)
 
-    bench.endpoint.let_go(client)
-    assert bench.received() == [Disconnect(client, Count(0, 4))]
-    assert bench.distributor.registry.clients() == ()
-    bench.endpoint.let_go(client)
-    assert bench.received() == []
+    either.endpoint.let_go(client)
+    assert either.received() == [Disconnect(client, Count(0, 4))]
+    assert either.distributor.registry.clients() == ()
+    either.endpoint.let_go(client)
+    assert either.received() == []
 
 
-def test_take_returns_one_client_or_none(bench):
-    bench.listening()
-    assert bench.endpoint.take(PORT) is None
-    bench.hand(1), bench.hand(2)
-    assert [bench.endpoint.take(PORT)[1].arrival for _ in range(2)] == [1, 2]
-    assert bench.endpoint.take(PORT) is None
+def test_take_returns_one_client_or_none(either):
+    either.listening()
+    assert either.endpoint.take(PORT) is None
+    either.hand(1), either.hand(2)
+    assert [either.endpoint.take(PORT)[1].arrival for _ in range(2)] == [1, 2]
+    assert either.endpoint.take(PORT) is None
 
 
-def test_an_initial_msg_is_answered_with_the_hand_offs_read_before_it(bench):
-    bench.listening()
-    bench.hand(1)
-    bench.send(InitialMsg(2))
-    bench.hand(2)
-    bench.endpoint.take(PORT)
-    assert [type(m) for m in bench.received()] == [Accepted]
-    bench.endpoint.take(PORT)
-    reply, accepted = bench.received()
+def test_an_initial_msg_is_answered_with_the_hand_offs_read_before_it(either):
+    either.listening()
+    either.hand(1)
+    either.send(InitialMsg(2))
+    either.hand(2)
+    either.endpoint.take(PORT)
+    assert [type(m) for m in either.received()] == [Accepted]
+    either.endpoint.take(PORT)
+    reply, accepted = either.received()
     assert (reply.incarnation, reply.count.clients) == (2, 1)
     assert accepted.count.clients == 2 and accepted.count.sequence > reply.count.sequence
 
 
-def test_a_hand_off_with_a_lost_or_extra_descriptor_is_refused(bench):
-    bench.listening()
+def test_a_hand_off_with_a_lost_or_extra_descriptor_is_refused(either):
+    either.listening()
     before = len(os.listdir("/proc/self/fd"))
-    bench.send(HandOff(Client(1, 1, PORT)))
-    bench.send(HandOff(Client(2, 2, PORT)), [0, 1])
-    bench.hand(3, message_port=6157)
-    assert bench.endpoint.take(PORT) is None
-    heard = bench.received()
+    either.send(HandOff(Client(1, 1, PORT)))
+    either.send(HandOff(Client(2, 2, PORT)), [0, 1])
+    either.hand(3, message_port=6157)
+    assert either.endpoint.take(PORT) is None
+    heard = either.received()
     assert [(type(m), m.client.arrival, m.count.clients) for m in heard] == [(Refused, n, 0) for n in (1, 2)]
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # the far end
 
 
 @pytest.mark.parametrize("garbage", [b"\xff garbage", b"", b"\x04", b"\x03" + bytes(24)])
-def test_garbage_on_the_dialog_is_ignored(bench, garbage):
-    bench.listening()
-    socket.send_fds(bench.distributor.dialogs[PORT], [garbage], [0, 1])
-    bench.hand(1)
-    assert bench.endpoint.take(PORT)[1].arrival == 1
-    assert [type(m) for m in bench.received()] == [Accepted]
+def test_garbage_on_the_dialog_is_ignored(either, garbage):
+    either.listening()
+    socket.send_fds(either.distributor.dialogs[PORT], [garbage], [0, 1])
+    either.hand(1)
+    assert either.endpoint.take(PORT)[1].arrival == 1
+    assert [type(m) for m in either.received()] == [Accepted]
 
 
 def test_garbage_on_the_control_socket_is_ignored(bench):
@@ -243,43 +251,43 @@ def test_garbage_on_the_control_socket_is_ignored(bench):
     assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 
-def test_a_client_that_the_audit_misses_is_forgotten(bench):
-    bench.listening()
-    bench.hand(1), bench.hand(2)
-    first, second = bench.endpoint.take(PORT), bench.endpoint.take(PORT)
-    bench.received()
-    bench.send(InitialMsg(1, (first[1],)))
-    assert bench.endpoint.take(PORT) is None
-    assert bench.received() == [RestartReply(1, Count(1, 5))]
-    assert bench.distributor.registry.clients() == (second[1],)
-    bench.endpoint.let_go(first[1])
-    assert bench.received() == []
+def test_a_client_that_the_audit_misses_is_forgotten(either):
+    either.listening()
+    either.hand(1), either.hand(2)
+    first, second = either.endpoint.take(PORT), either.endpoint.take(PORT)
+    either.received()
+    either.send(InitialMsg(1, (first[1],)))
+    assert either.endpoint.take(PORT) is None
+    assert either.received() == [RestartReply(1, Count(1, 5))]
+    assert either.distributor.registry.clients() == (second[1],)
+    either.endpoint.let_go(first[1])
+    assert either.received() == []
 
 
-def test_the_end_of_the_dialog_is_handled(bench):
-    bench.listening()
-    bench.distributor.dialogs.pop(PORT).close()
-    assert bench.endpoint.take(PORT) is None
-    assert bench.endpoint.dialogs == {}
-    bench.endpoint.let_go(Client(1, 1, PORT))
-    bench.endpoint.close(PORT, shared=False)
+def test_the_end_of_the_dialog_is_handled(either):
+    either.listening()
+    either.distributor.dialogs.pop(PORT).close()
+    assert either.endpoint.take(PORT) is None
+    assert either.endpoint.dialogs == {}
+    either.endpoint.let_go(Client(1, 1, PORT))
+    either.endpoint.close(PORT, shared=False)
 
 
 # ---------------------------------------------------------------- closing
 
 
-def test_a_closed_listener_refuses_what_is_unread_and_sends_not_ready(bench):
-    bench.listening()
-    far = bench.hand(1)
-    bench.send(InitialMsg(2))
-    bench.pumping(lambda: bench.endpoint.close(PORT, shared=False))
-    bench.received()
-    messages = [m for _, m in bench.distributor.received[2:]]
+def test_a_closed_listener_refuses_what_is_unread_and_sends_not_ready(either):
+    either.listening()
+    far = either.hand(1)
+    either.send(InitialMsg(2))
+    either.pumping(lambda: either.endpoint.close(PORT, shared=False))
+    either.received()
+    messages = [m for _, m in either.distributor.received[2:]]
     assert [type(m) for m in messages] == [Refused, NotReady, NotReady]
     assert messages[0].client.arrival == 1
     assert [m.incarnation for m in messages if type(m) is NotReady] == [0, 1]
     assert far.recv(10) == b""  # this was the last copy: the Distributor would have its own
-    assert not bench.state().listeners[PORT].listening
+    assert not either.state().listeners[PORT].listening
 
 
 def test_a_hand_off_sent_during_the_close_is_refused(bench):
@@ -380,78 +388,78 @@ def test_a_process_that_inherited_the_listener_reports_when_it_accepts(bench):
 # ---------------------------------------------------------------- many hands
 
 
-def test_threads_share_one_count_and_no_hand_off_is_lost_or_doubled(bench):
-    bench.listening()
+def test_threads_share_one_count_and_no_hand_off_is_lost_or_doubled(either):
+    either.listening()
     numbers, newest = itertools.count(1), operator.attrgetter("sequence")
     taken, stop = [], threading.Event()
 
     def serve():
         while not stop.is_set():
-            found = bench.endpoint.take(PORT)
+            found = either.endpoint.take(PORT)
             if found is None:
-                control_socket.wait_readable(bench.endpoint.dialogs[PORT].fileno(), 20)
+                control_socket.wait_readable(either.endpoint.dialogs[PORT].fileno(), 20)
                 continue
             taken.append(found[1])
             os.close(found[0])
-            bench.endpoint.let_go(found[1])
+            either.endpoint.let_go(found[1])
 
     threads = [threading.Thread(target=serve) for _ in range(4)]
     for thread in threads:
         thread.start()
     for _ in range(150):
-        bench.hand(next(numbers)).close()
-        bench.distributor.next(Accepted)
-        bench.send(InitialMsg(1))
-    bench.distributor.until(lambda: max((m.count for _, m in bench.distributor.received), key=newest).clients == 0)
+        either.hand(next(numbers)).close()
+        either.distributor.next(Accepted)
+        either.send(InitialMsg(1))
+    either.distributor.until(lambda: max((m.count for _, m in either.distributor.received), key=newest).clients == 0)
     stop.set()
     for thread in threads:
         thread.join()
     assert sorted(client.arrival for client in taken) == list(range(1, 151))
-    counts = [m.count for _, m in bench.distributor.received]
+    counts = [m.count for _, m in either.distributor.received]
     assert len({count.sequence for count in counts}) == len(counts)
-    assert bench.state().clients == server.EndpointState().clients
+    assert either.state().clients == server.EndpointState().clients
 
 
-def test_an_event_from_a_finaliser_during_a_step_is_queued(bench):
+def test_an_event_from_a_finaliser_during_a_step_is_queued(either):
     """Garbage collection may close a connection at any point, also in the step of the same thread."""
-    bench.listening()
-    bench.hand(1), bench.hand(2)
-    (_, first), (_, second) = bench.endpoint.take(PORT), bench.endpoint.take(PORT)
-    bench.received()
-    step = bench.endpoint._step
+    either.listening()
+    either.hand(1), either.hand(2)
+    (_, first), (_, second) = either.endpoint.take(PORT), either.endpoint.take(PORT)
+    either.received()
+    step = either.endpoint._step
 
     class Dropped:
         def __del__(self):
-            bench.endpoint.let_go(first)
+            either.endpoint.let_go(first)
 
     def collecting(event, touched=()):
         dropped = Dropped()
         dropped.cycle = dropped
         del dropped
-        bench.endpoint._step = step
+        either.endpoint._step = step
         gc.collect()
         return step(event, touched)
 
-    bench.endpoint._step = collecting
-    bench.endpoint.let_go(second)
-    assert [(m.client, m.count.clients) for m in bench.received()] == [(first, 0)], (
+    either.endpoint._step = collecting
+    either.endpoint.let_go(second)
+    assert [(m.client, m.count.clients) for m in either.received()] == [(first, 0)], (
         "the last of those who leave is named"
     )
 
 
-def test_a_close_during_a_step_is_queued(bench):
-    bench.listening()
-    step = bench.endpoint._step
+def test_a_close_during_a_step_is_queued(either):
+    either.listening()
+    step = either.endpoint._step
 
     def closing(event, touched=()):
-        bench.endpoint._step = step
-        bench.endpoint.close(PORT, shared=False)
+        either.endpoint._step = step
+        either.endpoint.close(PORT, shared=False)
         return step(event, touched)
 
-    bench.endpoint._step = closing
-    bench.send(InitialMsg(1))
-    assert bench.endpoint.take(PORT) is None
-    assert [type(m) for m in bench.received()] == [RestartReply, NotReady]
+    either.endpoint._step = closing
+    either.send(InitialMsg(1))
+    assert either.endpoint.take(PORT) is None
+    assert [type(m) for m in either.received()] == [RestartReply, NotReady]
 
 
 def fill_up(bench):
@@ -512,6 +520,26 @@ def test_no_hand_off_is_read_without_room_for_its_answer(bench):
     os.close(fd)
 
 
+def test_who_is_alone_reads_no_hand_off_without_room_for_its_answer():
+    """It asks for room once, and counts; the Distributor reads nothing."""
+    bench = Bench(alone=True).listening()
+    taken = []
+    for n in range(1, 200):
+        bench.hand(n).close()
+        found = bench.endpoint.take(PORT)
+        if found is None:
+            break
+        os.close(found[0])
+        taken.append(found[1])
+    assert 20 < len(taken) < 199
+    assert bench.distributor.registry.left_unsaid, "the audit sees it, and wakes who polls for edges"
+    assert [(type(m), m.client) for m in bench.received()] == [(Accepted, client) for client in taken]
+    fd, client = bench.endpoint.take(PORT)
+    os.close(fd)
+    assert client.arrival == len(taken) + 1 and not bench.distributor.registry.left_unsaid
+    bench.distributor.close()
+
+
 def test_closed_descriptors_raise_nothing(bench):
     """A program that closes every descriptor it did not open has closed ours."""
     bench.listening()
@@ -541,42 +569,42 @@ def failing(monkeypatch, *errnos):
 
 
 @pytest.mark.parametrize("number", [ENOBUFS, ENOMEM])
-def test_an_answer_is_retried_when_the_kernel_has_no_memory(bench, monkeypatch, number):
-    bench.listening()
-    bench.hand(1)
+def test_an_answer_is_retried_when_the_kernel_has_no_memory(either, monkeypatch, number):
+    either.listening()
+    either.hand(1)
     failing(monkeypatch, number, number)
-    fd, client = bench.endpoint.take(PORT)
-    assert bench.received() == [Accepted(client, Count(1, 3))]
+    fd, client = either.endpoint.take(PORT)
+    assert either.received() == [Accepted(client, Count(1, 3))]
     os.close(fd)
 
 
 @pytest.mark.parametrize("number", [ENOBUFS, ENOMEM, EAGAIN])
-def test_a_client_whose_answer_cannot_be_sent_is_refused(bench, monkeypatch, number):
+def test_a_client_whose_answer_cannot_be_sent_is_refused(either, monkeypatch, number):
     """Not dropped, not delivered: the Distributor offers its copy again."""
-    bench.listening()
-    bench.hand(1)
+    either.listening()
+    either.hand(1)
     before = len(os.listdir("/proc/self/fd"))
     left = failing(monkeypatch, *[number] * (endpoint.TRIES + 2))
-    assert bench.endpoint.take(PORT) is None
+    assert either.endpoint.take(PORT) is None
     assert len(os.listdir("/proc/self/fd")) == before, "its connection is closed here"
     left.clear()
-    bench.endpoint.take(PORT)
-    assert [(m.client.arrival, m.count.clients) for m in bench.received() if isinstance(m, Refused)] == [(1, 0)]
-    assert bench.state().clients == server.EndpointState().clients
-    bench.hand(1)
-    assert bench.endpoint.take(PORT) is not None
+    either.endpoint.take(PORT)
+    assert [(m.client.arrival, m.count.clients) for m in either.received() if isinstance(m, Refused)] == [(1, 0)]
+    assert either.state().clients == server.EndpointState().clients
+    either.hand(1)
+    assert either.endpoint.take(PORT) is not None
 
 
-def test_no_client_is_delivered_after_the_other_end_has_closed(bench, monkeypatch):
+def test_no_client_is_delivered_after_the_other_end_has_closed(either, monkeypatch):
     """A Distributor that has closed the dialog offers its copy elsewhere."""
-    bench.listening()
-    far = bench.hand(1)
+    either.listening()
+    far = either.hand(1)
     failing(monkeypatch, EPIPE)
-    assert bench.endpoint.take(PORT) is None
+    assert either.endpoint.take(PORT) is None
     assert far.recv(10) == b"", "its connection is closed here"
-    assert bench.endpoint.dialogs == {}
-    assert bench.state().clients == server.EndpointState().clients
-    assert bench.state().outbox == (), "there is nobody to say anything to"
+    assert either.endpoint.dialogs == {}
+    assert either.state().clients == server.EndpointState().clients
+    assert either.state().outbox == (), "there is nobody to say anything to"
 
 
 # ---------------------------------------------------------------- what is interrupted
@@ -587,27 +615,27 @@ class Torn(Exception):
 
 
 @pytest.mark.parametrize("instant", ["read", "saved", "sent"])
-def test_a_step_interrupted_by_a_signal_handler_is_finished(bench, monkeypatch, instant):
+def test_a_step_interrupted_by_a_signal_handler_is_finished(either, monkeypatch, instant):
     """The process lives: it knows whether its answer is in the socket."""
-    bench.listening()
-    far = bench.hand(1)
-    tear(bench.endpoint, monkeypatch, instant, raise_torn)
+    either.listening()
+    far = either.hand(1)
+    tear(either.endpoint, monkeypatch, instant, raise_torn)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(Torn):
-        bench.endpoint.take(PORT)
+        either.endpoint.take(PORT)
     monkeypatch.undo()
-    heard = bench.received()
+    heard = either.received()
     if instant == "sent":
         assert [type(m) for m in heard] == [Accepted]
-        fd, _ = bench.endpoint.take(PORT)
+        fd, _ = either.endpoint.take(PORT)
         os.write(fd, b"it works")
         assert far.recv(100) == b"it works"
     else:
-        heard += [] if heard else bench.endpoint.take(PORT) or bench.received()
+        heard += [] if heard else either.endpoint.take(PORT) or either.received()
         assert [(type(m), m.count.clients) for m in heard] == [(Refused, 0)]
         assert far.recv(10) == b""
         assert len(os.listdir("/proc/self/fd")) == before
-    assert not bench.distributor.registry.left_unsaid
+    assert not either.distributor.registry.left_unsaid
 
 
 def raise_torn():
@@ -637,26 +665,26 @@ def tear(of, monkeypatch, instant, happen):
 
 
 @pytest.mark.parametrize("instant", ["read", "saved", "sent"])
-def test_a_fork_in_the_middle_of_a_step_leaves_the_step_to_the_parent(bench, monkeypatch, instant):
-    bench.listening()
-    far = bench.hand(1)
+def test_a_fork_in_the_middle_of_a_step_leaves_the_step_to_the_parent(either, monkeypatch, instant):
+    either.listening()
+    far = either.hand(1)
     children = []
 
     def fork():
-        bench.endpoint.before_fork(())
+        either.endpoint.before_fork(())
         children.append(os.fork())
         if children[0]:
-            bench.endpoint.after_fork_in_parent()
+            either.endpoint.after_fork_in_parent()
         else:
-            bench.endpoint.after_fork_in_child()
+            either.endpoint.after_fork_in_child()
 
-    tear(bench.endpoint, monkeypatch, instant, fork)
-    found = bench.endpoint.take(PORT)
+    tear(either.endpoint, monkeypatch, instant, fork)
+    found = either.endpoint.take(PORT)
     if not children[0]:
         os._exit(0 if found is None else 1)
     assert os.waitpid(children[0], 0)[1] == 0, "the child has nobody"
     fd, client = found
-    assert [(type(m), m.client) for m in bench.received()] == [(Accepted, client)]
+    assert [(type(m), m.client) for m in either.received()] == [(Accepted, client)]
     os.close(fd)
     assert far.recv(10) == b"", "and nothing of the client"
 
@@ -682,6 +710,36 @@ def test_the_next_process_finishes_the_step_of_a_dead_one(bench, monkeypatch, in
     assert not bench.distributor.registry.left_unsaid
     bench.hand(2)
     assert bench.endpoint.take(PORT)[1].arrival == 2
+
+
+@pytest.mark.parametrize("instant", ["read", "saved", "sent"])
+def test_a_child_that_is_forked_in_a_step_finishes_it_when_its_parent_is_killed(monkeypatch, instant):
+    """The parent was alone until then: what it was doing stands nowhere before the fork."""
+    bench = Bench(alone=True).listening()
+    bench.hand(1)
+    child, parent = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+
+        def fork():
+            bench.endpoint.before_fork(())
+            if os.fork():
+                os.kill(os.getpid(), signal.SIGKILL)
+            bench.endpoint.after_fork_in_child()
+
+        tear(bench.endpoint, monkeypatch, instant, fork)
+        taken = [bench.endpoint.take(PORT), bench.endpoint.take(PORT)]
+        os.write(parent, b"nobody" if taken == [None, None] else b"somebody")
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert os.read(child, 10) == b"nobody"
+    heard = bench.received()
+    accepted = [Accepted(Client(1, 1, PORT), Count(1, 3))] if instant == "sent" else []
+    assert heard[: len(accepted)] == accepted
+    assert [(type(m), m.client.arrival, m.count.clients) for m in heard[len(accepted) :]] == [(Refused, 1, 0)]
+    assert not bench.distributor.registry.left_unsaid
+    bench.distributor.close()
+    os.close(child), os.close(parent)
 
 
 def test_a_process_that_died_before_reading_has_taken_nothing(bench, monkeypatch):

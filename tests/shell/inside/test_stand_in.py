@@ -860,6 +860,34 @@ def test_forked_workers_are_one_server_and_the_last_to_close_ends_the_listening(
             assert not distributor.registry.load().listeners[port].listening
 
 
+FORKS_LATE = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+first, _ = listener.accept()
+read, write = os.pipe()
+if os.fork() == 0:
+    second, _ = listener.accept()
+    os.write(write, b"x")
+    second.recv(1)
+    os._exit(0)
+os.read(read, 1)
+third, _ = listener.accept()
+third.recv(1)
+"""
+
+
+def test_a_forked_child_and_its_parent_have_one_count(tmp_path):
+    """The parent has served alone before."""
+    port = free_port()
+    with behind("script", script(tmp_path, FORKS_LATE), port) as (distributor, _):
+        distributor.ready(port)
+        seated = [distributor.seat(port) for _ in range(3)]
+        assert [count for _, _, count in seated] == [1, 2, 3]
+        assert set(distributor.registry.clients()) == {who for _, who, _ in seated}
+        for client, _, _ in seated:
+            client.close()
+
+
 def test_the_program_does_not_spin_when_the_dialog_has_ended():
     port = free_port()
     with behind("script", SERVERS / "streams.py", "127.0.0.1", port) as (distributor, running):

@@ -85,6 +85,34 @@ def test_clients_are_seated_at_a_worker_and_counted(tmp_path, way):
         assert len(distributor.binds) == 1
 
 
+EXECS_LATE = """
+import os, socket, subprocess, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+first, _ = listener.accept()
+code = (
+    "import socket, sys, time; connection, _ = socket.socket(fileno=int(sys.argv[1])).accept(); print(); "
+    "sys.stdout.flush(); connection.recv(1)"
+)
+fd = str(listener.fileno())
+worker = subprocess.Popen([sys.executable, "-c", code, fd], pass_fds=[int(fd)], stdout=subprocess.PIPE)
+worker.stdout.readline()
+third, _ = listener.accept()
+third.recv(1)
+"""
+
+
+def test_a_worker_that_is_execed_and_its_parent_have_one_count(tmp_path):
+    """The parent has served alone before."""
+    port = free_port()
+    with behind("script", script(tmp_path, EXECS_LATE), port) as (distributor, _):
+        distributor.ready(port)
+        seated = [distributor.seat(port) for _ in range(3)]
+        assert [count for _, _, count in seated] == [1, 2, 3]
+        assert set(distributor.registry.clients()) == {who for _, who, _ in seated}
+        for client, _, _ in seated:
+            client.close()
+
+
 PASSED = """
 import multiprocessing, os, socket, subprocess, sys
 way, port = sys.argv[1], int(sys.argv[2])

@@ -1,5 +1,6 @@
 """The registry: one state for all processes of a server, whatever they do at once and whoever dies in the middle."""
 
+import fcntl
 import os
 import random
 import re
@@ -7,6 +8,7 @@ import signal
 import struct
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +16,8 @@ from hypothesis import strategies as st
 from tests.shell.fake import eventually
 
 from maitred.config import values
-from maitred.core.messages import Client
-from maitred.core.server import EndpointState, VirtualListener
+from maitred.core.messages import Client, Count, Refused
+from maitred.core.server import EndpointState, Reply, VirtualListener
 from maitred.core.tree import Tree
 from maitred.shell.io.registry import PORT_LIMIT, Damaged, Full, Reader, Registry, create
 
@@ -269,6 +271,115 @@ def test_what_is_not_a_registry_is_not_opened():
     with pytest.raises(ValueError):
         Registry.open(fd)
     os.close(fd)
+
+
+# ---------------------------------------------------------------- a process that is alone
+
+
+@pytest.fixture
+def alone():
+    """The registry as the only process of a server has it."""
+    made = Registry(create(4), alone=True)
+    yield made
+    made.close()
+
+
+def outbox(n):
+    return tuple(Reply(4049, Refused(client(i), Count(0, i))) for i in range(n))
+
+
+def is_locked(registry):
+    """Whether another process would have to wait."""
+    pid = in_child(lambda: fcntl.lockf(registry.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1))
+    return os.waitpid(pid, 0)[1] != 0
+
+
+def test_the_lock_is_taken_when_another_process_may_come_and_not_before(alone):
+    with alone.locked():
+        assert not is_locked(alone)
+    alone.publish()
+    with alone.locked():
+        assert is_locked(alone)
+    assert not is_locked(alone)
+
+
+def test_a_process_that_comes_in_the_middle_of_a_step_waits_for_its_end(alone):
+    """A signal handler forks."""
+    with alone.locked():
+        alone.publish()
+        assert is_locked(alone)
+    assert not is_locked(alone)
+
+
+def test_who_comes_finds_all_that_the_first_process_knows(alone):
+    ports = [(4049, VirtualListener(True)), (6157, VirtualListener(False, 3))]
+    new = replace(state(range(60), 9, ports), outbox=outbox(3))
+    change(alone, new)
+    alone.publish()
+    other = Registry.open(os.dup(alone.fd))
+    assert content(other) == content(alone) == new
+    change(other, state([5, 99], 10, ports[:1]))
+    assert content(alone) == state([5, 99], 10, ports[:1])
+    change(alone, state([5], 11))
+    assert content(other) == state([5], 11)
+    other.close()
+
+
+def test_what_is_read_from_outside_is_there_while_a_process_is_alone(alone):
+    reader = Reader(alone.fd, 1000)
+    change(alone, state(range(50)))
+    assert len(reader.clients()) == 50 and not reader.left_unsaid
+    change(alone, replace(state([3, 7]), outbox=outbox(1)))
+    assert reader.clients() == (client(3), client(7)) and reader.left_unsaid
+    change(alone, state([3, 7]))
+    assert not reader.left_unsaid
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_save_that_a_signal_handler_interrupts_leaves_no_row_behind(alone, monkeypatch, published):
+    change(alone, state([1, 2], 5))
+
+    class Torn(Exception):
+        pass
+
+    def torn(*args):
+        monkeypatch.undo()
+        alone._write_row(*args)
+        raise Torn
+
+    monkeypatch.setattr(alone, "_write_row", torn)
+    with pytest.raises(Torn):
+        change(alone, state([2, 3], 6))
+    if published:
+        alone.publish()
+    assert content(alone) == state([1, 2], 5)
+    assert counted(alone) == (client(1), client(2))
+    change(alone, state([3], 7))
+    assert counted(alone) == (client(3),)
+
+
+def test_a_reader_that_meets_a_row_being_written_looks_again(alone, monkeypatch):
+    """The version is the same before and after: it says what is to be, and the row is not whole yet."""
+    change(alone, state([1]))
+    reader, beginnings = Reader(alone.fd, 4), []
+    beginning = reader._beginning
+
+    def writing(n):
+        alone._set_number(8, n)
+        os.pwrite(alone.fd, ROW.pack(0, -1, 70_000, 1) if n else bytes(ROW.size), CLIENTS + 3 * ROW.size)
+
+    def noted():
+        found = beginning()
+        beginnings.append(found)
+        if len(beginnings) == 1:
+            alone._set_number(8, 0)  # the row stays half written for one look
+        elif len(beginnings) == 2:
+            writing(0)
+        return found
+
+    writing(1)
+    monkeypatch.setattr(reader, "_beginning", noted)
+    assert reader.clients() == (client(1),)
 
 
 # ---------------------------------------------------------------- whoever does not trust the server

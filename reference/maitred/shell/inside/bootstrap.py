@@ -116,7 +116,7 @@ def _install(record: dict[str, Any], *, begins: bool) -> DescriptorTable:  # Any
     front, back = record.get("passed_listeners") or (end.detach() for end in channel.pair())
     passed_listeners = PassedListeners(_take(front), _take(back))
     private = {registry, control, *passed_listeners.fds}
-    endpoint_registry = Registry.open(registry)
+    endpoint_registry = Registry.open(registry, alone=begins)
     private |= _duplicates(registry)
     number, trace = None, None
     if record["trace"] is not None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import _thread
 import select
+import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from errno import EADDRNOTAVAIL
 from typing import Final
@@ -36,8 +36,8 @@ class ControlSocket:
     def __init__(self, socket: channel.Socket) -> None:
         """Take over the socket."""
         self.socket: Final = socket
-        self.acknowledgements: Final[deque[server.Event]] = deque()
-        """What was read, for the machine; it is not urgent, since the machine sends nothing for it."""
+        self.newest: server.Acknowledged | None = None
+        """The last acknowledgement that was read, for the machine, which learns nothing from those before it."""
         self._bind_replies: dict[Port, int] = {}
         self._awaited: set[int] = set()
         """The sequence numbers whose acknowledgement is waited for."""
@@ -71,14 +71,16 @@ class ControlSocket:
         self._awaited.discard(sequence)
         self._acknowledged.discard(sequence)
 
-    def read(self) -> None:
-        """Read what there is, unless another thread is reading."""
+    def read(self, most: int = sys.maxsize) -> None:
+        """Read what there is, up to so many packets, unless another thread is reading."""
         if not self._reading.acquire(False):
             return
         try:
-            while not self._ended:
+            for _ in range(most):
+                if self._ended:
+                    return
                 try:
-                    packet = channel.receive(self.socket)
+                    packet = channel.receive(self.socket, bare=True)
                 except wire.WireError:
                     continue
                 except BlockingIOError:
@@ -88,7 +90,6 @@ class ControlSocket:
                 if packet is None:
                     self._ended = True
                     return
-                channel.close(packet.fds)
                 self._note(packet.message)
         finally:
             self._reading.release()
@@ -99,7 +100,7 @@ class ControlSocket:
         elif isinstance(message, messages.Acknowledge):
             if message.sequence in self._awaited:
                 self._acknowledged.add(message.sequence)
-            self.acknowledgements.append(server.Acknowledged(message))
+            self.newest = server.Acknowledged(message)
 
     def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Read until the condition holds, for so long at most; whether it holds."""
@@ -111,7 +112,7 @@ class ControlSocket:
 
     def after_fork_in_child(self) -> None:
         """What the parent has read, the parent's machine takes."""
-        self.acknowledgements.clear()
+        self.newest = None
         self._reading = _thread.allocate_lock()
 
 

@@ -26,12 +26,14 @@ abandons the step, which is its parent's.
 
 from __future__ import annotations
 
+import _socket
 import _thread
 import os
 import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from errno import EADDRINUSE, EAGAIN, ECONNRESET, ENOBUFS, ENOTCONN, EPIPE
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -66,6 +68,8 @@ GONE: Final = frozenset({EPIPE, ECONNRESET, ENOTCONN})
 """Errors after which the kernel never takes a packet again: the other end is closed."""
 UNREAD_ACKNOWLEDGEMENTS: Final = 8
 """Number of acknowledgements that are left to be read together."""
+ANSWER: Final = 2048
+"""Bytes of a dialog's buffer that one reply takes, at most: the kernel counts its own overhead."""
 HAND_OFF_SIZE: Final = len(wire.encode(messages.HandOff(Client(0, 0, 0))))
 
 _poll: Final = select.poll  # green threads replace it, or take it away
@@ -115,6 +119,8 @@ class Endpoint:
         self._ended: set[Port] = set()
         """The ports whose dialogs have ended."""
         self._send_polls: dict[Port, select.poll] = {}
+        self._room: dict[Port, int] = {}
+        """How many replies each dialog is sure to take from a process that is alone."""
         self._without_room: set[Port] = set()
         """The ports on which a message was left unread, since there was no room for its answer."""
         self._forked = False
@@ -202,6 +208,11 @@ class Endpoint:
 
     # ================================================================ fork, and the end of a process
 
+    def publish(self) -> None:
+        """Another process of the server is about to come: have it find in the registry all that it has to know."""
+        with suppress(OSError):  # the program has closed the registry's descriptor: no step is made any more
+            self._registry.publish(self._packet[0][0] if self._packet else b"")
+
     def leave(self) -> None:
         """This process, which is not the server's main one, is about to end: it accepts no more."""
         for port in list(self._accepting):
@@ -215,6 +226,7 @@ class Endpoint:
                 so, the parent might have closed them.
         """
         self._registry.before_fork()
+        self.publish()
         if self._owner == _thread_id():
             return
         try:
@@ -277,8 +289,8 @@ class Endpoint:
                 raise  # a signal handler's: the kernel's have a number
             self._queued.clear()  # the program has closed the registry's descriptor
         if self._unread_acknowledgements >= UNREAD_ACKNOWLEDGEMENTS:
-            self._unread_acknowledgements = 0
-            self._control.read()
+            self._unread_acknowledgements = 1
+            self._control.read(UNREAD_ACKNOWLEDGEMENTS - 1)  # the last one is still on its way
         if self._queued:
             self._run(lambda: None)
         return result
@@ -295,8 +307,10 @@ class Endpoint:
             self._registry.unlock()
 
     def _run_queued(self) -> None:
-        while self._control.acknowledgements:
-            self._step(self._control.acknowledgements.popleft())
+        newest = self._control.newest
+        if newest is not None:
+            self._control.newest = None
+            self._step(newest)
         while self._queued:
             self._queued.popleft()()
 
@@ -307,8 +321,13 @@ class Endpoint:
     # ================================================================ steps of the machine
 
     def _step(self, event: server.Event, touched: tuple[Client, ...] = ()) -> None:
-        """One step of the machine, saved before its effects.  Nothing is in flight after it."""
-        self._raise_if_forked()
+        """One step of the machine, saved before its effects.  Nothing is in flight after it.
+
+        Raises:
+            _Forked: this process was forked in the middle of a step, which it abandons.
+        """
+        if self._forked:
+            raise _Forked
         self._touched = touched
         self._machine.handle(event)
 
@@ -324,15 +343,6 @@ class Endpoint:
         fd = self._taken.pop(effect.client, None)
         if fd is not None:
             self._ready.setdefault(effect.client.port, deque()).append((fd, effect.client))
-
-    def _raise_if_forked(self) -> None:
-        """Abandon the step in a process that was forked in the middle of it.
-
-        Raises:
-            _Forked: this is one.
-        """
-        if self._forked:
-            raise _Forked
 
     # ================================================================ listeners
 
@@ -404,26 +414,27 @@ class Endpoint:
         dialog = self.dialogs.get(port)
         if dialog is None:
             return False
-        self._raise_if_forked()
-        try:
-            head = channel.head(dialog, PACKET)
-        except BlockingIOError:
-            return False
-        except OSError:
-            self._drop_dialog(port, ours=False)
-            return False
-        if not self._can_answer(port):
-            return False
-        self._registry.note_unread(False)
-        self._registry.begin(Doing.READING, port, head)
+        if self._forked:
+            raise _Forked
+        if not (self._registry.alone and self._room.get(port, 0) and not self._machine.state.outbox):
+            if not self._is_to_be_read(port, dialog):
+                return False
+        else:
+            self._registry.begin(Doing.READING, port)  # if this process dies, nobody needs to know what it has read
         try:
             channel.take(dialog, self._packet)
-            self._raise_if_forked()
+            if self._forked:
+                raise _Forked
             packet = channel.parse(dialog, *self._packet[0])
-        except (BlockingIOError, wire.WireError):
+        except wire.WireError:
             packet = _IGNORED
-        except OSError:
-            packet = None
+        except OSError as error:
+            if error.errno is None:
+                raise  # a signal handler's: the kernel's have a number
+            self._registry.begin(Doing.NOTHING, 0)
+            if error.errno != EAGAIN:
+                self._drop_dialog(port, ours=False)
+            return False
         if packet is None:
             self._registry.begin(Doing.NOTHING, 0)
             self._ended.add(port)
@@ -436,6 +447,21 @@ class Endpoint:
         self._packet.clear()
         return packet is not None
 
+    def _is_to_be_read(self, port: Port, dialog: channel.Socket) -> bool:
+        """Whether a packet is there that can be answered; what it begins with is recorded then."""
+        try:
+            head = channel.head(dialog, PACKET)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._drop_dialog(port, ours=False)
+            return False
+        if not self._can_answer(port):
+            return False
+        self._registry.note_unread(False)
+        self._registry.begin(Doing.READING, port, head)
+        return True
+
     def _handle(self, port: Port, message: messages.ToServer, fds: tuple[int, ...], refusing: bool) -> None:
         """The step that a message causes."""
         if isinstance(message, messages.InitialMsg):
@@ -446,8 +472,8 @@ class Endpoint:
         intact = len(fds) == 1 and not refusing  # no descriptor, where the process had reached its limit
         if intact:
             self._taken[client] = fds[0]
-        self._packet.clear()  # the descriptor is in `_taken`
         self._step(server.MessageRead(port, message, intact), (client,))
+        self._packet.clear()  # the descriptor is in `_taken`
         if not intact or client not in self._machine.state.clients:
             self._taken.pop(client, None)
             channel.close(fds)
@@ -467,7 +493,7 @@ class Endpoint:
         return False
 
     def _has_room(self, port: Port, milliseconds: int = 0) -> bool:
-        """Whether the dialog takes an answer.  (`poll` says so while a quarter of its buffer is in use.)"""
+        """Whether the dialog takes an answer.  (`poll` says so while less than a quarter of its buffer is in use.)"""
         dialog = self.dialogs.get(port)
         if dialog is None:
             return False
@@ -477,7 +503,10 @@ class Endpoint:
         if poll is None:
             poll = self._send_polls[port] = _poll()
             poll.register(dialog.fileno(), select.POLLOUT)
-        return bool(poll.poll(0))
+        has_room = bool(poll.poll(0))
+        if has_room:
+            self._room[port] = dialog.getsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF) * 3 // 4 // ANSWER
+        return has_room
 
     def _drop_dialog(self, port: Port, *, ours: bool = True) -> None:
         """Drop a dialog that is of no more use to this process.
@@ -488,6 +517,7 @@ class Endpoint:
         """
         dialog = self.dialogs.pop(port, None)
         self._send_polls.pop(port, None)
+        self._room.pop(port, None)
         if dialog is not None and ours:
             dialog.close()
         elif dialog is not None:
@@ -498,13 +528,17 @@ class Endpoint:
     def _flush(self) -> None:
         """Send the replies in the outbox, as far as there is room: on each dialog, the oldest first."""
         full: set[Port] = set()
-        while (reply := next((r for r in self._machine.state.outbox if r.port not in full), None)) is not None:
+        while outbox := self._machine.state.outbox:
+            reply = next((reply for reply in outbox if reply.port not in full), None)
+            if reply is None:
+                return
             if not self._send(reply):
                 full.add(reply.port)
 
     def _send(self, reply: server.Reply) -> bool:
         """Send the reply; whether it has left the outbox."""
-        self._raise_if_forked()
+        if self._forked:
+            raise _Forked
         port, message = reply.port, reply.message
         if port not in self.dialogs and port not in self._ended:
             return False  # another process of the server has the dialog
@@ -542,6 +576,7 @@ class Endpoint:
                     raise  # a signal handler's
                 number = error.errno
             else:
+                self._room[reply.port] = self._room.get(reply.port, 1) - 1
                 return 0
             if number == EAGAIN or number not in channel.CROWDED or not isinstance(reply.message, Accepted):
                 break
@@ -567,13 +602,14 @@ class Endpoint:
 
     def _finish_reading(self, port: Port) -> None:
         """The packet may have been read, or not."""
-        packet = self._registry.packet
+        packet = self._packet[0][0].ljust(PACKET, b"\0") if self._packet else self._registry.packet
         dialog = self.dialogs.get(port)
         message = _hand_off(packet)
-        if dialog is None or message is None:
-            self._interrupted(port, None)
-        elif _peek(dialog) == packet:
+        unread = not self._packet and (self._registry.alone or (dialog is not None and _peek(dialog) == packet))
+        if unread:
             self._registry.begin(Doing.NOTHING, 0)
+        elif dialog is None or message is None:
+            self._interrupted(port, None)
         else:
             self._step(server.MessageRead(port, message, intact=False))
 

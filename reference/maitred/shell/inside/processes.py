@@ -117,6 +117,7 @@ class Processes:
         fds = (*self._identity.fds, *dialogs.values(), *(listener.original.fileno() for listener in handed))
         if not _all_open(fds):
             return None
+        self.endpoint.publish()
         for listener in handed:
             listener.is_shared = True
         inodes = self.descriptors.inodes()

@@ -35,6 +35,12 @@ many clients there are: what others have changed since is in the journal.
 
 A save is done wholly or not at all, whenever its process is killed: it is written into the log first, and whoever finds
 that the doing of it was begun does it again.  Words of 8 bytes are written by one store.
+
+A server whose main process is its only one has nobody to share the state with, and nobody to finish what it leaves
+undone: if it dies, the server has died.  So while a process is *alone*, it takes no lock of the file and keeps the
+state for itself.  It writes here only what is read from outside: the clients, how many replies are left in the outbox,
+and whether a message is left unread.  Before another process can come (a fork, an exec that hands the descriptor down)
+it calls `publish`: from then on all is here, and each step is made under the lock.  No process becomes alone again.
 """
 
 from __future__ import annotations
@@ -77,12 +83,14 @@ PACKET: Final = 32
 
 _NUMBER: Final = struct.Struct("Q")  # in the machine's own order: stored at once, never half
 _HEAD: Final = struct.Struct("6Q")
+_WRITING_VERSION: Final = struct.Struct("2Q")
 _SAVED: Final = struct.Struct("5Q")
 _BEGINNING: Final = struct.Struct("8s9Q")
 _PLACE: Final = struct.Struct("=q")
 _PORT: Final = struct.Struct("=IIq")
 _HOLDER: Final = struct.Struct("=II")
 _CLIENT: Final = struct.Struct("=qqII")
+_NO_CLIENT: Final = bytes(_CLIENT.size)
 _HOLDS: Final = struct.Struct("=I")
 _REPLY: Final = struct.Struct("=IIqqqqqq")
 _WRITE: Final = struct.Struct("=QI")
@@ -198,7 +206,7 @@ class Reader:
             before = self._beginning()
             rows = os.pread(self.fd, before.capacity * _CLIENT.size, _CLIENTS)
             after = self._beginning()
-            settled = not after.writing and after.version == before.version
+            settled = not (before.writing or after.writing) and after.version == before.version
             if settled:
                 break
         whole = len(rows) - len(rows) % _CLIENT.size
@@ -265,8 +273,12 @@ def _is_sound(client: Client) -> bool:
 class Registry:
     """One server's registry as one of its processes sees it, which writes there under the lock."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, alone: bool = False) -> None:
         """Map the registry behind the descriptor, which belongs to the result from now on.
+
+        Args:
+            fd: the descriptor.
+            alone: this process is the only one of its server, which begins with it.
 
         Raises:
             OSError: it cannot be mapped.
@@ -278,8 +290,19 @@ class Registry:
             raise ValueError("not a registry")
         self._mutex = _thread.RLock()
         self._flight = 0
-        """What was in flight at the last `load`."""
+        """What was in flight at the last `load`, or is, while this process is alone."""
         self._forget()
+        self.alone = False
+        """No other process has the registry.  See `publish`."""
+        self._held = False
+        """While alone: a step is being made."""
+        self._settled = True
+        """While alone: the clients here are those of the state."""
+        self._left = 0
+        """While alone: how many replies the outbox has, as it stands here."""
+        if alone:
+            self.load()
+            self.alone = True
 
     def _forget(self) -> None:
         """Know nothing of the content."""
@@ -291,9 +314,9 @@ class Registry:
         self._freed: dict[int, None] = {}  # each once, the last freed last
 
     @classmethod
-    def open(cls, fd: int) -> Registry:
+    def open(cls, fd: int, *, alone: bool = False) -> Registry:
         """The registry that another process has created."""
-        return cls(fd)
+        return cls(fd, alone=alone)
 
     def close(self) -> None:
         """Let go of the descriptor and of the memory."""
@@ -303,12 +326,15 @@ class Registry:
     # ---------------------------------------------------------------- the lock
 
     def lock(self) -> None:
-        """Take the lock: against other threads, and against other processes.  It dies with its holder.
+        """Take the lock: against other threads, and, unless alone, against other processes.  It dies with its holder.
 
         Raises:
             OSError: the program has closed the registry's descriptor; the lock is not taken.
         """
         self._mutex.acquire()
+        if self.alone:
+            self._held = True
+            return
         try:
             fcntl.lockf(self.fd, fcntl.LOCK_EX, 1)
         except BaseException:  # a signal handler may raise anything while this waits
@@ -322,9 +348,40 @@ class Registry:
             OSError: the program has closed the registry's descriptor; the lock is gone.
         """
         try:
-            fcntl.lockf(self.fd, fcntl.LOCK_UN, 1)
+            if self.alone:
+                self._held = False
+                replies = len(self._state.outbox)
+                if replies != self._left:
+                    self._set_number(_OUTBOX_LENGTH, replies)
+                    self._left = replies
+            else:
+                fcntl.lockf(self.fd, fcntl.LOCK_UN, 1)
         finally:
             self._mutex.release()
+
+    def publish(self, packet: bytes = b"") -> None:
+        """Another process is about to come: write all that it has to know.  From now on, each step takes the lock.
+
+        In the middle of a step (a signal handler may fork there) the lock is taken until the step ends.
+
+        Args:
+            packet: the packet that is being read, if it has been taken from its dialog.
+
+        Raises:
+            OSError: the program has closed the registry's descriptor.
+        """
+        with self._mutex:
+            if not self.alone:
+                return
+            doing = self.in_flight
+            try:
+                if self._held:
+                    fcntl.lockf(self.fd, fcntl.LOCK_EX, 1)
+                self._write_all()
+            finally:
+                self.alone = False
+            if doing is not None:
+                self.begin(*doing, packet)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -351,6 +408,10 @@ class Registry:
 
     def load(self) -> EndpointState:
         """The state as it is now."""
+        if self.alone:
+            if not self._settled:
+                self._write_all()
+            return self._state
         writing, version, changes, sequence, length, self._flight = _HEAD.unpack_from(self._memory, _WRITING)
         if writing:
             self._do_again()
@@ -363,7 +424,8 @@ class Registry:
         else:
             self._follow(self._changes, changes)
         self._version, self._changes = version, changes
-        self._state = replace(self._state, sequence=sequence, outbox=self._read_outbox(length))
+        known = self._state
+        self._state = EndpointState(known.listeners, known.clients, sequence, self._read_outbox(length))
         return self._state
 
     def _do_again(self) -> None:
@@ -425,12 +487,15 @@ class Registry:
         Raises:
             Full: there are more ports than there is room for; nothing was written.
         """
-        if len(new.listeners) > PORT_LIMIT:
+        if new.listeners is not old.listeners and len(new.listeners) > PORT_LIMIT:
             raise Full(f"a server can bind {PORT_LIMIT} ports through its Distributor, not more")
         if len(new.outbox) > OUTBOX_LIMIT:
             raise Full(f"{len(new.outbox)} replies are to be sent; there is room for {OUTBOX_LIMIT}")
         if touched is None:
             touched = {*old.clients, *new.clients} if old.clients is not new.clients else ()
+        if self.alone:
+            self._save_alone(new, touched)
+            return
         version, self._version = self._version, -1  # nothing is certain until all is written
         counts_alike = new.sequence == old.sequence and new.clients is old.clients
         if not new.outbox and counts_alike and new.listeners is old.listeners:
@@ -452,6 +517,49 @@ class Registry:
         writes.append((_VERSION, head))
         self._do(writes)
         self._state, self._version = new, version + 1
+
+    def _save_alone(self, new: EndpointState, touched: Iterable[Client]) -> None:
+        """Keep the state, and write the clients that have come or gone."""
+        self._settled = False
+        for client in touched:
+            place, counted = self._places.get(client), client in new.clients
+            if counted and place is None:
+                place = self._free_place()
+                self._places[client] = place
+                self._at[place] = client
+                self._write_row(place, _CLIENT.pack(client.arrival, client.cookie, client.port, 1))
+            elif place is not None and not counted:
+                del self._places[client], self._at[place]
+                self._freed[place] = None
+                self._write_row(place, _NO_CLIENT)
+        self._state, self._flight = new, Doing.NOTHING
+        self._settled = True
+
+    def _write_row(self, place: int, row: bytes) -> None:
+        """Without the log; a `Reader` sees that it is being done."""
+        memory, at = self._memory, _CLIENTS + place * _CLIENT.size
+        self._version += 1
+        _WRITING_VERSION.pack_into(memory, _WRITING, 1, self._version)
+        memory[at : at + _CLIENT.size] = row
+        _NUMBER.pack_into(memory, _WRITING, 0)
+
+    def _write_all(self) -> None:
+        """Write the whole state of a process that is alone, which had not, or was interrupted by a signal handler."""
+        state = self._state
+        clients = list(state.clients)
+        if len(clients) > self._capacity():
+            self._grow(_grown(len(clients)))
+        self._at = dict(enumerate(clients))
+        self._places = {client: place for place, client in self._at.items()}
+        self._freed.clear()
+        rows = b"".join(_CLIENT.pack(client.arrival, client.cookie, client.port, 1) for client in clients)
+        writes = [(_CLIENTS, rows.ljust(self._capacity() * _CLIENT.size, b"\0"))]
+        self._write_ports(state.listeners, writes)
+        self._version += 1
+        head = _SAVED.pack(self._version, self._changes, state.sequence, len(state.outbox), self._flight)
+        self._do([*writes, (_OUTBOX, b"".join(map(_packed, state.outbox))), (_VERSION, head)])
+        self._left = len(state.outbox)
+        self._settled = True
 
     def _all_sent(self, version: int) -> None:
         """The outbox is empty now, else all is as it was.  In this order, each store leaves what makes sense."""
@@ -488,7 +596,7 @@ class Registry:
         place = self._places.pop(client)
         del self._at[place]
         self._freed[place] = None
-        writes.append((_CLIENTS + place * _CLIENT.size, bytes(_CLIENT.size)))
+        writes.append((_CLIENTS + place * _CLIENT.size, _NO_CLIENT))
         self._note(place, writes)
 
     def _free_place(self) -> int:
@@ -559,6 +667,9 @@ class Registry:
             port: the dialog's.
             packet: the beginning of the one to be read.
         """
+        if self.alone:
+            self._flight = port << 8 | doing
+            return
         if packet:
             self._memory[_PACKET : _PACKET + PACKET] = packet[:PACKET].ljust(PACKET, b"\0")
         _NUMBER.pack_into(self._memory, _IN_FLIGHT, port << 8 | doing)
@@ -611,6 +722,8 @@ class Registry:
         return self._hold_client(client, -1)
 
     def _hold_client(self, client: Client, change: int) -> int:
+        if self.alone:
+            return 0
         self.load()
         place = self._places.get(client)
         if place is None:
