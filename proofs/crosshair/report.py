@@ -150,7 +150,7 @@ def _one(job: Job, patience: float) -> Finding:
 @cache
 def _text(machine: str) -> str:
     """Everything that a verdict on the machine depends on."""
-    common = ("invariants", "messages", "transition", "tree")
+    common = ("invariants", "messages", "transition", "tree", "value")
     core = [CORE / f"{name}.py" for name in common + ((machine,) if machine != "tables" else ())]
     sources = [*core, Path(engine.__file__), Path(effects.__file__), Path(__file__).parent / f"{machine}.py"]
     versions = [platform.python_version(), version("crosshair-tool"), version("z3-solver")]

@@ -5,6 +5,7 @@ It imports the standard library alone, does no I/O and reads no clock, so that a
 ==================  ======================================================================================
 `messages`          every message of the protocol and the values that messages carry
 `transition`        what a step returns
+`value`             how the classes of messages and states are made
 `tree`              the persistent ordered map that the states are made of
 `distributor`       the Distributor's machine
 `server`            the Application Server's endpoint

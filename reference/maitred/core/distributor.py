@@ -77,7 +77,6 @@ AuditDue          1            +              +            +      1 NOT_BEGUN
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from enum import Enum
 from errno import ESHUTDOWN
 from typing import Any, TypeAlias, assert_never
@@ -123,6 +122,7 @@ from maitred.core.messages import (
 from maitred.core.numbering import closed_up
 from maitred.core.transition import Reason, Rejected, Transition
 from maitred.core.tree import Tree
+from maitred.core.value import dataclass, replace
 
 # ================================================================ state
 

@@ -19,8 +19,9 @@ file it is known by its `Client`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from maitred.core.value import dataclass
 
 ServerId: TypeAlias = int
 """One incarnation of one Application Server; never used twice (the patent's serverId)."""

@@ -64,7 +64,6 @@ GraceOver          1       1              ending ended 1         1     1 NOT_CLO
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeAlias, assert_never
 
@@ -97,6 +96,7 @@ from maitred.core.messages import (
 )
 from maitred.core.transition import Reason, Rejected, Transition
 from maitred.core.tree import Tree
+from maitred.core.value import dataclass, replace
 
 ClassId: TypeAlias = int
 """A server class: its place in the configuration's list."""

@@ -55,7 +55,6 @@ Interrupted    12        + 2       + 2       1 NOT_BOUND 2 NOT_NEXT
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, assert_never
 
 from maitred.core.messages import (
@@ -76,6 +75,7 @@ from maitred.core.messages import (
 )
 from maitred.core.transition import Reason, Rejected, Transition
 from maitred.core.tree import Tree
+from maitred.core.value import dataclass, replace
 
 # ================================================================ state
 

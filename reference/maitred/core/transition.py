@@ -6,9 +6,10 @@ event is read) or a `Rejected`: the state does not allow the event, nothing chan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
+
+from maitred.core.value import dataclass
 
 S = TypeVar("S")
 E = TypeVar("E")

@@ -1,0 +1,39 @@
+"""The core's own `dataclass` and `replace` do what the standard library's do, but for the frozen fields."""
+
+import dataclasses
+
+import pytest
+
+from maitred.core.messages import Client, Count
+from maitred.core.value import dataclass, replace
+
+
+def test_only_what_is_named_is_replaced():
+    assert replace(Count(3, 7), sequence=8) == Count(3, 8)
+    assert replace(Client(1, 2, 80), arrival=None, port=81) == Client(None, 2, 81)
+
+
+def test_what_is_replaced_is_a_field():
+    with pytest.raises(TypeError, match="colour"):
+        replace(Count(3, 7), colour=8)
+
+
+def test_the_original_stays():
+    old = Count(3, 7)
+    assert replace(old, clients=4) != old == Count(3, 7)
+
+
+def test_values_are_compared_hashed_and_ordered_by_their_fields():
+    assert Client(1, 9, 80) == Client(1, 9, 80) < Client(2, 1, 80)
+    assert len({Client(1, 9, 80), Client(1, 9, 80), Client(2, 1, 80)}) == 2
+    assert [field.name for field in dataclasses.fields(Count)] == ["clients", "sequence"]
+
+
+def test_a_value_has_no_other_attributes():
+    with pytest.raises(AttributeError):
+        Count(3, 7).colour = 8
+
+
+def test_a_class_whose_values_change_is_refused():
+    with pytest.raises(AssertionError):
+        dataclass(frozen=False, slots=True)
