@@ -31,7 +31,7 @@ def bend(directory, module, right, bent):
             "                fds.append(0)\n",
             "lost without a cause",
         ),
-        ("shell/monitor.py", "channel.drop(self._listeners.get(key, ()))", "pass", "a Monitor has"),
+        ("shell/supervise/kept.py", "channel.drop(self._listeners.get(key, ()))", "pass", "a Monitor has"),
     ],
     ids=[
         "who waited is never released",

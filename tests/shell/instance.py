@@ -205,11 +205,13 @@ def main():
     if given["limit"]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (given["limit"], given["limit"]))
     if given.get("sabotage"):
-        monitor.Monitor._answer_element = sabotage
+        from maitred.shell.supervise.requests import Requests
+
+        Requests._answer_element = sabotage
     sys.exit(monitor.run(configuration(given)))
 
 
-def sabotage(monitor, *request):
+def sabotage(requests, *request):
     raise RuntimeError("sabotage")
 
 

@@ -10,19 +10,18 @@ import struct
 from types import SimpleNamespace
 
 import pytest
+from tests.shell.bare import bare as bare_monitor
 from tests.shell.instance import free_port
 
 from maitred.core import messages as m
 from maitred.core import monitor as core
 from maitred.core.messages import Client
 from maitred.core.timing import Durations
-from maitred.shell import monitor
 from maitred.shell.distributor import Distributor, DistributorSpec
 from maitred.shell.io import channel, kernel
-from maitred.shell.io.loop import Loop
 from maitred.shell.io.registry import Registry, create
-from maitred.shell.monitor import Monitor
 from maitred.shell.observe.trace import Trace
+from maitred.shell.supervise import distributors
 
 CLIENT = Client(1, 2, 80)
 
@@ -134,19 +133,8 @@ def test_what_servers_send_is_read_before_another_client_is_let_in(played):
 
 @pytest.fixture
 def bare():
-    """A Monitor that notes the events it would handle, and a Distributor whose end the test holds."""
-    bare = Monitor.__new__(Monitor)
-    bare.loop, bare.received = Loop(), []
-    bare.handle = bare.received.append
-    bare.config = SimpleNamespace(classes=[SimpleNamespace(name="web", dynamic=0, waiting_limit=1)])
-    bare._servers, bare._store, bare._distributors, bare._listeners = {}, {}, {}, {}
-    bare._announce = lambda: None
-    ours, bare.far = channel.pair()
-    asked, bare.asked = socket.socketpair()
-    bare.distributor = bare._distributors[0] = monitor._Distributor(0, None, ours, asked)
-    yield bare
-    for each in (bare.loop, ours, bare.far, asked, bare.asked):
-        each.close()
+    with bare_monitor() as made:
+        yield made
 
 
 def sent_twice(bare, message):
@@ -155,7 +143,7 @@ def sent_twice(bare, message):
     os.set_blocking(reader, False)
     for _ in range(2):
         channel.send(bare.far, message, [writer])
-        assert bare._read(bare.distributor)
+        assert bare.distributors._read(bare.distributor)
     os.close(writer)
     return reader
 
@@ -164,18 +152,18 @@ def test_a_client_that_is_stored_twice_is_held_once(bare):
     reader = sent_twice(bare, m.Store(CLIENT))
     with pytest.raises(BlockingIOError):
         os.read(reader, 1)  # it is held
-    bare._drop_duplicate(core.DropDuplicate(0, CLIENT))
+    bare.kept.drop_duplicate(core.DropDuplicate(0, CLIENT))
     assert os.read(reader, 1) == b""  # by nobody now
-    assert bare.received == [core.Told(0, m.Store(CLIENT))] * 2 and not bare._store
+    assert bare.received == [core.Told(0, m.Store(CLIENT))] * 2 and not bare.kept.clients
     os.close(reader)
 
 
 def test_a_dialog_that_is_kept_twice_is_held_once(bare):
-    bare._servers[7] = SimpleNamespace(dialogs={})
+    bare.servers.held[7] = SimpleNamespace(dialogs={})
     reader = sent_twice(bare, m.KeepDialog(7, 80))
     with pytest.raises(BlockingIOError):
         os.read(reader, 1)
-    os.close(bare._servers[7].dialogs.pop(80))
+    os.close(bare.servers.held[7].dialogs.pop(80))
     assert os.read(reader, 1) == b""
     assert bare.received == [core.Told(0, m.KeepDialog(7, 80))] * 2
     os.close(reader)
@@ -184,16 +172,16 @@ def test_a_dialog_that_is_kept_twice_is_held_once(bare):
 def test_what_was_set_for_a_dead_distributor_is_cancelled(bare, monkeypatch):
     """Its channel has been read to its end, which sets a timer that would kill whoever is there when it rings."""
     done = SimpleNamespace(distributor=SimpleNamespace(phase=core.DistributorPhase.DONE))
-    bare.machine = SimpleNamespace(state=SimpleNamespace(classes=[done]))
+    bare.machine.state.classes = [done]
     pidfd = os.pidfd_open(os.getpid())
     bare.distributor.child = SimpleNamespace(pid=1, pidfd=pidfd, exitcode=lambda: 0, close=lambda: os.close(pidfd))
     killed = []
     monkeypatch.setattr(kernel, "send_signal", lambda pidfd, number: killed.append(number))
-    monkeypatch.setattr(monitor, "LAST_WAIT", 0.0)
+    monkeypatch.setattr(distributors, "LAST_WAIT", 0.0)
     bare.far.close()
 
-    bare._on_distributor_end(bare.distributor, 0)
-    bare._distributors[0] = bare.distributor  # were it its successor
+    bare.distributors._on_end(bare.distributor, 0)
+    bare.distributors.held[0] = bare.distributor  # were it its successor
     bare.loop.turn(0)
 
     assert bare.received == [core.DistributorExited(0)]
@@ -204,9 +192,9 @@ def test_a_distributor_that_hangs_up_and_stays_is_killed(bare, monkeypatch):
     bare.distributor.child = SimpleNamespace(pid=1, pidfd=-1)
     killed = []
     monkeypatch.setattr(kernel, "send_signal", lambda pidfd, number: killed.append(number))
-    monkeypatch.setattr(monitor, "LAST_WAIT", 0.0)
+    monkeypatch.setattr(distributors, "LAST_WAIT", 0.0)
     bare.far.close()
-    assert not bare._read(bare.distributor)
+    assert not bare.distributors._read(bare.distributor)
     bare.loop.turn(0)
     assert killed == [signal.SIGKILL]
 
@@ -215,11 +203,9 @@ def test_a_distributor_that_cannot_be_started_leaves_no_descriptor(bare, monkeyp
     def refuse(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    bare._spares = monitor._Spares()
-    monkeypatch.setattr(monitor.socket, "socketpair", refuse)
+    monkeypatch.setattr(socket, "socketpair", refuse)
     before = os.listdir("/proc/self/fd")
-    bare._start_distributor(core.StartDistributor(0, 2, 0, ()))
-    bare._spares.release()
+    bare.distributors.start(core.StartDistributor(0, 2, 0, ()))
     assert os.listdir("/proc/self/fd") == before
     assert bare.received == [core.DistributorExited(0)]
     assert "cannot be started" in capfd.readouterr().err
@@ -241,9 +227,9 @@ def test_a_stored_duplicate_is_closed_without_waiting(bare):
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
         copy, _ = listener.accept()
         with copy:
-            for drop in (bare._drop_duplicate, bare._shut_down_stored):
+            for drop in (bare.kept.drop_duplicate, bare.kept.shut_down):
                 copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
-                bare._store[0, CLIENT] = os.dup(copy.fileno())
+                bare.kept.clients[0, CLIENT] = os.dup(copy.fileno())
                 drop(SimpleNamespace(class_id=0, client=CLIENT))
                 assert copy.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 4) == bytes(4)
-                assert not bare._store
+                assert not bare.kept.clients

@@ -16,7 +16,7 @@ from tests.shell.instance import Instance, alive, eventually, open_descriptors, 
 
 from maitred.core.monitor import ServerGone
 from maitred.shell.io.loop import Loop
-from maitred.shell.monitor import Monitor
+from maitred.shell.supervise.servers import Servers
 
 pytestmark = pytest.mark.system
 
@@ -141,20 +141,21 @@ def test_all_that_a_dead_distributor_sent_is_read_before_anything_is_sent_to_the
 
 def test_a_servers_place_is_free_only_when_nobody_is_left():
     """Those who are killed may take their time to die."""
-    monitor = Monitor.__new__(Monitor)
-    monitor.loop, heard, looks = Loop(), [], iter([True, True, False])
-    monitor.handle, monitor._distributors, monitor._servers = heard.append, {}, {}
+    servers = Servers.__new__(Servers)
+    loop, heard, looks = Loop(), [], iter([True, True, False])
+    servers._loop, servers._machine = loop, SimpleNamespace(handle=heard.append)
+    servers._others, servers.held = list, {}
     family = SimpleNamespace(kill=lambda dialogs, spared: next(looks))
     server = SimpleNamespace(
         class_id=0, server=7, child=object(), ended=True, look_again=0.001, family=family, dialogs={}
     )
-    monitor._kill_all(server)
+    servers._kill_all(server)
     assert heard == []
-    monitor.loop.turn()
+    loop.turn()
     assert heard == []
-    monitor.loop.turn()
+    loop.turn()
     assert heard == [ServerGone(0, 7)]
-    monitor.loop.close()
+    loop.close()
 
 
 def test_a_forked_child_does_not_outlive_its_server(start):

@@ -16,7 +16,8 @@ from maitred.core.tree import Tree
 from maitred.shell.inside.endpoint import Endpoint
 from maitred.shell.io import channel, kernel
 from maitred.shell.io.registry import Reader, Registry, create
-from maitred.shell.monitor import Monitor
+from maitred.shell.supervise.distributors import Distributors
+from maitred.shell.supervise.servers import Servers
 
 
 @pytest.mark.system
@@ -38,17 +39,18 @@ def test_processes_run_on_the_cpus_of_their_elements(tmp_path):
 def test_a_server_is_asked_to_end_and_a_distributor_killed(monkeypatch):
     sent = []
     monkeypatch.setattr(kernel, "send_signal", lambda pidfd, number: sent.append((pidfd, number)))
-    monitor = Monitor.__new__(Monitor)
-    monitor.config = SimpleNamespace(classes=[SimpleNamespace(stop_signal=None)])
-    monitor._stopped_by = signal.SIGTERM
-    monitor._servers = {
+    servers = Servers.__new__(Servers)
+    servers._config = SimpleNamespace(classes=[SimpleNamespace(stop_signal=None)])
+    servers.default_stop_signal = signal.SIGTERM
+    servers.held = {
         1: SimpleNamespace(child=SimpleNamespace(pidfd=11), ended=False),
         2: SimpleNamespace(child=SimpleNamespace(pidfd=12), ended=True),
     }
-    monitor._distributors = {0: SimpleNamespace(child=SimpleNamespace(pidfd=20))}
+    distributors = Distributors.__new__(Distributors)
+    distributors.held = {0: SimpleNamespace(child=SimpleNamespace(pidfd=20))}
     for server in (1, 2, 3):  # one that lives, one that has ended, one that is not there
-        monitor._terminate(core.Terminate(0, server))
-    monitor._kill_distributor(core.KillDistributor(0))
+        servers.terminate(core.Terminate(0, server))
+    distributors.kill(core.KillDistributor(0))
     assert sent == [(11, signal.SIGTERM), (20, signal.SIGKILL)]
 
 

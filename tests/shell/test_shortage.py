@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
+from tests.shell.bare import bare as bare_monitor
 from tests.shell.instance import Instance
 
 from maitred.core import distributor as core_distributor
@@ -17,13 +18,13 @@ from maitred.core import messages
 from maitred.core import monitor as core
 from maitred.core.messages import Client
 from maitred.core.timing import Durations
-from maitred.shell import distributor, monitor
+from maitred.shell import distributor
 from maitred.shell.distributor import DistributorSpec
 from maitred.shell.distributor_status import status_of
 from maitred.shell.io import channel
 from maitred.shell.io.loop import Loop
-from maitred.shell.monitor import Monitor
 from maitred.shell.supervise import status
+from maitred.shell.supervise.spares import Spares
 
 pytestmark = pytest.mark.system
 
@@ -43,21 +44,8 @@ def no_descriptor_left():
 
 @pytest.fixture
 def bare():
-    """A Monitor that notes the events it would handle, and a Distributor whose end the test holds."""
-    bare = Monitor.__new__(Monitor)
-    bare.loop, bare.received = Loop(), []
-    bare.handle = bare.received.append
-    bare.config = SimpleNamespace(classes=[SimpleNamespace(name="web")])
-    bare._servers, bare._store, bare._distributors, bare._foreign = {}, {}, {}, {}
-    bare._daemons = set()
-    bare._announce = lambda: None
-    ours, bare.far = channel.pair()
-    asked, bare.asked = socket.socketpair()
-    asked.setblocking(False)
-    bare.distributor = bare._distributors[0] = monitor._Distributor(0, None, ours, asked)
-    yield bare
-    for each in (ours, bare.far, asked, bare.asked):
-        each.close()
+    with bare_monitor() as made:
+        yield made
 
 
 def test_a_distributor_that_can_open_no_queue_ends_and_reports_why(tmp_path, capfd):
@@ -97,34 +85,34 @@ def received(far):
 
 
 def test_a_server_whose_dialog_is_lost_on_the_way_is_replaced(bare, capfd):
-    bare._servers[7] = SimpleNamespace(dialogs={})
+    bare.servers.held[7] = SimpleNamespace(dialogs={})
     channel.send(bare.far, messages.KeepDialog(7, 80), [0])
-    assert bare._read(bare.distributor)
-    assert list(bare._servers[7].dialogs) == [80]
+    assert bare.distributors._read(bare.distributor)
+    assert list(bare.servers.held[7].dialogs) == [80]
 
     channel.send(bare.far, messages.KeepDialog(7, 81))
-    assert bare._read(bare.distributor)
+    assert bare.distributors._read(bare.distributor)
 
-    assert list(bare._servers[7].dialogs) == [80]
+    assert list(bare.servers.held[7].dialogs) == [80]
     assert bare.received == [core.Told(0, messages.KeepDialog(7, 80)), core.Told(0, messages.Unresponsive(7))]
     assert "KeepDialog of web came without" in capfd.readouterr().err
-    os.close(bare._servers[7].dialogs[80])
+    os.close(bare.servers.held[7].dialogs[80])
 
 
 def test_who_waits_is_given_back_by_a_monitor_that_has_no_descriptor_left(bare):
     clients = [Client(n, 1000 + n, 80) for n in range(3)]
     pipes = [os.pipe() for _ in clients]
-    bare._store = {(0, client): reader for client, (reader, _) in zip(clients, pipes, strict=True)}
+    bare.kept.clients = {(0, client): reader for client, (reader, _) in zip(clients, pipes, strict=True)}
     fill(lambda: channel.send(bare.distributor.channel, messages.Begin()))
 
     with no_descriptor_left():
         for client in clients:
-            bare._tell(core.TellDistributor(0, messages.Restore(client)))
+            bare.distributors.tell(core.TellDistributor(0, messages.Restore(client)))
         gone = messages.Adopt(9, 1, 1, dynamic=False, draining=False, dialogs=(), owed=())
-        bare._tell(core.TellDistributor(0, gone))  # the server is none of ours any more
+        bare.distributors.tell(core.TellDistributor(0, gone))  # the server is none of ours any more
 
     received(bare.far)
-    bare._flush(bare.distributor)
+    bare.distributors._flush(bare.distributor)
     packets = received(bare.far)
     assert [packet.message for packet in packets] == [messages.Restore(client) for client in clients]
     for packet, (reader, _) in zip(packets, pipes, strict=True):
@@ -138,21 +126,19 @@ def test_a_distributor_for_which_there_is_no_socket_is_one_that_has_ended(bare, 
     def refuse(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    bare._spares = monitor._Spares()
     if owner == "channel":
         monkeypatch.setattr(channel, "pair", refuse)
     else:
-        monkeypatch.setattr(monitor.socket, "socketpair", refuse)
+        monkeypatch.setattr(socket, "socketpair", refuse)
 
-    bare._start_distributor(core.StartDistributor(0, 2, 0, ()))
+    bare.distributors.start(core.StartDistributor(0, 2, 0, ()))
 
     assert bare.received == [core.DistributorExited(0)]
     assert "the Distributor of web cannot be started: Too many open files" in capfd.readouterr().err
-    bare._spares.release()
 
 
 def test_what_is_spared_is_there_for_a_distributor():
-    spares = monitor._Spares()
+    spares = Spares()
     spares.fill()
     with no_descriptor_left():
         with pytest.raises(OSError, match="Too many open files"):
@@ -171,17 +157,17 @@ def test_what_is_spared_is_there_for_a_distributor():
 
 def test_a_distributor_that_cannot_be_asked_does_not_mix_up_the_next_answers(bare, monkeypatch):
     monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
-    bare.machine, replies = SimpleNamespace(state=None), []
-    bare._answer_status(replies.append)
+    replies = []
+    bare.requests.answer_status(replies.append)
     bare.asked.sendall(json.dumps(PART).encode() + b"\n")
-    bare._on_answer(bare.distributor, 0)
+    bare.distributor.inquiry._on_answer(0)
     assert replies == [{0: PART}]
-    fill(lambda: bare.distributor.status.send(b"?\n"))
+    fill(lambda: bare.distributor.inquiry._stream.send(b"?\n"))
 
-    bare._answer_status(replies.append)
+    bare.requests.answer_status(replies.append)
 
     assert replies[1:] == [{0: None}]
-    assert not bare.distributor.asking
+    assert not bare.distributor.inquiry._asking
 
 
 PART = status_of(core_distributor.initial(1, 0, 1, ((80, "*:80"),), True), {})
@@ -216,14 +202,14 @@ def but(**changes):
 )
 def test_the_monitor_does_not_die_of_what_a_distributor_answers(bare, monkeypatch, capfd, answer):
     monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
-    bare.machine, replies = SimpleNamespace(state=None), []
-    bare._answer_status(replies.append)
+    replies = []
+    bare.requests.answer_status(replies.append)
     bare.asked.sendall(answer + b"\n")
     while not capfd.readouterr().err:
-        bare._on_answer(bare.distributor, 0)
+        bare.distributor.inquiry._on_answer(0)
     assert replies == [{0: PART if answer.startswith(but()) else None}]
 
-    bare._answer_status(replies.append)  # it is not asked again
+    bare.requests.answer_status(replies.append)  # it is not asked again
 
     assert replies[1:] == [{0: None}]
 
@@ -231,12 +217,12 @@ def test_the_monitor_does_not_die_of_what_a_distributor_answers(bare, monkeypatc
 def test_an_answer_without_an_end_is_none(bare, monkeypatch, capfd):
     monkeypatch.setattr(status, "LONGEST_PART", 100_000)
     monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
-    bare.machine, replies = SimpleNamespace(state=None), []
-    bare._answer_status(replies.append)
+    replies = []
+    bare.requests.answer_status(replies.append)
     for _ in range(3):
         bare.asked.sendall(b" " * 50_000)
-        bare._on_answer(bare.distributor, 0)
-    assert replies == [{0: None}] and not bare.distributor.answers
+        bare.distributor.inquiry._on_answer(0)
+    assert replies == [{0: None}] and not bare.distributor.inquiry._answers
     assert "answers with what is no status" in capfd.readouterr().err
 
 

@@ -1,0 +1,96 @@
+"""Answers what operators request on the control socket: the status, a stop, an element taken for failed or restored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from maitred.config.model import Config
+from maitred.core import monitor as core
+from maitred.core.monitor import ClassId
+from maitred.core.transition import Rejected
+from maitred.shell.io import report
+from maitred.shell.io.loop import Loop
+from maitred.shell.supervise import status
+from maitred.shell.supervise.distributors import Distributors
+from maitred.shell.supervise.inquiry import Part
+from maitred.shell.supervise.recording import Recording
+from maitred.shell.supervise.servers import Machine, Servers
+
+STATUS_PATIENCE: Final = 1.0
+"""Seconds that a Distributor is given to answer for the status."""
+
+
+class Requests:
+    """The requests to one instance."""
+
+    def __init__(
+        self,
+        config: Config,
+        loop: Loop,
+        machine: Machine,
+        servers: Servers,
+        distributors: Distributors,
+        recording: Recording,
+        stop: Callable[[str], Rejected | None],
+    ) -> None:
+        """Answer from what these hold; ``stop`` stops the instance, given the reason for the log."""
+        self._config = config
+        self._loop = loop
+        self._machine = machine
+        self._servers = servers
+        self._distributors = distributors
+        self._recording = recording
+        self._stop = stop
+
+    def answer(self, request: status.Json, reply: status.Reply) -> None:
+        """Answer the request, now or later."""
+        match request:
+            case {"request": "status", **rest} if not rest:
+                self.answer_status(reply)
+            case {"request": "stop", **rest} if not rest:
+                _confirm(self._stop("asked to stop"), reply)
+            case {"request": "element", "name": str(name), "up": bool(up), **rest} if not rest:
+                self._answer_element(name, up, reply)
+            case _:
+                reply({"error": 'unknown request; known: "status", "stop", "element" with "name" and "up"'})
+
+    def _answer_element(self, name: str, up: bool, reply: status.Reply) -> None:
+        names = [element.name for element in self._config.elements]
+        if name not in names:
+            reply({"error": f"no processing element is named {name!r}; there are: {', '.join(names)}"})
+            return
+        report.info(f"processing element {name}: taken for {'restored' if up else 'failed'}, as asked")
+        element = names.index(name)
+        _confirm(self._machine.handle(core.ElementRestored(element) if up else core.ElementFailed(element)), reply)
+
+    def answer_status(self, reply: status.Reply) -> None:
+        """Ask every Distributor, and answer when all have answered, or when their time is up."""
+        parts: dict[ClassId, Part] = {}
+        wanted = set(self._distributors.held)
+        key = ("status", id(reply), time.monotonic())
+
+        def finish() -> None:
+            self._loop.cancel_timer(key)
+            pids, running = self._servers.pids(), self._distributors.pids()
+            obstacles = self._servers.obstacles()
+            document = status.build(self._config, self._machine.state, pids, running, parts, obstacles)
+            reply({**document, **self._recording.status()})
+
+        def answered(class_id: ClassId, part: Part) -> None:
+            parts[class_id] = part
+            if parts.keys() >= wanted:
+                finish()
+
+        if not wanted:
+            finish()
+            return
+        self._loop.set_timer(key, STATUS_PATIENCE, finish)
+        for class_id, distributor in list(self._distributors.held.items()):
+            distributor.inquiry.ask(partial(answered, class_id))
+
+
+def _confirm(declined: Rejected | None, reply: status.Reply) -> None:
+    reply({"ok": True} if declined is None else {"error": declined.reason.value})
