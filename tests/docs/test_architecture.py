@@ -43,9 +43,3 @@ def test_each_stop_is_a_function_that_exists(name):
 def test_a_name_of_nothing_is_noticed(name):
     with pytest.raises((AttributeError, ImportError)):
         resolved(name)
-
-
-@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "STYLE.md", "README.md", "docs/README.md"])
-def test_what_the_page_links_to_is_there(page):
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
-    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []

@@ -66,3 +66,16 @@ def listed():
 def test_the_index_lists_every_page():
     every = {path for path in ROOT.glob("docs/**/*.md") if path != ROOT / "docs" / "README.md"}
     assert sorted(path.relative_to(ROOT).as_posix() for path in every - listed()) == []
+
+
+LINK = re.compile(r"\[(`?)([^\]`]*)\1\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md")]), ids=lambda p: p.name)
+def test_each_link_leads_to_a_file_and_a_file_name_to_that_file(page):
+    wrong = []
+    for _, text, target in LINK.findall(page.read_text(encoding="utf-8")):
+        named = re.fullmatch(r"(?:[\w.-]+/)*([\w-]+\.(?:py|md|toml|json))", text)
+        if not (page.parent / target).exists() or (named and named[1] != Path(target).name):
+            wrong.append((text, target))
+    assert wrong == []
