@@ -33,13 +33,13 @@ LIMITS = {
     },
     "others": {},  # nobody waits, so nobody is stored with the Monitor
     "servers": {
-        "fcntl": 5,  # lock and unlock, for the hand-off and for the Disconnect; the flags of the new connection
-        "getsockname": 3,
+        "fcntl": 1,  # whether the new connection is blocking
+        "getsockname": 2,  # CPython's, for each object of a socket: ours, which asks for the peer, and the program's
         "getpeername": 1,  # what accept returns
-        "recvmsg": 3,  # the hand-off; the acknowledgement, or that there is none
+        "recvmsg": 2,  # the hand-off, the acknowledgement
         "sendmsg": 2,  # Accepted, Disconnect
-        "poll": 2,  # room for the answer; the program's own, for the next client
-        "recvfrom": 2,  # the program's own, as all that follows
+        "poll": 1,  # the program's own, for the next client, as all that follows
+        "recvfrom": 1,
         "sendto": 1,
         "getpid": 1,
         "shutdown": 1,

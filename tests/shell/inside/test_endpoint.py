@@ -92,6 +92,11 @@ class Bench:
         return self.distributor.quiet(seconds)
 
 
+def open_descriptors():
+    gc.collect()  # what earlier tests have left is not closed meanwhile
+    return len(os.listdir("/proc/self/fd"))
+
+
 def fill(dialog):
     while True:
         channel.send(dialog, Refused(Client(0, 0, PORT), Count(0, 0)))
@@ -144,11 +149,10 @@ def test_bind_yourself_is_the_core_s_constant():
 @pytest.mark.parametrize("errno", [BIND_YOURSELF, EADDRINUSE])
 def test_a_declined_bind_leaves_no_dialog(bench, errno):
     bench.distributor.bind_errno[PORT] = errno
-    gc.collect()  # what earlier tests have left is not closed meanwhile
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     assert bench.pumping(lambda: bench.endpoint.request_bind(PORT, "127.0.0.1:4049")) == errno
     assert bench.endpoint.dialogs == {}
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_a_bind_is_asked_again_until_a_distributor_answers(bench, monkeypatch):
@@ -219,14 +223,14 @@ def test_an_initial_msg_is_answered_with_the_hand_offs_read_before_it(either):
 
 def test_a_hand_off_with_a_lost_or_extra_descriptor_is_refused(either):
     either.listening()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     either.send(HandOff(Client(1, 1, PORT)))
     either.send(HandOff(Client(2, 2, PORT)), [0, 1])
     either.hand(3, message_port=6157)
     assert either.endpoint.take(PORT) is None
     heard = either.received()
     assert [(type(m), m.client.arrival, m.count.clients) for m in heard] == [(Refused, n, 0) for n in (1, 2)]
-    assert len(os.listdir("/proc/self/fd")) <= before + 1  # the far end
+    assert open_descriptors() <= before + 1  # the far end
 
 
 @pytest.mark.parametrize("garbage", [b"\xff garbage", b"", b"\x04", b"\x03" + bytes(24)])
@@ -242,13 +246,13 @@ def test_garbage_on_the_control_socket_is_ignored(bench):
     bench.listening()
     bench.distributor.control.send(b"\xff garbage")
     channel.send(bench.distributor.control, InitialMsg(1), [0])
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     bench.hand(1)
     fd, client = bench.endpoint.take(PORT)
     os.close(fd)
     bench.endpoint.let_go(client)
     assert [type(m) for m in bench.received()] == [Accepted, Disconnect]
-    assert len(os.listdir("/proc/self/fd")) <= before + 1
+    assert open_descriptors() <= before + 1
 
 
 def test_a_client_that_the_audit_misses_is_forgotten(either):
@@ -583,10 +587,10 @@ def test_a_client_whose_answer_cannot_be_sent_is_refused(either, monkeypatch, nu
     """Not dropped, not delivered: the Distributor offers its copy again."""
     either.listening()
     either.hand(1)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     left = failing(monkeypatch, *[number] * (endpoint.TRIES + 2))
     assert either.endpoint.take(PORT) is None
-    assert len(os.listdir("/proc/self/fd")) == before, "its connection is closed here"
+    assert open_descriptors() == before, "its connection is closed here"
     left.clear()
     either.endpoint.take(PORT)
     assert [(m.client.arrival, m.count.clients) for m in either.received() if isinstance(m, Refused)] == [(1, 0)]
@@ -620,7 +624,7 @@ def test_a_step_interrupted_by_a_signal_handler_is_finished(either, monkeypatch,
     either.listening()
     far = either.hand(1)
     tear(either.endpoint, monkeypatch, instant, raise_torn)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(Torn):
         either.endpoint.take(PORT)
     monkeypatch.undo()
@@ -634,7 +638,7 @@ def test_a_step_interrupted_by_a_signal_handler_is_finished(either, monkeypatch,
         heard += [] if heard else either.endpoint.take(PORT) or either.received()
         assert [(type(m), m.count.clients) for m in heard] == [(Refused, 0)]
         assert far.recv(10) == b""
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_descriptors() == before
     assert not either.distributor.registry.left_unsaid
 
 

@@ -8,6 +8,7 @@ accepted.)  What ends without a call of ours, as in a child that was killed, the
 
 from __future__ import annotations
 
+import _socket
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,14 +28,25 @@ class Connection:
 
     client: Client
     family: int
-    local: sock_diag.SocketAddress
     remote: sock_diag.SocketAddress
+    local: sock_diag.SocketAddress | None = None
+    """Asked for when another process is about to have the connection: most are never needed.  See `note_local`."""
     fresh: bool = True
     """Has not been wrapped in a socket object yet, so that its number is certain to be its own."""
     passed: bool = False
     """Was passed to a process that does not count it."""
     fds: set[int] = field(default_factory=set)
     """This process's descriptors of it."""
+
+    def note_local(self) -> None:
+        """Note the local address, while there is a descriptor to ask for it."""
+        if self.local is None and self.fds:
+            borrowed = None
+            with suppress(OSError):  # closed by C code
+                borrowed = _socket.socket(self.family, _socket.SOCK_STREAM, 0, next(iter(self.fds)))
+                self.local = borrowed.getsockname()
+            if borrowed is not None:
+                borrowed.detach()
 
 
 class Connections:
@@ -113,6 +125,8 @@ class Connections:
 
 def is_held(connection: Connection) -> bool:
     """Whether any process has a descriptor of it, as far as the kernel says."""
+    if connection.local is None:
+        return True  # it could not be asked for
     try:
         return sock_diag.is_open(connection.family, connection.local, connection.remote, connection.client.cookie)
     except OSError:

@@ -176,6 +176,7 @@ class DescriptorTable:
             connection, listener = self.connections.by_fd.get(fd), self.by_fd.get(fd)
             if connection is not None:
                 connection.passed = True
+                connection.note_local()
             elif listener is not None:
                 self._describe(fd, listener)
 

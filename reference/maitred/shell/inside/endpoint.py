@@ -528,12 +528,13 @@ class Endpoint:
     def _flush(self) -> None:
         """Send the replies in the outbox, as far as there is room: on each dialog, the oldest first."""
         full: set[Port] = set()
-        while outbox := self._machine.state.outbox:
-            reply = next((reply for reply in outbox if reply.port not in full), None)
-            if reply is None:
-                return
-            if not self._send(reply):
-                full.add(reply.port)
+        while replies := self._machine.state.outbox:
+            if full:
+                replies = tuple([reply for reply in replies if reply.port not in full])
+                if not replies:
+                    return
+            if not self._send(replies[0]):
+                full.add(replies[0].port)
 
     def _send(self, reply: server.Reply) -> bool:
         """Send the reply; whether it has left the outbox."""
@@ -546,21 +547,30 @@ class Endpoint:
         self._sending = reply
         self._registry.begin(Doing.SENDING, port)
         trouble = self._try_to_send(reply)
+        if not trouble:
+            self._step(server.Sent(reply))
+            if isinstance(message, (messages.Disconnect, messages.NotReady)):
+                self._unread_acknowledgements += 1
+        else:
+            self._not_sent(reply, trouble)
+        self._sending = None
+        return reply not in self._machine.state.outbox
+
+    def _not_sent(self, reply: server.Reply, trouble: int) -> None:
+        """The kernel has not taken the reply, for that reason."""
+        port, message = reply.port, reply.message
         if trouble in GONE:
             self._ended.add(port)
             self._drop_dialog(port)
-        elif trouble and trouble not in channel.CROWDED:
+        elif trouble not in channel.CROWDED:
             self._drop_dialog(port, ours=False)
-        if isinstance(message, Accepted) and trouble:
+        if isinstance(message, Accepted):
             self._interrupted(port, reply)  # rule 1
             channel.close((self._taken.pop(message.client),))
-        elif not trouble or trouble in GONE:
+        elif trouble in GONE:
             self._step(server.Sent(reply))
-            self._unread_acknowledgements += isinstance(message, (messages.Disconnect, messages.NotReady))
         else:
             self._registry.begin(Doing.NOTHING, 0)
-        self._sending = None
-        return reply not in self._machine.state.outbox
 
     def _try_to_send(self, reply: server.Reply) -> int:
         """Send the reply: 0, or the error's number where it is not in the socket."""

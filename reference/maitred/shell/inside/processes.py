@@ -130,6 +130,8 @@ class Processes:
     def fork(self, fork: Callable[[], Passed]) -> Passed:
         """`os.fork`, `os.forkpty`."""
         had = self._connections.open()
+        for connection in had:
+            connection.note_local()
         result = fork()
         pid = result if isinstance(result, int) else result[0]
         if pid and had:

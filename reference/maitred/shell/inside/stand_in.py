@@ -160,7 +160,7 @@ class StandIn:
         """Make the connection such as a real accept gives; None where the client has reset it."""
         peek = _socket.socket(_socket.AF_INET6, _socket.SOCK_STREAM, 0, fd)  # whose addresses fit IPv4's too
         try:
-            local, remote = peek.getsockname(), peek.getpeername()
+            remote = peek.getpeername()
             for option in listener.inherited_options:
                 with suppress(OSError):  # not for its family, or only before it was connected
                     peek.setsockopt(*option)
@@ -172,10 +172,10 @@ class StandIn:
             self.endpoint.let_go(client)
             return None
         peek.detach()
-        if not os.get_blocking(fd):
+        if not os.get_blocking(fd):  # a Distributor may have it so, and the flag is the connection's own
             os.set_blocking(fd, True)
         family = int(_socket.AF_INET if len(remote) == 2 else _socket.AF_INET6)
-        self.descriptors.connections.add(fd, Connection(client, family, local, remote))
+        self.descriptors.connections.add(fd, Connection(client, family, remote))
         return fd, as_seen_by(listener.original, remote)
 
     def _replace_ended(self, listener: Listener) -> None:

@@ -651,8 +651,10 @@ class Registry:
 
         Found by another process, it was not finished.
         """
+        if not self._flight:
+            return None
         port, doing = divmod(self._flight, 256)
-        return (Doing(doing), port) if doing else None
+        return Doing(doing), port
 
     @property
     def packet(self) -> bytes:
