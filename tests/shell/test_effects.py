@@ -128,6 +128,39 @@ def test_what_servers_send_is_read_before_another_client_is_let_in(played):
         each.close()
 
 
+def test_what_a_client_gives_its_server_to_send_costs_the_server_nothing(played):
+    """However many clients it serves in a second, it is read at once: each read finds a packet, and counts as one."""
+    distributor, port = played.distributor, played.port
+    distributor.handle(m.Begin())
+    mine, theirs = channel.pair()
+    registry = Registry(create(4))
+    channel.send(played.far, m.Adopt(1, 64, 1, False, False, (), ()), (theirs.fileno(), registry.fd))
+    distributor.loop.turn(1)
+    dialog, end = channel.pair()
+    channel.send(mine, m.BindRequest(port, f"127.0.0.1:{port}"), (end.fileno(),))
+    distributor.loop.turn(1)
+    channel.send(dialog, m.RestartReply(1, m.Count(0, 1)))
+    distributor.loop.turn(1)
+    assert isinstance(channel.receive(dialog).message, m.InitialMsg)
+    conduct = distributor._dialogs.servers[1].conduct
+    before = conduct._credit = 10.0
+
+    with socket.create_connection(("127.0.0.1", port), 5):
+        distributor.loop.turn(1)
+        packet = channel.receive(dialog)
+        for message in (
+            m.Accepted(packet.message.client, m.Count(1, 2)),
+            m.Disconnect(packet.message.client, m.Count(0, 3)),
+        ):
+            channel.send(dialog, message)
+            distributor.loop.turn(1)
+
+    assert distributor.machine.state.servers[1].count == m.Count(0, 3) and conduct._credit == before
+    channel.close(packet.fds)
+    for each in (mine, theirs, dialog, end, registry):
+        each.close()
+
+
 # ---------------------------------------------------------------- the Monitor
 
 

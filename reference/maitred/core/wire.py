@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import count
 from operator import attrgetter
 from struct import Struct, error
 from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
@@ -88,7 +89,7 @@ def encode(message: Message) -> bytes:
     fixed = _FIXED.get(kind)
     if fixed is not None:
         try:
-            return fixed.struct.pack(_TAG_OF[kind], *fixed.numbers(message))
+            return fixed.struct.pack(fixed.tag, *fixed.numbers(message))
         except error:
             pass  # the slow way below finds which number that is
     out = bytearray([_TAG_OF[kind]])
@@ -113,8 +114,7 @@ def decode(packet: bytes) -> Message:
         raise WireError(f"byte 0: no message has tag {packet[0]}")
     fixed = _FIXED.get(kind)
     if fixed is not None and len(packet) == fixed.struct.size:
-        _, *numbers = fixed.struct.unpack(packet)
-        quick: Message = fixed.make(numbers)
+        quick: Message = fixed.make(*fixed.struct.unpack(packet))
         return quick
     reader = _Reader(packet, kind.__name__)
     message: Message = reader.value(kind)
@@ -145,16 +145,17 @@ _TAG_OF: Final = {kind: tag for tag, kind in TAGS.items()}
 class _Fixed:
     """The quick way for a message that is nothing but numbers, at any depth, at least two: most of them are."""
 
+    tag: int
     struct: Struct
     numbers: Callable[[object], tuple[int, ...]]
-    make: Callable[[list[int]], Any]  # Any: the class that it was made for
+    make: Callable[..., Any]  # Any: the tag and the numbers; the class that it was made for
 
 
 def _fixed(kind: type[Any]) -> _Fixed | None:
     names = tuple(_numbers(kind, ""))
     if None in names or len(names) < 2:
         return None
-    return _Fixed(Struct(f">B{len(names)}q"), attrgetter(*filter(None, names)), _maker(kind))
+    return _Fixed(_TAG_OF[kind], Struct(f">B{len(names)}q"), attrgetter(*filter(None, names)), _maker(kind))
 
 
 def _numbers(kind: type[Any], prefix: str) -> Iterator[str | None]:
@@ -166,23 +167,20 @@ def _numbers(kind: type[Any], prefix: str) -> Iterator[str | None]:
             yield f"{prefix}{name}" if hint is int else None
 
 
-def _maker(kind: type[Any]) -> Callable[[list[int]], Any]:
-    """What makes the message of its numbers; it takes the first ones off the list."""
-    parts = [None if hint is int else _maker(hint) for _, hint in _LAYOUTS[kind]]
-    if not any(parts):
-        count = len(parts)
+def _maker(kind: type[Any]) -> Callable[..., Any]:
+    """What makes the message of its tag and its numbers: one expression of constructors, as if written by hand."""
+    constructors: dict[str, Any] = {}
+    taken = count(0)
 
-        def plain(numbers: list[int]) -> Any:
-            own = numbers[:count]
-            del numbers[:count]
-            return kind(*own)
+    def expression(kind: type[Any]) -> str:
+        constructors[kind.__name__] = kind
+        parts = [f"n{next(taken)}" if hint is int else expression(hint) for _, hint in _LAYOUTS[kind]]
+        return f"{kind.__name__}({', '.join(parts)})"
 
-        return plain
-
-    def nested(numbers: list[int]) -> Any:
-        return kind(*[numbers.pop(0) if part is None else part(numbers) for part in parts])
-
-    return nested
+    made = expression(kind)
+    names = ", ".join(f"n{number}" for number in range(next(taken)))
+    maker: Callable[..., Any] = eval(f"lambda tag, {names}: {made}", constructors)
+    return maker
 
 
 _FIXED: Final = {kind: fixed for kind in TAGS.values() if (fixed := _fixed(kind)) is not None}

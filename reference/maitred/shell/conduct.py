@@ -143,7 +143,11 @@ class Conduct:
 
     def _objection_to_answer(self, status: ServerStatus, port: Port, message: Accepted | Refused) -> str | None:
         client, kind = message.client, type(message)
-        offer = next((offer for offer in reversed(self._offers) if offer.client == client), None)
+        for offer in reversed(self._offers):
+            if offer.client == client:
+                break
+        else:
+            offer = None
         if client.port == port and offer is not None and kind not in offer.answers:
             offer.answers.add(kind)
             return None

@@ -28,6 +28,7 @@ from maitred.shell.io.registry import Reader
 
 Machine: TypeAlias = Driver[core.DistributorState, core.Event, core.Effect]
 
+_FROM_SERVER: Final = get_args(messages.FromServer)
 HEAR_AGAIN: Final = 0.05
 """Seconds for which a server that has said too much is not read."""
 
@@ -153,26 +154,27 @@ class Dialogs:
     def _on_dialog(self, server: ServerId, port: Port, flags: int) -> None:
         if flags & WRITE:
             self._send_unsent(server, port)
-        while self.may_speak(server, flags):
-            held = self.servers[server]
-            dialog = held.dialogs.get(port)
-            if dialog is None:
-                return
-            try:
-                packet = channel.receive(dialog, bare=True)
-            except BlockingIOError:
-                return
-            except (wire.WireError, OSError) as error:
-                self.offends(server, held, f"no message on the dialog of port {port}: {error}")
-                continue
-            if packet is None:
-                self._machine.handle(core.DialogEnded(server, port))
-                self.drop_dialog(server, port)
-                return
+        if not self.may_speak(server, flags):
+            return
+        held = self.servers[server]
+        dialog = held.dialogs.get(port)
+        if dialog is None:
+            return
+        try:
+            packet = channel.receive(dialog, bare=True)
+        except BlockingIOError:
+            return
+        except (wire.WireError, OSError) as error:
+            self.offends(server, held, f"no message on the dialog of port {port}: {error}")
+            return
+        if packet is None:
+            self._machine.handle(core.DialogEnded(server, port))
+            self.drop_dialog(server, port)
+        else:
             self._said_on_dialog(server, held, port, packet.message)
 
     def _said_on_dialog(self, server: ServerId, held: Server, port: Port, message: wire.Message) -> None:
-        if not isinstance(message, get_args(messages.FromServer)):
+        if not isinstance(message, _FROM_SERVER):
             self.offends(server, held, f"no message on the dialog of port {port}: {type(message).__name__}")
             return
         status = self._machine.state.servers.get(server, None)

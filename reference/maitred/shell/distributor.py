@@ -96,7 +96,7 @@ class Distributor:
         )
         handle = self.handle = self.machine.handle
         """Lets an event happen, with all that follows from it."""
-        self._copies: dict[int, socket.socket] = {}
+        self._copies: dict[int, channel.Socket] = {}
         self._since: dict[int, float] = {}
         warnings = self._warnings = WarningsAtIntervals(spec.name)
         dialogs = self._dialogs = Dialogs(spec.name, spec.incarnation, self.loop, self.machine)
@@ -140,15 +140,13 @@ class Distributor:
     def _mention(self, event: core.Event, before: core.DistributorState) -> None:
         """Log what clients suffer from, where nobody else does."""
         match event:
+            case core.Received():
+                self._count_refusals(event)
+            case core.ConnectionRequest():
+                pass
             case core.Fired(core.QueueTimeout()):
                 patience = self.spec.durations.queue_timeout
                 self._warnings.warn(f"clients are closed that have waited {patience:g} s for a seat")
-            case core.Received(server=server, message=messages.Accepted()):
-                self._dialogs.servers[server].refusals = 0
-            case core.Received(server=server, message=messages.Refused()):
-                self._dialogs.servers[server].refusals += 1
-                text = f"server {server} refuses clients: it is out of descriptors, or listens no more"
-                self._warnings.warn(text, about="refused")
             case core.Fired(core.HandOffTimeout(server=server)):
                 patience = self.spec.durations.hand_off_timeout
                 report.warning(f"server {server} of {self.spec.name} has not taken a client for {patience:g} s")
@@ -158,6 +156,15 @@ class Distributor:
                 pass
         if self.machine.state.waiting >= self.spec.waiting_limit:
             self._warnings.warn("as many clients wait as may: further ones stay in the backlog (waiting_limit)")
+
+    def _count_refusals(self, event: core.Received) -> None:
+        kind = type(event.message)
+        if kind is messages.Accepted:
+            self._dialogs.servers[event.server].refusals = 0
+        elif kind is messages.Refused:
+            self._dialogs.servers[event.server].refusals += 1
+            text = f"server {event.server} refuses clients: it is out of descriptors, or listens no more"
+            self._warnings.warn(text, about="refused")
 
     def _say_full(self, status: core.ServerStatus) -> None:
         patience, clients = self.spec.durations.hand_off_timeout, status.count.clients
@@ -211,7 +218,7 @@ class Distributor:
                 if packet.truncated:  # the Monitor has its connection still, and the next incarnation will
                     raise SystemExit("maitred: out of descriptors: a client that waits has come without its connection")
                 for fd in fds:
-                    self._copies[message.client.cookie] = socket.socket(fileno=fd)
+                    self._copies[message.client.cookie] = channel.connection(fd)
                 self.handle(message)
                 if not fds:  # its connection has been lost on the way: what cannot be served must not wait
                     self.handle(core.PeerClosed(message.client, reset=True, unread=False))
@@ -341,7 +348,8 @@ class Distributor:
         seconds = duration(self.spec.durations, timer)
         match timer:
             case core.HandOffTimeout():
-                self.loop.set_timer(timer, seconds, partial(self._overdue, timer))
+                key = ("hand-off", timer.server)  # for each client: its hash is quicker than the timer's
+                self.loop.set_timer(key, seconds, partial(self._overdue, timer))
             case core.AuditDue() if self.machine.state.waiting:
                 self._audit.hurry(restart=True)
             case core.RestOver() if (held := self._dialogs.servers.get(timer.server)) is not None:
@@ -386,7 +394,7 @@ def _open_trace(spec: DistributorSpec) -> Trace | None:
     return trace
 
 
-def _shut_down(connection: socket.socket) -> None:
+def _shut_down(connection: channel.Socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:

@@ -14,7 +14,7 @@ from typing import Final
 
 from maitred.core import distributor as core
 from maitred.core.messages import Address, Port
-from maitred.shell.io import sock_diag
+from maitred.shell.io import channel, sock_diag
 from maitred.shell.io.listening import open_listeners
 from maitred.shell.io.loop import READ, Loop
 from maitred.shell.warnings_at_intervals import WarningsAtIntervals
@@ -48,7 +48,7 @@ class Listeners:
         fixed: bool,
         loop: Loop,
         handle: Callable[[core.Event], object],
-        copies: dict[int, socket.socket],
+        copies: dict[int, channel.Socket],
         warnings: WarningsAtIntervals,
     ) -> None:
         """No port is listened on yet.
@@ -136,14 +136,15 @@ class Listeners:
         if self.tight:
             return self._exhausted(port)
         try:
-            connection, _ = listener.accept()
+            fd, _ = listener._accept()  # type: ignore[attr-defined]  # as `accept`, which asks for its name too
         except BlockingIOError:
             return None
         except OSError as error:
             if error.errno in EXHAUSTED:
                 return self._exhausted(port)
             return None  # that client has gone again; the next readiness tells of others
-        self.tight = connection.fileno() >= self._limit - min(RESERVE, self._limit // 4)
+        self.tight = fd >= self._limit - min(RESERVE, self._limit // 4)
+        connection = channel.connection(fd)
         cookie = sock_diag.cookie_of(connection)
         self._copies[cookie] = connection
         return core.ConnectionRequest(port, cookie)

@@ -84,6 +84,17 @@ def test_a_reset_does_not_hide_what_was_sent_before(ends):
     assert channel.receive(other) is None
 
 
+def test_a_reset_does_not_hide_what_is_taken_either(ends):
+    """As above, where the packet is put into a box."""
+    one, other = ends
+    channel.send(other, Begin())
+    channel.send(one, Acknowledge(5))
+    one.close()
+    box = []
+    channel.take(other, box)
+    assert channel.parse(other, *box[0]).message == Acknowledge(5)
+
+
 def test_sending_to_a_full_or_ended_channel_reports_it_and_never_blocks(ends):
     one, other = ends
     one.settimeout(None)

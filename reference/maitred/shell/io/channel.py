@@ -20,8 +20,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from maitred.core import wire
 
@@ -35,8 +34,7 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """A message that has arrived, and the descriptors that came with it; the receiver must close them."""
 
     message: wire.Message
@@ -55,6 +53,7 @@ _poll: Final = select.poll  # green threads replace it, or take it away
 _SEND: Final = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 _PEEK: Final = _socket.MSG_DONTWAIT | _socket.MSG_PEEK
 _sendmsg: Final = _socket.socket.sendmsg
+_send: Final = _socket.socket.send
 _recvmsg: Final = _socket.socket.recvmsg
 _recv: Final = _socket.socket.recv
 _RECEIVE: Final = _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC
@@ -75,6 +74,14 @@ def attach(fd: int) -> Socket:
     return end
 
 
+def connection(fd: int) -> Socket:
+    """The client's connection whose descriptor it is, which the result owns from now on; its flags stay as they are.
+
+    Of the C type, whose calls Python adds nothing to, and of no family in particular: it only passes through.
+    """
+    return _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fd)
+
+
 def send(sock: HasFileno, message: wire.Message, fds: Sequence[int] = (), outcome: list[int] | None = None) -> None:
     """Send one message, and duplicates of the descriptors beside it.
 
@@ -92,15 +99,19 @@ def send(sock: HasFileno, message: wire.Message, fds: Sequence[int] = (), outcom
     """
     packet = wire.encode(message)
     rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", fds))] if fds else []
-    if isinstance(sock, _socket.socket):
+    if not isinstance(sock, _socket.socket):
+        borrowed = _borrow(sock.fileno())
+        try:
+            borrowed.sendmsg([packet], rights, _SEND)
+        finally:
+            borrowed.detach()
+    elif outcome is not None:
         # Within one call of C, after which alone a signal handler may run:
-        (outcome if outcome is not None else []).extend(map(_sendmsg, (sock,), ([packet],), (rights,), (_SEND,)))
-        return
-    borrowed = _borrow(sock.fileno())
-    try:
-        borrowed.sendmsg([packet], rights, _SEND)
-    finally:
-        borrowed.detach()
+        outcome.extend(map(_sendmsg, (sock,), ([packet],), (rights,), (_SEND,)))
+    elif rights:
+        _sendmsg(sock, [packet], rights, _SEND)
+    else:
+        _send(sock, packet, _SEND)
 
 
 def receive(sock: HasFileno, *, bare: bool = False) -> Packet | None:
@@ -115,7 +126,18 @@ def receive(sock: HasFileno, *, bare: bool = False) -> Packet | None:
         wire.WireError: what came is no message; it has been taken, and its descriptors closed.
         OSError: as `recvmsg`; never ``ECONNRESET``, which comes before the data that it should follow.
     """
-    return parse(sock, *_take(sock, 0 if bare else _ROOM))
+    room = 0 if bare else _ROOM
+    if not isinstance(sock, _socket.socket):
+        borrowed = _borrow(sock.fileno())
+        try:
+            return receive(borrowed, bare=bare)
+        finally:
+            borrowed.detach()
+    try:
+        raw = _recvmsg(sock, wire.LIMIT, room, _RECEIVE)
+    except ConnectionResetError:  # reported once; then the data, then the end
+        raw = _recvmsg(sock, wire.LIMIT, room, _RECEIVE)
+    return parse(sock, *raw)
 
 
 Raw: TypeAlias = tuple[bytes, list[tuple[int, int, bytes]], int, object]
@@ -176,7 +198,7 @@ def parse(
     Raises:
         wire.WireError: it is no message; its descriptors have been closed.
     """
-    fds = descriptors(ancillary)
+    fds = descriptors(ancillary) if ancillary else []
     if not data and not fds and _ended(sock):
         return None
     try:
@@ -237,18 +259,6 @@ def is_end(fd: int) -> bool:
 def _borrow(fd: int) -> Socket:
     """The C type around somebody else's descriptor, whose flags stay as they are."""
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
-
-
-def _take(sock: HasFileno, room: int) -> Raw:
-    if not isinstance(sock, _socket.socket):
-        borrowed = _borrow(sock.fileno())
-        try:
-            return _take(borrowed, room)
-        finally:
-            borrowed.detach()
-    box: list[Raw] = []
-    take(sock, box, room)
-    return box[0]
 
 
 def _ended(sock: HasFileno) -> bool:

@@ -172,8 +172,8 @@ class Loop:
     def turn(self, at_most: float = math.inf) -> None:
         """Wait for readiness or a timer, at most so many seconds, and handle what has come."""
         wait = at_most
-        if self._heap:
-            wait = min(wait, max(self._heap[0][0] - self._clock(), 0.0))
+        if self._heap and (left := self._heap[0][0] - self._clock()) < wait:
+            wait = left if left > 0 else 0.0
         self._waits = True
         ready = self._epoll.poll(None if wait == math.inf else wait, EVENTS_A_TURN)
         self._waits = False
