@@ -17,6 +17,9 @@ Rules
 5.  When the other end is closed, the replies for it are dropped.  A client whose answer was among them is not
     delivered: if the Distributor lives, it has closed the dialog and offers its own copy elsewhere; if it does not, no
     process of the server can know.
+6.  A process that is *alone* (see `Registry.publish`) remembers by itself what it is doing, and takes a message without
+    looking at it first: if it dies, so does the server.  It asks for room once for many replies, since nobody else sends
+    on its dialogs.
 
 Everything here runs inside the user's program.  It raises nothing of its own, starts no thread, and may be entered
 again at any point by the same thread: a finaliser or a signal handler may close a connection in the middle of a step.
@@ -420,7 +423,7 @@ class Endpoint:
             if not self._is_to_be_read(port, dialog):
                 return False
         else:
-            self._registry.begin(Doing.READING, port)  # if this process dies, nobody needs to know what it has read
+            self._registry.begin(Doing.READING, port)  # rule 6
         try:
             channel.take(dialog, self._packet)
             if self._forked:
