@@ -18,7 +18,11 @@ ROOMS = ("reference", "spec", "proofs", "docs")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 PAGES = sorted(
     [*(path for path in (ROOT / "docs").rglob("*.md") if "generated" not in path.parts)]
-    + [ROOT / name for name in ("README.md", "spec/README.md", "proofs/README.md")]
+    + [
+        ROOT / name
+        for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "GLOSSARY.md", "SECURITY.md", "STYLE.md")
+    ]
+    + [ROOT / folder / "README.md" for folder in ("spec", "proofs", "benchmarks", "examples")]
 )
 QUOTED = re.compile(r"(?<!`)`([^`\n]+)`(?!`)(?!\]\()")
 """But for the texts of links, which name files as the reader knows them."""
