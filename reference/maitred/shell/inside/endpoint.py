@@ -17,9 +17,9 @@ Rules
 5.  When the other end is closed, the replies for it are dropped.  A client whose answer was among them is not
     delivered: if the Distributor lives, it has closed the dialog and offers its own copy elsewhere; if it does not, no
     process of the server can know.
-6.  A process that is *alone* (see `Registry.publish`) remembers by itself what it is doing, and takes a message without
-    looking at it first: if it dies, so does the server.  It asks for room once for many replies, since nobody else sends
-    on its dialogs.
+6.  A process that is *alone* (see `Registry.publish`) remembers by itself what it is doing, and takes a message
+    without looking at it first: if it dies, so does the server.  It asks for room once for many replies, as nobody
+    else sends on its dialogs.
 
 Everything here runs inside the user's program.  It raises nothing of its own, starts no thread, and may be entered
 again at any point by the same thread: a finaliser or a signal handler may close a connection in the middle of a step.
