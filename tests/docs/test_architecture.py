@@ -1,4 +1,4 @@
-"""The walk of a client in ARCHITECTURE.md names functions that exist, and is short."""
+"""ARCHITECTURE.md: the walk of a client names functions that exist, and is short; the picture has the imports."""
 
 import importlib
 import re
@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
+DRAWN = {name: ROOT / "reference" / "maitred" / name for name in ("cli", "shell", "model", "config", "core")}
+DRAWN |= {name: ROOT / name for name in ("spec", "proofs")}
 STOPS = re.findall(r"^\| (\d+) \| `([\w.]+)` \| ", PAGE, re.MULTILINE)
 
 
@@ -43,3 +45,16 @@ def test_each_stop_is_a_function_that_exists(name):
 def test_a_name_of_nothing_is_noticed(name):
     with pytest.raises((AttributeError, ImportError)):
         resolved(name)
+
+
+def imports(folder):
+    """The other parts of the picture that a part imports."""
+    text = "\n".join(path.read_text() for path in folder.rglob("*.py"))
+    found = re.findall(r"^ *(?:from|import) (?:maitred\.)?(\w+)", text, re.MULTILINE)
+    return {name for name in found if name in DRAWN and DRAWN[name] != folder}
+
+
+def test_the_picture_has_every_import_and_no_other():
+    arrows = re.findall(r"^  (\w+(?: & \w+)*) (?:-- \"[^\"]*\" )?--> (\w+(?: & \w+)*)$", PAGE, re.MULTILINE)
+    drawn = {(a, b) for left, right in arrows for a in left.split(" & ") for b in right.split(" & ")}
+    assert drawn == {(name, other) for name, folder in DRAWN.items() for other in imports(folder)}
