@@ -148,7 +148,7 @@ NOWHERE: Final = "[*]"
 
 
 @dataclass(slots=True)
-class Told:
+class MessageUse:
     """What is known of one message."""
 
     sent_on: dict[str, None] = field(default_factory=dict)
@@ -165,7 +165,7 @@ class Record:
     """By chart: from, to, and the events."""
     driven: dict[str, dict[tuple[str, str], set[str]]] = field(default_factory=dict)
     """The same, of edges that only random events led along."""
-    told: dict[type, Told] = field(default_factory=dict)
+    uses: dict[type, MessageUse] = field(default_factory=dict)
     states: dict[str, dict[Any, None]] = field(default_factory=dict)  # Any: of every machine
     """By machine: the states that it was in."""
     events: dict[str, dict[Any, None]] = field(default_factory=dict)  # Any: as above
@@ -204,18 +204,18 @@ class Record:
         if isinstance(before, server.EndpointState) and stride.rejected is None:
             issued = [reply.message for reply in stride.state.outbox if reply not in before.outbox]
         for sent in (*issued, *filter(None, map(carried, stride.effects))):
-            self.told.setdefault(type(sent), Told()).sent_on[named(event)] = None
+            self.uses.setdefault(type(sent), MessageUse()).sent_on[named(event)] = None
         read = event if type(event) in TAGS.values() else getattr(event, "message", None)
         if read is None:
             if not isinstance(event, distributor.BindRequested):
                 return
             read = BindRequest(event.port, event.address)
-        told = self.told.setdefault(type(read), Told())
+        use = self.uses.setdefault(type(read), MessageUse())
         if stride.rejected is not None:
-            told.declined[stride.rejected.value] = None
+            use.declined[stride.rejected.value] = None
             return
-        told.effects.update(dict.fromkeys(effect_named(effect) for effect in stride.effects))
-        told.changes.update(dict.fromkeys(changed(before, stride.state)))
+        use.effects.update(dict.fromkeys(effect_named(effect) for effect in stride.effects))
+        use.changes.update(dict.fromkeys(changed(before, stride.state)))
 
 
 def carried(effect: object) -> object | None:
@@ -327,7 +327,7 @@ def program(
     if any(group.server == action.server and group.main for group in after.groups):
         record.move(PROGRAM, before, named(what), after, closed=True)
     if what in (Deed.BINDS, Deed.BINDS_AGAIN):
-        record.told.setdefault(BindRequest, Told()).sent_on[f"the program {what.value}"] = None
+        record.uses.setdefault(BindRequest, MessageUse()).sent_on[f"the program {what.value}"] = None
 
 
 def drive(record: Record, who: str) -> None:
@@ -442,14 +442,14 @@ def message_page(record: Record) -> str:
     for title, sender, reader, union in CHANNELS:
         out += ["", f"## {title}"]
         for kind in parts(union):
-            told, text = record.told.get(kind, Told()), " ".join((kind.__doc__ or "").split())
+            use, text = record.uses.get(kind, MessageUse()), " ".join((kind.__doc__ or "").split())
             anchor = f"{tags[kind]}-{kind.__name__.lower()}"
             rows = [
                 ("from, to", f"{sender} \u2192 {reader}"),
-                ("sent on", listing(told.sent_on)),
-                ("the reader's effects", SHELL.get(kind) or listing(told.effects)),
-                ("the reader changes", "" if kind in SHELL else listing(told.changes)),
-                ("the reader declines", "; ".join(sorted(told.declined))),
+                ("sent on", listing(use.sent_on)),
+                ("the reader's effects", SHELL.get(kind) or listing(use.effects)),
+                ("the reader changes", "" if kind in SHELL else listing(use.changes)),
+                ("the reader declines", "; ".join(sorted(use.declined))),
                 ("requirements", listing(required.get(kind.__name__, ()))),
                 ("bytes", f"[tag {tags[kind]}](../../spec/wire.md#{anchor})"),
             ]

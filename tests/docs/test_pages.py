@@ -79,3 +79,9 @@ def test_each_link_leads_to_a_file_and_a_file_name_to_that_file(page):
         if not (page.parent / target).exists() or (named and named[1] != Path(target).name):
             wrong.append((text, target))
     assert wrong == []
+
+
+def test_contributing_says_what_each_folder_of_tests_is_for():
+    folders = {f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if [*path.glob("*.py")]}
+    named = set(re.findall(r"`(tests/\w+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert named == folders
