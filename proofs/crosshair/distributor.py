@@ -1,7 +1,7 @@
 """The contracts of the Distributor: three servers, up to three waiting clients, one or two ports, any numbers.
 
 A `Scene` is the skeleton: in which phase, which ports with who waiting, and which servers of what `Row`.  Two things
-are told by the skeleton that could have been symbolic: the weights, 1, 2 and 3, as the product of two symbolic numbers
+are concrete that could have been symbolic: the weights, 1, 2 and 3, as the product of two symbolic numbers
 is beyond the solver's certain reach; and which ports there are.  Everything else is symbolic: counts, maxima, ranks,
 sequence numbers, limits, arrivals, flags, and whatever the event carries.
 """
@@ -61,7 +61,7 @@ FLAGS = ("dynamic", "draining", "resting", "attached", "heard", "known")
 
 @dataclass(frozen=True)
 class Row:
-    """A server of one kind; what is not told is symbolic."""
+    """A server of one kind; what is not given is symbolic."""
 
     label: str
     dialogs: Mapping[int, DialogPhase]

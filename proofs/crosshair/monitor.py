@@ -1,6 +1,6 @@
 """The contracts of the Monitor: two static places and a dynamic one, two processing elements, any numbers.
 
-The skeleton tells the phases, of the Monitor, of each class's Distributor and of each place, where each process runs,
+The skeleton fixes the phases, of the Monitor, of each class's Distributor and of each place, where each process runs,
 and how many clients are stored.  Everything else is symbolic: deaths, incarnations, flags, which processing elements
 are up and how much runs there, ids that are still to be given, and whatever the event carries.
 """

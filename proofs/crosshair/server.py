@@ -1,7 +1,7 @@
 """The contracts of the Application Server's endpoint: two ports, up to three clients, up to three replies to be sent.
 
 A `Scene` is the skeleton: which ports are bound, where the clients came from, and what is still to be sent.  Whether
-the program listens, what is owed and everything in the event are symbolic.  The numbers of the replies are told, and so
+the program listens, what is owed and everything in the event are symbolic.  The numbers of the replies are concrete, as
 is the last that was issued: an invariant puts them into a set, and of a symbol that is hashed the solver would have to
 try every number.  Nothing else compares them with anything but each other.
 """

@@ -35,10 +35,10 @@ def section(command):
 def test_every_option_of_the_parser_is_on_the_page_and_no_other(command):
     actions = import_module(f"maitred.cli.{command}").parser()._actions
     flags = {flag for action in actions for flag in action.option_strings} - {"-h", "--help"}
-    told = set(
+    documented = set(
         re.findall(r"(?<![\w-])--?[a-z][a-z-]*", "\n".join(re.findall(r"^\| (`-.*?) \|", section(command), re.M)))
     )
-    assert told == flags
+    assert documented == flags
 
 
 def test_every_duration_that_a_user_would_want_is_an_option():

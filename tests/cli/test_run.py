@@ -13,7 +13,7 @@ from maitred.config.error import ConfigError
 from maitred.shell.observe import verifier_process
 
 
-def told(line):
+def shown_words(line):
     return line.bind, line.single, line.kind, line.program, line.args
 
 
@@ -40,7 +40,7 @@ def told(line):
     ],
 )
 def test_the_command_line_is_taken_apart(written, meant):
-    assert told(split(written.split())) == meant
+    assert shown_words(split(written.split())) == meant
 
 
 @pytest.mark.parametrize(

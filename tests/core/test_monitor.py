@@ -841,14 +841,16 @@ def test_in_any_run_a_new_distributor_is_sent_adopt_then_restore_then_begin_then
         for at, effect in enumerate(effects):
             if not isinstance(effect, StartDistributor):
                 continue
-            told = [e.message for e in effects[at:] if isinstance(e, TellDistributor) and e.class_id == effect.class_id]
-            protocol = told[: next(i for i, message in enumerate(told) if isinstance(message, Begin)) + 1]
+            sent_there = [
+                e.message for e in effects[at:] if isinstance(e, TellDistributor) and e.class_id == effect.class_id
+            ]
+            protocol = sent_there[: next(i for i, message in enumerate(sent_there) if isinstance(message, Begin)) + 1]
             ranks = [order.index(type(message)) for message in protocol]
             assert ranks == sorted(ranks)
             cls = outcome.state.classes[effect.class_id]
             assert [message.client for message in protocol if isinstance(message, Restore)] == list(cls.store)
             closing = outcome.state.phase is Phase.CLOSING
-            assert [type(message) for message in told[len(protocol) :]] == [Close] * closing or not closing
+            assert [type(message) for message in sent_there[len(protocol) :]] == [Close] * closing or not closing
 
 
 def same_but_attempt(timer):

@@ -117,8 +117,8 @@ def test_what_helps_progress_and_is_not_compared_is_named(page):
     lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("- `") and "`: " in line}
     for theorem in PROGRESS.values():
         helps = {name for case in theorem.cases for name in case.helpful}
-        told = lines[theorem.name].partition(" Spared meanwhile: ")[0]
-        assert {name for name in helps if f"`{name}`" in told} == {n for n in helps if not is_compared(n)}
+        listed = lines[theorem.name].partition(" Spared meanwhile: ")[0]
+        assert {name for name in helps if f"`{name}`" in listed} == {n for n in helps if not is_compared(n)}
 
 
 # ---------------------------------------------------------------- the tutorial

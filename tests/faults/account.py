@@ -163,7 +163,7 @@ def _judge_visits(result):
         elif not visit.cookie:
             result.wrong.append(f"connected, and the kernel knows nothing of it: {visit}")
     names = Counter(visit.name for visit in result.visits)
-    result.wrong += [f"the witnesses tell of visit {name} {times} times" for name, times in names.items() if times > 1]
+    result.wrong += [f"the witnesses name visit {name} {times} times" for name, times in names.items() if times > 1]
 
 
 MEMORY = {"server": 64 << 20}

@@ -42,9 +42,7 @@ def test_a_campaign_in_which_all_went_well(judge):
     found = judge(visits, asked=[look(), look(bad=(HONEST_PID,)), look(bad=(HONEST_PID, 21))], log=log)
 
     assert found.wrong == []
-    assert found.waits == {"bad, in peace": [0.5], "good, in war": [0.5]}, (
-        "who waited for the hostile copy is not told of"
-    )
+    assert found.waits == {"bad, in peace": [0.5], "good, in war": [0.5]}, "who waited for the hostile copy is left out"
     assert found.attacks == {"dies": 1} and found.slowest() == 0.25 and "dies: 1" in found.table()
 
 

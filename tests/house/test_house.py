@@ -116,9 +116,9 @@ def test_every_module_opens_with_its_docstring(path):
 def test_the_commands_of_the_readme_exist():
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    told = set(re.findall(r"(?:`|^\s*(?:\$ )?)make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    targets_named = set(re.findall(r"(?:`|^\s*(?:\$ )?)make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert {"run", "test"} <= targets
-    assert told <= targets, f"README.md tells of make {told - targets}"
+    assert targets_named <= targets, f"README.md names make {targets_named - targets}"
 
 
 def test_make_alone_lists_what_it_can_do():

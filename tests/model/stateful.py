@@ -362,8 +362,8 @@ class Reached:
         inner = getattr(event, "message", getattr(event, "timer", None))
         self.steps[who, type(event), type(inner)] += 1
         if stride.rejected is not None:
-            told = type(inner) if isinstance(event, monitor.Told) else None
-            self.rejections[type(event), told, stride.rejected] += 1
+            message_kind = type(inner) if isinstance(event, monitor.Told) else None
+            self.rejections[type(event), message_kind, stride.rejected] += 1
         return judge(who, before, event, stride)
 
     def witness(self, before, action, after):
@@ -396,8 +396,8 @@ def _expected_steps():
 
 
 def _named(rejection):
-    event, told, reason = rejection
-    return f"{event.__name__}{f'({told.__name__})' if told else ''}: {reason.name}"
+    event, message_kind, reason = rejection
+    return f"{event.__name__}{f'({message_kind.__name__})' if message_kind else ''}: {reason.name}"
 
 
 ALWAYS = [(name, prop.world) for name, prop in PROPERTIES.items() if prop.kind == "always" and prop.world]

@@ -36,9 +36,9 @@ def test_a_bare_one_is_noticed():
 def test_a_counterexample_is_rendered_step_by_step():
     result = check(LOSING)
     for found in (result, result["no_client_is_lost"]):
-        told = shown(found)
-        assert "no_client_is_lost" in told and "violated" in told
-        assert "the Distributor accepts client " in told and "\nWhy: " in told
+        printed = shown(found)
+        assert "no_client_is_lost" in printed and "violated" in printed
+        assert "the Distributor accepts client " in printed and "\nWhy: " in printed
     assert shown(result["no_client_has_two_servers"]) == "\nno_client_has_two_servers: incomplete"
 
 

@@ -157,8 +157,8 @@ def test_a_mutated_core_is_detected_and_the_run_is_short_and_rendered(bend, kill
     with pytest.raises(Broken) as caught:
         walk(Reached(), 0, max_examples=400, derandomize=True, database=None, phases=[Phase.generate])
     broken = caught.value
-    told = str(broken)
+    text = str(broken)
     assert {*broken.names} & killers
-    assert len(broken.path.steps) <= 40, told
-    assert told.startswith(", ".join(broken.names))
-    assert f"\n{len(broken.path.steps):3}. " in told, "every action is told"
+    assert len(broken.path.steps) <= 40, text
+    assert text.startswith(", ".join(broken.names))
+    assert f"\n{len(broken.path.steps):3}. " in text, "every action is printed"

@@ -69,7 +69,7 @@ LATE = {
 """Of these, the ones that are shown to several contracts in vain first."""
 
 
-def told(outcomes):
+def open_findings(outcomes):
     return [(f.contract, f.case, f.verdict.value, f.broken, f.example) for o in outcomes for f in o.open]
 
 
@@ -92,7 +92,7 @@ def test_a_cut_of_the_quick_cases_is_confirmed():
     cut = {contract.machine: contract.name for contract in short}.values()
     outcomes = report.run(report.jobs(cut, few))
     assert {outcome.contract.machine for outcome in outcomes} == {*report.MACHINES}
-    assert told(outcomes) == []
+    assert open_findings(outcomes) == []
 
 
 @pytest.mark.minutes
@@ -101,7 +101,7 @@ def test_the_quick_cases_are_confirmed():
     wanted = report.jobs(CONTRACTS, few)
     assert {name for name, _ in wanted} == set(CONTRACTS), "each contract has a quick case"
     outcomes = report.run(wanted)
-    assert told(outcomes) == []
+    assert open_findings(outcomes) == []
     assert [o.contract.name for o in outcomes if not o.taken] == [], "each contract has a quick case that steps"
 
 
@@ -113,7 +113,7 @@ ENOUGH = 3
 @pytest.mark.timeout(0)
 def test_every_case_is_confirmed():
     outcomes = report.run(report.jobs(CONTRACTS))
-    assert told(outcomes) == []
+    assert open_findings(outcomes) == []
     assert [outcome.contract.name for outcome in outcomes if outcome.verdict is not Verdict.CONFIRMED] == []
     assert {o.contract.name: o.confirmed for o in outcomes if o.confirmed < ENOUGH} == {}
     assert all(o.confirmed + o.declined == len(o.contract.cases) for o in outcomes)

@@ -130,8 +130,10 @@ def test_the_message_table_lists_every_message_and_no_other():
     unions = [getattr(messages, kind) for kind in kinds]
     exist = {message.__name__ for union in unions for message in get_args(union) or (union,)}
     _, _, table = README.read_text(encoding="utf-8").partition("## Who sends what to whom")
-    told = {name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)}
-    assert told == exist
+    listed = {
+        name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+    assert listed == exist
 
 
 # ----------------------------------------------------------------------------- the checker can fail

@@ -57,9 +57,9 @@ def test_a_witness_is_a_shortest_way():
 
 
 def test_progress_is_reported():
-    told = []
-    check(Bounds(servers=2, clients=1), progress=told.append)
-    assert all(p.states > 0 and p.queue >= 0 and p.rate > 0 for p in told)
+    reports = []
+    check(Bounds(servers=2, clients=1), progress=reports.append)
+    assert all(p.states > 0 and p.queue >= 0 and p.rate > 0 for p in reports)
 
 
 @pytest.mark.parametrize("wrong", [{"servers": 0}, {"clients": -1}, {"waiting_limit": 0}])

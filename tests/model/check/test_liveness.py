@@ -230,9 +230,9 @@ def test_what_never_arises_is_not_claimed():
 
 
 def test_progress_is_reported():
-    told = []
-    check_liveness(Bounds(servers=2, clients=1), progress=told.append, max_states=3_000)
-    assert all(p.states > 0 and p.queue >= 0 and p.rate > 0 for p in told)
+    reports = []
+    check_liveness(Bounds(servers=2, clients=1), progress=reports.append, max_states=3_000)
+    assert all(p.states > 0 and p.queue >= 0 and p.rate > 0 for p in reports)
 
 
 def test_what_a_budget_rations_promises_nothing():
@@ -300,8 +300,8 @@ def sets(timer):
 
 def sends(message):
     def is_sent(effect):
-        told = isinstance(effect, (distributor.Tell, distributor.Send, monitor.TellDistributor))
-        return told and isinstance(effect.message, message)
+        sends = isinstance(effect, (distributor.Tell, distributor.Send, monitor.TellDistributor))
+        return sends and isinstance(effect.message, message)
 
     return is_sent
 

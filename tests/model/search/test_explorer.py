@@ -43,7 +43,7 @@ CRASH = Bounds(servers=1, clients=1, distributor_crashes=1)
 LOSING = Bounds(servers=1, clients=2, distributor_crashes=1, warm=True, without=(Assumption.HEARD_OUT,))
 
 
-def told(result):
+def figures(result):
     """All that must not depend on how it was explored."""
     ways = {on.property.name: [step.action for step in on.path.steps] for on in result.verdicts if on.path}
     return result.states, result.transitions, result.depth, {v.property.name: v.verdict for v in result.verdicts}, ways
@@ -141,24 +141,24 @@ def test_the_risk_is_small_and_reported():
     ("bounds", "symmetric"), [(SMALL, False), (CRASH, False), (Bounds(servers=2, clients=2, warm=True), True)]
 )
 def test_several_workers_come_to_the_same(bounds, symmetric):
-    alone = told(check(bounds, symmetric=symmetric))
-    assert told(check(bounds, symmetric=symmetric, workers=2)) == alone
+    alone = figures(check(bounds, symmetric=symmetric))
+    assert figures(check(bounds, symmetric=symmetric, workers=2)) == alone
 
 
 def test_three_workers_find_the_same_counterexample():
     alone = check(LOSING)
     assert alone["no_client_is_lost"].verdict is Verdict.VIOLATED, shown(alone)
     assert len(alone.counterexample.path.steps) == 5, shown(alone)
-    assert told(check(LOSING, workers=3)) == told(alone)
+    assert figures(check(LOSING, workers=3)) == figures(alone)
 
 
 def test_a_large_exploration_gets_a_team_on_its_way(monkeypatch):
-    alone = told(check(CRASH))
+    alone = figures(check(CRASH))
     teams = []
     monkeypatch.setattr(exploring, "WORTH_A_TEAM", 200)
     monkeypatch.setattr(exploring, "cpus", lambda: 2)
     monkeypatch.setattr(exploring, "Team", lambda *a: teams.append(Team(*a)) or teams[0])
-    assert told(check(CRASH, workers=None)) == alone
+    assert figures(check(CRASH, workers=None)) == alone
     assert len(teams) == 1
 
 
@@ -366,7 +366,7 @@ def test_it_goes_on_where_it_was(directory, workers):
     known = explore_some(directory)
     first = []
     result = check(CRASH, first.append, workers=workers, checkpoint=directory)
-    assert told(result) == told(check(CRASH))
+    assert figures(result) == figures(check(CRASH))
     assert 0 < known < result.states
     assert [path.name for path in directory.iterdir()] == ["lock"]  # it is over
 
@@ -388,7 +388,7 @@ def test_one_that_is_killed_goes_on(directory):
     process.kill()
     process.wait()
     assert state.exists()
-    assert told(check(Bounds(**bounds), checkpoint=directory)) == told(check(Bounds(**bounds)))
+    assert figures(check(Bounds(**bounds), checkpoint=directory)) == figures(check(Bounds(**bounds)))
 
 
 def test_what_is_kept_is_for_its_owner_alone(directory):

@@ -132,16 +132,16 @@ def test_every_action_can_be_rendered():
     bounds = Bounds(
         **dict.fromkeys(Bounds.__dataclass_fields__, 1) | {"clients": 2, "fixed": True, "without": (), "begins": ""}
     )
-    told = set()
+    seen = set()
 
     class Rendering(Observer):
         def step(self, before, action, after, wrong):
-            told.add(type(action.what) if not isinstance(action.what, Deed) else action.what)
+            seen.add(type(action.what) if not isinstance(action.what, Deed) else action.what)
             return ()
 
     explorer = Explorer(lambda: Enquiry(System(bounds, steady=True), Rendering()))
     explorer.run(max_states=3_000)
-    assert Deed.ARRIVES in told and distributor.Received in told and len(told) > 15
+    assert Deed.ARRIVES in seen and distributor.Received in seen and len(seen) > 15
 
 
 def test_an_action_is_a_value():

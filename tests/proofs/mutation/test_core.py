@@ -82,12 +82,12 @@ def test_the_unbent_core_passes_the_same_checks(bounds, first):
 @pytest.mark.parametrize("module", sorted({mutant.module for mutant in CATALOGUE.values()}))
 def test_it_is_killed_by_each_test_that_it_names(module):
     names = [mutant.name for mutant in CATALOGUE.values() if mutant.module == module and mutant.tests]
-    told = {outcome.name: outcome for outcome in outcomes(names)}
-    assert told.keys() == set(names)
-    assert {name: outcome.missing for name, outcome in told.items() if outcome.missing} == {}
+    by_name = {outcome.name: outcome for outcome in outcomes(names)}
+    assert by_name.keys() == set(names)
+    assert {name: outcome.missing for name, outcome in by_name.items() if outcome.missing} == {}
     idle = {
         name: [test for test in CATALOGUE[name].tests if not any(f.partition("[")[0] == test for f in outcome.failed)]
-        for name, outcome in told.items()
+        for name, outcome in by_name.items()
     }
     assert {name: tests for name, tests in idle.items() if tests} == {}
 

@@ -82,8 +82,8 @@ def test_what_is_kept_is_of_every_configuration_that_can_be_modelled():
         assert [*pinned_configurations.bridge_report(tier)] == [
             one.slug for one in pinned_configurations.compared(tier)
         ]
-        told = pinned_configurations.bridge_report(tier).keys() | pinned_configurations.not_compared(tier).keys()
-        assert {one.slug for one in load() if one.tier == tier} == told
+        covered = pinned_configurations.bridge_report(tier).keys() | pinned_configurations.not_compared(tier).keys()
+        assert {one.slug for one in load() if one.tier == tier} == covered
 
 
 @pytest.mark.parametrize(("tier", "least"), [("seconds", 15), ("minutes", 2)])
@@ -203,16 +203,16 @@ def test_what_progress_rests_on_must_happen():
 
 
 def test_the_column_names_the_transition_at_which_a_mutant_and_the_relation_differ():
-    told = []
+    reports = []
     mutants = [CATALOGUE[name] for name in ("the_maximum_is_ignored", "who_waited_is_never_released")]
     without = CATALOGUE["it_begins_twice"]
-    found = answers([*mutants, without], lambda: told.append(None))
+    found = answers([*mutants, without], lambda: reports.append(None))
     assert found == {
         "the_maximum_is_ignored": ("releases is not enabled",),
         "who_waited_is_never_released": ("sends_hand is not enabled",),
         "it_begins_twice": (),
     }
-    assert len(told) == 3
+    assert len(reports) == 3
 
 
 def test_the_column_is_empty_for_the_core_as_it_is():

@@ -100,7 +100,7 @@ def test_a_recorded_run_is_a_run_of_the_relation(trace, tmp_path):
     assert report.unseen["client_comes"] == 9, "four, four and the last"
     deaths = ("server_dies", "server_leaves_a_child", "distributor_dies", "distributor_dies_having_read")
     assert sum(report.taken[name] for name in deaths) == 2
-    told = {
+    messages_named = {
         *("accepts", "sends_hand", "stores_hand", "releases", "server_accepts", "receives_accepted", "client_leaves"),
         *(
             "receives_disconnect",
@@ -110,7 +110,7 @@ def test_a_recorded_run_is_a_run_of_the_relation(trace, tmp_path):
         ),
         *("distributor_starts", "adopts", "adopts_newcomer", "restores", "begins", "monitor_creates_server"),
     }
-    assert told <= report.taken.keys()
+    assert messages_named <= report.taken.keys()
 
 
 class Written:
@@ -144,10 +144,10 @@ def operating():
     web = monitor.ClassConfig(1, 0, 2, 10, (0,), ((PORT, address),), True)
     written = Written()
     written.start("monitor", classes=(web,), weights=(1,))
-    told = [each.message for each in written.step("monitor", monitor.Started()) if hasattr(each, "message")]
+    messages_named = [each.message for each in written.step("monitor", monitor.Started()) if hasattr(each, "message")]
     written.start(OURS, incarnation=1, dynamic=0, waiting_limit=10, listeners=((PORT, address),), fixed=True)
     written.start(THEIRS)
-    for message in told:
+    for message in messages_named:
         written.step(OURS, message)
     written.step(OURS, distributor.Listening(PORT, address))
     written.step("monitor", monitor.Told(0, messages.KeepListener(PORT, address)))

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_every_guard_is_found_where_it_stands():
     for action in ACTIONS:
         for number in range(len(action.step(STATE).guards)):
-            told = sentence.guard(action.name, number)
-            where, line, reads = re.fullmatch(rf"(\S+):(\d+) in {action.name}: (.+)", told).groups()
+            text = sentence.guard(action.name, number)
+            where, line, reads = re.fullmatch(rf"(\S+):(\d+) in {action.name}: (.+)", text).groups()
             lines = (ROOT / where).read_text().splitlines()
             assert "require" in lines[int(line) - 1]
             assert "".join(reads.split()) in "".join("".join(lines[int(line) - 1 : int(line) + 12]).split())
