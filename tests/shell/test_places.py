@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,9 @@ from maitred.core.server import EndpointState
 from maitred.core.tree import Tree
 from maitred.shell.inside.endpoint import Endpoint
 from maitred.shell.io import channel, kernel
+from maitred.shell.io.loop import Loop
 from maitred.shell.io.registry import Reader, Registry, create
+from maitred.shell.supervise import servers as of_servers
 from maitred.shell.supervise.distributors import Distributors
 from maitred.shell.supervise.servers import Servers
 
@@ -42,6 +45,7 @@ def test_a_server_is_asked_to_end_and_a_distributor_killed(monkeypatch):
     servers = Servers.__new__(Servers)
     servers._config = SimpleNamespace(classes=[SimpleNamespace(stop_signal=None)])
     servers.default_stop_signal = signal.SIGTERM
+    servers._to_start = {}
     servers.held = {
         1: SimpleNamespace(child=SimpleNamespace(pidfd=11), ended=False),
         2: SimpleNamespace(child=SimpleNamespace(pidfd=12), ended=True),
@@ -52,6 +56,44 @@ def test_a_server_is_asked_to_end_and_a_distributor_killed(monkeypatch):
         servers.terminate(core.Terminate(0, server))
     distributors.kill(core.KillDistributor(0))
     assert sent == [(11, signal.SIGTERM), (20, signal.SIGKILL)]
+
+
+def test_servers_come_up_a_few_at_a_time(monkeypatch):
+    """The next when one is ready, or has had its time; whoever is to end before its turn is not started."""
+    monkeypatch.setattr(of_servers, "AT_ONCE", 2)
+    before = os.listdir("/proc/self/fd")
+    servers, loop, heard, started, ready = Servers.__new__(Servers), Loop(), [], [], set()
+    servers._loop, servers._machine = loop, SimpleNamespace(handle=heard.append)
+    servers._config = SimpleNamespace(classes=[SimpleNamespace(max_clients=4)])
+    servers._to_start, servers.held = {}, {}
+    servers._phase = lambda server: core.PlacePhase.READY if server.server in ready else core.PlacePhase.STARTING
+
+    def launch(effect, theirs):
+        started.append(effect.server)
+        servers.held[effect.server].child, servers.held[effect.server].since = object(), time.monotonic()
+        theirs.close()
+
+    servers._launch = launch
+    for number in range(1, 7):
+        servers.start(core.StartServer(0, number, number, 0))
+    assert started == [1, 2]
+    ready.add(1)
+    loop.turn()
+    assert started == [1, 2, 3]
+    servers.held[2].since -= of_servers.COMES_UP
+    loop.turn()
+    assert started == [1, 2, 3, 4]
+    servers.terminate(core.Terminate(0, 5))
+    servers.kill(core.Kill(0, 6))
+    assert heard == [core.ServerExited(0, 5), core.ServerGone(0, 6)]
+    ready.update((2, 3, 4))
+    loop.turn()
+    assert started == [1, 2, 3, 4] and not servers._to_start
+    for server in servers.held.values():
+        server.control.close()
+        server.registry.close()
+    loop.close()
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_declined_bind_leaves_no_descriptor(monkeypatch):

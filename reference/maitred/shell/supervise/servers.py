@@ -2,7 +2,9 @@
 
 Of each server the Monitor keeps the Distributor's ends of its control socket and of its dialogs, and the registry of
 its clients, for the next Distributor.  It never keeps a *server's* end of anything: a hand-off could otherwise outlive
-the server that it was meant for.
+the server that it was meant for.  (Of one whose process has not been made yet it does, and nobody else has it.)
+
+The processes of many servers are not all made at once: they would share the CPUs, and the first be ready with the last.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +38,12 @@ from maitred.shell.supervise.usable import Elements
 
 Machine: TypeAlias = Driver[core.MonitorState, core.Event, core.Effect]
 
+AT_ONCE: Final = max(4, 2 * len(os.sched_getaffinity(0)))
+"""So many servers come up at a time, two for each CPU;"""
+COMES_UP: Final = 2.0
+"""each counts for so many seconds at most, since a program may take any time,"""
+LOOK_AGAIN: Final = 0.05
+"""and after so many seconds the next look whether another's turn has come."""
 KILL_AGAIN: Final = 0.01, 0.2
 """Seconds until the first and between the last looks whether the killed are gone."""
 
@@ -53,7 +62,9 @@ class Server:
     """The Distributor's end."""
     registry: Reader
     child: Child | None = None
-    """None where no process could be made."""
+    """None where no process could be made, or its turn has not come."""
+    since: float = 0.0
+    """When its process was made, by the monotonic clock."""
     family: Family | None = None
     dialogs: dict[Port, int] = field(default_factory=dict)
     """The Distributor's ends."""
@@ -95,6 +106,8 @@ class Servers:
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files[1], self._open_files[1]))
         self._groups = Groups.find()
         self.held: dict[ServerId, Server] = {}
+        self._to_start: dict[ServerId, tuple[core.StartServer, channel.Socket]] = {}
+        """Whose turn has not come, in their order, with the server's end of the control socket."""
         self.default_stop_signal: int = signal.SIGTERM
         """What a program is asked to end with where its class says nothing."""
         self._foreign: dict[ClassId, int] = {}
@@ -117,25 +130,57 @@ class Servers:
     # ================================================================ start
 
     def start(self, effect: core.StartServer) -> None:
-        """Start a server; one that cannot be started has ended."""
+        """Start a server, at once or when its turn comes; one that cannot be started has ended."""
+        most = self._config.classes[effect.class_id].max_clients
         try:
-            self._launch(effect)
+            ours, theirs = channel.pair()
+            self._to_start[effect.server] = effect, theirs
+            registry = Reader(create_registry(most), most)
+            self.held[effect.server] = Server(effect.class_id, effect.server, ours, registry)
         except OSError as error:
-            name = self._config.classes[effect.class_id].name
-            report.error(f"server {effect.server} of {name} cannot be started: {kernel.in_words(error)}")
-            self._machine.handle(core.ServerExited(effect.class_id, effect.server))
+            self._call_off(effect.server)
+            self._cannot_start(effect, error)
+        self._start_next()
 
-    def _launch(self, effect: core.StartServer) -> None:
+    def _start_next(self) -> None:
+        """Make the processes of those whose turn has come."""
+        while self._to_start and self._coming_up() < AT_ONCE:
+            effect, theirs = self._to_start.pop(next(iter(self._to_start)))
+            try:
+                self._launch(effect, theirs)
+            except OSError as error:
+                self._cannot_start(effect, error)
+        if self._to_start:
+            self._loop.set_timer("start servers", LOOK_AGAIN, self._start_next)
+
+    def _coming_up(self) -> int:
+        """How many servers have a process that was made just now and has not come up."""
+        young = time.monotonic() - COMES_UP
+        return sum(
+            server.child is not None and server.since > young and self._phase(server) is core.PlacePhase.STARTING
+            for server in self.held.values()
+        )
+
+    def _call_off(self, server: ServerId) -> bool:
+        """Make no process for the server any more; whether its turn had not come."""
+        waiting = self._to_start.pop(server, None)
+        if waiting is not None:
+            waiting[1].close()
+        return waiting is not None
+
+    def _cannot_start(self, effect: core.StartServer, error: OSError) -> None:
+        name = self._config.classes[effect.class_id].name
+        report.error(f"server {effect.server} of {name} cannot be started: {kernel.in_words(error)}")
+        self._machine.handle(core.ServerExited(effect.class_id, effect.server))
+
+    def _launch(self, effect: core.StartServer, theirs: channel.Socket) -> None:
+        server = self.held[effect.server]
         cls = self._config.classes[effect.class_id]
-        ours, theirs = channel.pair()
         try:
-            registry = Reader(create_registry(cls.max_clients), cls.max_clients)
-            server = Server(effect.class_id, effect.server, ours, registry)
-            self.held[effect.server] = server
             trace = self._recording.begin(f"server {effect.class_id} {effect.server}")
             group = self._groups.make(f"maitred-{os.getpid()}-{effect.server}")
-            child = start_server(self._spec(effect, cls, (theirs.fileno(), registry.fd, trace), group))
-            server.child = child
+            child = start_server(self._spec(effect, cls, (theirs.fileno(), server.registry.fd, trace), group))
+            server.child, server.since = child, time.monotonic()
             server.family = Family(child.pid, os.fstat(theirs.fileno()).st_ino, group)
         finally:
             theirs.close()
@@ -182,7 +227,10 @@ class Servers:
     # ================================================================ end
 
     def terminate(self, effect: core.Terminate) -> None:
-        """Ask the main process to end."""
+        """Ask the main process to end; where there is none yet, there will be none."""
+        if self._call_off(effect.server):
+            self._machine.handle(core.ServerExited(effect.class_id, effect.server))
+            return
         server = self.held.get(effect.server)
         if server is not None and server.child is not None and not server.ended:
             configured = self._config.classes[effect.class_id].stop_signal
@@ -190,6 +238,7 @@ class Servers:
 
     def kill(self, effect: core.Kill) -> None:
         """Kill all that descends from the server; once nobody is left, its place is free."""
+        self._call_off(effect.server)
         server = self.held.get(effect.server)
         if server is None:  # not even its sockets could be made
             self._machine.handle(core.ServerGone(effect.class_id, effect.server))
