@@ -68,7 +68,7 @@ class Audit:
     def run(self) -> None:
         """Ask the kernel, after the servers: what a server counts now and the kernel does not know then is gone.
 
-        And look whether a server has left something unsaid: another of its processes has to be woken to say it.
+        And look whether a server has left something unfinished: another of its processes has to be woken to finish it.
         """
         if not self._wanted:
             return
@@ -76,12 +76,12 @@ class Audit:
         held = self._dialogs.servers
         servers = [(server, held[server]) for server in self._wanted if server in held]
         self._wanted.clear()
-        unsaid = {server for server, held in servers if self._look(server, held, _leaves_unsaid, False)}
+        unfinished = {server for server, held in servers if self._look(server, held, _is_unfinished, False)}
         counted = {server: self._clients_of(server, held) for server, held in servers}
         gone = self._gone(servers, [client for clients in counted.values() for client in clients])
         for server, clients in counted.items():
             named = tuple(client for client in clients if client.cookie in gone)
-            if named or server in unsaid:
+            if named or server in unfinished:
                 self._machine.handle(core.Audited(server, named))
         self._cost = time.monotonic() - self._audited
         limit = self._durations.request_timeout
@@ -138,5 +138,5 @@ class Audit:
             return ()
 
 
-def _leaves_unsaid(registry: Reader) -> bool:
-    return registry.left_unsaid
+def _is_unfinished(registry: Reader) -> bool:
+    return registry.is_unfinished

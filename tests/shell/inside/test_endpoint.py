@@ -513,12 +513,12 @@ def test_no_hand_off_is_read_without_room_for_its_answer(bench):
     assert time.monotonic() - began[1] > 50 * endpoint.ROOM_PATIENCE / 1000 * 0.9, "a poller does not spin"
     assert time.process_time() - began[0] < 0.2
     assert bench.state().clients == server.EndpointState().clients
-    assert bench.distributor.registry.left_unsaid, "the audit sees it, and wakes who polls for edges"
+    assert bench.distributor.registry.is_unfinished, "the audit sees it, and wakes who polls for edges"
 
     bench.received()
     fd, client = bench.endpoint.take(PORT)
     assert bench.received() == [Accepted(client, Count(1, 3))]
-    assert not bench.distributor.registry.left_unsaid
+    assert not bench.distributor.registry.is_unfinished
     os.write(fd, b"it works")
     assert far.recv(100) == b"it works"
     os.close(fd)
@@ -536,11 +536,11 @@ def test_who_is_alone_reads_no_hand_off_without_room_for_its_answer():
         os.close(found[0])
         taken.append(found[1])
     assert 20 < len(taken) < 199
-    assert bench.distributor.registry.left_unsaid, "the audit sees it, and wakes who polls for edges"
+    assert bench.distributor.registry.is_unfinished, "the audit sees it, and wakes who polls for edges"
     assert [(type(m), m.client) for m in bench.received()] == [(Accepted, client) for client in taken]
     fd, client = bench.endpoint.take(PORT)
     os.close(fd)
-    assert client.arrival == len(taken) + 1 and not bench.distributor.registry.left_unsaid
+    assert client.arrival == len(taken) + 1 and not bench.distributor.registry.is_unfinished
     bench.distributor.close()
 
 
@@ -639,7 +639,7 @@ def test_a_step_interrupted_by_a_signal_handler_is_finished(either, monkeypatch,
         assert [(type(m), m.count.clients) for m in heard] == [(Refused, 0)]
         assert far.recv(10) == b""
         assert open_descriptors() == before
-    assert not either.distributor.registry.left_unsaid
+    assert not either.distributor.registry.is_unfinished
 
 
 def raise_torn():
@@ -705,13 +705,13 @@ def test_the_next_process_finishes_the_step_of_a_dead_one(bench, monkeypatch, in
         other.take(PORT)
         os._exit(1)
     assert os.waitpid(pid, 0)[1] == signal.SIGKILL
-    assert bench.distributor.registry.left_unsaid, "the audit sees it"
+    assert bench.distributor.registry.is_unfinished, "the audit sees it"
     assert bench.endpoint.take(PORT) is None
     heard = bench.received()
     accepted = [Accepted(Client(1, 1, PORT), Count(1, 3))] if instant == "sent" else []
     assert heard[: len(accepted)] == accepted
     assert [(type(m), m.client.arrival, m.count.clients) for m in heard[len(accepted) :]] == [(Refused, 1, 0)]
-    assert not bench.distributor.registry.left_unsaid
+    assert not bench.distributor.registry.is_unfinished
     bench.hand(2)
     assert bench.endpoint.take(PORT)[1].arrival == 2
 
@@ -741,7 +741,7 @@ def test_a_child_that_is_forked_in_a_step_finishes_it_when_its_parent_is_killed(
     accepted = [Accepted(Client(1, 1, PORT), Count(1, 3))] if instant == "sent" else []
     assert heard[: len(accepted)] == accepted
     assert [(type(m), m.client.arrival, m.count.clients) for m in heard[len(accepted) :]] == [(Refused, 1, 0)]
-    assert not bench.distributor.registry.left_unsaid
+    assert not bench.distributor.registry.is_unfinished
     bench.distributor.close()
     os.close(child), os.close(parent)
 

@@ -328,11 +328,11 @@ def test_who_comes_finds_all_that_the_first_process_knows(alone):
 def test_what_is_read_from_outside_is_there_while_a_process_is_alone(alone):
     reader = Reader(alone.fd, 1000)
     change(alone, state(range(50)))
-    assert len(reader.clients()) == 50 and not reader.left_unsaid
+    assert len(reader.clients()) == 50 and not reader.is_unfinished
     change(alone, replace(state([3, 7]), outbox=outbox(1)))
-    assert reader.clients() == (client(3), client(7)) and reader.left_unsaid
+    assert reader.clients() == (client(3), client(7)) and reader.is_unfinished
     change(alone, state([3, 7]))
-    assert not reader.left_unsaid
+    assert not reader.is_unfinished
 
 
 @pytest.mark.parametrize("published", [False, True])

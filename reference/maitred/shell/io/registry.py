@@ -3,16 +3,15 @@
 A program may fork workers that accept from one listener; they are one Application Server with one count.  Hence the
 state lies in a memory file (``memfd``) that all of them map, and a lock guards each step.
 
-Whoever looks at it from outside, the Distributor's audit and the Monitor, does so by a `Reader`.  The program can write
-here what it likes; so a `Reader` maps nothing, reads with bounds and checks every number.  What makes no sense is
-`Damaged`, and condemns that server.  The file cannot be made shorter (``F_SEAL_SHRINK``): that would be SIGBUS to each
-process which maps it, of the program's own too.
+The Distributor's audit and the Monitor read it by a `Reader`.  The program can write here what it likes, so a `Reader`
+maps nothing, reads with bounds and checks every number.  Where a number makes no sense it raises `Damaged`, and the
+server is replaced.  The file cannot be made shorter (``F_SEAL_SHRINK``): each process that maps it would get SIGBUS.
 
 =========  ==========  =========================================================================
 at         bytes       what
 =========  ==========  =========================================================================
 0          8           ``MAGIC``
-8          8           1 while what stands in the log is being done
+8          8           1 while the writes of the log are being made
 16         8           version: how many saves there have been
 24         8           changes: how many entries the journal has had
 32         8           the sequence number of the last count
@@ -30,17 +29,17 @@ at         bytes       what
 122880     24 x c.     clients: arrival, cookie, port (0: free), how many processes hold the connection
 =========  ==========  =========================================================================
 
-A process keeps the state that it has last seen and the number of changes it then had, so a step costs the same however
-many clients there are: what others have changed since is in the journal.
+A process keeps the state that it has last seen, with its number of changes, and reads in the journal what others have
+changed since.  So a step costs the same however many clients there are.
 
-A save is done wholly or not at all, whenever its process is killed: it is written into the log first, and whoever finds
-that the doing of it was begun does it again.  Words of 8 bytes are written by one store.
+A save is atomic, whenever its process is killed: its writes are first put into the log, and the next process that finds
+them begun makes them again.  Words of 8 bytes are written by one store.
 
-A server whose main process is its only one has nobody to share the state with, and nobody to finish what it leaves
-undone: if it dies, the server has died.  So while a process is *alone*, it takes no lock of the file and keeps the
-state for itself.  It writes here only what is read from outside: the clients, how many replies are left in the outbox,
-and whether a message is left unread.  Before another process can come (a fork, an exec that hands the descriptor down)
-it calls `publish`: from then on all is here, and each step is made under the lock.  No process becomes alone again.
+If the main process of a server is its only one, no other process reads the state or finishes a step: with the process
+the server has died.  So while a process is *alone*, it takes no file lock and keeps the state in its own memory.  It
+writes here only what a `Reader` asks for: the clients, the number of replies in the outbox, and whether a message is
+left unread.  Before another process can come (by a fork, or an exec that hands the descriptor down) it calls `publish`,
+which writes the whole state; from then on each step is made under the lock.  No process becomes alone again.
 """
 
 from __future__ import annotations
@@ -77,9 +76,9 @@ MAGIC: Final = b"maitred4"
 PORT_LIMIT: Final = 128
 """A server can bind so many ports through its Distributor."""
 OUTBOX_LIMIT: Final = 4 * PORT_LIMIT
-"""More is never to be sent: of each port at most a `Disconnect`, what says whether it listens, and one answer."""
+"""Most replies to be sent: of each port a `Disconnect`, a `NotReady` or `RestartReply`, and an answer to a hand-off."""
 PACKET: Final = 32
-"""So many bytes of a packet that is being read are noted: more than a `HandOff` has."""
+"""Bytes that are recorded of a packet that is being read: more than a `HandOff` has."""
 
 _NUMBER: Final = struct.Struct("Q")  # in the machine's own order: stored at once, never half
 _HEAD: Final = struct.Struct("6Q")
@@ -116,7 +115,7 @@ _CLIENTS: Final = 122_880
 _THE_PORTS: Final = -1
 _MOST_PORT: Final = 65_535
 _PATIENCE: Final = 100
-"""So many looks are taken at what its owner is changing."""
+"""Number of times that a `Reader` reads what the server is changing meanwhile."""
 
 assert _OUTBOX + OUTBOX_LIMIT * _REPLY.size <= _LOG
 assert _LOG + _NUMBER.size + _LOG_ROOM <= _CLIENTS
@@ -136,11 +135,11 @@ class Doing(IntEnum):
 
 
 class Damaged(Exception):
-    """What stands in a registry makes no sense; the text says what does not."""
+    """The registry makes no sense; the text names what does not."""
 
 
 class Full(Exception):
-    """The server binds more ports, or has more to say, than the registry has room for."""
+    """The server binds more ports, or has more replies to send, than the registry has room for."""
 
 
 def create(clients: int) -> int:
@@ -190,7 +189,7 @@ class Reader:
         self._most = _grown(clients)
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         os.close(self.fd)
 
     def clients(self) -> tuple[Client, ...]:
@@ -220,17 +219,17 @@ class Reader:
         return tuple(sorted(sound))
 
     @property
-    def left_unsaid(self) -> bool:
-        """Whether the server leaves something unsaid, and no process of it is about to say it.
+    def is_unfinished(self) -> bool:
+        """Whether the server has left something undone or unsent, and none of its processes is in a step.
 
         Raises:
             Damaged: what stands there makes no sense.
         """
-        return self._is_unsaid() and not self._is_locked() and self._is_unsaid()
+        return self._has_unfinished_work() and not self._is_locked() and self._has_unfinished_work()
 
     @property
     def foreign(self) -> int:
-        """The bits of the libraries that some process of the server has imported, so it says."""
+        """The bits of the libraries that the server's processes claim to have imported."""
         number: int = _NUMBER.unpack(os.pread(self.fd, _NUMBER.size, _FOREIGN))[0]
         return number
 
@@ -250,7 +249,7 @@ class Reader:
             raise Damaged(f"it claims room for {read.capacity} clients; {self._most} is the most")
         return read
 
-    def _is_unsaid(self) -> bool:
+    def _has_unfinished_work(self) -> bool:
         now = self._beginning()
         return bool(now.writing or now.outbox or now.in_flight or now.unread)
 
@@ -305,7 +304,7 @@ class Registry:
             self.alone = True
 
     def _forget(self) -> None:
-        """Know nothing of the content."""
+        """Have the next `load` read everything."""
         self._state = EndpointState()
         self._version = -1
         self._changes = 0
@@ -319,7 +318,7 @@ class Registry:
         return cls(fd, alone=alone)
 
     def close(self) -> None:
-        """Let go of the descriptor and of the memory."""
+        """Close the descriptor and unmap the memory."""
         self._memory.close()
         os.close(self.fd)
 
@@ -342,7 +341,7 @@ class Registry:
             raise
 
     def unlock(self) -> None:
-        """Let the next one have it.
+        """Release the lock.
 
         Raises:
             OSError: the program has closed the registry's descriptor; the lock is gone.
@@ -429,7 +428,7 @@ class Registry:
         return self._state
 
     def _do_again(self) -> None:
-        """Do what is in the log: whoever was at it has died, or has been torn out of it."""
+        """Make the writes of the log: the process that had begun them has died, or was interrupted."""
         at = _LOG + _NUMBER.size
         end = at + self._number(_LOG)
         while at < end:
@@ -569,7 +568,7 @@ class Registry:
         store(memory, _IN_FLIGHT, 0)
 
     def _do(self, writes: list[tuple[int, bytes]]) -> None:
-        """Write, all of it or nothing.  (More than the log takes, which no step comes to, is written in parts.)"""
+        """Write all of it or nothing.  (More than the log takes is written in parts; no step writes so much.)"""
         log = b"".join([_WRITE.pack(at, len(data)) + data for at, data in writes])
         size = len(log)
         if size > _LOG_ROOM and len(writes) > 1:
@@ -693,7 +692,7 @@ class Registry:
         if (port, pid) in rows.values():
             return True
         free = next((index for index in range(_HOLDERS_ROOM) if index not in rows), None)
-        if free is None:  # those who were killed have not said that they are gone
+        if free is None:  # a process that was killed has not given its row back
             free = next((index for index, (_, other) in rows.items() if not os.path.exists(f"/proc/{other}")), None)
         if free is not None:
             _HOLDER.pack_into(self._memory, _HOLDERS + free * _HOLDER.size, port, pid)
