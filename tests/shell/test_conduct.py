@@ -33,12 +33,12 @@ def numbered(sequence):
 
 def test_a_turn_has_room_for_so_many_packets(conduct):
     for turn in (1, 2):
-        assert [conduct.may_speak(turn) for _ in range(A_TURN + 2)] == [True] * A_TURN + [False] * 2
+        assert [conduct.may_send(turn) for _ in range(A_TURN + 2)] == [True] * A_TURN + [False] * 2
 
 
 def spend(conduct):
     """How much it may send at once, in a turn for each word."""
-    return sum(conduct.may_speak(next(TURNS)) for _ in range(2 * (A_SECOND + 2 * A_CLIENT)))
+    return sum(conduct.may_send(next(TURNS)) for _ in range(2 * (A_SECOND + 2 * A_CLIENT)))
 
 
 def test_it_may_send_so_much_in_a_second_and_what_its_clients_give_it_to_send(conduct, clock):
@@ -58,7 +58,7 @@ def test_each_number_is_accepted_once_in_whatever_order(conduct):
     assert all(objects(conduct, numbered(number)) for number in numbers)
     assert not objects(conduct, numbered((1 << 63) - 1)), "no jump is too far, and none takes memory"
     assert objects(conduct, numbered(1 << 62)) and objects(conduct, numbered(-1))
-    assert conduct._heard < 1 << WINDOW
+    assert conduct._seen < 1 << WINDOW
 
 
 def test_what_a_client_that_is_handed_over_may_be_answered(conduct):

@@ -112,7 +112,7 @@ class Audit:
         return self._look(server, held, Reader.clients, ())
 
     def _look(self, server: ServerId, held: Server, read: Callable[[Reader], T], otherwise: T) -> T:
-        """What the server's registry says.
+        """What is read from the server's registry.
 
         One whose registry makes no sense is to be replaced: it could not be audited ever again.
         """

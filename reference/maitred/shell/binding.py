@@ -45,7 +45,7 @@ class Binding:
 
     def on_control(self, server: ServerId, flags: int) -> None:
         """Read what the server's control socket has."""
-        while self._dialogs.may_speak(server, flags):
+        while self._dialogs.may_send(server, flags):
             held = self._dialogs.servers[server]
             if held.control.fileno() < 0:
                 return

@@ -1,13 +1,13 @@
-"""What one server may say to its Distributor, and how much: a server that lies or babbles harms its own place only.
+"""Checks and limits what one server sends to its Distributor: a server that lies or floods harms its own place only.
 
-The wire format lets a server write what it likes.  Here stands what no server that keeps the protocol ever says, so
-that the machine never hears it; whoever says it is named in the log and in the status, once, and after `PATIENCE`
-such words is reported to the Monitor as one that does not respond.  What a server says that is true and of no use (that
-it listens, and does not, and does) is no offence; but each server is heard so often only: as often as the clients whom
-it was handed give it something to say, and at a steady rate beside.
+The wire format lets a server write anything.  A message that no server sends which keeps the protocol is an offence: it
+does not reach the machine.  The first offence is reported in the log and in the status; after `PATIENCE` offences the
+server is reported to the Monitor as one that does not respond.  True messages without use (it listens, it does not, it
+does) are no offence, but only so many packets of a server are read: those that follow from its clients, and a steady
+rate beside.
 
-What nobody can find out, `SECURITY.md` does not promise: a server that was handed a client may keep a duplicate of the
-connection, whatever it answers.
+Not promised (see `SECURITY.md`), since nobody can find it out: that a server which was handed a client keeps no
+duplicate of the connection, whatever it answers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from maitred.core.messages import (
 )
 
 PATIENCE: Final = 16
-"""So many offences are borne of one server."""
+"""With so many offences a server is reported to the Monitor."""
 A_TURN: Final = 16
 """Most packets of one server per turn."""
 A_SECOND: Final = 200
@@ -55,7 +55,7 @@ class Conduct:
     """One server's, as its Distributor sees it."""
 
     def __init__(self, max_clients: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """A server of which nothing has been heard.
+        """A server of which nothing has been read.
 
         Args:
             max_clients: the most that it may serve.
@@ -70,13 +70,13 @@ class Conduct:
         self._credit = float(self._most)
         self._since = clock()
         self._turn, self._in_turn = 0, 0
-        self._newest, self._heard = -1, 0
+        self._newest, self._seen = -1, 0
         self._offers: deque[_Offer] = deque(maxlen=2)
         """The last: no server can owe an answer to one before, but may take back the answer to the last but one."""
 
     # ------------------------------------------------ how much
 
-    def may_speak(self, turn: int) -> bool:
+    def may_send(self, turn: int) -> bool:
         """Whether another packet is to be read in this turn of the loop; it is counted."""
         if turn != self._turn:
             self._turn, self._in_turn = turn, 0
@@ -88,7 +88,7 @@ class Conduct:
 
     @property
     def spent(self) -> bool:
-        """Whether it has said more than there was to say, and has to wait."""
+        """Whether it has sent more than it may, and has to wait."""
         if self._credit < 1:
             now = self._clock()
             self._credit = min(self._credit + (now - self._since) * A_SECOND, self._most)
@@ -103,13 +103,13 @@ class Conduct:
     # ------------------------------------------------ what
 
     def objection(self, status: ServerStatus, incarnation: Incarnation, port: Port, message: FromServer) -> str | None:
-        """Why no server that keeps the protocol says this here and now; None where one may.
+        """Why no server that keeps the protocol sends this message here and now; None where one may.
 
         Args:
             status: the server's row, before the message.
             incarnation: of this Distributor.
-            port: on whose dialog it was said.
-            message: what was said.
+            port: on whose dialog it was sent.
+            message: what was sent.
         """
         count = message.count
         if not 0 <= count.clients <= self._max_clients:
@@ -133,12 +133,12 @@ class Conduct:
         """Whether no count had this number yet (the anti-replay window of RFC 4303, section 3.4.3)."""
         ahead = sequence - self._newest
         if ahead > 0:
-            self._heard = (self._heard << min(ahead, WINDOW) | 1) & ((1 << WINDOW) - 1)
+            self._seen = (self._seen << min(ahead, WINDOW) | 1) & ((1 << WINDOW) - 1)
             self._newest = sequence
             return True
         bit = 1 << min(-ahead, WINDOW)
-        new = sequence >= 0 and bit < 1 << WINDOW and not self._heard & bit
-        self._heard |= bit if new else 0
+        new = sequence >= 0 and bit < 1 << WINDOW and not self._seen & bit
+        self._seen |= bit if new else 0
         return new
 
     def _objection_to_answer(self, status: ServerStatus, port: Port, message: Accepted | Refused) -> str | None:

@@ -1,6 +1,7 @@
 """The servers of one Distributor: the descriptors of each, and what is read from and written to its dialogs.
 
-One server harms its own place only.  It is read so often only, between the turns of the others and of the listeners.
+One server harms its own place only.  A dialog that is ready is read once in a turn: a look that finds it empty would be
+a system call more for each message.  And of each server only so many packets are read in a second.
 Its descriptors are looked at before they are used, and closed without waiting.
 
 Bytes on a dialog that are no message are reported and skipped.  They are not its end: the server that wrote them may
@@ -29,8 +30,8 @@ from maitred.shell.io.registry import Reader
 Machine: TypeAlias = Driver[core.DistributorState, core.Event, core.Effect]
 
 _FROM_SERVER: Final = get_args(messages.FromServer)
-HEAR_AGAIN: Final = 0.05
-"""Seconds for which a server that has said too much is not read."""
+READ_AGAIN: Final = 0.05
+"""Seconds for which a server that has sent too much is not read."""
 
 
 @dataclass(slots=True)
@@ -42,11 +43,11 @@ class Server:
     conduct: Conduct
     dialogs: dict[Port, channel.Socket] = field(default_factory=dict)
     unsent: dict[Port, messages.InitialMsg] = field(default_factory=dict)
-    """Could not be sent at once: the dialog was full.  One says all that several would."""
+    """Could not be sent at once: the dialog was full.  One is as good as several."""
     refusals: int = 0
     """How many clients it has refused since it took one."""
     paused: bool = False
-    """It has said too much: it is not read for a moment."""
+    """It has sent too much: it is not read for a moment."""
     condemned: bool = False
     """The Monitor has been asked to replace it."""
 
@@ -78,7 +79,7 @@ class Dialogs:
     def hold_server(
         self, message: messages.Adopt, fds: Sequence[int], on_control: Callable[[ServerId, int], None]
     ) -> None:
-        """Take over a server's descriptors, as many as the message says.
+        """Take over the descriptors of a server, as many as the message names.
 
         Args:
             message: names the server and its dialogs.
@@ -129,20 +130,20 @@ class Dialogs:
         if held.control.fileno() < 0 and not held.dialogs:
             held.registry.close()
             del self.servers[server]
-            self._loop.cancel_timer(("hear", server))
+            self._loop.cancel_timer(("read", server))
 
     # ================================================================ reading
 
-    def may_speak(self, server: ServerId, flags: int) -> bool:
-        """Whether to read on what it says, now; what it has left behind where it has ended is read in any case."""
+    def may_send(self, server: ServerId, flags: int) -> bool:
+        """Whether to read from it now; what a server that has ended left unread is read in any case."""
         held = self.servers.get(server)
         if held is None:
             return False
-        if held.conduct.may_speak(self._loop.turns) or flags & select.EPOLLHUP:
+        if held.conduct.may_send(self._loop.turns) or flags & select.EPOLLHUP:
             return True
         if held.conduct.spent and not held.paused:
             self._pause(held, True)
-            self._loop.set_timer(("hear", server), HEAR_AGAIN, partial(self._pause, held, False))
+            self._loop.set_timer(("read", server), READ_AGAIN, partial(self._pause, held, False))
         return False
 
     def _pause(self, held: Server, paused: bool) -> None:
@@ -154,7 +155,7 @@ class Dialogs:
     def _on_dialog(self, server: ServerId, port: Port, flags: int) -> None:
         if flags & WRITE:
             self._send_unsent(server, port)
-        if not self.may_speak(server, flags):
+        if not self.may_send(server, flags):
             return
         held = self.servers[server]
         dialog = held.dialogs.get(port)
@@ -171,9 +172,9 @@ class Dialogs:
             self._machine.handle(core.DialogEnded(server, port))
             self.drop_dialog(server, port)
         else:
-            self._said_on_dialog(server, held, port, packet.message)
+            self._on_message(server, held, port, packet.message)
 
-    def _said_on_dialog(self, server: ServerId, held: Server, port: Port, message: wire.Message) -> None:
+    def _on_message(self, server: ServerId, held: Server, port: Port, message: wire.Message) -> None:
         if not isinstance(message, _FROM_SERVER):
             self.offends(server, held, f"no message on the dialog of port {port}: {type(message).__name__}")
             return
@@ -185,7 +186,7 @@ class Dialogs:
             self._machine.handle(core.Received(server, port, message))
 
     def offends(self, server: ServerId, held: Server, what: str) -> None:
-        """It has said what no server may: say so once; and where it goes on, have it killed."""
+        """It has sent what no server may: report the first time; where it goes on, have it killed."""
         conduct = held.conduct
         conduct.offences += 1
         conduct.offence = conduct.offence or what
@@ -195,7 +196,7 @@ class Dialogs:
             self.condemn(server, held, "breaks the protocol again and again")
 
     def condemn(self, server: ServerId, held: Server, why: str) -> None:
-        """Say once that the server is not to be kept."""
+        """Report once that the server is not to be kept."""
         if not held.condemned:
             held.condemned = True
             report.warning(f"server {server} of {self._name} {why}")

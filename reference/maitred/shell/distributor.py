@@ -1,11 +1,10 @@
 """The Distributor's process: the pure Distributor driven by real sockets.
 
-It makes no protocol decision.  A descriptor becomes ready, that makes an event, `maitred.core.distributor.step` says
-what follows, and the effects are performed in their order, all of them, before anything else is read.  Two habits
-deserve a word:
+It makes no protocol decision.  A descriptor that is ready makes an event; `maitred.core.distributor.step` decides what
+follows; all effects are performed in their order before anything else is read.  Two rules:
 
 - *Copies.*  The connections that this process holds are known by their cookie.  Their ``O_NONBLOCK`` is never touched:
-  it belongs to the connection, so to the server's program.  Calls that must not block say so themselves.
+  it belongs to the connection, so to the server's program.  Calls that must not block pass ``MSG_DONTWAIT``.
 - *The Monitor comes first.*  What is sent to it must have been sent before the next effect happens (a client is
   released before it is handed out), so a send to a Monitor that is slow is waited for.  Hence the Monitor never
   waits for a Distributor.  Nothing is sent to a Monitor that has died: serving goes on.
@@ -51,7 +50,7 @@ HANG_UP: Final = select.EPOLLRDHUP | select.EPOLLET
 PACKETS_A_TURN: Final = 16
 """Most packets of the Monitor per turn."""
 LONGEST_REST: Final = 5.0
-"""Seconds for which a server is spared, at most, that refuses again and again; the first rest is as configured."""
+"""Seconds for which a server that refuses again and again rests, at most; the first rest is as configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class Distributor:
             performed=lambda: self._audit.run(),
         )
         handle = self.handle = self.machine.handle
-        """Lets an event happen, with all that follows from it."""
+        """Takes an event, and performs its effects."""
         self._copies: dict[int, channel.Socket] = {}
         self._since: dict[int, float] = {}
         warnings = self._warnings = WarningsAtIntervals(spec.name)
@@ -151,7 +150,7 @@ class Distributor:
                 patience = self.spec.durations.hand_off_timeout
                 report.warning(f"server {server} of {self.spec.name} has not taken a client for {patience:g} s")
             case core.StillServes(server=server):
-                self._say_full(self.machine.state.servers[server])
+                self._warn_full(self.machine.state.servers[server])
             case _:
                 pass
         if self.machine.state.waiting >= self.spec.waiting_limit:
@@ -166,7 +165,7 @@ class Distributor:
             text = f"server {event.server} refuses clients: it is out of descriptors, or listens no more"
             self._warnings.warn(text, about="refused")
 
-    def _say_full(self, status: core.ServerStatus) -> None:
+    def _warn_full(self, status: core.ServerStatus) -> None:
         patience, clients = self.spec.durations.hand_off_timeout, status.count.clients
         self._warnings.warn(
             f"server {status.server} has taken no client for {patience:g} s, and goes on serving {clients}: it seems to"
@@ -175,7 +174,7 @@ class Distributor:
         )
 
     def _declined(self, event: core.Event, rejected: Rejected) -> None:
-        """Let go of what came with an event that the machine does not take."""
+        """Close what came with an event that the machine does not take."""
         reason = rejected.reason
         if reason is not Reason.NOT_HANG_UP and not isinstance(event, core.Fired):
             report.debug(f"distributor of {self.spec.name}: {event}: {reason.value}")
@@ -203,9 +202,9 @@ class Distributor:
             if packet is None:
                 self._monitor_lost()
                 return
-            self._heard(packet)
+            self._on_packet(packet)
 
-    def _heard(self, packet: channel.Packet) -> None:
+    def _on_packet(self, packet: channel.Packet) -> None:
         message, fds = packet.message, list(packet.fds)
         match message:
             case messages.Adopt():
@@ -259,7 +258,7 @@ class Distributor:
                 self._dialogs.send_initial(effect.server, effect.port, effect.message)
 
     def _send_hand_off(self, server: ServerId, port: Port, message: messages.HandOff) -> None:
-        """Send, or say that it was declined.  Where the server's end is held no more, the end of the dialog follows."""
+        """Send, or report `Unsent`.  Where nobody holds the server's end any more, the end of the dialog follows."""
         held = self._dialogs.servers[server]
         connection, dialog = self._copies[message.client.cookie], held.dialogs.get(port)
         held.conduct.handed(message.client)
@@ -269,7 +268,7 @@ class Distributor:
             channel.send(dialog, message, (connection.fileno(),))
         except OSError as error:
             if error.errno in channel.CROWDED:
-                self._say_crowded(error)
+                self._warn_crowded(error)
                 self.handle(core.Unsent(server, message.client))
 
     def _tell(self, effect: core.Tell) -> None:
@@ -286,13 +285,13 @@ class Distributor:
                 fds = self._listeners.fds(message.port, message.address)
             case _:
                 pass
-        self._tell_now(message, fds)
+        self._send_to_monitor(message, fds)
 
     def _fds_of(self, client: Client) -> tuple[int, ...]:
         copy = self._copies.get(client.cookie)
         return () if copy is None else (copy.fileno(),)
 
-    def _tell_now(self, message: messages.ToMonitor, fds: tuple[int, ...]) -> None:
+    def _send_to_monitor(self, message: messages.ToMonitor, fds: tuple[int, ...]) -> None:
         """Send; while the Monitor is slow, wait: nothing else may happen before the Monitor has the message."""
         began = time.monotonic()
         while self._monitor is not None:
@@ -302,7 +301,7 @@ class Distributor:
                 if error.errno not in channel.CROWDED:
                     self._monitor_lost()
                     return
-                self._say_crowded(error)
+                self._warn_crowded(error)
                 if error.errno == errno.EAGAIN and time.monotonic() - began > 5.0:
                     self._warnings.warn("the Monitor does not read its messages; waiting for it")
                 _wait_for_room(self._monitor, crowded=error.errno != errno.EAGAIN)
@@ -359,7 +358,7 @@ class Distributor:
                 self.loop.set_timer(timer, seconds, partial(self.handle, core.Fired(timer)))
 
     def _overdue(self, timer: core.HandOffTimeout) -> None:
-        """The time to answer is up: say whether the server has done anything for its clients meanwhile."""
+        """The time to answer is up: report whether the server has done anything for its clients meanwhile."""
         serves = core.StillServes(timer.server)
         allowed = core.guard(self.machine.state, serves) is None
         self.handle(serves if allowed and self._audit.is_serving(timer.server) else core.Fired(timer))
@@ -370,7 +369,7 @@ class Distributor:
         offences = {server: held.conduct.offence for server, held in self._dialogs.servers.items()}
         return status_of(self.machine.state, self._since, offences)
 
-    def _say_crowded(self, error: OSError) -> None:
+    def _warn_crowded(self, error: OSError) -> None:
         """It is the kernel that has no room, not the receiver."""
         if error.errno != errno.EAGAIN:
             why = errno.errorcode.get(error.errno or 0, "")
@@ -434,6 +433,6 @@ def run(spec: DistributorSpec, handed: object) -> None:
             sys.exit(1)
         try:
             distributor.run()
-        except Exception:  # multiprocessing would say it too, and wait until it is read
+        except Exception:  # multiprocessing would print it too, and wait until it is read
             report.unforeseen(f"the Distributor of {spec.name}")
             sys.exit(1)

@@ -142,7 +142,7 @@ class Listeners:
         except OSError as error:
             if error.errno in EXHAUSTED:
                 return self._exhausted(port)
-            return None  # that client has gone again; the next readiness tells of others
+            return None  # that client has gone again; others make the listener ready again
         self.tight = fd >= self._limit - min(RESERVE, self._limit // 4)
         connection = channel.connection(fd)
         cookie = sock_diag.cookie_of(connection)

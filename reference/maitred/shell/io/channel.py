@@ -4,10 +4,10 @@ It works on the C type `_socket.socket`, so that it does the same in a server's 
 customised.  A socket that is handed in must have no timeout of Python's own (``settimeout(None)`` or ``(0)``): with
 one, CPython waits before it tries.
 
-What comes from a server is foreign.  A descriptor beside its message may be of any kind: `is_end` says whether it is
-a dialog's.  To close it may take as long as its ``SO_LINGER`` says, whatever its ``O_NONBLOCK``: `drop` does not wait.
-And what nobody expects is not taken: where there is no room for it, the kernel lets the descriptor go, and makes none
-where the other side has set ``SO_PASSPIDFD`` on the socket (unix(7), socket(7)).
+What comes from a server is not trusted.  A descriptor beside its message may be of any kind: `is_end` tests whether it
+is a dialog's.  To close it may take as long as its ``SO_LINGER``, whatever its ``O_NONBLOCK``: `drop` does not wait.
+A descriptor that nobody expects is not taken: where there is no room for it, the kernel closes it, and makes none where
+the other side has set ``SO_PASSPIDFD`` on the socket (unix(7), socket(7)).
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def receive(sock: HasFileno, *, bare: bool = False) -> Packet | None:
 
     Args:
         sock: the channel's end.
-        bare: no descriptors are expected: such as come are lost, and the packet is said to be truncated.
+        bare: no descriptors are expected: those that come are lost, and the packet counts as truncated.
 
     Raises:
         BlockingIOError: there is none now.
@@ -175,7 +175,7 @@ def take(sock: Socket, box: list[Raw], room: int = _ROOM) -> None:
             # Within one call of C, after which alone a signal handler may run:
             box.extend(map(_recvmsg, (sock,), (wire.LIMIT,), (room,), (_RECEIVE,)))
         except ConnectionResetError:
-            continue  # said once; then the data, then the end
+            continue  # reported once; then the data, then the end
         return
 
 
