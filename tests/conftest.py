@@ -18,6 +18,8 @@ from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase, MultiplexedDatabase, ReadOnlyDatabase
 from tests import closing
 
+os.environ["MAITRED_CORE"] = "plain"  # here and in what tests start: never what `make compile` has left
+
 pytest_plugins = ["tests.records"]
 
 OWN = Path(__file__).resolve().parents[1] / ".hypothesis" / "examples"

@@ -10,7 +10,7 @@ from maitred.core.value import dataclass, replace
 
 def test_only_what_is_named_is_replaced():
     assert replace(Count(3, 7), sequence=8) == Count(3, 8)
-    assert replace(Client(1, 2, 80), arrival=None, port=81) == Client(None, 2, 81)
+    assert replace(Client(1, 2, 80), arrival=0, port=81) == Client(0, 2, 81)
 
 
 def test_what_is_replaced_is_a_field():

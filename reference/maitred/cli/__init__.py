@@ -20,7 +20,7 @@ import sys
 from difflib import get_close_matches
 from importlib import import_module
 
-from maitred import __version__
+from maitred import __version__, compiled
 from maitred.config.error import ConfigError
 
 COMMANDS = {
@@ -44,7 +44,7 @@ commands:
 
 options:
   -h, --help  show this help; `maitred COMMAND --help` shows that of a command
-  --version   show the version
+  --version   show the version, and whether the core is compiled
 
 examples:
   maitred run -b 8000 -m http.server            as many http.servers as there are CPUs, behind port 8000
@@ -99,8 +99,10 @@ def _dispatch(arguments: list[str]) -> int | None:
         print(help_text(), end="")
         return 0
     if command in ("-V", "--version"):
-        print(f"maitred {__version__}")
+        print(f"maitred {__version__}\ncore: {compiled.kind()}")
         return 0
+    if command == "run":
+        compiled.switch_on()  # before the configuration brings the core
     if command in COMMANDS:
         code: int | None = import_module(f"maitred.cli.{command}").main(arguments[1:])
         return code
