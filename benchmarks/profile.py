@@ -48,7 +48,7 @@ signal.signal(signal.SIGPROF, sample)
 signal.signal(signal.SIGRTMIN, turn)
 """
 MOST = 12
-"""So many functions are published."""
+"""The number of functions on the page."""
 ROOMS = (
     ("core/wire.py", "codecs"),
     ("core/", "the machine's steps and its tables"),

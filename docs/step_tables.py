@@ -39,9 +39,9 @@ END: Final = "(End of the steps.)"
 
 WALKS: Final = 700
 LENGTH: Final = 6
-"""So many walks, each through so many states."""
+"""The number of random walks, and of states in each."""
 KEPT: Final = 30
-"""So many states are kept near each kind of step."""
+"""The number of states kept for each kind of step."""
 SEEDS: Final = {"distributor": 3, "server": 0, "monitor": 1}
 """Of the random events.  If a table loses what can still happen, after a change of the core, take another seed."""
 

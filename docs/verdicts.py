@@ -149,7 +149,7 @@ def _row(*cells: str) -> str:
 
 
 def _hinted(name: str) -> int:
-    """So many proofs have left what they needed."""
+    """The number of proofs of which it is kept what they needed."""
     return len(kept.read(kept.KEPT / name))
 
 

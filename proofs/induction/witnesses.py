@@ -522,7 +522,7 @@ def about(target: str) -> str:
 
 
 def reached() -> int:
-    """So many transitions have a run."""
+    """The number of transitions that have a run."""
     return len(read().keys() & transitions().keys())
 
 

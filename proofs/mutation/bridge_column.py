@@ -21,7 +21,7 @@ from proofs.refinement.bridge import Divergence, compare
 from proofs.refinement.readers import Unlike
 
 WORLDS: Final = 1_000
-"""So many worlds are looked at for each mutant: some seconds' worth, and always the same ones."""
+"""Worlds compared for each mutant: some seconds' worth, and always the same ones."""
 USUAL: Final = Bounds(servers=1, clients=2, distributor_crashes=1)
 """Where a mutant is looked for that only tests are named for."""
 

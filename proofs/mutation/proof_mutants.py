@@ -41,9 +41,9 @@ FATES: Final = KEPT / "proof_mutants"
 """What the last run of all has found."""
 SEPARATOR: Final = " | "
 WORLDS: Final = 150
-"""So many worlds of each pinned configuration the bridge looks at."""
+"""Worlds of each pinned configuration that the bridge compares."""
 WALKS: Final = 10
-"""So many random walks within each of the deep bounds."""
+"""Random walks within each of the deep bounds."""
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ INTRODUCTION: Final = """\
 # What is explored, and compared, field by field
 
 Written by `python -m proofs.refinement.explored_fields --write`. A field that never varies in what is explored is one
-of which no check can see whether it is heeded. So each field of each message, row and timer is looked up in the
+of which no check can see whether it is used. So each field of each message, row and timer is looked up in the
 [configurations](../../spec/configurations.md), in the first {seconds:,} worlds of those that
 take seconds and, where that does not do, the first {minutes:,} of those that take minutes. The second column names the
 first in which it has several values, or two in which it has different ones. The third says by which symbol of the

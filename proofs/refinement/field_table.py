@@ -79,7 +79,7 @@ NOT_MODELLED: Final[Mapping[str, str]] = {
     "ServerStatus.server": KEY,
     "ServerStatus.max_clients": CONFIGURED,
     "ServerStatus.weight": "of its processing element: follows from ElementState.weight",
-    "ServerStatus.full_at": "decides whether a time-out is heeded: they come at any time in the relation",
+    "ServerStatus.full_at": "decides whether a time-out counts: they come at any time in the relation",
     "PortInfo.port": KEY,
     "PortInfo.free": f"{INDEX}; the relation chooses among all servers",
     "Seat.rank": "in PortInfo.free: follows from ServerStatus.rank",

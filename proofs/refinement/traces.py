@@ -62,7 +62,7 @@ from proofs.refinement.readers import ANSWERS, SYMBOLS, WORDS, Machines, Table, 
 from proofs.solve import sentence
 
 MOST: Final = 64
-"""So many possibilities are followed at most."""
+"""At most this many possibilities are followed."""
 TOLD_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "monitor": (
         *("store", "filled", "living", "phase", "died_unready", "kept", "used", "dynamic_resting", "usable"),

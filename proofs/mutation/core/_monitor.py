@@ -631,7 +631,7 @@ MUTANTS: Final = (
     Mutant(
         "a_new_server_is_not_noted_as_living",
         Kind.INDEX_NOT_KEPT,
-        "What is said of a new server is not heeded, and it is never stopped.",
+        "Messages about a new server are ignored, and it is never stopped.",
         "monitor._Work.start_server",
         "cls.living.set(server, place.place)",
         "cls.living",

@@ -583,7 +583,7 @@ MUTANTS: Final = (
     Mutant(
         "the_sequence_heeded_stands_still",
         Kind.FROZEN,
-        "A count that was overtaken is heeded: a server is driven above its maximum.",
+        "A count that was overtaken is applied: a server is driven above its maximum.",
         "distributor._received",
         "count=message.count, heard=True",
         "count=replace(message.count, sequence=0), heard=True",
@@ -593,7 +593,7 @@ MUTANTS: Final = (
     Mutant(
         "the_sequence_heeded_is_one_too_high",
         Kind.OFF_BY_ONE,
-        "Every second count is not heeded: a server is driven above its maximum.",
+        "Every second count is ignored: a server is driven above its maximum.",
         "distributor._received",
         "count=message.count, heard=True",
         "count=replace(message.count, sequence=message.count.sequence + 1), heard=True",
@@ -612,7 +612,7 @@ MUTANTS: Final = (
     Mutant(
         "the_next_count_is_not_heeded",
         Kind.OFF_BY_ONE,
-        "Every second count is not heeded: a server is driven above its maximum.",
+        "Every second count is ignored: a server is driven above its maximum.",
         "distributor._received",
         "message.count.sequence > status.count.sequence",
         "message.count.sequence > status.count.sequence + 1",
@@ -641,7 +641,7 @@ MUTANTS: Final = (
     Mutant(
         "a_dialog_remembers_no_sequence",
         Kind.FORGOTTEN,
-        "An answer that was overtaken is heeded: a server that does not listen is sent clients.",
+        "An answer that was overtaken is applied: a server that does not listen is sent clients.",
         "distributor._answered",
         "Dialog(phase, message.count.sequence)",
         "Dialog(phase)",
@@ -651,7 +651,7 @@ MUTANTS: Final = (
     Mutant(
         "a_server_of_unknown_load_has_said_its_first_count",
         Kind.FROZEN,
-        "A count that a server issued before its first client is not heeded.",
+        "A count that a server issued before its first client is ignored.",
         "distributor._adopt",
         "-1 if event.dialogs else 0",
         "0",
@@ -660,7 +660,7 @@ MUTANTS: Final = (
     Mutant(
         "a_new_server_is_taken_for_known",
         Kind.FROZEN,
-        "Nothing at once: the first count that a server issues is heeded either way.",
+        "Nothing at once: the first count that a server issues is applied either way.",
         "distributor._adopt",
         "-1 if event.dialogs else 0",
         "-1",
@@ -679,7 +679,7 @@ MUTANTS: Final = (
     Mutant(
         "a_new_servers_count_is_ahead",
         Kind.OFF_BY_ONE,
-        "The first count of each server is not heeded.",
+        "The first count of each server is ignored.",
         "distributor._adopt",
         "-1 if event.dialogs else 0",
         "-1 if event.dialogs else 1",
@@ -761,7 +761,7 @@ MUTANTS: Final = (
     Mutant(
         "sequence_numbers_are_not_counted",
         Kind.FORGOTTEN,
-        "No count after the first is heeded: a server is driven above its maximum.",
+        "No count after the first is applied: a server is driven above its maximum.",
         "server._issue",
         "sequence = state.sequence + 1",
         "sequence = state.sequence",
@@ -771,7 +771,7 @@ MUTANTS: Final = (
     Mutant(
         "sequence_numbers_fall",
         Kind.OFF_BY_ONE,
-        "No count after the first is heeded: a server is driven above its maximum.",
+        "No count after the first is applied: a server is driven above its maximum.",
         "server._issue",
         "sequence = state.sequence + 1",
         "sequence = state.sequence - 1",
@@ -781,7 +781,7 @@ MUTANTS: Final = (
     Mutant(
         "a_count_has_the_number_before",
         Kind.OFF_BY_ONE,
-        "The first count of a server is not heeded.",
+        "The first count of a server is ignored.",
         "server._issue",
         "Count(len(state.clients), sequence)",
         "Count(len(state.clients), state.sequence)",
@@ -790,7 +790,7 @@ MUTANTS: Final = (
     Mutant(
         "the_sequence_is_not_kept",
         Kind.FORGOTTEN,
-        "All counts of a server have one number: none after the first is heeded.",
+        "All counts of a server have one number: none after the first is applied.",
         "server._issue",
         "EndpointState(state.listeners, state.clients, sequence, (*kept, new))",
         "EndpointState(state.listeners, state.clients, state.sequence, (*kept, new))",

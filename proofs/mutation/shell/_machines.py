@@ -379,7 +379,7 @@ MUTANTS: Final = (
     Mutant(
         "a_count_is_heard_twice",
         Kind.GUARD_DROPPED,
-        "A server that numbers its counts wrongly is never heeded, and nobody learns why.",
+        "A server that numbers its counts wrongly is ignored for ever, and no reason is reported.",
         "conduct.Conduct._is_new",
         "and not self._seen & bit",
         "",

@@ -91,7 +91,7 @@ def in_words(progress: Progress) -> str:
 
 
 def duration(seconds: float) -> str:
-    """So many seconds, as people say it."""
+    """A number of seconds, in words."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

@@ -153,7 +153,7 @@ class Dialog:
 
     phase: DialogPhase
     sequence: int = -1
-    """Of the last RestartReply or NotReady heeded: an older one, overtaken on its way, changes nothing."""
+    """Of the last RestartReply or NotReady applied: an older one, overtaken on its way, changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ PlaceId: TypeAlias = int
 """A place for a server within its class: the static ones first, from 0."""
 
 CRASH_LOOP = 5
-"""So many deaths in a row are a crash loop."""
+"""This many deaths in a row are a crash loop."""
 
 # ================================================================ state
 

@@ -21,7 +21,7 @@ from maitred.model.world import Action, System, World
 PAUSE: Final = 64
 """After so many expanded worlds a shard pauses for whoever wants to know."""
 FLUSH: Final = 1024
-"""So many worlds for another worker are sent together."""
+"""Worlds per message to another worker."""
 _MARK: Final = DIGEST
 _RECORD: Final = 2 * _MARK + SPELLING
 
