@@ -56,7 +56,7 @@ MUTANTS: Final = (
         Kind.BOUND_IGNORED,
         "With thousands of clients each step takes as long as all of them together.",
         "tree._priority",
-        "return x ^ (x >> 31)",
+        "return hash((key, 0)) & 0x3FFF_FFFF",
         "return hash(key)",
         tests=(f"{TREE}::test_sorted_keys_do_not_make_a_chain",),
     ),
