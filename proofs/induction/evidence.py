@@ -96,6 +96,9 @@ SAFETY_EVIDENCE: Final[Mapping[str, Answer]] = {
     "hand_offs_go_to_free_servers": _guarded(
         "sends_hand", "sends_hand_in_vain", how="the server is free on the client's port"
     ),
+    "the_unfit_are_sent_nobody": _guarded(
+        "sends_hand", "sends_hand_in_vain", how="the server is not draining, as `finds_server_unfit` has made it"
+    ),
     "a_request_comes_back_only_from_the_server": _guarded(
         "receives_refused",
         "sees_dialog_end",

@@ -50,6 +50,7 @@ RARE: Final = {
     "client_leaves": 0.3,
     "drains_idle_server": 0.1,
     "finds_server_unresponsive": 0.05,
+    "finds_server_unfit": 0.05,
     "sends_hand_in_vain": 0.1,
     "server_closes_listener": 0.1,
     "server_refuses": 0.2,

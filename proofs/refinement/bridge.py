@@ -570,7 +570,7 @@ def _event(step: PerformedStep, before: distributor.DistributorState, now: State
             reported = any(isinstance(e, distributor.Tell) for e in step.effects)
             return [("finds_server_unresponsive", {"s": event.server})] if reported else []
         case distributor.Unfit():
-            return [("finds_server_unresponsive", {"s": event.server})]
+            return [("finds_server_unfit", {"s": event.server})]
         case distributor.Audited(gone=gone):
             if gone:
                 raise NotModelled("an audit that finds connections gone")

@@ -315,6 +315,7 @@ KILLS: Final = frozenset(
         "server_leaves_a_child_in_the_midst",
         "server_is_killed",
         "finds_server_unresponsive",
+        "finds_server_unfit",
         "monitor_receives_unresponsive",
         "server_outstays",
         "element_fails",

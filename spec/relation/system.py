@@ -499,8 +499,17 @@ def rest_is_over(require, now, then, s: Server):
 
 @environment
 def finds_server_unresponsive(require, now, then, s: Server):
-    """HandOffTimeout, StillServes, Unfit: this is reported to the Monitor; the clients stay where they are."""
+    """HandOffTimeout, StillServes: this is reported to the Monitor; the clients stay where they are."""
     require(between_events(now), now.row(s))
+    to_monitor(now, then, UNRESPONSIVE, s=s)
+
+
+@environment
+def finds_server_unfit(require, now, then, s: Server):
+    """Unfit: this is reported to the Monitor, the clients stay where they are, and the server is sent no more."""
+    require(between_events(now), now.row(s))
+    then.draining[s] = True
+    then.promised = now.promised - If(coming(now, s), now.max_clients(s), 0)
     to_monitor(now, then, UNRESPONSIVE, s=s)
 
 

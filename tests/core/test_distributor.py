@@ -235,6 +235,14 @@ class TestRule1AClientIsHandedToAFreeServerOnly:
         run.arrive()
         assert run.handed() == []
 
+    def test_not_one_that_is_unfit(self):
+        run = operating()
+        run.adopt(1, 1, most=5)
+        run.take(Unfit(1))
+        who = run.arrive()
+        run.left(1, client(9), 0)
+        assert (run.handed(), run.queue()) == ([], [who])
+
     def test_not_one_that_is_resting(self):
         run = operating()
         run.adopt(1, 0)
@@ -428,6 +436,11 @@ class TestRule4ARequestComesBackOnlyWhenTheServerCannotHaveTheClient:
         run = operating()
         run.adopt(1, 1)
         assert run.take(Unfit(1)) == [Tell(Unresponsive(1))]
+
+    def test_an_unfit_server_that_is_idle_is_reported_before_it_is_drained(self):
+        run = operating()
+        run.adopt(1, 0)
+        assert run.take(Unfit(1)) == [Tell(Unresponsive(1)), Tell(Drained(1))]
 
     def test_never_on_the_end_of_the_control_socket(self):
         run = operating()
@@ -1287,7 +1300,7 @@ def test_a_whole_life_meets_every_event_message_timer_and_effect():
     run.ready(1)
     run.refused(1)
     run.take(Fired(RestOver(1)), Fired(HandOffTimeout(1)))
-    run.take(Received(1, PORT, RestartReply(2, run.count(1))), StillServes(1), Unfit(1))
+    run.take(Received(1, PORT, RestartReply(2, run.count(1))), StillServes(1))
     run.take(Unsent(1, client(1)), Fired(RestOver(1)))
     run.accepted(1, 1)
     run.take(Fired(AuditDue()), Audited(1, (client(5),)))
@@ -1302,7 +1315,7 @@ def test_a_whole_life_meets_every_event_message_timer_and_effect():
     run.ready(2)
     run.accepted(2, 1)
     run.left(2, waiting[2], 0)
-    run.take(Fired(DeleteDelay(2)), DialogEnded(2, PORT), ControlEnded(2))
+    run.take(Fired(DeleteDelay(2)), Unfit(2), DialogEnded(2, PORT), ControlEnded(2))
     run.take(Close(), BacklogEmpty(PORT))
     run.left(1, client(1), 0)
     assert run.state.phase is Phase.CLOSED

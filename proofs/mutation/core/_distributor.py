@@ -1766,6 +1766,17 @@ MUTANTS: Final = (
         refutes=("an_unfit_server_is_killed",),
         within=Bounds(servers=1, clients=1, hand_off_timeouts=1, warm=True),
     ),
+    Mutant(
+        "an_unfit_server_is_not_quarantined",
+        Kind.EFFECT_DROPPED,
+        "A server that lies gets one more client before it is killed.",
+        "distributor._unfit",
+        "work.drain(work.servers[event.server])",
+        "pass",
+        refutes=("the_unfit_are_sent_nobody",),
+        within=Bounds(servers=1, clients=1, hand_off_timeouts=1, warm=True),
+        tests=(f"{RULE1_A_CLIENT_IS_HANDED}::test_not_one_that_is_unfit",),
+    ),
     # ---------------------------------------------------------------- dynamic servers
     Mutant(
         "a_server_is_wanted_one_too_late",

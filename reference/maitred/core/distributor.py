@@ -165,7 +165,7 @@ class ServerStatus:
     weight: int
     dynamic: bool
     draining: bool
-    """To be stopped: is sent no more clients."""
+    """To be stopped, or unfit and about to be killed: is sent no more clients."""
     dialogs: Tree[Port, Dialog]
     owed: Tree[Port, None]
     """Dialogs in which a hand-off of an earlier Distributor may be unread: until they answer, the count may be low."""
@@ -1231,7 +1231,9 @@ def _still_serves(work: _Work, event: StillServes) -> None:
 
 
 def _unfit(work: _Work, event: Unfit) -> None:
+    """Quarantine: it is sent nobody, even if the Monitor takes its time to kill it."""
     work.report(Unresponsive(event.server))
+    work.drain(work.servers[event.server])
 
 
 # ================================================================ dynamic servers, and the end

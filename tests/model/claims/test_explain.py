@@ -767,6 +767,16 @@ def test_what_is_wrong_about_a_server_that_takes_nobody_is_named(full_at, then, 
     assert stepped("a_full_server_is_spared", state, distributor.StillServes(1), after, *effects) == said
 
 
+def test_an_unfit_server_that_may_be_sent_clients_is_named():
+    state = operating()
+    said = stepped("the_unfit_are_sent_nobody", state, distributor.Unfit(1), state, distributor.Tell(Unresponsive(1)))
+    assert said == "server 1 may be sent clients after Unfit(server=1)"
+    quarantined = with_row(state, 1, draining=True)
+    assert stepped("the_unfit_are_sent_nobody", quarantined, distributor.RestOver(1), state) == said.replace(
+        "Unfit", "RestOver"
+    )
+
+
 def test_an_accept_before_any_server_has_answered_is_named():
     state = binding()
     said = stepped("one_accept_at_a_time", state, Close(), with_port(state, accepting=True), ANOTHER)

@@ -213,6 +213,20 @@ def a_full_server_is_spared(before: DistributorState, event: object, stride: Str
         yield f"server {number} has {has}, is spared, and is remembered as having {new.full_at}"
 
 
+@always_of_steps("distributor", witnesses=("an_unfit_server_is_killed",))
+def the_unfit_are_sent_nobody(before: DistributorState, event: object, stride: Stride) -> Iterator[str]:
+    """An unfit server is marked as draining in the step that reports it, and no server loses that mark.
+
+    That a draining server is sent nobody is `hand_offs_go_to_free_servers`.
+    """
+    marked = {number for number, row in before.servers.items() if row.draining}
+    if isinstance(event, distributor.Unfit) and stride.rejected is None:
+        marked.add(event.server)
+    for number, row in stride.state.servers.items():
+        if number in marked and not row.draining:
+            yield f"server {number} may be sent clients after {describe(event)}"
+
+
 def unresponsive(stride: Stride) -> list[ServerId]:
     """The servers that the Distributor's step reports as unresponsive."""
     messages = [effect.message for effect in stride.effects if isinstance(effect, distributor.Tell)]
