@@ -28,7 +28,7 @@ def distribute(spec, handed):
     from maitred.shell import distributor
 
     options = json.loads(os.environ[OPTIONS])
-    bent, step, taken = CATALOGUE[options["mutant"]].bent(), core.step, 0
+    bent, step, taken = CATALOGUE[options["mutant"]].mutated(), core.step, 0
 
     def counted(state, event):
         nonlocal taken

@@ -78,7 +78,7 @@ def test_they_are_one_farther_on(name, symmetric):
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_a_counter_that_is_wrong_stays_wrong(name):
-    with SLIPS[name].bent():
+    with SLIPS[name].mutated():
         assert [*disagreements(SYSTEMS["the Distributor dies"], 200, symmetric=False)] == []
 
 
@@ -86,14 +86,14 @@ def test_a_counter_that_is_wrong_stays_wrong(name):
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("name", SLIPS)
 def test_it_does_so_farther_on(name, system):
-    with SLIPS[name].bent():
+    with SLIPS[name].mutated():
         assert [*disagreements(SYSTEMS[system], 3_000, symmetric=False)] == []
         assert [*missteps(SYSTEMS[system], 1_000, symmetric=False)] == []
 
 
 def test_who_overtakes_is_seen():
     """A new Distributor that counts from 0 again, whoever waits: the waiting list is not as they were accepted."""
-    with SLIPS["who is restored is not counted"].bent():
+    with SLIPS["who is restored is not counted"].mutated():
         result = check(SYSTEMS["the Distributor dies"], stop_at_violation=False)
     for name in ("first_come_first_served", "arrivals_lie_in_the_past"):
         assert result[name].verdict is Verdict.VIOLATED, shown(result)
@@ -111,7 +111,7 @@ COMPARED = {"the Distributor dies": False, "servers die": True, "cold": False}
 @pytest.mark.minutes
 @pytest.mark.parametrize("mutant", BENT, ids=[mutant.name for mutant in BENT])
 def test_of_every_mutant_the_explorations_are_one(mutant):
-    with mutant.bent():
+    with mutant.mutated():
         for name, symmetric in COMPARED.items():
             assert [*disagreements(SYSTEMS[name], 300, symmetric=symmetric)] == []
         assert [*missteps(SYSTEMS["the Distributor dies"], 100, symmetric=False)] == []
@@ -156,7 +156,7 @@ def by_the_rows(state):
 )
 def test_a_normal_form_that_repairs_is_found_out(monkeypatch, name, module, function, repairing, system):
     monkeypatch.setattr(module, function, repairing)
-    with SLIPS[name].bent():
+    with SLIPS[name].mutated():
         assert any(disagreements(SYSTEMS[system], 1_500, symmetric=False))
         assert any(missteps(SYSTEMS[system], 1_500, symmetric=False))
 
@@ -193,7 +193,7 @@ def violated(bounds, first):
 def test_a_number_that_is_cut_is_seen_where_it_is_large(name):
     mutant, first, bounds = HIGH[name]
     assert violated(bounds, first) == set()
-    with mutant.bent():
+    with mutant.mutated():
         assert violated(bounds, first)
 
 
