@@ -11,7 +11,7 @@ from maitred.config import instances
 STATUS = {
     "version": 1,
     "name": "personnel",
-    "monitor": {"pid": 100, "phase": "running"},
+    "monitor": {"pid": 100, "phase": "running", "standby": 105},
     "elements": [{"name": "cpu0", "cpus": [0], "weight": 1, "up": True, "processes": 3}],
     "classes": [
         {

@@ -129,6 +129,9 @@ class Instance:
     def distributor(self):
         return self.status()["distributor"]["pid"]
 
+    def standby(self):
+        return self.ask({"request": "status"})["monitor"]["standby"]
+
     def wait_ready(self, count, seconds=15.0):
         self.wait_logged("started")  # the control socket is there by then
         eventually(lambda: len(self.servers()) == count and self.distributor(), seconds, f"{count} servers ready")

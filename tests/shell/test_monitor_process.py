@@ -324,6 +324,7 @@ def test_nothing_leaks(start):
     instance.wait_ready(2)
     read_line(instance.connect())
     eventually(lambda: sum(row["clients"] for row in instance.status()["servers"]) == 0)
+    eventually(instance.standby)
     monitor, distributor = open_descriptors(instance.pid), open_descriptors(instance.distributor())
     assert len(monitor) < 60
 
@@ -339,6 +340,7 @@ def test_nothing_leaks(start):
         )
         instance.wait_ready(2)
 
+    eventually(instance.standby)
     assert open_descriptors(instance.pid) == monitor
     assert open_descriptors(instance.distributor()) == distributor
 
@@ -520,7 +522,9 @@ def test_stop_by_the_control_socket(start):
 def test_status_without_a_distributor(start):
     instance = start(static=1, durations={"backoff_first": 5.0, "backoff_cap": 5.0})
     instance.wait_ready(1)
-    os.kill(instance.distributor(), signal.SIGKILL)
+    for incarnation in (1, 2):  # it is replaced at once, but once
+        row = eventually(lambda n=incarnation: (d := instance.status()["distributor"])["incarnation"] == n and d)
+        os.kill(row["pid"], signal.SIGKILL)
     eventually(lambda: instance.distributor() is None)
     status = instance.status()
     assert status["distributor"]["phase"] == "restarting"

@@ -156,7 +156,7 @@ def test_what_is_spared_is_there_for_a_distributor():
 
 
 def test_a_distributor_that_cannot_be_asked_does_not_mix_up_the_next_answers(bare, monkeypatch):
-    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
+    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, *rest: parts)
     replies = []
     bare.requests.answer_status(replies.append)
     bare.asked.sendall(json.dumps(PART).encode() + b"\n")
@@ -201,7 +201,7 @@ def but(**changes):
     ids=lambda answer: repr(answer[:12] + answer[-12:]),
 )
 def test_the_monitor_does_not_die_of_what_a_distributor_answers(bare, monkeypatch, capfd, answer):
-    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
+    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, *rest: parts)
     replies = []
     bare.requests.answer_status(replies.append)
     bare.asked.sendall(answer + b"\n")
@@ -216,7 +216,7 @@ def test_the_monitor_does_not_die_of_what_a_distributor_answers(bare, monkeypatc
 
 def test_an_answer_without_an_end_is_none(bare, monkeypatch, capfd):
     monkeypatch.setattr(status, "LONGEST_PART", 100_000)
-    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, obstacles: parts)
+    monkeypatch.setattr(status, "build", lambda config, state, pids, running, parts, *rest: parts)
     replies = []
     bare.requests.answer_status(replies.append)
     for _ in range(3):

@@ -14,6 +14,7 @@ H: Final = "tests/shell/test_hostile_server.py"
 CONDUCT: Final = "tests/shell/test_conduct.py"
 EFFECTS: Final = "tests/shell/test_effects.py"
 RESERVE: Final = "tests/shell/test_reserve.py"
+STANDBY: Final = "tests/shell/supervise/test_standby.py"
 PLACES: Final = "tests/shell/test_places.py"
 COPIES: Final = "tests/system/test_copies.py"
 TWO: Final = "tests/system/test_two_classes.py"
@@ -628,6 +629,43 @@ MUTANTS: Final = (
         "os._exit(os.EX_SOFTWARE)",
         "pass",
         tests=(f"{M}::test_an_unforeseen_failure_of_the_monitor_is_a_death_too",),
+    ),
+    # ---------------------------------------------------------------- the standby
+    Mutant(
+        "the_standby_is_never_used",
+        Kind.EFFECT_DROPPED,
+        "Clients wait for Python to start and import, with a process beside that has done it.",
+        "distributors.Distributors._launch",
+        "self.standby.become(spec) or start_distributor(spec)",
+        "start_distributor(spec)",
+        tests=(f"{STANDBY}::test_the_standby_takes_a_dead_distributors_place_at_once",),
+    ),
+    Mutant(
+        "a_first_death_is_waited_for",
+        Kind.CONDITION_DROPPED,
+        "Clients wait for the back-off, although the successor is there.",
+        "monitor.Monitor._set_timer",
+        "timer.attempt == 0",
+        "timer.attempt < 0",
+        tests=(f"{STANDBY}::test_the_standby_takes_a_dead_distributors_place_at_once",),
+    ),
+    Mutant(
+        "a_stopped_standby_is_used",
+        Kind.GUARD_DROPPED,
+        "A class whose standby somebody has stopped is without a Distributor for ever.",
+        "standby._is_well",
+        "and not found.stopped",
+        "",
+        tests=(f"{STANDBY}::test_a_standby_that_is_dead_or_stopped_is_not_used",),
+    ),
+    Mutant(
+        "a_standby_that_was_used_is_not_replaced",
+        Kind.NOT_FORGOTTEN,
+        "The second Distributor that dies has no successor that waits.",
+        "standby.Standby.become",
+        "        self.child = None\n",
+        "",
+        tests=(f"{STANDBY}::test_the_standby_takes_a_dead_distributors_place_at_once",),
     ),
     # ---------------------------------------------------------------- what is another class's
     Mutant(

@@ -24,6 +24,7 @@ TITLES: Final = {
     "monitor": "Monitor",
     "servers": "Processes of servers",
     "distributors": "Processes of Distributors",
+    "standby": "Standby",
     "kept": "Kept descriptors",
     "spares": "Spare descriptors",
     "inquiry": "Inquiry",

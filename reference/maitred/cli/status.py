@@ -140,6 +140,8 @@ def _headline(top: View, monitor: View) -> Text:
     line = Text.assemble("Monitor ", (str(monitor.need("pid")), "bold"))
     if "phase" in monitor.content:
         line.append(f", {cell(monitor.content['phase'])}")
+    if monitor.content.get("standby") is not None:
+        line.append(f", standby {cell(monitor.content['standby'])}")
     if "name" in top.content:
         line = Text.assemble((str(top.content["name"]), "bold"), ": ", line)
     return line

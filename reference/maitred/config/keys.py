@@ -139,7 +139,10 @@ DURATIONS: Final = tuple(
         ("rest", "How long a server that refused a client is left out."),
         ("accept_retry", "The pause after an accept failed for lack of descriptors."),
         ("audit_period", "How often the kernel is asked about the connections that servers count."),
-        ("backoff_first", "The delay before a first restart; each further one is half as long again."),
+        (
+            "backoff_first",
+            "The delay before a first restart, none for a Distributor; each further one is half as long again.",
+        ),
         ("backoff_cap", "The longest delay before a restart."),
         ("stable_after", "How long a process must live before its earlier deaths are forgotten."),
         ("start_warning", "A server that runs for so long without listening is reported."),

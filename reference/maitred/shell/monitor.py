@@ -144,7 +144,7 @@ class Monitor:
 
     def _look_round(self) -> None:
         self._loop.set_timer("look round", LOOK_ROUND, self._look_round)
-        self._distributors.refill()
+        self._distributors.prepare()
         reap_orphans(frozenset(child.pid for child in self._children()))
         for element, up in self._elements.changes():
             self.machine.handle(core.ElementRestored(element) if up else core.ElementFailed(element))
@@ -176,7 +176,10 @@ class Monitor:
 
     def _set_timer(self, effect: core.SetTimer) -> None:
         timer = effect.timer
-        seconds = duration(self._config.durations, timer)
+        first = (
+            isinstance(timer, core.RestartDistributor) and timer.attempt == 0
+        )  # clients wait, and a standby is there
+        seconds = 0.0 if first else duration(self._config.durations, timer)
         if isinstance(timer, core.RestartServer | core.RestartDistributor) and seconds >= 1:
             what = "a server" if isinstance(timer, core.RestartServer) else "the Distributor"
             name = self._config.classes[timer.class_id].name

@@ -28,6 +28,7 @@ from maitred.shell.io.kernel import send_signal
 
 PROC: Final = Path("/proc")
 ZOMBIE_STATES: Final = frozenset("ZX")
+STOPPED_STATES: Final = frozenset("Tt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class ProcessInfo:
     """Together with the pid this names the process for good."""
     dead: bool
     """A zombie: it holds nothing any more and only waits to be reaped."""
+    stopped: bool = False
+    """By a signal or a debugger: it does nothing."""
 
 
 def read_process(pid: int) -> ProcessInfo | None:
@@ -50,7 +53,9 @@ def read_process(pid: int) -> ProcessInfo | None:
     except OSError:
         return None
     fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold spaces and brackets
-    return ProcessInfo(pid, int(fields[1]), int(fields[3]), int(fields[19]), fields[0] in ZOMBIE_STATES)
+    state = fields[0]
+    parent, session, started = int(fields[1]), int(fields[3]), int(fields[19])
+    return ProcessInfo(pid, parent, session, started, state in ZOMBIE_STATES, state in STOPPED_STATES)
 
 
 def all_processes() -> Iterator[ProcessInfo]:

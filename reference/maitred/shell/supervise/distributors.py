@@ -29,6 +29,7 @@ from maitred.shell.supervise.news import News
 from maitred.shell.supervise.recording import Recording
 from maitred.shell.supervise.servers import Machine, Servers
 from maitred.shell.supervise.spares import Spares
+from maitred.shell.supervise.standby import Standby
 from maitred.shell.supervise.usable import Elements
 
 PACKETS_A_TURN: Final = 64
@@ -85,11 +86,14 @@ class Distributors:
         self._news = news
         self._spares = Spares()
         self._spares.fill()
+        self.standby = Standby(loop)
         self.held: dict[ClassId, Distributor] = {}
 
     def children(self) -> Iterator[Child]:
-        """Their processes."""
-        return (each.child for each in self.held.values() if each.child is not None)
+        """Their processes, and the standby."""
+        yield from (each.child for each in self.held.values() if each.child is not None)
+        if self.standby.child is not None:
+            yield self.standby.child
 
     def pids(self) -> dict[ClassId, int]:
         """Of their processes."""
@@ -110,9 +114,11 @@ class Distributors:
         finally:
             self._spares.fill()
 
-    def refill(self) -> None:
-        """Reserve descriptors again, if there were too few."""
+    def prepare(self) -> None:
+        """Prepare the next start: reserve descriptors, and start a standby, as far as they are missing."""
         self._spares.fill()
+        if self._machine.state.phase is core.Phase.RUNNING:
+            self.standby.prepare()
 
     def _launch(self, effect: core.StartDistributor) -> None:
         cls = self._config.classes[effect.class_id]
@@ -143,7 +149,7 @@ class Distributors:
         distributor = Distributor(effect.class_id, None, ours, inquiry, incarnation=effect.incarnation)
         self.held[effect.class_id] = distributor
         try:
-            child = distributor.child = start_distributor(spec)
+            child = distributor.child = self.standby.become(spec) or start_distributor(spec)
         except OSError:
             self._release(distributor)
             raise
@@ -184,7 +190,8 @@ class Distributors:
         if isinstance(message, get_args(ToMonitor)):
             self._news.received(class_id, message)
             self._machine.handle(core.Told(class_id, self._keep(class_id, message, packet.fds)))
-            self._news.announce()
+            if self._news.announce():
+                self.prepare()
         else:
             channel.drop(packet.fds)
         return True
@@ -276,8 +283,9 @@ class Distributors:
 
     def finish(self) -> None:
         """Nothing is left to do: wait for the last Distributors, then kill them."""
+        self.standby.close()
         self._loop.set_timer("last Distributors", LAST_WAIT, self._kill_all)
-        while self.held:
+        while self.held or self.standby.ending:
             self._loop.turn(0.05)
 
     def _kill_all(self) -> None:

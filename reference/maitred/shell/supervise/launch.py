@@ -70,9 +70,14 @@ def start_distributor(spec: distributor.DistributorSpec) -> Child:
     Raises:
         OSError: no process can be made.
     """
-    kept = tuple(fd for _, _, fds in spec.kept for fd in fds)
+    return start(distributor.run, spec, descriptors(spec))
+
+
+def descriptors(spec: distributor.DistributorSpec) -> tuple[int, ...]:
+    """The descriptors that a Distributor is started with."""
+    kept = (fd for _, _, fds in spec.kept for fd in fds)
     trace = () if spec.trace is None else (spec.trace,)
-    return start(distributor.run, spec, (spec.channel, spec.status, *trace, *kept))
+    return (spec.channel, spec.status, *trace, *kept)
 
 
 def start_server(spec: exec_server.ServerSpec) -> Child:

@@ -65,18 +65,19 @@ class News:
         if effect.complaint is Complaint.NOT_LISTENING:
             self._servers.look_for_native_sockets(effect.server)
 
-    def announce(self) -> None:
-        """Report, once, that all is up."""
+    def announce(self) -> bool:
+        """Report, once, that all is up; whether that has happened now."""
         if self._announced or self._machine.state.phase is not core.Phase.RUNNING:
-            return
+            return False
         rows = []
         for class_id, cls in self._machine.state.classes.items():
             ready = [place for place in cls.places.values() if place.phase is core.PlacePhase.READY]
             if len(ready) < cls.config.static or not all(cls.listeners.values()):
-                return
+                return False
             rows.append((self._name(class_id), len(ready), [address for _, address in cls.listeners]))
         self._announced = True
         report.info(report.ready_line(rows))
+        return True
 
     def _name(self, class_id: ClassId) -> str:
         return self._config.classes[class_id].name

@@ -76,7 +76,8 @@ class Requests:
             self._loop.cancel_timer(key)
             pids, running = self._servers.pids(), self._distributors.pids()
             obstacles = self._servers.obstacles()
-            document = status.build(self._config, self._machine.state, pids, running, parts, obstacles)
+            standby = self._distributors.standby.pid
+            document = status.build(self._config, self._machine.state, pids, running, parts, obstacles, standby)
             reply({**document, **self._recording.status()})
 
         def answered(class_id: ClassId, part: Part) -> None:

@@ -202,6 +202,7 @@ def build(
     distributors: Mapping[ClassId, int],
     parts: Mapping[ClassId, Json | None],
     obstacles: Mapping[ClassId, list[str]] = MappingProxyType({}),
+    standby: int | None = None,
 ) -> Json:
     """The status of the instance, version 1.
 
@@ -213,12 +214,13 @@ def build(
         parts: what each Distributor says (`maitred.shell.distributor_status.status_of`); None of one that does not
             answer.
         obstacles: why the servers of a class do not come up, as far as that is known.
+        standby: the pid of the process that will be the next Distributor.
     """
     names = [element.name for element in config.elements]
     return {
         "version": VERSION,
         "name": config.name,
-        "monitor": {"pid": os.getpid(), "phase": state.phase.value},
+        "monitor": {"pid": os.getpid(), "phase": state.phase.value, "standby": standby},
         "elements": [
             {
                 "name": element.name,
