@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.faults import clients
 from tests.faults.account import account
-from tests.faults.kernel import DISTRIBUTOR, HELPER, MONITOR, SERVER, VERIFIER, census, level_of
+from tests.faults.kernel import DISTRIBUTOR, HELPER, MONITOR, SERVER, STANDBY, VERIFIER, census, level_of
 from tests.faults.violence import KINDS, RECOVERY, Violence
 from tests.system.harness import eventually, free_port, is_alive, write_config
 
@@ -131,7 +131,7 @@ class Crowd:
 
 def settled(instance, ports, static=STATIC):
     """Wait until only the static servers run and nobody is there; what each kind of process then takes, by role."""
-    expected = Counter({MONITOR: 1, DISTRIBUTOR: len(ports), SERVER: static})
+    expected = Counter({MONITOR: 1, DISTRIBUTOR: len(ports), SERVER: static, STANDBY: 1})
     if "--verify" in instance.arguments:
         expected[VERIFIER] = 1
     eventually(

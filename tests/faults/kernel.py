@@ -50,13 +50,14 @@ class Cookies:
 
 # ---------------------------------------------------------------- processes
 
-MONITOR, DISTRIBUTOR, SERVER, CHILD, HELPER, VERIFIER, STARTING = (
+MONITOR, DISTRIBUTOR, SERVER, CHILD, HELPER, VERIFIER, STANDBY, STARTING = (
     "Monitor",
     "Distributor",
     "server",
     "child",
     "helper",
     "verifier",
+    "standby",
     "starting",
 )
 
@@ -102,7 +103,15 @@ def _process(pid, environment, instance, ports, listeners):
     if _gives_way(pid, instance.process.pid):
         return Process(pid, VERIFIER)
     held = [listeners[inode] for inode in sockets_of(pid) & listeners.keys()]
-    return Process(pid, DISTRIBUTOR, held[0]) if held else Process(pid, STARTING)
+    if held:
+        return Process(pid, DISTRIBUTOR, held[0])
+    return Process(pid, STANDBY if _is_in_session(pid, instance.process.pid) else STARTING)
+
+
+def _is_in_session(pid, leader):
+    with contextlib.suppress(ProcessLookupError):
+        return os.getsid(pid) == leader
+    return False
 
 
 def _gives_way(pid, monitor):

@@ -6,7 +6,7 @@ import socket
 import threading
 
 import pytest
-from tests.faults.kernel import DISTRIBUTOR, HELPER, MONITOR, SERVER, census, level_of
+from tests.faults.kernel import DISTRIBUTOR, HELPER, MONITOR, SERVER, STANDBY, census, level_of
 from tests.system.harness import SERVERS, eventually, free_port, write_config
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
@@ -85,7 +85,7 @@ def test_ten_thousand_clients_leave_nothing_behind(start, capsys):
     cycle(port, WARM_UP)
     instance.wait_counts([0, 0, 0])
     before = levels(instance, port)
-    assert before[1] == sorted([MONITOR, DISTRIBUTOR, HELPER, *[SERVER] * 3])
+    assert before[1] == sorted([MONITOR, DISTRIBUTOR, HELPER, STANDBY, *[SERVER] * 3])
 
     cycle(port, CYCLES)
 

@@ -259,9 +259,16 @@ class Reality:
         return self.instance.process.poll() is not None
 
     def _processes(self):
-        """Every process of the instance but the helper that `multiprocessing` starts."""
+        """Every process of the instance but the helper that `multiprocessing` starts, and the standby."""
         found = processes_with(self.instance.token.encode())
-        return [pid for pid in found if "resource_tracker" not in command_of(pid)]
+        return [pid for pid in found if "resource_tracker" not in command_of(pid) and not self._is_standby(pid)]
+
+    def _is_standby(self, pid):
+        """Whether it is in the Monitor's session, as no server and no Distributor is."""
+        monitor = self.instance.process.pid
+        with contextlib.suppress(ProcessLookupError):
+            return pid != monitor and os.getsid(pid) == monitor
+        return False
 
     # ------------------------------------------------ coming to rest
 
