@@ -1,6 +1,7 @@
 """In which order the Distributor and the Monitor act, and what the Monitor holds: real sockets, this process."""
 
 import errno
+import gc
 import json
 import os
 import select
@@ -237,6 +238,7 @@ def test_a_distributor_that_cannot_be_started_leaves_no_descriptor(bare, monkeyp
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(socket, "socketpair", refuse)
+    gc.collect()  # what earlier tests have left would be closed meanwhile
     before = os.listdir("/proc/self/fd")
     bare.distributors.start(core.StartDistributor(0, 2, 0, ()))
     assert os.listdir("/proc/self/fd") == before
