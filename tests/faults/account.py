@@ -412,7 +412,7 @@ class Inquest:
             return self._of_accepted(visit)
         story = self.history.stories[visit.cookie]
         taken = [m for m in story if m.what == "MessageRead HandOff"]
-        if taken and not self._given_up(story, taken[-1]):
+        if taken and (self._is_answered(story, taken[-1]) or not self._given_up(story, taken[-1])):
             return self._with_server(visit, taken[-1].life)
         return self._with_distributor(visit, story)
 
@@ -443,6 +443,13 @@ class Inquest:
     def _given_up(self, story, taken):
         """Whether the server has reported since that it does not have the client."""
         return any(m.life is taken.life and m.at >= taken.at and m.what in GIVEN_UP for m in story)
+
+    def _is_answered(self, story, taken):
+        """Whether the Distributor has the answer, and so no copy any more.
+
+        A child of a server whose main process died just then cannot know that, and gives the client up all the same.
+        """
+        return any(m.server is taken.life and m.at >= taken.at and m.what == "Received Accepted" for m in story)
 
     def _with_distributor(self, visit, story):
         """In no program's hands: the last Distributor that had it must have died with it."""

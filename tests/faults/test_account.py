@@ -79,6 +79,10 @@ class Scene:
         hand_off = {"is": "HandOff", "client": client(cookie)}
         self.server(at, event={"is": "MessageRead", "port": PORT, "message": hand_off, "intact": intact})
 
+    def received(self, what, cookie=1, at=2.4):
+        message = {"is": what, "client": client(cookie)}
+        self.distributor(at, event={"is": "Received", "server": 1, "port": PORT, "message": message})
+
     def note(self, *lines):
         self.noted += lines
 
@@ -163,6 +167,23 @@ def test_a_client_that_the_endpoint_took_belongs_to_its_server(scene, tmp_path):
 
     assert scene.explains(visit()) == [SERVED_BY_DEAD_SERVER]
     assert not alive.explains(visit())
+
+
+def test_a_client_that_was_answered_belongs_to_its_server_although_a_child_gives_it_up(scene, tmp_path):
+    """The main process died after it had sent the answer, and before it could note that; see `server.Interrupted`."""
+    for each in (scene, unanswered := Scene(tmp_path)):
+        each.requested()
+        each.sent()
+        each.read()
+        each.server_dies()
+    scene.received("Accepted", at=DIED)
+    for each in (scene, unanswered):
+        reply = {"port": PORT, "message": {"is": "Accepted", "client": client(1)}}
+        each.server(DIED + 0.01, event={"is": "Interrupted", "port": PORT, "reply": reply})
+        each.received("Refused", at=DIED + 0.02)
+
+    assert scene.explains(visit()) == [SERVED_BY_DEAD_SERVER]
+    assert not unanswered.explains(visit()), "the Distributor has it"
 
 
 def test_a_client_of_a_killed_child_is_explained(scene):
