@@ -852,7 +852,8 @@ class _Work:
             assert old is not None, "a row is put in, changed or taken out"
             self.servers = self.servers.remove(old.server)
         self.summarise(new, old)
-        for port in old.dialogs if old else ():  # on another port of the new row, it has not answered yet
+        ports = {*(old.dialogs if old else ()), *(new.dialogs if new else ())}
+        for port in ports:
             before = Seat.of(old) if old and old.free_on(port) else None
             after = Seat.of(new) if new and new.free_on(port) else None
             info = self.ports[port]
