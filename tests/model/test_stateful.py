@@ -46,7 +46,7 @@ WIDE = [phase for phase in ALL if phase is not Phase.target]
 
 
 @pytest.mark.properties
-@pytest.mark.recorded(shortest=1)
+@pytest.mark.recorded(shortest=0.1)
 @pytest.mark.timeout(600)
 def test_every_property_holds_and_everything_is_reached():
     """The first round goes for depth; further ones, as far as they are needed, for what was left out."""
@@ -149,7 +149,7 @@ BENT = [
 
 
 @pytest.mark.properties
-@pytest.mark.recorded(shortest=1)
+@pytest.mark.recorded(shortest=0.1)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("bend", "killers"), BENT, ids=[bend.__name__ for bend, _ in BENT])
 def test_a_mutated_core_is_detected_and_the_run_is_short_and_rendered(bend, killers, monkeypatch):

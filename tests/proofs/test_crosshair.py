@@ -156,7 +156,7 @@ def row_of(page, name):
 # ---------------------------------------------------------------- that it can be refuted
 
 
-@pytest.mark.recorded(shortest=0.5)
+@pytest.mark.recorded(shortest=0.1)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("name", "broken"),

@@ -16,7 +16,7 @@ CONFIGURATIONS = load()
 MARKS = {"seconds": (), "minutes": (pytest.mark.minutes,), "hours": (pytest.mark.campaign,)}
 
 
-@pytest.mark.recorded(shortest=1)
+@pytest.mark.recorded(shortest=0.1)
 @pytest.mark.parametrize(
     "configuration",
     [

@@ -16,7 +16,7 @@ from maitred.model.check.liveness import LIVENESS, MissingLibraryError, UnknownP
 from maitred.model.claims.fairness import RULES, Fairness, UnknownRuleError, assumed, named
 from maitred.model.world import ANY, Bounds, Budget, System
 
-pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1, also=["docs/explanation/liveness.md"])]
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=0.1, also=["docs/explanation/liveness.md"])]
 
 LEAVING = "clients keep leaving"
 CONFIGURATIONS = {

@@ -19,7 +19,7 @@ from maitred.model.claims.safety import PROPERTIES, judge
 from maitred.model.story.explanation import why
 from maitred.model.world import Bounds, System, symmetry
 
-pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=0.1)]
 
 SYSTEMS = {
     "the Distributor dies": Bounds(servers=1, clients=3, distributor_crashes=1, waiting_limit=3, warm=True),

@@ -19,7 +19,7 @@ from maitred.model.claims.property import holds
 from maitred.model.claims.safety import PROPERTIES, judge
 from maitred.model.world import ANY, Bounds, System
 
-pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=0.1)]
 
 SYSTEMS = {
     "cold": Bounds(servers=2, clients=2),

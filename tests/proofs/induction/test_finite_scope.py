@@ -9,7 +9,7 @@ from spec.relation.invariant import INVARIANT
 from spec.relation.state import NOW, STATE, Client, Int, Server
 from spec.relation.system import ACTIONS, initial
 
-pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
+pytestmark = [pytest.mark.properties, pytest.mark.recorded]
 
 SMALL = Scope(servers=1, clients=1, ports=1, places=1, top=2)
 s, c, n = z3.Const("s", Server), z3.Const("c", Client), z3.Int("n")

@@ -17,7 +17,7 @@ from spec.relation.system import ACTIONS, initial
 
 from maitred.model.claims.safety import PROPERTIES
 
-pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
+pytestmark = [pytest.mark.properties, pytest.mark.recorded]
 
 
 @pytest.mark.timeout(900)

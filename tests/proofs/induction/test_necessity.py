@@ -7,7 +7,7 @@ from spec.relation.invariant import INVARIANT
 
 pytestmark = [
     pytest.mark.properties,
-    pytest.mark.recorded(shortest=1),
+    pytest.mark.recorded,
 ]
 
 KNOWN = {

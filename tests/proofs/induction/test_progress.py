@@ -10,7 +10,7 @@ from proofs.solve.solver import CACHE, closing_table, run, solve
 from spec.relation.progress import DEATHS, FAIRNESS, PROGRESS
 from spec.relation.system import ACTIONS
 
-pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
+pytestmark = [pytest.mark.properties, pytest.mark.recorded]
 QUICK = 1_000_000
 """Z3's units of work, less than a second: what can be proved is so with a tenth of this."""
 

@@ -12,7 +12,7 @@ from proofs.refinement.interpreter import compiled
 from spec.relation.progress import PROGRESS
 from spec.relation.state import NOW
 
-pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
+pytestmark = [pytest.mark.properties, pytest.mark.recorded]
 WALKS = 40
 """Random ones, from a fixed seed, beside the kept runs: four have been enough."""
 

@@ -22,7 +22,7 @@ from proofs.induction.witnesses import (
 )
 from spec.relation.invariant import INVARIANT
 
-pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
+pytestmark = [pytest.mark.properties, pytest.mark.recorded]
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def room(bounds):
 
 
 @pytest.mark.properties
-@pytest.mark.recorded(shortest=0.4)
+@pytest.mark.recorded(shortest=0.1)
 @pytest.mark.parametrize("mutant", EXPLORED, ids=lambda mutant: mutant.name)
 def test_it_is_killed_by_each_property_that_it_names(mutant):
     with mutant.mutated():
@@ -65,7 +65,7 @@ def test_it_is_killed_by_each_property_that_it_names(mutant):
 
 
 @pytest.mark.properties
-@pytest.mark.recorded(shortest=0.4)
+@pytest.mark.recorded(shortest=0.1)
 @pytest.mark.parametrize(("bounds", "first"), ROOMS, ids=room)
 def test_the_unbent_core_passes_the_same_checks(bounds, first):
     mutants = ROOMS[bounds, first]
@@ -77,7 +77,7 @@ def test_the_unbent_core_passes_the_same_checks(bounds, first):
 
 
 @pytest.mark.properties
-@pytest.mark.recorded(shortest=3, also=["tests/core"])
+@pytest.mark.recorded(also=["tests/core"])
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("module", sorted({mutant.module for mutant in CATALOGUE.values()}))
 def test_it_is_killed_by_each_test_that_it_names(module):

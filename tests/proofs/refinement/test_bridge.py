@@ -11,7 +11,7 @@ from maitred.model.check.checker import check
 from maitred.model.check.manifest import load
 from maitred.model.world import Bounds
 
-pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=1)]
+pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=0.1)]
 
 
 def compared(worlds, walks):
