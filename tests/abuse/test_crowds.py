@@ -206,8 +206,9 @@ def test_clients_that_connect_and_vanish_leave_nothing_behind(strained, tmp_path
 
         gone(instance)
         assert [each.ask("hello") for each in (one, other)] == ["hello", "hello"]
-        eventually(
-            lambda: open_descriptors(instance) == fds, lambda: f"{open_descriptors(instance)} descriptors, {fds} before"
+        eventually(  # fewer is no leak: before, some of those that had vanished could still be there
+            lambda: all(now <= fds[name] for name, now in open_descriptors(instance).items()),
+            lambda: f"{open_descriptors(instance)} descriptors, {fds} before",
         )
         grown = growth(before, memory(instance))
         assert max(grown.values()) < 4 << 20, "bounded, however many come"
