@@ -4,6 +4,7 @@ It holds the other ends of all channels of one server: it sends what a test has 
 """
 
 import contextlib
+import gc
 import itertools
 import json
 import os
@@ -266,6 +267,27 @@ def behind(*program, capacity=64, **options):
         running.kill()
         print(running.output.decode(errors="replace"))
         distributor.close()
+
+
+def assert_counts_together(program):
+    """The processes of the program, which takes three clients, have one count and one registry."""
+    port = free_port()
+    with behind("script", program, port) as (distributor, _):
+        distributor.ready(port)
+        seated = [distributor.seat(port) for _ in range(3)]
+        assert [count for _, _, count in seated] == [1, 2, 3]
+        assert set(distributor.registry.clients()) == {who for _, who, _ in seated}
+        for client, _, _ in seated:
+            client.close()
+
+
+def descriptors_at_rest():
+    """The open descriptors of this process, without those that earlier tests have left to the garbage collector.
+
+    For the first look of two: a collection before the second would close what has leaked.
+    """
+    gc.collect()
+    return os.listdir("/proc/self/fd")
 
 
 def script(directory, text, name="program.py"):

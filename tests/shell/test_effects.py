@@ -1,7 +1,6 @@
 """In which order the Distributor and the Monitor act, and what the Monitor holds: real sockets, this process."""
 
 import errno
-import gc
 import json
 import os
 import select
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from tests.shell.bare import bare as bare_monitor
+from tests.shell.fake import descriptors_at_rest
 from tests.shell.instance import free_port
 
 from maitred.core import messages as m
@@ -98,8 +98,9 @@ def test_a_line_of_the_trace_is_one_write():
     os.close(writer)
 
 
-def test_what_servers_send_is_read_before_another_client_is_let_in(played):
-    """Both are there in one turn, the client first."""
+@pytest.fixture
+def server(played):
+    """A server's end of its dialog with that Distributor, on which it has answered; there is an InitialMsg to read."""
     distributor, port = played.distributor, played.port
     distributor.handle(m.Begin())
     mine, theirs = channel.pair()
@@ -111,6 +112,14 @@ def test_what_servers_send_is_read_before_another_client_is_let_in(played):
     distributor.loop.turn(1)
     channel.send(dialog, m.RestartReply(1, m.Count(0, 1)))
     distributor.loop.turn(1)
+    yield dialog
+    for each in (mine, theirs, dialog, end, registry):
+        each.close()
+
+
+def test_what_servers_send_is_read_before_another_client_is_let_in(played, server):
+    """Both are there in one turn, the client first."""
+    distributor, port, dialog = played.distributor, played.port, server
     distributor.loop.turn(0)  # so that nothing is left on the kernel's list of what may be ready
     spy = distributor.machine.trace = Spy(played.far)
 
@@ -125,23 +134,11 @@ def test_what_servers_send_is_read_before_another_client_is_let_in(played):
     assert [type(packet.message) for packet in packets] == [m.InitialMsg, m.HandOff]
     for packet in packets:
         channel.close(packet.fds)
-    for each in (mine, theirs, dialog, end, registry):
-        each.close()
 
 
-def test_what_a_client_gives_its_server_to_send_costs_the_server_nothing(played):
+def test_what_a_client_gives_its_server_to_send_costs_the_server_nothing(played, server):
     """However many clients it serves in a second, it is read at once: each read finds a packet, and counts as one."""
-    distributor, port = played.distributor, played.port
-    distributor.handle(m.Begin())
-    mine, theirs = channel.pair()
-    registry = Registry(create(4))
-    channel.send(played.far, m.Adopt(1, 64, 1, False, False, (), ()), (theirs.fileno(), registry.fd))
-    distributor.loop.turn(1)
-    dialog, end = channel.pair()
-    channel.send(mine, m.BindRequest(port, f"127.0.0.1:{port}"), (end.fileno(),))
-    distributor.loop.turn(1)
-    channel.send(dialog, m.RestartReply(1, m.Count(0, 1)))
-    distributor.loop.turn(1)
+    distributor, port, dialog = played.distributor, played.port, server
     assert isinstance(channel.receive(dialog).message, m.InitialMsg)
     conduct = distributor._dialogs.servers[1].conduct
     before = conduct._credit = 10.0
@@ -158,8 +155,6 @@ def test_what_a_client_gives_its_server_to_send_costs_the_server_nothing(played)
 
     assert distributor.machine.state.servers[1].count == m.Count(0, 3) and conduct._credit == before
     channel.close(packet.fds)
-    for each in (mine, theirs, dialog, end, registry):
-        each.close()
 
 
 # ---------------------------------------------------------------- the Monitor
@@ -207,14 +202,13 @@ def test_what_was_set_for_a_dead_distributor_is_cancelled(bare, monkeypatch):
     """Its channel has been read to its end, which sets a timer that would kill whoever is there when it rings."""
     done = SimpleNamespace(distributor=SimpleNamespace(phase=core.DistributorPhase.DONE))
     bare.machine.state.classes = [done]
-    pidfd = os.pidfd_open(os.getpid())
-    bare.distributor.child = SimpleNamespace(pid=1, pidfd=pidfd, exitcode=lambda: 0, close=lambda: os.close(pidfd))
+    bare.distributor.child = child = SimpleNamespace(pid=1, close=lambda: None)
     killed = []
     monkeypatch.setattr(kernel, "send_signal", lambda pidfd, number: killed.append(number))
     monkeypatch.setattr(distributors, "LAST_WAIT", 0.0)
     bare.far.close()
 
-    bare.distributors._on_end(bare.distributor, 0)
+    bare.distributors._on_end(bare.distributor, child, 0)
     bare.distributors.held[0] = bare.distributor  # were it its successor
     bare.loop.turn(0)
 
@@ -238,8 +232,7 @@ def test_a_distributor_that_cannot_be_started_leaves_no_descriptor(bare, monkeyp
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(socket, "socketpair", refuse)
-    gc.collect()  # what earlier tests have left would be closed meanwhile
-    before = os.listdir("/proc/self/fd")
+    before = descriptors_at_rest()
     bare.distributors.start(core.StartDistributor(0, 2, 0, ()))
     assert os.listdir("/proc/self/fd") == before
     assert bare.received == [core.DistributorExited(0)]

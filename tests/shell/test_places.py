@@ -1,14 +1,13 @@
 """Where processes run, how they are asked to end, and what a process of a server leaves behind."""
 
 import errno
-import gc
 import os
 import signal
 import time
 from types import SimpleNamespace
 
 import pytest
-from tests.shell.fake import Distributor
+from tests.shell.fake import Distributor, descriptors_at_rest
 from tests.shell.instance import Instance
 
 from maitred.core import monitor as core
@@ -62,8 +61,7 @@ def test_a_server_is_asked_to_end_and_a_distributor_killed(monkeypatch):
 def test_servers_come_up_a_few_at_a_time(monkeypatch):
     """The next when one is ready, or has had its time; whoever is to end before its turn is not started."""
     monkeypatch.setattr(of_servers, "AT_ONCE", 2)
-    gc.collect()  # what earlier tests have left would be closed meanwhile
-    before = os.listdir("/proc/self/fd")
+    before = descriptors_at_rest()
     servers, loop, heard, started, ready = Servers.__new__(Servers), Loop(), [], [], set()
     servers._loop, servers._machine = loop, SimpleNamespace(handle=heard.append)
     servers._config = SimpleNamespace(classes=[SimpleNamespace(max_clients=4)])
@@ -102,8 +100,7 @@ def test_a_declined_bind_leaves_no_descriptor(monkeypatch):
     far = Distributor()
     endpoint = Endpoint(Registry.open(os.dup(far.registry.fd)), channel.attach(os.dup(far.theirs.fileno())))
     monkeypatch.setattr(endpoint._control, "request", lambda request, theirs: errno.EADDRINUSE)
-    gc.collect()  # what earlier tests have left would be closed meanwhile
-    before = os.listdir("/proc/self/fd")
+    before = descriptors_at_rest()
     assert endpoint.request_bind(4049, "127.0.0.1:4049") == errno.EADDRINUSE
     assert os.listdir("/proc/self/fd") == before
     assert endpoint.dialogs == {}

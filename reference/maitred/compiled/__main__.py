@@ -89,7 +89,7 @@ def written_out(source: str) -> str:
 class _WrittenOut(ast.NodeTransformer):
     def __init__(self) -> None:
         self.annotations: list[str] = []
-        """Statements that set them anew: mypyc makes ``tuple`` of ``tuple[int, ...]``."""
+        """Statements that set them again: mypyc makes ``tuple`` of ``tuple[int, ...]``."""
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
         self.generic_visit(node)

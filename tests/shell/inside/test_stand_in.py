@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.shell.fake import GONE, behind, eventually, free_port, script
+from tests.shell.fake import GONE, assert_counts_together, behind, eventually, free_port, script
 
 from maitred.core.messages import (
     Accepted,
@@ -878,14 +878,7 @@ third.recv(1)
 
 def test_a_forked_child_and_its_parent_have_one_count(tmp_path):
     """The parent has served alone before."""
-    port = free_port()
-    with behind("script", script(tmp_path, FORKS_LATE), port) as (distributor, _):
-        distributor.ready(port)
-        seated = [distributor.seat(port) for _ in range(3)]
-        assert [count for _, _, count in seated] == [1, 2, 3]
-        assert set(distributor.registry.clients()) == {who for _, who, _ in seated}
-        for client, _, _ in seated:
-            client.close()
+    assert_counts_together(script(tmp_path, FORKS_LATE))
 
 
 def test_the_program_does_not_spin_when_the_dialog_has_ended():

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.shell.fake import GONE, behind, free_port, script
+from tests.shell.fake import GONE, assert_counts_together, behind, free_port, script
 
 from maitred.core.messages import Disconnect
 from maitred.shell.inside import workers
@@ -103,14 +103,7 @@ third.recv(1)
 
 def test_a_worker_that_is_execed_and_its_parent_have_one_count(tmp_path):
     """The parent has served alone before."""
-    port = free_port()
-    with behind("script", script(tmp_path, EXECS_LATE), port) as (distributor, _):
-        distributor.ready(port)
-        seated = [distributor.seat(port) for _ in range(3)]
-        assert [count for _, _, count in seated] == [1, 2, 3]
-        assert set(distributor.registry.clients()) == {who for _, who, _ in seated}
-        for client, _, _ in seated:
-            client.close()
+    assert_counts_together(script(tmp_path, EXECS_LATE))
 
 
 PASSED = """

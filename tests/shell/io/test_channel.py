@@ -1,12 +1,12 @@
 """Messages and descriptors over a channel: nothing blocks, nothing leaks, and the end is the end."""
 
-import gc
 import os
 import resource
 import select
 import socket
 
 import pytest
+from tests.shell.fake import descriptors_at_rest
 
 from maitred.core import wire
 from maitred.core.messages import Acknowledge, Begin, Client, HandOff, InitialMsg, Store
@@ -24,7 +24,6 @@ def ends():
 
 
 def open_fds():
-    gc.collect()  # what earlier tests have left would be closed meanwhile
     return set(os.listdir("/proc/self/fd"))
 
 
@@ -58,7 +57,7 @@ def test_descriptors_come_along_close_on_exec(ends):
 @pytest.mark.parametrize("garbage", [b"\xff", b"\x02short", b"", b"\x01" * 65_536, wire.encode(Begin()) + b"x"])
 def test_garbage_is_an_error_its_descriptors_are_closed_and_what_follows_is_read(ends, garbage):
     one, other = ends
-    before = open_fds()
+    before = set(descriptors_at_rest())
     socket.send_fds(one, [garbage], [0, 1])
     channel.send(one, Begin())
     with pytest.raises(wire.WireError):

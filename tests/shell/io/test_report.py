@@ -1,7 +1,6 @@
 """The log waits for no reader and lets nobody outside write its lines; files that are written to are ours."""
 
 import contextlib
-import gc
 import os
 import pty
 import socket
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from tests.log import PREFIX, plain
+from tests.shell.fake import descriptors_at_rest
 from tests.shell.instance import eventually
 
 from maitred.shell.io import report
@@ -255,8 +255,7 @@ def foreign(path):
 def test_what_is_not_a_file_of_ours_is_refused_and_left_as_it_is(tmp_path, make, why):
     path = tmp_path / "file"
     make(path)
-    gc.collect()  # what earlier tests have left would be closed meanwhile
-    before = os.listdir("/proc/self/fd")
+    before = descriptors_at_rest()
     refused = []
 
     def attempt():

@@ -154,7 +154,7 @@ class Distributors:
             self._release(distributor)
             raise
         else:
-            self._loop.watch(child.pidfd, READ, partial(self._on_end, distributor))
+            child.watch_end(self._loop, partial(self._on_end, distributor, child))
             self._loop.watch(ours.fileno(), READ, partial(self._on_channel, distributor))
             inquiry.watch()
             element = self._config.elements[effect.element].name
@@ -300,14 +300,8 @@ class Distributors:
         if self.held.get(distributor.class_id) is distributor:
             _kill(distributor)
 
-    def _on_end(self, distributor: Distributor, flags: int) -> None:
+    def _on_end(self, distributor: Distributor, child: Child, code: int) -> None:
         """Read all that it has sent, then report that it has ended."""
-        child = distributor.child
-        assert child is not None, "its pidfd was watched"
-        code = child.exitcode()
-        if code is None:
-            return
-        self._loop.forget(child.pidfd)
         while self._read(distributor):
             pass
         self._loop.cancel_timer(("hung up", distributor.class_id))  # which reading to the end may have set

@@ -24,6 +24,7 @@ from typing import Any, Final
 from maitred.shell import distributor
 from maitred.shell.inside import exec_server
 from maitred.shell.io import kernel
+from maitred.shell.io.loop import READ, Loop
 
 SAFE_PATH: Final = "PYTHONSAFEPATH"
 _PATH: Final = tuple(map(os.path.realpath, filter(None, sys.path)))
@@ -57,6 +58,17 @@ class Child:
     def exitcode(self) -> int | None:
         """Reap the process, if it has ended: its status, or the number of the signal that killed it, negative."""
         return self._process.exitcode
+
+    def watch_end(self, loop: Loop, on_end: Callable[[int], None]) -> None:
+        """Have the process reaped by the loop when it ends, and ``on_end`` called with its `exitcode`."""
+
+        def on_ready(flags: int) -> None:
+            code = self.exitcode()
+            if code is not None:
+                loop.forget(self.pidfd)
+                on_end(code)
+
+        loop.watch(self.pidfd, READ, on_ready)
 
     def close(self) -> None:
         """Let go of every descriptor that is kept for the process, which has been reaped."""

@@ -28,7 +28,7 @@ from maitred.shell.driver import Driver
 from maitred.shell.inside import native_sockets
 from maitred.shell.inside.exec_server import ServerSpec
 from maitred.shell.io import channel, kernel, report
-from maitred.shell.io.loop import READ, Loop
+from maitred.shell.io.loop import Loop
 from maitred.shell.io.registry import Reader
 from maitred.shell.io.registry import create as create_registry
 from maitred.shell.supervise.descendants import Family, Groups, kill_holders
@@ -184,7 +184,7 @@ class Servers:
             server.family = Family(child.pid, os.fstat(theirs.fileno()).st_ino, group)
         finally:
             theirs.close()
-        self._loop.watch(child.pidfd, READ, partial(self._on_end, server))
+        child.watch_end(self._loop, partial(self._on_end, server, child))
         self._log_start(effect, server, child)
 
     def _spec(
@@ -280,13 +280,7 @@ class Servers:
             server.family.close()
         self._recording.end(f"server {server.class_id} {server.server}")
 
-    def _on_end(self, server: Server, flags: int) -> None:
-        child = server.child
-        assert child is not None, "its pidfd was watched"
-        code = child.exitcode()
-        if code is None:
-            return
-        self._loop.forget(child.pidfd)
+    def _on_end(self, server: Server, child: Child, code: int) -> None:
         server.ended = True
         self._ends[server.server] = report.how_ended(code)
         level = report.warning if self._is_wanted(server) else report.info

@@ -21,13 +21,13 @@ from typing import Final
 from maitred.shell import distributor
 from maitred.shell.distributor import DistributorSpec
 from maitred.shell.io import kernel, report
-from maitred.shell.io.loop import READ, Loop
+from maitred.shell.io.loop import Loop
 from maitred.shell.supervise import launch
 from maitred.shell.supervise.descendants import read_process
 from maitred.shell.supervise.launch import Child
 
 LONGEST_SPEC: Final = 1 << 16
-"""Bytes of a specification that is sent; a Distributor with a longer one is started anew."""
+"""Bytes of a specification that is sent; a Distributor with a longer one is started without a standby."""
 MOST_DESCRIPTORS: Final = 253
 """SCM_MAX_FD (unix(7)): the kernel takes no more in one message."""
 FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
@@ -51,7 +51,7 @@ class Standby:
         return None if self.child is None else self.child.pid
 
     def prepare(self) -> None:
-        """Start a standby, unless there is one.  Where none can be started, a Distributor is started anew instead."""
+        """Start a standby, unless there is one.  Where none can be started, a Distributor is started without."""
         if self.child is not None:
             return
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_TERMINAL)  # until it ignores them
@@ -69,7 +69,7 @@ class Standby:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         self.child, self._socket = child, ours
-        self._loop.watch(child.pidfd, READ, partial(self._on_end, child))
+        child.watch_end(self._loop, partial(self._on_end, child))
 
     def become(self, spec: DistributorSpec) -> Child | None:
         """Have the standby become this Distributor: its process; None where there is none that can."""
@@ -97,12 +97,8 @@ class Standby:
             self._socket.close()
             self._socket = None
 
-    def _on_end(self, child: Child, flags: int) -> None:
+    def _on_end(self, child: Child, code: int) -> None:
         """A standby that has died is replaced at the Monitor's next look round."""
-        code = child.exitcode()
-        if code is None:
-            return
-        self._loop.forget(child.pidfd)
         if child is self.child:
             report.warning(f"the standby (pid {child.pid}) {report.how_ended(code)}: it is replaced")
             self.child = None
