@@ -41,6 +41,11 @@ def script(directory, text):
     return path
 
 
+def is_answered(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 def doomed(maitred, code, *arguments):
     """Start what cannot work; its log once it has ended with this exit code."""
     instance = maitred(*arguments, ready=False)
@@ -122,6 +127,7 @@ def test_a_program_that_listens_elsewhere_than_configured(maitred, tmp_path):
 
     assert "listen" in told or "bind" in told or "bound" in told, told
     assert instance.process.poll() is None
+    eventually(lambda: is_answered(own), "it is warned of once it has bound; it listens a little later")
     with socket.create_connection(("127.0.0.1", own), 5) as client:
         assert client.recv(7) == b"welcome", "the program has its port, as it would without maitred"
 
@@ -213,6 +219,7 @@ def test_garbage_from_a_server_on_its_dialog(maitred, guests):
     distributor = instance.distributor()
 
     clients[0].socket.sendall(b"garbage 20\n")
+    instance.wait_log("breaks the protocol again and again")  # until then it may get clients, and they end with it
 
     for _ in range(6):
         with guests(port) as guest:

@@ -83,7 +83,9 @@ def test_what_is_ignored_or_kept_back_at_the_start_is_not_so_in_a_program(maitre
     """Neither for us: a SIGCHLD that is ignored would report no death to us, a SIGTERM that is blocked never end us."""
     shows = tmp_path / "shows.py"
     shows.write_text(
-        "import runpy, sys\nprint([line for line in open('/proc/self/status') if line[:3] == 'Sig'], flush=True)\n"
+        "import runpy, sys\n"
+        "masks = 'SigBlk', 'SigIgn', 'SigCgt'\n"
+        "print([line for line in open('/proc/self/status') if line[:6] in masks], flush=True)\n"
         f"runpy.run_path({str(SERVERS / 'greeter.py')!r}, run_name='__main__')\n"
     )
     port = free_port()
