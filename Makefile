@@ -117,7 +117,7 @@ pages: $(VENV)/.test ## Write every generated page that takes less than two minu
 test: compiler lint ## Run every check: style, types, imports, all tests, the core's branch coverage
 	@$(MAKE) -j2 --output-sync=target types core
 	@echo "== all other tests, three at a time (many wait for processes), but for what is recorded (make records)"
-	@$(PYTEST) -q -n 3 --dist worksteal --recorded -m "$(QUICK)" $(CORE:%=--ignore=%) --durations=10
+	@$(PYTEST) -q -n 3 --dist worksteal --recorded --alone -m "$(QUICK)" $(CORE:%=--ignore=%) --durations=10
 	@echo "maitred: all checks passed: style, types, imports, tests, and every branch of the core"
 
 lint: $(VENV)/.test ## Check style (ruff) and the import contracts

@@ -20,7 +20,7 @@ from tests import closing
 
 os.environ["MAITRED_CORE"] = "plain"  # here and in what tests start: never what `make compile` has left
 
-pytest_plugins = ["tests.records"]
+pytest_plugins = ["tests.records", "tests.alone"]
 
 OWN = Path(__file__).resolve().parents[1] / ".hypothesis" / "examples"
 REDIS = ("redis://", "rediss://", "unix://")

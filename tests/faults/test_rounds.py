@@ -6,7 +6,7 @@ import pytest
 from tests.faults import relation, rounds
 from tests.faults.campaign import CLASSES, Plan
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1_200)]
+pytestmark = [pytest.mark.system, pytest.mark.chance, pytest.mark.timeout(1_200)]
 NAMES = list(CLASSES)
 ROOM = 100
 """Lines that are followed after those that are bent."""

@@ -4,7 +4,7 @@ import pytest
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.campaign import HONEST, Plan, run
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.chance, pytest.mark.timeout(300)]
 SECONDS = 8
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 from tests.system.harness import SERVERS, Guest, eventually, free_port, is_alive, session_of
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.chance]
 
 LEAVING = 290
 """Clients of one server that leave at once: their Disconnects fill a dialog that nobody reads (278 packets)."""

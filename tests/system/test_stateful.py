@@ -37,7 +37,7 @@ from maitred.core.messages import Adopt, Restore
 from maitred.core.tree import Tree
 from maitred.model.world import Bounds, Fate
 
-pytestmark = [pytest.mark.system, pytest.mark.properties]
+pytestmark = [pytest.mark.system, pytest.mark.chance, pytest.mark.properties]
 CAMPAIGN_SECONDS = float(os.environ.get("MAITRED_CAMPAIGN_SECONDS", "120"))
 SEED = int(os.environ.get("MAITRED_FAULT_SEED", "1"))
 CLIENTS = 12
