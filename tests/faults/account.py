@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tests.faults.kernel import DISTRIBUTOR, MONITOR
 
@@ -270,6 +271,15 @@ class History:
         """In words, for a loss that nobody can explain."""
         said = [f"{m.at:.3f} {m.life.who if m.life else 'monitor'}: {m.what}" for m in self.stories[cookie]]
         return "; ".join(said) or "the trace does not speak of it"
+
+    def answered_for(self, cookie):
+        """The servers whose `Accepted` has made a Distributor close its own copy of the connection, by its own lines.
+
+        An `Accepted` for a client that the server was not handed closes nothing.
+        """
+        story = [m for m in self.stories[cookie] if m.life is not None and m.life.who.startswith("distributor")]
+        pairs = pairwise(story)
+        return [m.server for m, then in pairs if (m.what, then.what) == ("Received Accepted", "CloseCopy")]
 
     def server(self, pid, visit):
         """The server whose main process this was during the visit."""

@@ -1,8 +1,10 @@
 """Brings together what was seen of a hostile campaign: who was disturbed, by how much, and what must not be.
 
 The witnesses: the clients of good will (what they saw), the honest servers' notes, the hostile copies' deeds, the
-status as it was asked for all the time, and the log.  A client may suffer from a hostile copy only where that copy has
-had its connection.
+status as it was asked for all the time, the log, and the Distributors' own lines of the trace.  A client may
+suffer from a hostile copy only where that copy has had its connection: by the notes of the copy or of the client; or
+because its stand-in has answered for the client, upon which the Distributor closed its own copy of the connection, and
+was killed before the program noted anything.
 """
 
 import re
@@ -10,7 +12,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tests.faults.account import quantile
+from tests.faults.account import History, quantile
 from tests.faults.kernel import DISTRIBUTOR, MONITOR
 
 DEATH = re.compile(r"server \d+ of (?P<name>\S+) \(pid (?P<pid>\d+)\) (?P<how>.*)")
@@ -19,6 +21,8 @@ SILENT = "restarting"
 """The phase in the status of a Distributor that does not answer within a second."""
 SILENCE = 10
 """Looks in a row at which it may not: on a busy machine it may be slow, and is not dead."""
+WELL = ("served", "left")
+"""Outcomes of a visit that nothing has disturbed."""
 ROOM = 16 << 20
 """Bytes by which a Distributor or the Monitor may have grown."""
 
@@ -115,7 +119,7 @@ class Account:
         return max((each.took for each in self.asked), default=0.0)
 
 
-def account(classes, ports, hostile, visits, diary, deeds, asked, guests, war, log, before, after):
+def account(classes, ports, hostile, visits, diary, deeds, asked, guests, war, log, trace, before, after):
     """Bring the witnesses together.
 
     Args:
@@ -129,6 +133,7 @@ def account(classes, ports, hostile, visits, diary, deeds, asked, guests, war, l
         guests: how often the hostile clients did what.
         war: when it began and when it ended.
         log: of the instance.
+        trace: of the instance; no hostile copy has written to it.
         before: what the processes took before, by role: lists of `Level`.
         after: the same at the end.
     """
@@ -136,20 +141,22 @@ def account(classes, ports, hostile, visits, diary, deeds, asked, guests, war, l
     waits = defaultdict(list)
     result = Account({}, Counter(), Counter(deeds.attacks), deeds.survived, asked, guests)
     result.wrong += diary.twice
+    history = History(trace, {visit.cookie for visit in visits if visit.outcome not in WELL})
     for visit in visits:
         name = name_of[visit.port]
         had = visit.server in deeds.pids or visit.cookie in deeds.taken
+        had = had or any(server.pid in deeds.pids for server in history.answered_for(visit.cookie))
         result.visits[name, visit.outcome] += 1
         if visit.greeted and visit.server not in deeds.pids:
             when = "in war" if visit.greeted > war[0] and visit.began < war[1] else "in peace"
             waits[f"{name}, {when}"].append(visit.greeted - visit.began)
-        if visit.outcome in ("served", "left"):
+        if visit.outcome in WELL:
             continue
         if visit.outcome in ("lost", "mixed") and had and name == hostile:
             result.suffered += 1
         else:
             by = "an honest copy had it" if visit.cookie in diary.accepted else "no copy had it"
-            result.wrong.append(f"{name}: {visit.outcome} ({by}): {visit}")
+            result.wrong.append(f"{name}: {visit.outcome} ({by}): {visit}; {history.tell(visit.cookie)}")
     result.waits = {who: sorted(found) for who, found in sorted(waits.items())}
     result.wrong += _deaths(log, deeds) + _changes(asked, deeds) + _levels(before, after)
     return result

@@ -62,7 +62,8 @@ def run(directory, plan, environment=None) -> Account:
     directory.mkdir(parents=True, exist_ok=True)
     ports = [free_port() for _ in CLASSES]
     config = configuration(directory, ports, free_port(), plan)
-    instance = Instance(directory / "instance", ["--config", config], environment=environment, traced=False)
+    instance = Instance(directory / "instance", ["--config", config], environment=environment)
+    instance.replays = False  # a hostile copy's own lines are not there
     complaints = []
     try:
         instance.start(ready=False)
@@ -105,6 +106,7 @@ def _conduct(instance, directory, plan, ports):
         guests.done,
         (began, ended),
         instance.log,
+        instance.trace,
         before,
         after,
     )

@@ -8,6 +8,7 @@ hostile copy makes a few attacks of so many SECONDS each, then dies, in one way 
 ``DIRECTORY/deeds``: ``WHAT PID WORD AT``.
 """
 
+import contextlib
 import fcntl
 import importlib
 import os
@@ -53,10 +54,20 @@ def life_of(directory):
     return life
 
 
+def let_go_of(path):
+    """Have what this process would still write to the file go nowhere, so that nothing there is a hostile copy's."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(int(name)), path.stat()):
+                os.dup2(nowhere, int(name), inheritable=False)
+
+
 def turn_hostile(listener, unbound, directory, seed, seconds, names, life):
     """Wait for the war, then attack, then die."""
     note, rng = Notes(directory / "deeds"), attacks.rng_of(seed, life)
     note("hostile", 0)
+    let_go_of(directory / "instance" / "trace")
     while not (directory / "war").exists():
         time.sleep(0.02)
     time.sleep(rng.uniform(0, 0.3))  # it has clients by then

@@ -1,5 +1,6 @@
 """The account of a hostile campaign sees who is harmed, and lets a hostile copy harm those alone whom it was given."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -17,12 +18,13 @@ LEVELS = {MONITOR: [Level(30, 1, 1 << 20)], DISTRIBUTOR: [Level(20, 1, 1 << 20)]
 def judge(tmp_path):
     """Bring made-up witnesses together; each of them is of a campaign in which all went well."""
 
-    def bring(visits=(), notes="", deeds="", asked=(), log="", after=LEVELS):
+    def bring(visits=(), notes="", deeds="", asked=(), log="", trace="", after=LEVELS):
         (tmp_path / "notes").write_text(notes)
+        (tmp_path / "trace").write_text(trace)
         (tmp_path / "deeds").write_text(f"hostile {HOSTILE_PID} 0 1.0\nattack {HOSTILE_PID} dies 2.0\n{deeds}")
         witnesses = Diary(tmp_path / "notes"), Deeds.read(tmp_path), list(asked), Counter(reset=3)
-        names, ports = ["bad", "good"], [81, 82]
-        return account(names, ports, "bad", list(visits), *witnesses, (5.0, 9.0), log, LEVELS, after)
+        records = log, tmp_path / "trace"
+        return account(["bad", "good"], [81, 82], "bad", list(visits), *witnesses, (5.0, 9.0), *records, LEVELS, after)
 
     return bring
 
@@ -48,9 +50,59 @@ def test_a_campaign_in_which_all_went_well(judge):
 
 @pytest.mark.parametrize("outcome", ["lost", "mixed"])
 def test_whom_a_hostile_copy_had_may_suffer(judge, outcome):
+    """It can read what the client sends, and send what it likes, whether it answers or not."""
     had = [visit(81, outcome, HOSTILE_PID), visit(81, outcome, 0, cookie=8)]
     found = judge(had, deeds=f"taken {HOSTILE_PID} 8 6.0\n")
     assert found.wrong == [] and found.suffered == 2
+
+
+HONEST_SERVER, HOSTILE_SERVER = 1, 2
+STARTS = "".join(
+    f'{{"who":"server 0 {server}","start":{{}},"t":1.0,"pid":{pid}}}\n'
+    for server, pid in ((HONEST_SERVER, HONEST_PID), (HOSTILE_SERVER, HOSTILE_PID))
+)
+
+
+def steps(*found, who="distributor 0 1"):
+    """Lines of a trace that speak of client 8: what is done, and with which server."""
+    client = {"is": "Client", "arrival": 0, "cookie": 8, "port": 81}
+    records = {
+        "hand-off": ("effect", "Send", {"message": {"is": "HandOff", "client": client}}),
+        "accepted": ("event", "Received", {"message": {"is": "Accepted", "client": client}}),
+        "close": ("effect", "CloseCopy", {"client": client}),
+    }
+    lines = []
+    for name, server in found:
+        kind, what, fields = records[name]
+        lines.append({"who": who, kind: {"is": what, **({"server": server} if server else {}), **fields}, "t": 6.0})
+    return STARTS + "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+
+
+ANSWERED = [("hand-off", HOSTILE_SERVER), ("accepted", HOSTILE_SERVER), ("close", None)]
+
+
+@pytest.mark.parametrize("outcome", ["lost", "mixed"])
+def test_whom_a_hostile_copy_has_answered_for_may_suffer(judge, outcome):
+    """Its stand-in had taken the client when it was killed, and its program had noted nothing."""
+    found = judge([visit(81, outcome, 0, cookie=8)], trace=steps(*ANSWERED))
+    assert found.wrong == [] and found.suffered == 1
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        STARTS,
+        steps(*ANSWERED[:1]),
+        steps(*ANSWERED[:2], ("hand-off", HONEST_SERVER)),
+        steps(("hand-off", HONEST_SERVER), ("accepted", HONEST_SERVER), ("close", None)),
+        steps(("hand-off", HONEST_SERVER), ANSWERED[1], ("accepted", HONEST_SERVER), ("close", None)),
+        steps(*ANSWERED, who="server 0 2"),
+    ],
+    ids=["unknown", "not answered", "not believed", "another had it", "a lie about another's", "its own word"],
+)
+def test_whom_it_has_not_answered_for_may_not(judge, trace):
+    (wrong,) = judge([visit(81, "lost", 0, cookie=8)], trace=trace).wrong
+    assert "lost (no copy had it)" in wrong
 
 
 @pytest.mark.parametrize(
