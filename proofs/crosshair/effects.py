@@ -444,6 +444,25 @@ def _compared(message: object) -> object:
     return message
 
 
+def a_server_is_adopted_as_it_is_configured(before: MonitorState, event: object, done: Done) -> bool:
+    """An `Adopt` has the maximum of its own class, and weight, kind, phase and dialogs of the server's own place."""
+    for effect in _of(monitor.TellDistributor, done.effects):
+        message = effect.message
+        if not isinstance(message, Adopt):
+            continue
+        cls = done.state.classes[effect.class_id]
+        place = cls.places[cls.living[message.server]]
+        used = tuple(port for port, is_used in place.dialogs.items() if is_used)
+        wanted = (cls.config.max_clients, done.state.elements[place.element].weight, place.dynamic)
+        if (message.max_clients, message.weight, message.dynamic) != wanted:
+            return False
+        if message.draining != (place.phase not in (PlacePhase.STARTING, PlacePhase.READY)):
+            return False
+        if (message.dialogs, message.owed) != (tuple(place.dialogs), used):
+            return False
+    return True
+
+
 def only_a_running_distributor_is_sent_messages(before: MonitorState, event: object, done: Done) -> bool:
     """Nothing is sent to a Distributor that does not run, and none is killed that does not."""
     phases = [(class_id, cls.distributor.phase) for class_id, cls in before.classes.items()]
@@ -541,6 +560,7 @@ def what_is_due_is_timed(before: MonitorState, event: object, done: Done) -> boo
 MONITOR: Final[tuple[Law, ...]] = (
     what_is_due_is_timed,
     a_distributor_is_sent_all_before_it_begins,
+    a_server_is_adopted_as_it_is_configured,
     only_a_running_distributor_is_sent_messages,
     servers_are_started_under_new_ids,
     whoever_is_to_end_is_asked_once,

@@ -189,6 +189,8 @@ DEAD = (
 )
 """Where Distributors or servers are to be started again."""
 ALL = (*RUNNING, *OTHERWISE)
+TWO_CLASSES = RUNNING[7]
+"""The Distributor of the second class is to be started, where a server lives: what it is sent is that class's."""
 QUICK = (RUNNING[0], RUNNING[1], RUNNING[4], OTHERWISE[0], OTHERWISE[4], OTHERWISE[7])
 """Those that are asked in every run of the tests."""
 SPEAKING = tuple(scene for scene in ALL if all(cls.distributor is not IS_DONE for cls in scene.classes))
@@ -218,12 +220,13 @@ def _contract(
     about: tuple[type, ...],
     event: Callable[[MonitorState], core.Event],
     scenes: Iterable[Scene] = ALL,
+    quick: Iterable[Scene] = QUICK,
 ) -> Contract:
     cases = tuple(Case(scene.label, partial(_situation, scene, event)) for scene in scenes)
-    quick = tuple(scene.label for scene in scenes if scene in QUICK)
+    labels = tuple(scene.label for scene in scenes if scene in quick)
     sizes = "up to 3 servers, 3 stored, 2 classes, 2 processing elements"
     step: Callable[..., object] = core.step
-    return Contract(name, "monitor", about, sizes, step, cases, quick, LEMMAS, effects.MONITOR)
+    return Contract(name, "monitor", about, sizes, step, cases, labels, LEMMAS, effects.MONITOR)
 
 
 def _situation(scene: Scene, event: Callable[[MonitorState], core.Event]) -> tuple[object, object]:
@@ -248,8 +251,14 @@ def _told(name: str, kind: type, message: Callable[[], ToMonitor], scenes: Itera
     return _contract(name, (core.Told, kind), lambda state: core.Told(_class_id(), message()), scenes)
 
 
-def _timer(name: str, kind: type, timer: Callable[[], core.Timer], scenes: Iterable[Scene] = ALL) -> Contract:
-    return _contract(name, (core.Fired, kind), lambda state: core.Fired(timer()), scenes)
+def _timer(
+    name: str,
+    kind: type,
+    timer: Callable[[], core.Timer],
+    scenes: Iterable[Scene] = ALL,
+    quick: Iterable[Scene] = QUICK,
+) -> Contract:
+    return _contract(name, (core.Fired, kind), lambda state: core.Fired(timer()), scenes, quick)
 
 
 CONTRACTS = (
@@ -284,6 +293,7 @@ CONTRACTS = (
         core.RestartDistributor,
         lambda: core.RestartDistributor(_class_id(), number("attempt")),
         (*ALL, *DEAD),
+        (*QUICK, TWO_CLASSES),
     ),
     _timer("server_stable", core.ServerStable, lambda: core.ServerStable(_class_id(), _server())),
     _timer(

@@ -28,7 +28,7 @@ from maitred.model.world.recorded_runs import RunError
 from proofs.mutation import bridge_column
 from proofs.mutation import crosshair_column as crosshair_column
 from proofs.mutation.core import CATALOGUE
-from proofs.mutation.core.checks import RAISED, RAISES, refuted, refuted_in_the_end
+from proofs.mutation.core.checks import RAISED, RAISES, refuted, refuted_in_the_end, survived
 from proofs.mutation.core.mutant import Mutant
 from proofs.mutation.core.parallel import left_by_the_model, on_all_cores
 from proofs.mutation.core.unit_tests import outcomes
@@ -104,9 +104,17 @@ def _refuted(name: str) -> tuple[str, ...]:
     mutant = CATALOGUE[name]
     with mutant.mutated():
         if mutant.within is not None:
-            return _properties(mutant.within, mutant.without, mutant.first)
-        found = {name for bounds in TRIED for name in _always(bounds)}
-    return tuple(name for name in (*PROPERTIES, RAISES) if name in found)
+            if found := _properties(mutant.within, mutant.without, mutant.first):
+                return found
+            left = survived(mutant)
+            return tuple(name for name in _named(mutant) if name not in left)
+        tried = {name for bounds in TRIED for name in _always(bounds)}
+    return tuple(name for name in (*PROPERTIES, RAISES) if name in tried)
+
+
+def _named(mutant: Mutant) -> tuple[str, ...]:
+    """What its entry says refutes it, some of which takes more states than are explored for every property."""
+    return (*mutant.refutes, *mutant.eventually)
 
 
 def _always(bounds: Bounds) -> frozenset[str]:
@@ -218,7 +226,7 @@ def _survives(mutant: Mutant, found: Matrix) -> bool:
 
 
 def _row(mutant: Mutant, found: Matrix) -> str:
-    named = (*mutant.refutes, *mutant.eventually, *mutant.tests)
+    named = (*_named(mutant), *mutant.tests)
     others = [name for title, by_name in found.items() if title not in BESIDE for name in by_name.get(mutant.name, ())]
     cells = [f"**{_shown(name)}**" for name in named]
     others = [name for name in others if name not in named and not (mutant.breaks and name == RAISES)]

@@ -52,6 +52,7 @@ LAWLESS = {
     "a_refused_client_is_counted": "who_is_served_is_whom_it_took",
     "a_closed_listener_is_struck_off": "listeners_are_let_be",
     "a_successor_begins_before_it_knows_who_waits": "a_distributor_is_sent_all_before_it_begins",
+    "every_class_has_the_maximum_of_the_first": "a_server_is_adopted_as_it_is_configured",
     "a_dead_distributor_is_told": "only_a_running_distributor_is_sent_messages",
     "a_failed_element_is_chosen": "servers_are_started_under_new_ids",
     "descendants_are_left_alive": "whoever_is_to_end_is_asked_once",

@@ -1008,7 +1008,8 @@ MUTANTS: Final = (
         "distributor._adopt",
         "known=not event.dialogs",
         "known=True",
-        proofs=("bridge",),
+        refutes=("no_one_is_cut_off_by_draining",),
+        within=Bounds(servers=1, clients=1, distributor_crashes=1, begins="a stop finds a closed listener"),
         tests=(
             f"{THE_OPERATION_PHASE_IS_CLOSED}::test_one_that_is_adopted_with_a_dialog_must_first_report_how_many_it_serves",
         ),
@@ -2066,19 +2067,6 @@ MUTANTS: Final = (
     ),
     # ---------------------------------------------------------------- counters, and what is deep
     Mutant(
-        "who_was_restored_does_not_count",
-        Kind.INDEX_NOT_KEPT,
-        "After a restart, a later client overtakes one who waited.",
-        "distributor._restore",
-        "work.next_arrival = max(work.next_arrival, event.client.arrival + 1)",
-        "pass",
-        refutes=("arrivals_lie_in_the_past",),
-        within=Bounds(servers=1, clients=3, waiting_limit=3, distributor_crashes=1, warm=True),
-        tests=(
-            f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",
-        ),
-    ),
-    Mutant(
         "who_is_restored_last_alone_counts",
         Kind.WRONG_CHOICE,
         "After a restart, a later client may bear the number of one who waits.",
@@ -2090,15 +2078,5 @@ MUTANTS: Final = (
         tests=(
             f"{A_NEW_DISTRIBUTOR_TAKES_OVER}::test_who_waited_goes_on_waiting_in_the_old_order_before_who_comes_later",
         ),
-    ),
-    Mutant(
-        "an_old_count_is_known_after_a_closed_listener",
-        Kind.WRONG_COUNT,
-        "A server that serves is asked to end, on the word of a table that has heard nothing.",
-        "distributor._adopt",
-        "known=not event.dialogs",
-        "known=True",
-        refutes=("no_one_is_cut_off_by_draining",),
-        within=Bounds(servers=1, clients=1, distributor_crashes=1, begins="a stop finds a closed listener"),
     ),
 )

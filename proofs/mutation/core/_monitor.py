@@ -1594,6 +1594,7 @@ MUTANTS: Final = (
         "monitor._Work.adoption",
         "self.state.classes[class_id].config.max_clients",
         "self.state.classes[0].config.max_clients",
+        proofs=("CrossHair",),
         tests=("tests/core/test_two_classes.py::test_each_class_is_adopted_with_its_own_maximum_and_weight",),
     ),
 )

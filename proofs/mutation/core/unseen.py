@@ -24,7 +24,6 @@ class Unseen(Enum):
         "The guard is against a Monitor, a Distributor, a kernel or a shell that breaks its word: the closed system, "
         "whose parts keep it, never offers the event there."
     )
-    OTHER_CLASS = "The model has one server class; tests of Monitor and shell have two."
     TOO_LARGE = (
         "It takes five deaths in a row before a server was ready, or a thousand connections that are gone at once: "
         "more than any exploration comes to."
@@ -74,9 +73,6 @@ _NAMES: Final[Mapping[Unseen, str]] = {
         a_client_is_stored_twice
         a_timer_of_an_unknown_class_fires
         an_old_distributors_life_counts_for_the_new
-    """,
-    Unseen.OTHER_CLASS: """
-        every_class_has_the_maximum_of_the_first
     """,
     Unseen.TOO_LARGE: """
         the_audit_names_any_number
@@ -172,7 +168,7 @@ _NAMES: Final[Mapping[Unseen, str]] = {
 UNSEEN: Final[Mapping[str, Unseen]] = {name: reason for reason, names in _NAMES.items() for name in names.split()}
 """The closed list: mutants by name, and why no property sees them."""
 
-NOWHERE: Final = frozenset({Unseen.NEVER_OFFERED, Unseen.OTHER_CLASS, Unseen.TOO_LARGE, Unseen.DEEP})
+NOWHERE: Final = frozenset({Unseen.NEVER_OFFERED, Unseen.TOO_LARGE, Unseen.DEEP})
 """Of these no step differs that an exploration comes to."""
 
 

@@ -6,6 +6,7 @@ The unmutated core passes the same checks in the same bounds; every property, gu
 import ast
 import importlib
 import inspect
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -177,6 +178,11 @@ def test_each_names_what_users_would_suffer_and_what_kills_it():
         assert mutant.within is not None or not explored, mutant.name
         assert mutant.within is None or explored or "bridge" in mutant.proofs, mutant.name
         assert mutant.within is not None or mutant.first is None, mutant.name
+
+
+def test_no_two_make_the_same_edit():
+    edits = Counter((mutant.where, mutant.old, mutant.new) for mutant in CATALOGUE.values())
+    assert [edit for edit, times in edits.items() if times > 1] == []
 
 
 def test_every_property_kills_one():
