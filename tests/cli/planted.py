@@ -62,7 +62,7 @@ PLANTED = (
         Kind.FORGOTTEN,
         "After a Distributor's death, a client who comes later overtakes one who waited.",
         "distributor._restore",
-        "work.next_arrival = max(work.next_arrival, event.client.arrival + 1)",
+        "work.state.next_arrival = max(work.state.next_arrival, event.client.arrival + 1)",
         "pass",
         refutes=("arrivals_lie_in_the_past",),
     ),

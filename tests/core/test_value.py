@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from maitred.core.messages import Client, Count
-from maitred.core.value import dataclass, replace
+from maitred.core import distributor
+from maitred.core.messages import Adopt, Begin, Client, Count
+from maitred.core.value import replace
 
 
 def test_only_what_is_named_is_replaced():
@@ -34,6 +35,10 @@ def test_a_value_has_no_other_attributes():
         Count(3, 7).colour = 8
 
 
-def test_a_class_whose_values_change_is_refused():
-    with pytest.raises(AssertionError):
-        dataclass(frozen=False, slots=True)
+def test_a_step_changes_its_own_copy_and_not_the_state_that_it_was_given():
+    state = distributor.initial(1, 0, 64, ((80, "*:80"),), True)
+    given, same = state, replace(state)
+    for event in Begin(), distributor.Listening(80, "*:80"), Adopt(1, 1, 1, False, False, (80,), (80,)):
+        after = distributor.step(given, event).state
+        assert given == same != after
+        given, same = after, replace(after)

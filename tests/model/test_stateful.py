@@ -115,7 +115,7 @@ def test_what_is_offered_is_all_that_may_happen_and_nothing_else(turn, stops, sp
 def a_timer_takes_the_request_back(monkeypatch):
     def fired(work, event):
         if isinstance(event.timer, distributor.HandOffTimeout):
-            work.take_back(work.servers[event.timer.server], resting=True)
+            work.take_back(work.state.servers[event.timer.server], resting=True)
         else:
             before(work, event)
 

@@ -171,6 +171,15 @@ MUTANTS: Final = (
         tests=(f"{TIMING}::test_however_often_it_has_died_the_delay_is_the_cap_and_is_found_at_once",),
     ),
     Mutant(
+        "a_first_death_is_waited_for",
+        Kind.GUARD_DROPPED,
+        "Clients wait for the back-off, although the successor is there.",
+        "timing.duration",
+        "        case monitor.RestartDistributor(attempt=0):\n            return 0.0",
+        "        case monitor.RestartDistributor(attempt=-1):\n            return 0.0",
+        tests=(f"{TIMING}::test_each_timer_runs_for_its_duration",),
+    ),
+    Mutant(
         "the_queue_timeout_is_the_hand_offs",
         Kind.WRONG_CHOICE,
         "Who waits is dropped after twice the time that the operator set.",

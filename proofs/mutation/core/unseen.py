@@ -113,6 +113,7 @@ _NAMES: Final[Mapping[Unseen, str]] = {
         the_backoff_has_no_cap
         the_backoff_does_not_grow
         the_backoff_counts_for_ever
+        a_first_death_is_waited_for
         the_queue_timeout_is_the_hand_offs
         a_distributors_timer_is_told_one_ahead
         a_dynamic_rests_timer_is_told_one_ahead

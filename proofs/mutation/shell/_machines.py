@@ -641,15 +641,6 @@ MUTANTS: Final = (
         tests=(f"{STANDBY}::test_the_standby_takes_a_dead_distributors_place_at_once",),
     ),
     Mutant(
-        "a_first_death_is_waited_for",
-        Kind.CONDITION_DROPPED,
-        "Clients wait for the back-off, although the successor is there.",
-        "monitor.Monitor._set_timer",
-        "timer.attempt == 0",
-        "timer.attempt < 0",
-        tests=(f"{STANDBY}::test_the_standby_takes_a_dead_distributors_place_at_once",),
-    ),
-    Mutant(
         "a_stopped_standby_is_used",
         Kind.GUARD_DROPPED,
         "A class whose standby somebody has stopped is without a Distributor for ever.",

@@ -281,9 +281,9 @@ class Creation(Enum):
     REQUESTED = "requested"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=False, slots=True)
 class DistributorState:
-    """All that a Distributor knows."""
+    """All that a Distributor knows.  A step changes its own copy; nobody else changes one."""
 
     incarnation: Incarnation
     dynamic: int
@@ -800,63 +800,31 @@ def step(state: DistributorState, event: Event) -> Step | Rejected:
     work = _Work(state)
     _ACTIONS[type(event)](work, event)
     work.settle()
-    return Transition(work.after(), tuple(work.effects))
+    return Transition(work.state, tuple(work.effects))
 
 
 class _Work:
     """A step in the making: the state so far and the effects so far."""
 
     def __init__(self, state: DistributorState) -> None:
-        self.before = state
-        self.incarnation = state.incarnation
-        self.phase = state.phase
-        self.servers = state.servers
-        self.ports = state.ports
-        self.waiting = state.waiting
-        self.next_arrival = state.next_arrival
-        self.next_rank = state.next_rank
-        self.creation = state.creation
-        self.drainable = state.drainable
-        self.drained = state.drained
-        self.outstanding = state.outstanding
-        self.promised = state.promised
+        self.state = replace(state)
         self.effects: list[Effect] = []
-
-    def after(self) -> DistributorState:
-        """The state that the step leads to."""
-        return DistributorState(
-            incarnation=self.incarnation,
-            dynamic=self.before.dynamic,
-            waiting_limit=self.before.waiting_limit,
-            fixed=self.before.fixed,
-            phase=self.phase,
-            servers=self.servers,
-            ports=self.ports,
-            waiting=self.waiting,
-            next_arrival=self.next_arrival,
-            next_rank=self.next_rank,
-            creation=self.creation,
-            drainable=self.drainable,
-            drained=self.drained,
-            outstanding=self.outstanding,
-            promised=self.promised,
-        )
 
     # ------------------------------------------------ the tables
 
     def update(self, new: ServerStatus | None, old: ServerStatus | None) -> None:
         """updateServerStatus: put a row in, change it or take it out, and keep the ports' indexes true (rule 1)."""
         if new is not None:
-            self.servers = self.servers.set(new.server, new)
+            self.state.servers = self.state.servers.set(new.server, new)
         else:
             assert old is not None, "a row is put in, changed or taken out"
-            self.servers = self.servers.remove(old.server)
+            self.state.servers = self.state.servers.remove(old.server)
         self.summarise(new, old)
         ports = {*(old.dialogs if old else ()), *(new.dialogs if new else ())}
         for port in ports:
             before = Seat.of(old) if old and old.free_on(port) else None
             after = Seat.of(new) if new and new.free_on(port) else None
-            info = self.ports[port]
+            info = self.state.ports[port]
             opened = info.opened or bool(new and new.answers_on(port))
             if before != after or opened != info.opened:
                 free = info.free.remove(before) if before else info.free
@@ -869,16 +837,16 @@ class _Work:
 
     def summarise(self, new: ServerStatus | None, old: ServerStatus | None) -> None:
         """Keep what `finish` asks of the whole table, so that it need not walk it."""
-        self.outstanding += bool(new and new.request) - bool(old and old.request)
-        self.drained += bool(new and new.drained) - bool(old and old.drained)
-        self.promised += (new.promised if new else 0) - (old.promised if old else 0)
+        self.state.outstanding += bool(new and new.request) - bool(old and old.request)
+        self.state.drained += bool(new and new.drained) - bool(old and old.drained)
+        self.state.promised += (new.promised if new else 0) - (old.promised if old else 0)
         if old and old.drainable and not (new and new.drainable):
-            self.drainable = self.drainable.remove(old.server)
+            self.state.drainable = self.state.drainable.remove(old.server)
         if new and new.drainable and not (old and old.drainable):
-            self.drainable = self.drainable.set(new.server, None)
+            self.state.drainable = self.state.drainable.set(new.server, None)
 
     def put(self, info: PortInfo) -> None:
-        self.ports = self.ports.set(info.port, info)
+        self.state.ports = self.state.ports.set(info.port, info)
 
     def report(self, message: ToMonitor) -> None:
         self.effects.append(Tell(message))
@@ -887,7 +855,7 @@ class _Work:
 
     def place(self, client: Client) -> None:
         """Hand the client to the best server, or let it wait (FIG. 7 steps 124 to 130)."""
-        if self.phase is not Phase.INITIALISING and self.ports[client.port].free:
+        if self.state.phase is not Phase.INITIALISING and self.state.ports[client.port].free:
             self.hand_off(client)
         else:
             self.report(Store(client))
@@ -895,25 +863,25 @@ class _Work:
 
     def wait(self, client: Client) -> None:
         """Put the client on the waiting list (FIG. 8 step 166)."""
-        info = self.ports[client.port]
+        info = self.state.ports[client.port]
         self.put(replace(info, waiting=info.waiting.set(client, None)))
-        self.waiting = self.waiting + 1
+        self.state.waiting = self.state.waiting + 1
         self.effects += [Watch(client), SetTimer(QueueTimeout(client))]
 
     def leave(self, client: Client) -> None:
         """Take the client off the waiting list and out of the store."""
-        info = self.ports[client.port]
+        info = self.state.ports[client.port]
         self.put(replace(info, waiting=info.waiting.remove(client)))
-        self.waiting = self.waiting - 1
+        self.state.waiting = self.state.waiting - 1
         self.report(Release(client))
 
     def hand_off(self, client: Client) -> None:
         """findBestServer, then SERVERCLASS_DIALOG_SEND (FIG. 8 steps 162 and 172)."""
-        best = self.ports[client.port].free.first()
+        best = self.state.ports[client.port].free.first()
         assert best is not None, "hand_off is called where a server is free"
-        status = self.servers[best[0].server]
-        rank = self.next_rank
-        self.next_rank = rank + 1
+        status = self.state.servers[best[0].server]
+        rank = self.state.next_rank
+        self.state.next_rank = rank + 1
         self.update(replace(status, request=client, rank=rank), status)
         self.effects += [
             Send(status.server, client.port, HandOff(client)),
@@ -929,54 +897,54 @@ class _Work:
         if resting:
             self.effects.append(SetTimer(RestOver(status.server)))
         self.place(client)
-        return self.servers[status.server]
+        return self.state.servers[status.server]
 
     # ------------------------------------------------ what follows from every step
 
     def settle(self) -> None:
         """Restore the rules that hold after each step: 9 (who waits is seated), 8 (accepting), closing."""
-        if self.phase in (Phase.OPERATING, Phase.CLOSING):
+        if self.state.phase in (Phase.OPERATING, Phase.CLOSING):
             while (client := self.next_to_seat()) is not None:
                 self.leave(client)
                 self.hand_off(client)
             self.want_server()
-            for info in self.ports.values():
+            for info in self.state.ports.values():
                 self.accept(info)
-        if self.phase is Phase.CLOSING:
+        if self.state.phase is Phase.CLOSING:
             self.finish()
 
     def next_to_seat(self) -> Client | None:
         """The earliest of those who wait on a port where a server is free (rule 6)."""
-        heads = (info.waiting.first() for info in self.ports.values() if info.free)
+        heads = (info.waiting.first() for info in self.state.ports.values() if info.free)
         return min((head[0] for head in heads if head is not None), default=None)
 
     def want_server(self) -> None:
         """While more wait than will soon be seated, ask for dynamic servers, each after a delay (FIG. 8 step 162)."""
-        wanted = self.waiting > self.promised and self.before.dynamic and self.phase is Phase.OPERATING
-        if wanted and self.creation is Creation.NONE:
-            self.creation = Creation.DELAYED
+        wanted = self.state.waiting > self.state.promised and self.state.dynamic and self.state.phase is Phase.OPERATING
+        if wanted and self.state.creation is Creation.NONE:
+            self.state.creation = Creation.DELAYED
             self.effects.append(SetTimer(CreateDelay()))
 
     def accept(self, info: PortInfo) -> None:
         """Issue an accept where none is outstanding and a client would be welcome (rule 8)."""
         if (
-            (info.opened or self.phase is Phase.CLOSING)
+            (info.opened or self.state.phase is Phase.CLOSING)
             and info.listening
             and not info.accepting
             and not info.pausing
-            and self.waiting < self.before.waiting_limit
+            and self.state.waiting < self.state.waiting_limit
         ):
             self.put(replace(info, accepting=True))
-            self.effects.append(Accept(info.port, wait=self.phase is Phase.OPERATING))
+            self.effects.append(Accept(info.port, wait=self.state.phase is Phase.OPERATING))
 
     def finish(self) -> None:
         """While closing: let idle servers go, and end when nothing is left to do."""
-        if self.waiting or self.outstanding or any(info.listeners for info in self.ports.values()):
+        if self.state.waiting or self.state.outstanding or any(info.listeners for info in self.state.ports.values()):
             return
-        for status in _by_rank(self.servers[server] for server in self.drainable):
+        for status in _by_rank(self.state.servers[server] for server in self.state.drainable):
             self.drain(status)
-        if self.drained == len(self.servers):
-            self.phase = Phase.CLOSED
+        if self.state.drained == len(self.state.servers):
+            self.state.phase = Phase.CLOSED
             self.report(Closed())
 
     def drain(self, status: ServerStatus) -> None:
@@ -991,8 +959,8 @@ def _adopt(work: _Work, event: Adopt) -> None:
     dialogs: Tree[Port, Dialog] = Tree()
     for port in event.dialogs:
         dialogs = dialogs.set(port, Dialog(DialogPhase.OPENED))
-        work.effects.append(Send(event.server, port, InitialMsg(work.incarnation)))
-        if port not in work.ports:
+        work.effects.append(Send(event.server, port, InitialMsg(work.state.incarnation)))
+        if port not in work.state.ports:
             work.put(PortInfo(port, Tree()))
     status = ServerStatus(
         server=event.server,
@@ -1005,31 +973,31 @@ def _adopt(work: _Work, event: Adopt) -> None:
         count=Count(0, -1 if event.dialogs else 0),  # a server without dialogs has yet to issue its first count
         request=None,
         resting=False,
-        rank=work.next_rank,
+        rank=work.state.next_rank,
         known=not event.dialogs,
     )
-    work.next_rank += 1
+    work.state.next_rank += 1
     work.update(status, None)
-    if event.dynamic and work.creation is Creation.REQUESTED:
-        work.creation = Creation.NONE
+    if event.dynamic and work.state.creation is Creation.REQUESTED:
+        work.state.creation = Creation.NONE
 
 
 def _restore(work: _Work, event: Restore) -> None:
-    work.next_arrival = max(work.next_arrival, event.client.arrival + 1)
-    if event.client.port not in work.ports:  # its listening sockets were closed for a stop already
+    work.state.next_arrival = max(work.state.next_arrival, event.client.arrival + 1)
+    if event.client.port not in work.state.ports:  # its listening sockets were closed for a stop already
         work.put(PortInfo(event.client.port, Tree()))
     work.wait(event.client)
 
 
 def _begin(work: _Work, event: Begin) -> None:
-    work.phase = Phase.OPERATING
-    for info in work.ports.values():
+    work.state.phase = Phase.OPERATING
+    for info in work.state.ports.values():
         work.effects += [Listen(info.port, address) for address, up in info.listeners.items() if not up]
     work.effects.append(SetTimer(AuditDue()))
 
 
 def _listening(work: _Work, event: Listening) -> None:
-    info = work.ports[event.port]
+    info = work.state.ports[event.port]
     info = replace(info, listeners=info.listeners.set(event.address, True))
     work.put(info)
     work.report(KeepListener(event.port, event.address))
@@ -1039,20 +1007,20 @@ def _listening(work: _Work, event: Listening) -> None:
 
 
 def _listening_failed(work: _Work, event: ListeningFailed) -> None:
-    info = work.ports[event.port]
+    info = work.state.ports[event.port]
     info = replace(info, listeners=info.listeners.remove(event.address))
     work.put(info)
-    if work.before.fixed:
+    if work.state.fixed:
         work.report(ListenFailed(event.port, event.address, event.errno))
     _decline_binders(work, event.port, event.errno)
-    used = info.waiting or any(event.port in status.dialogs for status in work.servers.values())
-    if not work.before.fixed and not info.listeners and not used:
-        work.ports = work.ports.remove(event.port)
+    used = info.waiting or any(event.port in status.dialogs for status in work.state.servers.values())
+    if not work.state.fixed and not info.listeners and not used:
+        work.state.ports = work.state.ports.remove(event.port)
 
 
 def _binders(work: _Work, port: Port) -> list[ServerStatus]:
     """The servers whose bind awaits the port's listening sockets."""
-    found = ((status, status.dialogs.get(port, None)) for status in _by_rank(work.servers.values()))
+    found = ((status, status.dialogs.get(port, None)) for status in _by_rank(work.state.servers.values()))
     return [status for status, dialog in found if dialog and dialog.phase is DialogPhase.BINDING]
 
 
@@ -1074,21 +1042,21 @@ def _decline(work: _Work, server: ServerId, port: Port, errno: int) -> None:
 
 
 def _bind_requested(work: _Work, event: BindRequested) -> None:
-    status = work.servers[event.server]
-    info = work.ports.get(event.port, None)
+    status = work.state.servers[event.server]
+    info = work.state.ports.get(event.port, None)
     known = status.dialogs.get(event.port, None)
-    closed = info is not None and work.before.fixed and not info.listeners
-    closed = closed or work.phase in (Phase.CLOSING, Phase.CLOSED)
+    closed = info is not None and work.state.fixed and not info.listeners
+    closed = closed or work.state.phase in (Phase.CLOSING, Phase.CLOSED)
     if known is None and closed:
         _decline(work, event.server, event.port, ESHUTDOWN)
         return
-    if info is None and (work.before.fixed or work.ports):
+    if info is None and (work.state.fixed or work.state.ports):
         _decline(work, event.server, event.port, BIND_YOURSELF)
         return
     info = info or PortInfo(event.port, Tree())
-    if not work.before.fixed and not closed and event.address not in info.listeners:
+    if not work.state.fixed and not closed and event.address not in info.listeners:
         info = replace(info, listeners=info.listeners.set(event.address, False))
-        if work.phase is not Phase.INITIALISING:  # else Begin listens
+        if work.state.phase is not Phase.INITIALISING:  # else Begin listens
             work.effects.append(Listen(event.port, event.address))
     work.put(info)
     if known is not None:
@@ -1109,7 +1077,7 @@ def _open_dialog(work: _Work, status: ServerStatus, port: Port) -> None:
     work.report(KeepDialog(status.server, port))
     work.effects += [
         SendControl(status.server, BindReply(port, 0)),
-        Send(status.server, port, InitialMsg(work.incarnation)),
+        Send(status.server, port, InitialMsg(work.state.incarnation)),
     ]
 
 
@@ -1117,14 +1085,14 @@ def _open_dialog(work: _Work, status: ServerStatus, port: Port) -> None:
 
 
 def _connection_request(work: _Work, event: ConnectionRequest) -> None:
-    client = Client(work.next_arrival, event.cookie, event.port)
-    work.next_arrival = client.arrival + 1
-    work.put(replace(work.ports[event.port], accepting=False))
+    client = Client(work.state.next_arrival, event.cookie, event.port)
+    work.state.next_arrival = client.arrival + 1
+    work.put(replace(work.state.ports[event.port], accepting=False))
     work.place(client)
 
 
 def _accept_failed(work: _Work, event: AcceptFailed) -> None:
-    work.put(replace(work.ports[event.port], accepting=False, pausing=True))
+    work.put(replace(work.state.ports[event.port], accepting=False, pausing=True))
     work.effects.append(SetTimer(AcceptRetry(event.port)))
 
 
@@ -1135,7 +1103,7 @@ def _peer_closed(work: _Work, event: PeerClosed) -> None:
 
 def _received(work: _Work, event: Received) -> None:
     """updateServerStatus, then what the message itself asks for (FIG. 8 steps 154 and 156)."""
-    status = work.servers[event.server]
+    status = work.state.servers[event.server]
     message = event.message
     if message.count.sequence > status.count.sequence:  # rule 5
         new = replace(status, count=message.count, heard=True)
@@ -1167,7 +1135,7 @@ def _answered(
 ) -> None:
     """The server reports whether it listens; if it echoes this incarnation, it has read all that was sent before."""
     dialog = status.dialogs[port]
-    echoes = message.incarnation == work.incarnation
+    echoes = message.incarnation == work.state.incarnation
     new = replace(status, owed=status.owed.remove(port), known=True) if echoes else status
     ready = phase is DialogPhase.READY
     newer = message.count.sequence > dialog.sequence
@@ -1179,12 +1147,12 @@ def _answered(
             # else the echo is of an InitialMsg before the hand-off, which may still be unread
             work.report(ServerNotReady(status.server, port))
         elif not message.incarnation:
-            work.effects.append(Send(status.server, port, InitialMsg(work.incarnation)))
+            work.effects.append(Send(status.server, port, InitialMsg(work.state.incarnation)))
     work.update(new, status)
 
 
 def _dialog_ended(work: _Work, event: DialogEnded) -> None:
-    status = work.servers[event.server]
+    status = work.state.servers[event.server]
     new = replace(status, dialogs=status.dialogs.remove(event.port), owed=status.owed.remove(event.port))
     work.update(new, status)
     if new.request is not None and new.request.port == event.port:
@@ -1194,7 +1162,7 @@ def _dialog_ended(work: _Work, event: DialogEnded) -> None:
 
 
 def _control_ended(work: _Work, event: ControlEnded) -> None:
-    status = work.servers[event.server]
+    status = work.state.servers[event.server]
     new = replace(status, attached=False)
     work.update(new, status)
     work.effects.append(CloseDialog(event.server, CONTROL))
@@ -1208,13 +1176,13 @@ def _forget_if_gone(work: _Work, status: ServerStatus) -> None:
 
 
 def _unsent(work: _Work, event: Unsent) -> None:
-    work.take_back(work.servers[event.server], resting=True)
+    work.take_back(work.state.servers[event.server], resting=True)
 
 
 def _audited(work: _Work, event: Audited) -> None:
-    port = _open_port(work.servers[event.server])
+    port = _open_port(work.state.servers[event.server])
     assert port is not None, "guarded"
-    work.effects.append(Send(event.server, port, InitialMsg(work.incarnation, event.gone[:FORGET_LIMIT])))
+    work.effects.append(Send(event.server, port, InitialMsg(work.state.incarnation, event.gone[:FORGET_LIMIT])))
 
 
 def _still_serves(work: _Work, event: StillServes) -> None:
@@ -1223,7 +1191,7 @@ def _still_serves(work: _Work, event: StillServes) -> None:
     One that has room since then, and has not answered, hangs in what matters here.  Either way rule 4 keeps the client
     where it is.
     """
-    status = work.servers[event.server]
+    status = work.state.servers[event.server]
     if status.count.clients < status.full_at:
         work.report(Unresponsive(event.server))
     else:
@@ -1234,14 +1202,14 @@ def _still_serves(work: _Work, event: StillServes) -> None:
 def _unfit(work: _Work, event: Unfit) -> None:
     """Quarantine: it is sent nobody, even if the Monitor takes its time to kill it."""
     work.report(Unresponsive(event.server))
-    work.drain(work.servers[event.server])
+    work.drain(work.state.servers[event.server])
 
 
 # ================================================================ dynamic servers, and the end
 
 
 def _creation_failed(work: _Work, event: CreationFailed) -> None:
-    work.creation = Creation.NONE
+    work.state.creation = Creation.NONE
 
 
 def _close(work: _Work, event: Close) -> None:
@@ -1250,18 +1218,18 @@ def _close(work: _Work, event: Close) -> None:
     A socket that is still being opened may be a duplicate of a dead Distributor's, with clients in its backlog: it is
     closed like the others, once it listens and nobody is left in it.
     """
-    work.phase = Phase.CLOSING
-    for info in work.ports.values():
+    work.state.phase = Phase.CLOSING
+    for info in work.state.ports.values():
         work.put(replace(info, accepting=False))
 
 
 def _backlog_empty(work: _Work, event: BacklogEmpty) -> None:
-    work.put(replace(work.ports[event.port], accepting=False))
+    work.put(replace(work.state.ports[event.port], accepting=False))
     _close_listeners(work, event.port)
 
 
 def _close_listeners(work: _Work, port: Port) -> None:
-    work.put(replace(work.ports[port], listeners=Tree()))
+    work.put(replace(work.state.ports[port], listeners=Tree()))
     work.effects.append(CloseListeners(port))
     work.report(DropListeners(port))
 
@@ -1278,19 +1246,19 @@ def _fired(work: _Work, event: Fired) -> None:
         case HandOffTimeout():
             work.report(Unresponsive(timer.server))
         case RestOver():
-            status = work.servers[timer.server]
+            status = work.state.servers[timer.server]
             work.update(replace(status, resting=False), status)
         case CreateDelay():
-            wanted = work.waiting > work.promised
-            work.creation = Creation.REQUESTED if wanted else Creation.NONE
+            wanted = work.state.waiting > work.state.promised
+            work.state.creation = Creation.REQUESTED if wanted else Creation.NONE
             if wanted:
                 work.report(CreateServer())
         case DeleteDelay():
-            work.drain(work.servers[timer.server])
+            work.drain(work.state.servers[timer.server])
         case AcceptRetry():
-            work.put(replace(work.ports[timer.port], pausing=False))
+            work.put(replace(work.state.ports[timer.port], pausing=False))
         case AuditDue():
-            work.effects += [Audit(status.server) for status in _by_rank(work.servers.values())]
+            work.effects += [Audit(status.server) for status in _by_rank(work.state.servers.values())]
             work.effects.append(SetTimer(AuditDue()))
         case _:
             assert_never(timer)

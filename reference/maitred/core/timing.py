@@ -33,6 +33,8 @@ def duration(durations: Durations, timer: distributor.Timer | monitor.Timer) -> 
             return durations.accept_retry
         case distributor.AuditDue():
             return durations.audit_period
+        case monitor.RestartDistributor(attempt=0):
+            return 0.0  # clients wait, and a standby is there
         case monitor.RestartServer() | monitor.DynamicRest() | monitor.RestartDistributor():
             return backoff(durations, timer.attempt)
         case monitor.ServerStable() | monitor.DistributorStable():

@@ -1,9 +1,9 @@
 """`dataclass` and `replace` for the values of the core: as in the standard library, but fast.
 
 A step makes some twenty values, so what making one costs is most of what a step costs.  The standard library's frozen
-classes take three times as long to make as others, and its `replace` finds the fields out anew at each call.
+classes take three times as long to make as others, and its `replace` looks the fields up again at each call.
 
-mypy, for which the two are those of `dataclasses`, checks that nobody assigns to a field of a value; at run time
+mypy, for which the two are those of `dataclasses`, checks that nobody assigns to a field of a frozen class; at run time
 nothing prevents it.
 """
 
@@ -19,8 +19,7 @@ else:
     from functools import cache
 
     def dataclass(*, frozen, slots, order=False):
-        """`dataclasses.dataclass`, with the methods of a frozen class; its fields are frozen for mypy only."""
-        assert frozen, "a value does not change"
+        """`dataclasses.dataclass`, with the methods of a frozen class; `frozen` is for mypy only."""
         return dataclasses.dataclass(unsafe_hash=True, slots=slots, order=order)
 
     def replace(value, /, **changes):

@@ -176,10 +176,7 @@ class Monitor:
 
     def _set_timer(self, effect: core.SetTimer) -> None:
         timer = effect.timer
-        first = (
-            isinstance(timer, core.RestartDistributor) and timer.attempt == 0
-        )  # clients wait, and a standby is there
-        seconds = 0.0 if first else duration(self._config.durations, timer)
+        seconds = duration(self._config.durations, timer)
         if isinstance(timer, core.RestartServer | core.RestartDistributor) and seconds >= 1:
             what = "a server" if isinstance(timer, core.RestartServer) else "the Distributor"
             name = self._config.classes[timer.class_id].name

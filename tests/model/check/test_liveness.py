@@ -354,7 +354,7 @@ def who_waited_is_not_restored(monkeypatch):
 @mutant("who_waits_is_seated_or_ends", clients=3, returns=True)
 def the_last_to_come_is_served_first(monkeypatch):
     def next_to_seat(work):
-        waiting = (client for info in work.ports.values() if info.free for client in info.waiting)
+        waiting = (client for info in work.state.ports.values() if info.free for client in info.waiting)
         return max(waiting, default=None)
 
     monkeypatch.setattr(distributor._Work, "next_to_seat", next_to_seat)
@@ -404,7 +404,9 @@ def a_failed_accept_is_not_tried_again(monkeypatch):
 def an_answer_settles_nothing(monkeypatch):
     def received(work, event):
         if isinstance(event.message, Accepted):
-            work.update(replace(work.servers[event.server], count=event.message.count), work.servers[event.server])
+            work.update(
+                replace(work.state.servers[event.server], count=event.message.count), work.state.servers[event.server]
+            )
         else:
             before(work, event)
 

@@ -76,7 +76,7 @@ def act(monkeypatch, machine, event, action):
 def a_timer_takes_the_request_back(monkeypatch):
     def fired(before, work, event):
         if isinstance(event.timer, distributor.HandOffTimeout):
-            work.take_back(work.servers[event.timer.server], resting=True)
+            work.take_back(work.state.servers[event.timer.server], resting=True)
         else:
             before(work, event)
 
@@ -249,7 +249,7 @@ def who_waits_too_long_is_closed_twice(monkeypatch):
 def a_stop_leaves_the_backlog(monkeypatch):
     def close(before, work, event):
         before(work, event)
-        for port in list(work.ports):
+        for port in list(work.state.ports):
             distributor._close_listeners(work, port)
 
     act(monkeypatch, distributor, Close, close)
@@ -273,7 +273,7 @@ def nobody_is_seated_when_a_seat_becomes_free(monkeypatch):
 )
 def the_last_to_come_is_served_first(monkeypatch):
     def next_to_seat(work):
-        return max((client for info in work.ports.values() if info.free for client in info.waiting), default=None)
+        return max((client for info in work.state.ports.values() if info.free for client in info.waiting), default=None)
 
     monkeypatch.setattr(distributor._Work, "next_to_seat", next_to_seat)
 

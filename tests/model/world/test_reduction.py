@@ -39,14 +39,14 @@ def slip(where, old, new):
     return Mutant("a slip", Kind.OFF_BY_ONE, "", where, old, new)
 
 
-RESTORED = "work.next_arrival = max(work.next_arrival, event.client.arrival + 1)"
+RESTORED = "work.state.next_arrival = max(work.state.next_arrival, event.client.arrival + 1)"
 SLIPS = {
     "who is restored is not counted": slip("distributor._restore", RESTORED, "pass"),
     "the counter of arrivals stands still": slip(
-        "distributor._connection_request", "work.next_arrival = client.arrival + 1", "pass"
+        "distributor._connection_request", "work.state.next_arrival = client.arrival + 1", "pass"
     ),
-    "the counter of arrivals goes back": slip("distributor._restore", RESTORED, "work.next_arrival = 1"),
-    "the counter of ranks stands still": slip("distributor._Work.hand_off", "self.next_rank = rank + 1", "pass"),
+    "the counter of arrivals goes back": slip("distributor._restore", RESTORED, "work.state.next_arrival = 1"),
+    "the counter of ranks stands still": slip("distributor._Work.hand_off", "self.state.next_rank = rank + 1", "pass"),
     "who is released is another": slip(
         "distributor._Work.leave", "Release(client)", "Release(Client(0, client.cookie, client.port))"
     ),
@@ -175,7 +175,7 @@ HIGH = {
         Bounds(servers=1, clients=3, warm=True),
     ),
     "the rank is cut": (
-        slip("distributor._Work.hand_off", "rank + 1", "min(rank + 1, 2 * len(self.servers))"),
+        slip("distributor._Work.hand_off", "rank + 1", "min(rank + 1, 2 * len(self.state.servers))"),
         0,
         Bounds(servers=2, clients=3, warm=True),
     ),

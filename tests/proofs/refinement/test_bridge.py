@@ -168,7 +168,7 @@ SLIPS = [
     ("distributor._Work.leave", "Release(client)", "Release(replace(client, arrival=0))", HERE, None),
     ("distributor._Work.leave", "Release(client)", "Release(replace(client, arrival=client.arrival % 64))", QUIET, 62),
     ("server._issue", "state.sequence + 1", "(state.sequence + 1) % 256", HERE, 250),
-    ("distributor._Work.hand_off", "rank + 1", "min(rank + 1, 2 * len(self.servers))", SEVERAL, 62),
+    ("distributor._Work.hand_off", "rank + 1", "min(rank + 1, 2 * len(self.state.servers))", SEVERAL, 62),
 ]
 """Numbers that are wrong: where, what stands there and what should not, where it is seen, and where numbers begin."""
 
