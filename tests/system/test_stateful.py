@@ -422,7 +422,7 @@ def the_busiest_is_chosen(monkeypatch):
 @bend(script(C, C, C, ("leave", 0), servers=1), "client 1 ")
 def the_last_to_come_is_first_served(monkeypatch):
     def next_to_seat(work):
-        return max((c for info in work.ports.values() if info.free for c in info.waiting), default=None)
+        return max((c for info in work.state.ports.values() if info.free for c in info.waiting), default=None)
 
     monkeypatch.setattr(distributor._Work, "next_to_seat", next_to_seat)
 
@@ -450,7 +450,7 @@ def a_new_distributor_trusts_servers_that_have_not_answered(monkeypatch):
     def adopt(work, event):
         honest(work, event)
         ready = Tree.of((port, distributor.Dialog(distributor.DialogPhase.READY)) for port in event.dialogs)
-        status = work.servers[event.server]
+        status = work.state.servers[event.server]
         work.update(replace(status, dialogs=ready, owed=Tree()), status)
 
     monkeypatch.setitem(distributor._ACTIONS, Adopt, adopt)
