@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from tests.shell.fake import Distributor, descriptors_at_rest
 from tests.shell.instance import Instance
 
 from maitred.core import monitor as core
+from maitred.core.durations import Durations
 from maitred.core.messages import Client
 from maitred.core.server import EndpointState
 from maitred.core.tree import Tree
@@ -18,6 +20,7 @@ from maitred.shell.inside.endpoint import Endpoint
 from maitred.shell.io import channel, kernel
 from maitred.shell.io.loop import Loop
 from maitred.shell.io.registry import Reader, Registry, create
+from maitred.shell.monitor import Monitor
 from maitred.shell.supervise import servers as of_servers
 from maitred.shell.supervise.distributors import Distributors
 from maitred.shell.supervise.servers import Servers
@@ -59,7 +62,10 @@ def test_a_server_is_asked_to_end_and_a_distributor_killed(monkeypatch):
 
 
 def test_servers_come_up_a_few_at_a_time(monkeypatch):
-    """The next when one is ready, or has had its time; whoever is to end before its turn is not started."""
+    """The next when one is ready, or has had its time; whoever is to end before its turn is not started.
+
+    What follows a start, as the time in which a server is to listen, begins with it.
+    """
     monkeypatch.setattr(of_servers, "AT_ONCE", 2)
     before = descriptors_at_rest()
     servers, loop, heard, started, ready = Servers.__new__(Servers), Loop(), [], [], set()
@@ -74,12 +80,14 @@ def test_servers_come_up_a_few_at_a_time(monkeypatch):
         theirs.close()
 
     servers._launch = launch
+    counted = []
     for number in range(1, 7):
         servers.start(core.StartServer(0, number, number, 0))
-    assert started == [1, 2]
+        servers.once_started(number, partial(counted.append, number))
+    assert started == counted == [1, 2]
     ready.add(1)
     loop.turn()
-    assert started == [1, 2, 3]
+    assert started == counted == [1, 2, 3]
     servers.held[2].since -= of_servers.COMES_UP
     loop.turn()
     assert started == [1, 2, 3, 4]
@@ -88,12 +96,26 @@ def test_servers_come_up_a_few_at_a_time(monkeypatch):
     assert heard == [core.ServerExited(0, 5), core.ServerGone(0, 6)]
     ready.update((2, 3, 4))
     loop.turn()
-    assert started == [1, 2, 3, 4] and not servers._to_start
+    assert started == counted == [1, 2, 3, 4] and not servers._to_start
     for server in servers.held.values():
         server.control.close()
         server.registry.close()
     loop.close()
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_the_time_in_which_a_server_is_to_listen_begins_with_its_process():
+    monitor, set_now, later = Monitor.__new__(Monitor), [], []
+    monitor._config = SimpleNamespace(durations=Durations())
+    monitor._loop = SimpleNamespace(set_timer=lambda timer, seconds, action: set_now.append(timer))
+    monitor._servers = SimpleNamespace(once_started=lambda server, action: later.append((server, action)))
+    monitor.machine = SimpleNamespace(handle=later.append)
+    for timer in (core.StartWarning(0, 5), core.KillDelay(0, 5)):
+        monitor._set_timer(core.SetTimer(timer))
+    assert set_now == [core.KillDelay(0, 5)]
+    ((server, action),) = later
+    action()
+    assert server == 5 and set_now[1:] == [core.StartWarning(0, 5)]
 
 
 def test_a_declined_bind_leaves_no_descriptor(monkeypatch):

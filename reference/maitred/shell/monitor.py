@@ -181,7 +181,11 @@ class Monitor:
             what = "a server" if isinstance(timer, core.RestartServer) else "the Distributor"
             name = self._config.classes[timer.class_id].name
             report.warning(f"{what} of {name} is restarted in {seconds:.1f} s")
-        self._loop.set_timer(timer, seconds, partial(self.machine.handle, core.Fired(timer)))
+        set_timer = partial(self._loop.set_timer, timer, seconds, partial(self.machine.handle, core.Fired(timer)))
+        if isinstance(timer, core.StartWarning):
+            self._servers.once_started(timer.server, set_timer)
+        else:
+            set_timer()
 
     def _end(self, effect: core.Exit) -> None:
         self._exit = EXIT_CODES.get(effect.failure, 1)

@@ -73,6 +73,17 @@ class Server:
     look_again: float = KILL_AGAIN[0]
 
 
+@dataclass(slots=True)
+class Waiting:
+    """A server whose turn to start has not come."""
+
+    effect: core.StartServer
+    control: channel.Socket
+    """The server's end."""
+    then: list[Callable[[], None]] = field(default_factory=list)
+    """What is to be done once its process has been made."""
+
+
 class Servers:
     """The servers of all classes."""
 
@@ -106,8 +117,8 @@ class Servers:
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files[1], self._open_files[1]))
         self._groups = Groups.find()
         self.held: dict[ServerId, Server] = {}
-        self._to_start: dict[ServerId, tuple[core.StartServer, channel.Socket]] = {}
-        """Whose turn has not come, in their order, with the server's end of the control socket."""
+        self._to_start: dict[ServerId, Waiting] = {}
+        """Whose turn has not come, in their order."""
         self.default_stop_signal: int = signal.SIGTERM
         """What a program is asked to end with where its class says nothing."""
         self._foreign: dict[ClassId, int] = {}
@@ -134,7 +145,7 @@ class Servers:
         most = self._config.classes[effect.class_id].max_clients
         try:
             ours, theirs = channel.pair()
-            self._to_start[effect.server] = effect, theirs
+            self._to_start[effect.server] = Waiting(effect, theirs)
             registry = Reader(create_registry(most), most)
             self.held[effect.server] = Server(effect.class_id, effect.server, ours, registry)
         except OSError as error:
@@ -145,13 +156,24 @@ class Servers:
     def _start_next(self) -> None:
         """Make the processes of those whose turn has come."""
         while self._to_start and self._coming_up() < AT_ONCE:
-            effect, theirs = self._to_start.pop(next(iter(self._to_start)))
+            waiting = self._to_start.pop(next(iter(self._to_start)))
             try:
-                self._launch(effect, theirs)
+                self._launch(waiting.effect, waiting.control)
             except OSError as error:
-                self._cannot_start(effect, error)
+                self._cannot_start(waiting.effect, error)
+            else:
+                for action in waiting.then:
+                    action()
         if self._to_start:
             self._loop.set_timer("start servers", LOOK_AGAIN, self._start_next)
+
+    def once_started(self, server: ServerId, action: Callable[[], None]) -> None:
+        """Do it now, or, where the server's turn to start has not come, then; never, where its start is called off."""
+        waiting = self._to_start.get(server)
+        if waiting is None:
+            action()
+        else:
+            waiting.then.append(action)
 
     def _coming_up(self) -> int:
         """How many servers have a process that was made just now and has not come up."""
@@ -165,7 +187,7 @@ class Servers:
         """Make no process for the server any more; whether its turn had not come."""
         waiting = self._to_start.pop(server, None)
         if waiting is not None:
-            waiting[1].close()
+            waiting.control.close()
         return waiting is not None
 
     def _cannot_start(self, effect: core.StartServer, error: OSError) -> None:
