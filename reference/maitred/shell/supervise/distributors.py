@@ -35,6 +35,8 @@ from maitred.shell.supervise.usable import Elements
 PACKETS_A_TURN: Final = 64
 LAST_WAIT: Final = 2.0
 """Seconds that a Distributor which has nothing left to do is given to end."""
+_TO_MONITOR: Final = get_args(ToMonitor)
+_WITH_DESCRIPTORS: Final = (messages.Store, messages.KeepDialog, messages.KeepListener)
 
 
 @dataclass(slots=True)
@@ -187,9 +189,11 @@ class Distributors:
             self._expect_end(distributor)
             return False
         class_id, message = distributor.class_id, packet.message
-        if isinstance(message, get_args(ToMonitor)):
+        if isinstance(message, _TO_MONITOR):
             self._news.received(class_id, message)
-            self._machine.handle(core.Told(class_id, self._keep(class_id, message, packet.fds)))
+            if packet.fds or isinstance(message, _WITH_DESCRIPTORS):
+                message = self._keep(class_id, message, packet.fds)
+            self._machine.handle(core.Told(class_id, message))
             if self._news.announce():
                 self.prepare()
         else:

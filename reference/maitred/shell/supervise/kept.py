@@ -43,7 +43,9 @@ class Kept:
                 channel.unlinger(connection)
 
     def _drop_client(self, class_id: ClassId, client: Client) -> None:
-        channel.drop(filter(None, [self.clients.pop((class_id, client), None)]))
+        fd = self.clients.pop((class_id, client), None)
+        if fd is not None:
+            channel.drop((fd,))
 
     # ------------------------------------------------ listening sockets
 
