@@ -154,7 +154,11 @@ def test_what_may_happen_any_number_of_times(maitred, asked):
         (["--max-clients", "0"], "check: max-clients must be at least 1"),
         (["--max-states", "0"], "--max-states: 0 will not do"),
         (["--workers", "0"], "--workers: 0 will not do"),
-        (["--without", "x"], "--without: there is no assumption 'x'; there are ends-follow-data, "),
+        (["--without", "x"], "--without: no assumption is called 'x'; there are ends-follow-data, "),
+        (
+            ["--without", "last-process-end"],
+            "--without: no assumption is called 'last-process-end'; did you mean 'last-",
+        ),
         (["--client", "1"], "unrecognized arguments: --client"),
         (["x"], "unrecognized arguments: x"),
         (["--all", "--list"], "--list does not go with --all"),
@@ -167,8 +171,10 @@ def test_what_may_happen_any_number_of_times(maitred, asked):
         (["--unassumed", "x"], "--unassumed goes with --liveness"),
         (["--liveness", "--unassumed", "x"], "--unassumed: no assumption is called 'x'; there are: clients keep"),
         (["--liveness", "--symmetric"], "--symmetric does not go with --liveness"),
-        (["--config", "x"], "--config: no configuration is called 'x'; there are one-of-each, "),
+        (["--config", "x"], " names these are nearest: what-a-dead-"),
         (["--config", "two-port"], "no configuration is called 'two-port'; did you mean 'two-ports'"),
+        (["--to", "xyzzy"], "--to: nothing that sometimes happens is called 'xyzzy'; of the "),
+        (["--to", "a_half_close_is_no_hang_up"], "must always hold, so no run leads to it: --property asks it"),
         (["--to", "a_waiter_is_seat"], "did you mean 'a_waiter_is_seated'"),
         (
             ["--property", "no_client_is_los"],
@@ -183,6 +189,10 @@ def test_what_may_happen_any_number_of_times(maitred, asked):
         (
             ["--to", "a_dynamic_server_starts", "--servers", "1"],
             "no occasion within these bounds; it needs --dynamic 1",
+        ),
+        (
+            ["--servers", "1", "--clients", "1", "--to", "an_idle_dynamic_server_is_let_go"],
+            "no occasion within these bounds; it needs --dynamic 1 --clients 2",
         ),
         (["--warm", "--to", "a_waiter_hangs_up"], "it needs --servers 1 --hang-ups 1"),
         (["--warm", "--property", "closed_means_over"], "it needs --stops 1"),

@@ -37,6 +37,8 @@ ANY: Final = "any"
 FLAGS: Final = ("unfixed", "warm", "stable", "returns", "symmetric", "liveness")
 """The switches that describe one exploration."""
 LISTS: Final = ("without", "unassumed")
+FEW: Final = 8
+"""So many names, and no more, are listed where a wrong one is like none of them."""
 
 EPILOG = """\
 exit code:
@@ -69,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     made = argparse.ArgumentParser(
         prog="maitred check",
+        usage="maitred check [options]",
         description="Explore every behaviour of the machines that run the servers, within bounds, and check their"
         " properties. Without bounds: those of a dozen small systems, the portfolio. With any bound: of that one"
         " system; each bound multiplies the number of states: begin small.",
@@ -262,7 +265,12 @@ def _known(option: str, name: str, known: Iterable[str], nothing: str) -> None:
     names = [*known]
     if name not in names:
         near = get_close_matches(name, names, 3)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(names)}"
+        if near:
+            hint = f"did you mean {' or '.join(map(repr, near))}?"
+        elif len(names) <= FEW:
+            hint = f"there are {', '.join(names)}"
+        else:
+            hint = f"of the {len(names)} names these are nearest: {', '.join(get_close_matches(name, names, 3, 0))}"
         raise ConfigError(f"{option}: {nothing} is called {name!r}; {hint}")
 
 
@@ -342,8 +350,7 @@ def _bounds(arguments: argparse.Namespace) -> Bounds:
     numbers = _numbers(vars(arguments))
     known = {assumption.value: assumption for assumption in world.Assumption}
     for name in arguments.without or ():
-        if name not in known:
-            raise ConfigError(f"--without: there is no assumption {name!r}; there are {', '.join(known)}")
+        _known("--without", name, known, "no assumption")
     without = tuple(known[name] for name in dict.fromkeys(arguments.without or ()))
     flags = {"warm": arguments.warm, "stable": arguments.stable, "returns": arguments.returns}
     try:
@@ -416,6 +423,8 @@ def _check_drawing(arguments: argparse.Namespace) -> None:
     if arguments.to is not None:
         from maitred.model.claims.safety import PROPERTIES
 
+        if arguments.to in PROPERTIES and PROPERTIES[arguments.to].kind == "always":
+            raise ConfigError(f"--to: {arguments.to} must always hold, so no run leads to it: --property asks it")
         known = (name for name, prop in PROPERTIES.items() if prop.kind == "sometimes")
         _known("--to", arguments.to, known, "nothing that sometimes happens")
     if arguments.diagram is not None:

@@ -9,8 +9,10 @@ from typing import Final
 
 from maitred.model.world import Bounds
 
-MOST: Final = 3
-"""A property needs at most so many bounds, each raised at most so often."""
+MOST: Final = 4
+"""A property needs at most so many bounds to change."""
+RAISES: Final = 3
+"""Each of them is raised by at most so much; by 1 only where `MOST` of them change."""
 
 
 def needed(applies: Callable[[Bounds], bool], bounds: Bounds) -> dict[str, int | bool] | None:
@@ -24,7 +26,7 @@ def needed(applies: Callable[[Bounds], bool], bounds: Bounds) -> dict[str, int |
     names = [field.name for field in fields(bounds) if field.name not in ("without", "begins")]
     for size in range(1, MOST + 1):
         for chosen in combinations(names, size):
-            choices = [list(_others(bounds, name)) for name in chosen]
+            choices = [list(_others(bounds, name, RAISES if size < MOST else 1)) for name in chosen]
             for values in sorted(product(*choices), key=lambda found: sum(map(int, found))):
                 found = dict(zip(chosen, values, strict=True))
                 if applies(_changed(bounds, found)):
@@ -32,12 +34,12 @@ def needed(applies: Callable[[Bounds], bool], bounds: Bounds) -> dict[str, int |
     return None
 
 
-def _others(bounds: Bounds, name: str) -> Iterator[int | bool]:
+def _others(bounds: Bounds, name: str, raises: int) -> Iterator[int | bool]:
     value = getattr(bounds, name)
     if isinstance(value, bool):
         yield not value
     else:
-        yield from range(max(value, 0) + 1, max(value, 0) + 1 + MOST)
+        yield from range(max(value, 0) + 1, max(value, 0) + 1 + raises)
         if name == "servers" and value > 1:
             yield 1
 
