@@ -80,7 +80,7 @@ run: $(VENV)/.base ## Run the main job: three copies of examples/hello.py behind
 	@echo "  $(BIN)/maitred status                  who serves, how many clients each has, who waits"
 	@echo "  kill -9 PID                              a pid from the status: a server's, or the Distributor's;"
 	@echo "                                           then curl and look again"
-	@echo "Ctrl-C here stops it gracefully; a second one at once."
+	@echo "Ctrl-C here stops it; kill -TERM lets clients finish first."
 	@echo
 	@exec $(BIN)/maitred run -b 127.0.0.1:8000 --static 3 examples/hello.py
 

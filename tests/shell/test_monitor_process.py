@@ -221,21 +221,6 @@ def refused(instance):
     return False
 
 
-def test_a_second_sigint_stops_at_once(start):
-    instance = start(static=2)
-    instance.wait_ready(2)
-    connection, _ = instance.served()
-
-    instance.process.send_signal(signal.SIGINT)
-    instance.wait_logged("SIGINT: stopping when")
-    assert instance.process.poll() is None
-    instance.process.send_signal(signal.SIGINT)
-
-    assert instance.process.wait(5) == 0
-    assert connection.recv(1) == b""
-    assert not any(alive(pid) for pid in instance.server_pids() | instance.distributor_pids())
-
-
 def test_the_grace_ends(start):
     instance = start(static=1, durations={"grace": 0.3, "kill_delay": 0.3})
     instance.wait_ready(1)

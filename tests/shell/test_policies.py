@@ -17,7 +17,7 @@ NO_POLICY = {
     "audit": set(),
     "warnings_at_intervals": set(),
     "conduct": set(),
-    "monitor": {"STOPS", "MEANINGLESS", "UNUSABLE"},
+    "monitor": {"STOPS", "QUICK", "MEANINGLESS", "UNUSABLE"},
     "supervise.servers": set(),
     "supervise.distributors": set(),
     "supervise.spares": set(),

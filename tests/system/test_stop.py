@@ -1,6 +1,7 @@
 """How it ends: a stop that lets everybody finish, and one that does not."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -40,8 +41,7 @@ def test_an_idle_instance_ends_at_once_when_asked(maitred):
     assert refused(port)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_graceful_stop_lets_everybody_finish(maitred, guests, tmp_path, number):
+def test_a_graceful_stop_lets_everybody_finish(maitred, guests, tmp_path):
     """The served go on being served, those who wait are seated, the backlog is taken; newcomers are refused."""
     port = free_port()
     config = write_config(tmp_path / "c.toml", [greeter(port, static=1, max_clients=1, waiting_limit=2)])
@@ -53,7 +53,7 @@ def test_a_graceful_stop_lets_everybody_finish(maitred, guests, tmp_path, number
     backlog = [guests(port) for _ in range(2)]  # at the bound, the kernel keeps them
     assert instance.waiting() == 2
 
-    instance.signal(number)
+    instance.signal(signal.SIGTERM)
 
     assert served.ask("hello during") == "hello during"
     for guest in [served, *waiting, *backlog]:
@@ -115,25 +115,83 @@ def test_a_second_signal_ends_it_at_once(maitred, guests):
     assert not any(map(is_alive, [*servers, distributor]))
 
 
-def test_ctrl_c_does_not_reach_the_servers(maitred, guests):
-    """A terminal sends SIGINT to the whole foreground process group; only the Monitor is to act on it."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_a_quick_stop_asks_every_server_to_end_without_a_grace(maitred, guests, tmp_path, number):
+    """Nobody is waited for, though the grace is long: the served are cut off, those who wait are dropped."""
     port = free_port()
-    instance = maitred("-b", f"127.0.0.1:{port}", "--static", "2", SERVERS / "greeter.py", f"127.0.0.1:{port}")
+    config = write_config(tmp_path / "c.toml", [greeter(port, static=1, max_clients=1)], grace=1000)
+    instance = maitred("--config", config)
     served = guests(port)
     served.seated()
-    servers, distributor = stopping(instance)
+    waiting = guests(port)
+    instance.wait_waiting(1)
+
+    instance.signal(number)
+
+    assert instance.wait() == 0
+    assert served.ended()
+    assert waiting.ended()
+    assert refused(port)
+
+
+def test_a_graceful_stop_becomes_a_quick_one(maitred, guests, tmp_path):
+    port = free_port()
+    instance = maitred(
+        "--config", write_config(tmp_path / "c.toml", [greeter(port, static=1)], grace=1000, kill_delay=1000)
+    )
+    served = guests(port)
+    served.seated()
+    instance.signal(signal.SIGTERM)
+    eventually(lambda: refused(port), lambda: f"newcomers are refused\n{instance.log}")
+    assert served.ask("hello still") == "hello still"
+
+    instance.signal(signal.SIGINT)
+
+    assert instance.wait() == 0
+    assert served.ended()
+    assert "ended by SIGINT" in instance.log
+
+
+def test_ctrl_c_does_not_reach_the_servers(maitred, tmp_path):
+    """A terminal sends SIGINT to the whole foreground process group; only the Monitor is to act on it."""
+    port = free_port()
+    instance = maitred("--config", write_config(tmp_path / "c.toml", [obstinate(tmp_path, port)]))
     assert os.getpgid(instance.process.pid) == instance.process.pid, "the harness makes it a group of its own"
-    assert instance.process.pid not in {os.getpgid(pid) for pid in servers}
 
     os.killpg(instance.process.pid, signal.SIGINT)
 
-    eventually(lambda: refused(port), lambda: f"newcomers are refused\n{instance.log}")
-    time.sleep(0.3)
-    assert all(map(is_alive, [distributor, *(pid for pid in servers if pid == served.server)]))
-    assert served.ask("hello still") == "hello still"
-    served.close()
     assert instance.wait() == 0
-    assert instance.log.count("Traceback") == instance.log.count("\nKeyboardInterrupt\n")  # of the programs
+    assert re.findall("^caught (.*)$", instance.log, re.MULTILINE) == ["SIGTERM"], "the stop signal of the class"
+    assert "Traceback" not in instance.log
+
+
+def obstinate(directory, port, leaves=True):
+    """A class whose stop signal is SIGTERM and whose program prints what it catches, and perhaps goes on."""
+    program = directory / "obstinate.py"
+    program.write_text(
+        "import os, signal, socketserver, sys\n"
+        "def caught(number, frame):\n"
+        "    print('caught', signal.Signals(number).name, flush=True)\n"
+        f"    number == signal.SIGTERM and {leaves} and os._exit(0)\n"
+        "for number in (signal.SIGTERM, signal.SIGINT):\n"
+        "    signal.signal(number, caught)\n"
+        "socketserver.TCPServer(('127.0.0.1', int(sys.argv[1])), socketserver.BaseRequestHandler).serve_forever()\n"
+    )
+    keys = {"name": "obstinate", "script": str(program), "args": [str(port)], "listen": f"127.0.0.1:{port}"}
+    return {**keys, "static": 1, "stop_signal": "TERM"}
+
+
+def test_a_second_quick_stop_kills(maitred, tmp_path):
+    port = free_port()
+    config = write_config(tmp_path / "c.toml", [obstinate(tmp_path, port, leaves=False)], kill_delay=1000)
+    instance = maitred("--config", config)
+    instance.signal(signal.SIGINT)
+    instance.wait_log("^caught SIGTERM$")
+    assert instance.process.poll() is None
+
+    instance.signal(signal.SIGINT)
+
+    assert instance.wait() == 0
 
 
 def test_the_distributor_may_die_during_the_stop(maitred, guests, tmp_path):

@@ -454,7 +454,7 @@ MUTANTS: Final = (
     Mutant(
         "a_server_stays_in_the_monitors_session",
         Kind.EFFECT_DROPPED,
-        "Ctrl-C kills the servers, and no client can finish.",
+        "A terminal that is closed ends the servers, and cuts their clients off.",
         "exec_server.run",
         "        os.setsid()\n",
         "",

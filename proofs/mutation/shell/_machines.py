@@ -18,6 +18,7 @@ STANDBY: Final = "tests/shell/supervise/test_standby.py"
 PLACES: Final = "tests/shell/test_places.py"
 COPIES: Final = "tests/system/test_copies.py"
 TWO: Final = "tests/system/test_two_classes.py"
+STOP: Final = "tests/system/test_stop.py"
 
 MUTANTS: Final = (
     # ---------------------------------------------------------------- the driver: order of effects
@@ -425,7 +426,7 @@ MUTANTS: Final = (
     Mutant(
         "the_distributor_stays_in_the_monitors_session",
         Kind.EFFECT_DROPPED,
-        "Ctrl-C kills the Distributor together with the Monitor, and no client can finish.",
+        "Ctrl-Z stops the Distributor together with the Monitor, and no client is served.",
         "distributor.run",
         "    os.setsid()\n",
         "",
@@ -638,6 +639,33 @@ MUTANTS: Final = (
         "self._exit = EXIT_CODES.get(effect.failure, 1)",
         "self._exit = 1",
         tests=(f"{M}::test_stop_by_the_control_socket",),
+    ),
+    Mutant(
+        "a_quick_stop_waits_for_the_grace",
+        Kind.CONDITION_DROPPED,
+        "Ctrl-C waits half a minute for idle keep-alive clients.",
+        "monitor.Monitor._on_signals",
+        "quick=number in QUICK",
+        "quick=False",
+        tests=(f"{STOP}::test_a_quick_stop_asks_every_server_to_end_without_a_grace[2]",),
+    ),
+    Mutant(
+        "a_quick_stop_is_kept_from_a_graceful_one",
+        Kind.CONDITION_DROPPED,
+        "Ctrl-C after SIGTERM kills the servers, and none can clean up.",
+        "monitor.Monitor._stop",
+        "phase in (core.Phase.RUNNING, core.Phase.CLOSING)",
+        "phase is core.Phase.RUNNING",
+        tests=(f"{STOP}::test_a_graceful_stop_becomes_a_quick_one",),
+    ),
+    Mutant(
+        "a_second_quick_stop_waits_too",
+        Kind.CONDITION_DROPPED,
+        "A second Ctrl-C does not end a program that ignores the first.",
+        "monitor.Monitor._stop",
+        "if quick and phase in (core.Phase.RUNNING, core.Phase.CLOSING):",
+        "if quick:",
+        tests=(f"{STOP}::test_a_second_quick_stop_kills",),
     ),
     Mutant(
         "an_unforeseen_failure_waits_for_the_children",

@@ -130,7 +130,7 @@ GROUPS = {
     "clients": "where they come from, and how many",
     "servers": "how many copies of the program",
     "supervision": "when something goes wrong",
-    "stopping": "SIGTERM or SIGINT stops gracefully; a second one at once",
+    "stopping": "SIGTERM stops gracefully, SIGINT and SIGQUIT without a grace; a second one at once",
     "instance": "",
 }
 

@@ -42,8 +42,10 @@ from maitred.shell.supervise.usable import Elements, UnusableError, check_hosts
 LOOK_ROUND: Final = 2.0
 """Seconds between looks at what no event reports: CPUs, and orphans that have died."""
 
-STOPS: Final = (signal.SIGINT, signal.SIGTERM)
-MEANINGLESS: Final = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN)
+STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+QUICK: Final = (signal.SIGINT, signal.SIGQUIT)
+"""Those that stop without a grace, as for nginx and gunicorn."""
+MEANINGLESS: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN)
 """Signals that make other supervisors do something (reload, reopen logs, scale); here they do no harm."""
 
 UNUSABLE: Final = 2
@@ -129,15 +131,23 @@ class Monitor:
             return
         for number in numbers:
             if number in STOPS:
-                self._servers.default_stop_signal = number  # after Ctrl-C, what Ctrl-C means to programs
-                self._stop(signal.Signals(number).name)
+                if number == signal.SIGINT:
+                    self._servers.default_stop_signal = number  # after Ctrl-C, what Ctrl-C means to programs
+                self._stop(signal.Signals(number).name, quick=number in QUICK)
             elif number != signal.SIGALRM:  # the loop's own
                 report.warning(f"{signal.Signals(number).name} means nothing to maitred: nothing is done")
 
-    def _stop(self, why: str) -> Rejected | None:
-        if self.machine.state.phase is core.Phase.RUNNING:
-            grace = self._config.durations.grace
-            report.info(f"{why}: stopping when the clients have left, at most {grace:g} s; again: now")
+    def _stop(self, why: str, *, quick: bool = False) -> Rejected | None:
+        """Stop: gracefully, or quickly, which is a graceful stop whose grace is over; if that goes on already, kill."""
+        phase, durations = self.machine.state.phase, self._config.durations
+        if quick and phase in (core.Phase.RUNNING, core.Phase.CLOSING):
+            report.info(f"{why}: stopping: servers are asked to end, at most {durations.kill_delay:g} s; again: now")
+            if phase is core.Phase.RUNNING:
+                self.machine.handle(core.StopRequested())
+            self._loop.cancel_timer(core.GraceOver())
+            return self.machine.handle(core.Fired(core.GraceOver()))
+        if phase is core.Phase.RUNNING:
+            report.info(f"{why}: stopping when the clients have left, at most {durations.grace:g} s; again: now")
         else:
             report.info(f"{why}: stopping now")
         return self.machine.handle(core.StopRequested())
