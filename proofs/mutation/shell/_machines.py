@@ -470,6 +470,18 @@ MUTANTS: Final = (
         tests=(f"{EFFECTS}::test_a_dialog_that_is_kept_twice_is_held_once",),
     ),
     Mutant(
+        "the_monitor_looks_until_it_finds_nothing",
+        Kind.BOUND_IGNORED,
+        "A system call more for each message; and a Distributor that never falls silent keeps the others unread.",
+        "distributors.Distributors._on_channel",
+        "        self._read(distributor)",
+        "        while self._read(distributor):\n            pass",
+        tests=(
+            "tests/shell/supervise/test_stored_clients.py"
+            "::test_a_stored_client_costs_the_monitor_no_more_than_is_written_down_here",
+        ),
+    ),
+    Mutant(
         "a_dead_distributor_is_not_heard_out",
         Kind.ORDER_CHANGED,
         "Those whom a dead Distributor stored last are not restored.",

@@ -32,7 +32,6 @@ from maitred.shell.supervise.spares import Spares
 from maitred.shell.supervise.standby import Standby
 from maitred.shell.supervise.usable import Elements
 
-PACKETS_A_TURN: Final = 64
 LAST_WAIT: Final = 2.0
 """Seconds that a Distributor which has nothing left to do is given to end."""
 _TO_MONITOR: Final = get_args(ToMonitor)
@@ -169,12 +168,11 @@ class Distributors:
     # ================================================================ reading
 
     def _on_channel(self, distributor: Distributor, flags: int) -> None:
-        for _ in range(PACKETS_A_TURN):
-            if not self._read(distributor):
-                return
+        """Read once in a turn: a look that finds nothing would be a system call more for each message."""
+        self._read(distributor)
 
     def _read(self, distributor: Distributor) -> bool:
-        """Read and heed one message; whether there may be more."""
+        """Read and pass on one message; whether there may be more."""
         if distributor.channel.fileno() < 0:
             return False
         try:
