@@ -143,7 +143,7 @@ _TAG_OF: Final = {kind: tag for tag, kind in TAGS.items()}
 
 @dataclass(frozen=True, slots=True)
 class _Fixed:
-    """The quick way for a message that is nothing but numbers, at any depth, at least two: most of them are."""
+    """The quick way for a message that is nothing but numbers, at any depth: most of them are."""
 
     tag: int
     struct: Struct
@@ -152,10 +152,19 @@ class _Fixed:
 
 
 def _fixed(kind: type[Any]) -> _Fixed | None:
-    names = tuple(_numbers(kind, ""))
-    if None in names or len(names) < 2:
+    names = [*_numbers(kind, "")]
+    known = [name for name in names if name is not None]
+    if not names or len(known) < len(names):
         return None
-    return _Fixed(_TAG_OF[kind], Struct(f">B{len(names)}q"), attrgetter(*filter(None, names)), _maker(kind))
+    return _Fixed(_TAG_OF[kind], Struct(f">B{len(known)}q"), _getter(*known), _maker(kind))
+
+
+def _getter(*names: str) -> Callable[[object], tuple[int, ...]]:
+    """What gives the attributes as a tuple, which an `attrgetter` of one name does not."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    get = attrgetter(names[0])
+    return lambda message: (get(message),)
 
 
 def _numbers(kind: type[Any], prefix: str) -> Iterator[str | None]:
