@@ -2,6 +2,7 @@
 
 import re
 import signal
+from pathlib import Path
 
 import pytest
 from tests.system.harness import eventually, free_port, write_config
@@ -41,6 +42,21 @@ def test_the_copies_of_a_class_are_distinguished(maitred, shows, tmp_path):
         '2 web.02 2 2 {"kept": 1}',
         '2 web.02 2 3 {"kept": 1}',
     ]
+
+
+def test_processes_are_named(maitred, shows, tmp_path):
+    """As `ps -e` and `top` show them: the first 15 bytes."""
+    config = write_config(tmp_path / "shop.toml", [{**shows, "static": 2}])
+    instance = maitred("--config", config)
+
+    def named(pid):
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+
+    assert named(instance.process.pid) == "maitred:shop"
+    assert named(instance.distributor()) == "distr:web"
+    assert sorted(named(server["pid"]) for server in instance.servers()) == ["web/1", "web/2"]
+    standby = eventually(lambda: instance.status()["monitor"]["standby"], lambda: instance.log)
+    eventually(lambda: named(standby) == "standby", lambda: named(standby))
 
 
 def test_a_class_is_asked_to_end_by_its_own_signal(maitred, shows, tmp_path):

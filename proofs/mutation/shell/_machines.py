@@ -433,6 +433,15 @@ MUTANTS: Final = (
         tests=(f"{M}::test_ctrl_c_does_not_reach_the_children",),
     ),
     Mutant(
+        "the_distributor_has_no_name",
+        Kind.EFFECT_DROPPED,
+        "An operator cannot tell a Distributor from a program.",
+        "distributor.run",
+        '    name_process(f"distr:{spec.name}")\n',
+        "",
+        tests=(f"{COPIES}::test_processes_are_named",),
+    ),
+    Mutant(
         "the_distributor_runs_on_any_cpu",
         Kind.EFFECT_DROPPED,
         "A Distributor runs outside its processing element.",

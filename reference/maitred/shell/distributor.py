@@ -40,6 +40,7 @@ from maitred.shell.distributor_status import StatusSocket, status_of
 from maitred.shell.driver import Driver
 from maitred.shell.io import channel, report
 from maitred.shell.io.loop import READ, Loop
+from maitred.shell.io.process_name import name_process
 from maitred.shell.listeners import Listeners
 from maitred.shell.observe.trace import Trace
 from maitred.shell.warnings_at_intervals import WarningsAtIntervals
@@ -419,6 +420,7 @@ def run(spec: DistributorSpec, handed: object) -> None:
     """
     del handed
     os.setsid()
+    name_process(f"distr:{spec.name}")
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     try:

@@ -26,6 +26,7 @@ from maitred.core.transition import Rejected
 from maitred.shell.driver import Driver
 from maitred.shell.io import kernel, report
 from maitred.shell.io.loop import READ, Loop
+from maitred.shell.io.process_name import name_process
 from maitred.shell.observe.trace import Trace
 from maitred.shell.observe.verifier import VerifierMain
 from maitred.shell.supervise import leftovers, status
@@ -232,6 +233,7 @@ def run(config: Config, verifier_main: VerifierMain | None = None) -> int:
     3: a server class was given up, since none of its servers ever became ready.
     """
     kernel.hear_of_children()
+    name_process(f"maitred:{config.name}")
     try:
         monitor = Monitor(config, verifier_main)
     except (UnusableError, OSError) as error:

@@ -14,6 +14,7 @@ key            value
 ``main``       the process id of the main process
 ``fixed``      whether the class's ports are configured (then a forked worker may bind them, too); or absent
 ``path``       the class's entries for the module search path, which are in PYTHONPATH too; or absent
+``name``       of the process, for ``ps``; or absent
 =============  =======================================================================================
 
 The program finds `sys.argv`, `sys.orig_argv`, `sys.path` and ``__main__`` as ``python -m MODULE`` or ``python PATH``
@@ -55,6 +56,7 @@ from maitred.shell.inside.processes import Processes
 from maitred.shell.inside.stand_in import StandIn
 from maitred.shell.inside.workers import ENVIRONMENT, Identity
 from maitred.shell.io import channel, report
+from maitred.shell.io.process_name import name_process
 from maitred.shell.io.registry import Registry
 
 _OUT_OF_THE_WAY: Final = 900
@@ -68,6 +70,8 @@ def main(path: list[str]) -> None:
         path: the module search path as the interpreter has made it, for the program.
     """
     record = _described()
+    if "name" in record:
+        name_process(record["name"])
     kind, name = sys.argv[1:3]
     record["program"] = _forget_our_command(kind)
     _install(record, begins=True)

@@ -58,6 +58,8 @@ class ServerSpec:
     """A control group to join."""
     fixed: bool
     """Whether the ports of the class are configured."""
+    name: str
+    """Of the process: of the class, and the number of the copy."""
 
 
 def run(spec: ServerSpec, handed: object) -> NoReturn:
@@ -170,6 +172,7 @@ def _identity(spec: ServerSpec, control: int, registry: int, trace: int | None) 
             "main": os.getpid(),
             "fixed": spec.fixed,
             "path": list(spec.path),
+            "name": spec.name,
         }
     )
 

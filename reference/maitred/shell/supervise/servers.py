@@ -236,6 +236,7 @@ class Servers:
             log=None if logs is None else os.fspath(logs / f"{cls.name}-{effect.place}.log"),
             group=None if group is None else os.fspath(group),
             fixed=cls.fixed,
+            name=f"{cls.name}/{known['server']}",
         )
 
     def _log_start(self, effect: core.StartServer, server: Server, child: Child) -> None:

@@ -22,6 +22,7 @@ from maitred.shell import distributor
 from maitred.shell.distributor import DistributorSpec
 from maitred.shell.io import kernel, report
 from maitred.shell.io.loop import Loop
+from maitred.shell.io.process_name import name_process
 from maitred.shell.supervise import launch
 from maitred.shell.supervise.descendants import read_process
 from maitred.shell.supervise.launch import Child
@@ -138,6 +139,7 @@ def run(fd: int, handed: object) -> None:
     for number in FROM_TERMINAL:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    name_process("standby")
     with socket.socket(fileno=fd) as sock:
         data, fds, _, _ = socket.recv_fds(sock, LONGEST_SPEC, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     if not data:
