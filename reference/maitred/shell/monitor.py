@@ -155,7 +155,7 @@ class Monitor:
 
     def _look_round(self) -> None:
         self._loop.set_timer("look round", LOOK_ROUND, self._look_round)
-        self._distributors.prepare()
+        self._distributors.prepare()  # the standby, where there is none
         reap_orphans(frozenset(child.pid for child in self._children()))
         for element, up in self._elements.changes():
             self.machine.handle(core.ElementRestored(element) if up else core.ElementFailed(element))
