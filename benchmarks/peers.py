@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from random import sample
 from time import monotonic, sleep
 from typing import Any
 
@@ -86,10 +87,12 @@ class Peer:
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
+    """A port that nothing is bound to; the kernel chooses none of these for an outgoing connection."""
+    for port in sample(range(30_000, 32_000), 100):
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind((HOST, port))
+            return port
+    raise Failed("no free port among a hundred")
 
 
 def ask(port: int) -> int | None:

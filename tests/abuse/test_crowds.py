@@ -29,7 +29,7 @@ from tests.abuse.measures import (
     sink,
     vanish,
 )
-from tests.system.harness import free_port
+from tests.machine import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 PATIENT = {"queue_timeout": 600}

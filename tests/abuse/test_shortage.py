@@ -24,7 +24,8 @@ from tests.abuse.measures import (
     small_disk,
     stranger,
 )
-from tests.system.harness import SERVERS, free_port, greeter, write_config
+from tests.machine import free_port
+from tests.system.harness import SERVERS, greeter, write_config
 
 from maitred.shell.io import report
 

@@ -22,7 +22,7 @@ from tests.abuse.measures import (
     sink,
     vanish,
 )
-from tests.system.harness import free_port
+from tests.machine import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1_800)]
 PACKAGE = Path(__file__).parents[2] / "reference" / "maitred"

@@ -29,7 +29,7 @@ REFERENCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..",
 CONNECTING = {("socket.py", "create_connection"), ("base_events.py", "_connect_sock")}
 """The functions of the library that bind a socket to connect it."""
 BIND_YOURSELF = -1
-PATIENCE = 30.0
+PATIENCE = 60.0
 SETTLED = 5.0
 """Seconds after which no thread can still be at work in an endpoint that was retired."""
 

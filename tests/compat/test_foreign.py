@@ -6,7 +6,8 @@ import socket
 import pytest
 from tests.compat import kernel
 from tests.compat.makes import FOREIGN, HERE
-from tests.system.harness import eventually, free_port
+from tests.machine import free_port
+from tests.system.harness import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.compat]
 GIVEN_UP = 3

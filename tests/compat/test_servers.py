@@ -9,12 +9,12 @@ from collections import Counter
 import pytest
 from tests.compat import kernel
 from tests.compat.makes import FOREIGN, HERE, MAKES, SYSTEM
-from tests.system.harness import eventually, free_port, session_of
+from tests.machine import free_port
+from tests.system.harness import eventually, session_of
 
 pytestmark = pytest.mark.system
 PROGRAMS = [str(SYSTEM), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(PROGRAMS), "PYTHONDONTWRITEBYTECODE": "1"}
-GONE = 0.5
 """Seconds after the close of its connection within which a client is counted no more."""
 
 
@@ -53,11 +53,11 @@ def test_every_count_is_exact(maitred, make, record_property):
     if make.client.keeps:
         assert all(client.works() for client in clients)
         clients.pop().close()
-        instance.wait_counts(sorted([make.each - 1, make.each, make.each]), within=GONE)
+        instance.wait_counts(sorted([make.each - 1, make.each, make.each]))
         check(instance, mains, ports)
     for client in clients:
         client.close()
-    instance.wait_counts([0, 0, 0], within=GONE)
+    instance.wait_counts([0, 0, 0])
     check(instance, mains, ports, {})
     assert {server["pid"] for server in instance.servers()} == mains
 

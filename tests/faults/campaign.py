@@ -18,7 +18,8 @@ from tests.faults import clients
 from tests.faults.account import account
 from tests.faults.kernel import DISTRIBUTOR, HELPER, MONITOR, SERVER, STANDBY, VERIFIER, census, level_of
 from tests.faults.violence import KINDS, RECOVERY, Violence
-from tests.system.harness import eventually, free_port, is_alive, write_config
+from tests.machine import free_port
+from tests.system.harness import eventually, is_alive, write_config
 
 import maitred
 

@@ -15,7 +15,8 @@ from tests.faults import clients
 from tests.faults.campaign import Crowd, Plan
 from tests.faults.clients import MANNERS, Visit, pay
 from tests.faults.kernel import Cookies
-from tests.system.harness import eventually, free_port
+from tests.machine import free_port
+from tests.system.harness import eventually
 
 pytestmark = pytest.mark.system
 CROWD = 20

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 from tests.faults.kernel import DISTRIBUTOR, HELPER, MONITOR, SERVER, STANDBY, census, level_of
-from tests.system.harness import SERVERS, eventually, free_port, write_config
+from tests.machine import PATIENCE, free_port
+from tests.system.harness import SERVERS, eventually, write_config
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 CYCLES = 10_000
@@ -17,7 +18,6 @@ WARM_UP = 1_000
 ROOM = 1 << 20
 """Bytes that a process may have gained at the end: a hundred for each cycle."""
 QUICK = {"backoff_first": 0.02, "backoff_cap": 0.02, "stable_after": 0.1, "hand_off_timeout": 60}
-PATIENCE = 60
 
 
 def cycle(port, count):

@@ -9,7 +9,8 @@ import pytest
 from tests.faults import clients
 from tests.faults.campaign import Crowd, Plan, configuration, settled
 from tests.faults.kernel import DISTRIBUTOR, MONITOR, SERVER, census
-from tests.system.harness import cpu_seconds, eventually, free_port, is_alive, processes_with
+from tests.machine import free_port
+from tests.system.harness import cpu_seconds, eventually, is_alive, processes_with
 
 pytestmark = [pytest.mark.system, pytest.mark.chance, pytest.mark.timeout(600)]
 PLAN = Plan(seconds=4, clients=60, seed=1)

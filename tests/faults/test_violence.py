@@ -10,7 +10,8 @@ import pytest
 from tests.faults.campaign import ELEMENTS, configuration, settled
 from tests.faults.kernel import CHILD, DISTRIBUTOR, HELPER, MONITOR, SERVER, census
 from tests.faults.violence import KINDS, Violence
-from tests.system.harness import Guest, eventually, free_port, is_alive
+from tests.machine import free_port
+from tests.system.harness import Guest, eventually, is_alive
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 WAIT = 60

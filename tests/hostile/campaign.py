@@ -19,7 +19,8 @@ from tests.faults.campaign import ROOT, Crowd, settled
 from tests.hostile.account import Account, Asked, Deeds, account
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.clients import STAY
-from tests.system.harness import Instance, free_port, write_config
+from tests.machine import free_port
+from tests.system.harness import Instance, write_config
 
 DURATIONS = {
     "backoff_first": 0.05,

@@ -15,7 +15,8 @@ import urllib.request
 from importlib import metadata
 from pathlib import Path
 
-from tests.system.harness import eventually, free_port
+from tests.machine import free_port
+from tests.system.harness import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST = (3, 11)

@@ -8,7 +8,6 @@ import gc
 import itertools
 import json
 import os
-import random
 import resource
 import select
 import socket
@@ -17,6 +16,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+
+from tests.machine import PATIENCE, free_port
 
 from maitred.core import wire
 from maitred.core.messages import (
@@ -37,22 +38,10 @@ from maitred.shell.io.registry import Reader, Registry, create
 
 HOME = str(Path(channel.__file__).resolve().parents[2])
 SO_COOKIE = 57
-PATIENCE = 15.0
-GONE = 0.5
-"""Seconds within which a client that has gone is counted no more."""
 
 
 def cookie_of(connection):
     return int.from_bytes(connection.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), sys.byteorder)
-
-
-def free_port():
-    """A port below those that the kernel chooses itself."""
-    for port in random.sample(range(20_000, 30_000), 100):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port among a hundred")
 
 
 class Memory(Registry):
@@ -183,7 +172,7 @@ class Distributor:
                 ("::1" if family == socket.AF_INET6 else "127.0.0.1", 0), family=family
             )
         listener = self._listeners[family]
-        client = socket.create_connection(listener.getsockname()[:2], 5)
+        client = socket.create_connection(listener.getsockname()[:2], PATIENCE)
         client.settimeout(PATIENCE)
         connection, _ = listener.accept()
         return client, connection, Client(next(self._arrivals), cookie_of(connection), port)
@@ -248,7 +237,7 @@ class Program:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, 9)
         self.process.wait()
-        self._reader.join(5)
+        self._reader.join(PATIENCE)
         self.process.stdout.close()
 
 

@@ -19,14 +19,11 @@ from maitred.core.timing import Durations
 HERE = Path(__file__).resolve().parent
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def eventually(condition, seconds=15.0, what=""):
+def eventually(condition, seconds=None, what=""):
     """What the condition gives, once that is true."""
+    from tests.machine import PATIENCE  # this file is a program too, which does not find it
+
+    seconds = seconds or PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         found = condition()
@@ -52,6 +49,8 @@ class Instance:
     """A Monitor that runs."""
 
     def __init__(self, directory, *, ports=None, args=None, program="fake", limit=None, **options):
+        from tests.machine import free_port  # as above
+
         self.directory = directory
         self.ports = ports or [free_port()]
         self.control = directory / "control.sock"
@@ -90,17 +89,17 @@ class Instance:
 
     def logged(self):
         """Its log, without times and levels."""
-        from tests.log import plain  # this file is a program too, which does not find it
+        from tests.log import plain  # as above
 
         return plain(self.log.read_text(errors="replace"))
 
-    def wait_logged(self, text, seconds=15.0):
+    def wait_logged(self, text):
         def settled():
             """A Distributor may outlive its Monitor, and logs it."""
             over = self.process.poll() is not None and not any(map(alive, self.distributor_pids()))
             return text in self.logged() or over
 
-        eventually(settled, seconds, f"the log has {text!r}")
+        eventually(settled, what=f"the log has {text!r}")
         assert text in self.logged(), self.logged()
 
     def server_pids(self):
@@ -109,9 +108,19 @@ class Instance:
     def distributor_pids(self):
         return {int(pid) for pid in re.findall(r"Distributor of \S+ \(pid (\d+), ", self.logged())}
 
+    def clients(self):
+        """How many clients all servers have; None where a Distributor is too busy to answer."""
+        counts = [row["clients"] for row in self.status()["servers"]]
+        return None if None in counts else sum(counts)
+
+    def wait(self):
+        """Wait for its end, and give the exit code."""
+        eventually(lambda: self.process.poll() is not None, what=f"its end:\n{self.logged()}")
+        return self.process.returncode
+
     def ask(self, request):
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
+            connection.settimeout(60)
             connection.connect(str(self.control))
             connection.sendall((request if isinstance(request, bytes) else json.dumps(request).encode()) + b"\n")
             answer = b""
@@ -132,12 +141,12 @@ class Instance:
     def standby(self):
         return self.ask({"request": "status"})["monitor"]["standby"]
 
-    def wait_ready(self, count, seconds=15.0):
+    def wait_ready(self, count):
         self.wait_logged("started")  # the control socket is there by then
-        eventually(lambda: len(self.servers()) == count and self.distributor(), seconds, f"{count} servers ready")
+        eventually(lambda: len(self.servers()) == count and self.distributor(), what=f"{count} servers ready")
 
-    def connect(self, port=None, timeout=10.0):
-        return socket.create_connection(("127.0.0.1", port or self.ports[0]), timeout)
+    def connect(self, port=None):
+        return socket.create_connection(("127.0.0.1", port or self.ports[0]), 60)
 
     def served(self, port=None):
         """Connect, and read by which process: the connection and the pid."""

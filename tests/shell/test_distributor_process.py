@@ -11,7 +11,8 @@ import struct
 import time
 
 import pytest
-from tests.shell.instance import eventually, free_port, open_descriptors
+from tests.machine import PATIENCE, free_port
+from tests.shell.instance import eventually, open_descriptors
 
 from maitred.core import messages as m
 from maitred.core.timing import Durations
@@ -24,8 +25,6 @@ from maitred.shell.io.registry import Doing, Registry, create
 from maitred.shell.supervise.launch import start_distributor
 
 pytestmark = pytest.mark.system
-
-PATIENCE = 5.0
 
 
 class Server:
@@ -719,7 +718,7 @@ def test_the_audit_wakes_a_server_with_something_left_to_report(start):
         server.registry.begin(Doing.READING, monitor.port, b"it")
         assert not poll.poll(400), "somebody is at it"
     assert server.receive(monitor.port) == m.InitialMsg(1)
-    assert poll.poll(1000), "asked again until it is sent"
+    assert poll.poll(PATIENCE * 1000), "asked again until it is sent"
 
 
 @pytest.mark.parametrize("servers", [0, 1])

@@ -10,9 +10,9 @@ import struct
 from types import SimpleNamespace
 
 import pytest
+from tests.machine import free_port
 from tests.shell.bare import bare as bare_monitor
 from tests.shell.fake import descriptors_at_rest
-from tests.shell.instance import free_port
 
 from maitred.core import messages as m
 from maitred.core import monitor as core

@@ -14,7 +14,8 @@ import struct
 import time
 
 import pytest
-from tests.shell.instance import eventually, free_port, open_descriptors
+from tests.machine import free_port
+from tests.shell.instance import eventually, open_descriptors
 from tests.shell.test_distributor_process import PATIENCE, Server, start
 
 from maitred.core import messages as m

@@ -77,14 +77,10 @@ def test_a_killed_distributor_is_replaced_and_no_client_notices(start):
     assert read_line(served) == "still here\n"
     status = instance.status()
     assert status["distributor"]["incarnation"] == 2 and status["distributor"]["pid"] != distributor
-    eventually(
-        lambda: sum(row["clients"] for row in instance.status()["servers"]) == 21, what="the table is exact again"
-    )
+    eventually(lambda: instance.clients() == 21, what="the table is exact again")
     for connection in (served, *queued):
         connection.close()
-    eventually(
-        lambda: sum(row["clients"] for row in instance.status()["servers"]) == 0, what="all have been counted out"
-    )
+    eventually(lambda: instance.clients() == 0, what="all have been counted out")
     assert pid in instance.servers().values()
 
 
@@ -208,14 +204,14 @@ def test_sigterm_lets_clients_finish(start):
     assert instance.process.poll() is None
     connection.close()
 
-    assert instance.process.wait(10) == 0
+    assert instance.wait() == 0
     assert not instance.control.exists()
     assert not any(alive(pid) for pid in instance.server_pids() | instance.distributor_pids())
 
 
 def refused(instance):
     try:
-        instance.connect(timeout=1).close()
+        instance.connect().close()
     except ConnectionRefusedError:
         return True
     return False
@@ -228,7 +224,7 @@ def test_the_grace_ends(start):
 
     instance.process.send_signal(signal.SIGTERM)
 
-    assert instance.process.wait(10) == 0
+    assert instance.wait() == 0
     assert connection.recv(1) == b""
 
 
@@ -242,7 +238,7 @@ def test_ctrl_c_does_not_reach_the_children(start):
 
 def test_a_crash_loop_is_given_up(start):
     instance = start(static=1, args=["exit", "7"])
-    assert instance.process.wait(20) == 3
+    assert instance.wait() == 3
     assert instance.logged().count("exited with status 7") >= 5
     assert "no server has ever become ready" in instance.logged()
     assert not any(alive(pid) for pid in instance.distributor_pids())
@@ -251,7 +247,7 @@ def test_a_crash_loop_is_given_up(start):
 def test_a_port_in_use_is_reported(start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         instance = start(static=1, ports=[taken.getsockname()[1]])
-        assert instance.process.wait(15) == 1
+        assert instance.wait() == 1
     assert f"cannot listen on 127.0.0.1:{instance.ports[0]}: Address already in use" in instance.logged()
 
 
@@ -300,7 +296,7 @@ def test_a_processing_element_fails_with_all_on_it(start):
 
 def test_an_element_without_cpus_is_refused(start):
     instance = start(elements=[["moon", [100_000], 1]])
-    assert instance.process.wait(10) == 2
+    assert instance.wait() == 2
     assert "processing element moon: none of its CPUs is here" in instance.logged()
 
 
@@ -308,7 +304,7 @@ def test_nothing_leaks(start):
     instance = start(static=2, durations={"backoff_first": 0.01, "backoff_cap": 0.01})
     instance.wait_ready(2)
     read_line(instance.connect())
-    eventually(lambda: sum(row["clients"] for row in instance.status()["servers"]) == 0)
+    eventually(lambda: instance.clients() == 0)
     eventually(instance.standby)
     monitor, distributor = open_descriptors(instance.pid), open_descriptors(instance.distributor())
     assert len(monitor) < 60
@@ -343,7 +339,7 @@ def test_servers_inherit_nothing_but_what_is_theirs(start):
 
 def test_logs_go_to_private_files(start):
     instance = start(static=1, logs=True, args=["exit", "1"])
-    assert instance.process.wait(20) == 3
+    assert instance.wait() == 3
     log = instance.directory / "logs" / "web-0.log"
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
@@ -372,7 +368,7 @@ def test_the_monitors_death_leaves_service_in_place(start):
     one, _ = instance.served()
 
     os.kill(instance.pid, signal.SIGKILL)
-    instance.process.wait(5)
+    instance.wait()
 
     instance.wait_logged("serving goes on unsupervised")
     assert all(map(alive, pids))
@@ -387,13 +383,13 @@ def test_a_new_run_names_the_holder_of_the_port_that_it_cannot_have(start, tmp_p
     first.wait_ready(1)
     (server,), distributor = first.servers().values(), first.distributor()
     os.kill(first.pid, signal.SIGKILL)
-    first.process.wait(5)
+    first.wait()
 
     first.control.unlink()
     second = Instance(first.directory, ports=first.ports, static=1)  # at the same control socket
 
     try:
-        assert second.process.wait(20) == 1
+        assert second.wait() == 1
         who = f"Distributor {distributor}, server {server}. What ends is not started again."
         assert f"port {first.ports[0]} is held by {first.control}: unsupervised: the Monitor is gone" in second.logged()
         assert f"{who} To end it all: kill {distributor} {server}" in second.logged()
@@ -407,7 +403,7 @@ def test_a_new_run_names_the_program_that_has_the_port(start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         instance = start(ports=[port], static=1)
-        assert instance.process.wait(20) == 1
+        assert instance.wait() == 1
         assert f"port {port} is held by process {os.getpid()} (" in instance.logged()
 
 
@@ -419,7 +415,7 @@ def test_an_unforeseen_failure_of_the_monitor_is_a_death_too(start):
 
     with pytest.raises(json.JSONDecodeError):  # no answer: it has died of the question
         instance.ask({"request": "element", "name": "e", "up": True})
-    assert instance.process.wait(10) == os.EX_SOFTWARE
+    assert instance.wait() == os.EX_SOFTWARE
 
     assert "RuntimeError: sabotage" in instance.logged()
     instance.wait_logged("serving goes on unsupervised")
@@ -489,7 +485,7 @@ def test_the_control_socket_is_patient_with_nobody(start):
     instance.wait_ready(1)
     with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as endless:
         for each in (silent, endless):
-            each.settimeout(10)
+            each.settimeout(60)
             each.connect(str(instance.control))
         endless.sendall(b"x" * 5000)
         assert "error" in json.loads(endless.recv(1000))
@@ -501,7 +497,7 @@ def test_stop_by_the_control_socket(start):
     instance = start(static=1)
     instance.wait_ready(1)
     assert instance.ask({"request": "stop"}) == {"ok": True}
-    assert instance.process.wait(10) == 0
+    assert instance.wait() == 0
 
 
 def test_status_without_a_distributor(start):

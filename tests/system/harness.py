@@ -7,7 +7,6 @@ the trace and from the kernel: which process holds a connection, which processes
 import contextlib
 import json
 import os
-import random
 import re
 import secrets
 import signal
@@ -18,24 +17,11 @@ import time
 from pathlib import Path
 
 from tests.log import plain
+from tests.machine import PATIENCE
 
 SERVERS = Path(__file__).parent / "servers"
-PATIENCE = 20.0
-"""Seconds within which anything that is going to happen has happened, however busy the machine."""
 TOKEN = "MAITRED_TEST"
 """In the environment of every process of an instance: how those left over are found."""
-PORTS = range(20_000, 30_000)
-"""Below the kernel's own choice for outgoing connections, so that none of those takes a port between look and bind."""
-
-
-def free_port(host="127.0.0.1"):
-    """A port that nothing listens on."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for port in random.sample(PORTS, 100):
-        with socket.socket(family) as probe, contextlib.suppress(OSError):
-            probe.bind((host, port))
-            return port
-    raise AssertionError("no free port among a hundred")
 
 
 @contextlib.contextmanager
@@ -43,7 +29,7 @@ def named_ports(*ports):
     """The very ports of the patent's figures, for one test at a time on this machine."""
     with contextlib.ExitStack() as stack:
         lock = stack.enter_context(socket.socket(socket.AF_UNIX))
-        eventually(lambda: _is_bound(lock), "another test has the ports of the figures", within=60)
+        eventually(lambda: _is_bound(lock), "another test has the ports of the figures", within=2 * PATIENCE)
         for port in ports:
             eventually(lambda port=port: is_free(port), f"port {port}, which the figure names, is in use by another")
         yield
@@ -253,7 +239,7 @@ class Instance:
             self.process.kill()
             code = self.process.wait()
         with contextlib.suppress(AssertionError):
-            eventually(lambda: not processes_with(self.token.encode()), "", within=2)
+            eventually(lambda: not processes_with(self.token.encode()), "")
         for pid in processes_with(self.token.encode()):
             complaints.append(f"process {pid} is left over: {command_of(pid)}")
             with contextlib.suppress(ProcessLookupError):

@@ -13,7 +13,8 @@ import time
 from collections import deque
 from pathlib import Path
 
-from tests.system.harness import SERVERS, Instance, command_of, eventually, free_port, processes_with, write_config
+from tests.machine import free_port
+from tests.system.harness import SERVERS, Instance, command_of, eventually, processes_with, write_config
 from tests.system.prediction import (
     ENDED,
     UNSERVED,

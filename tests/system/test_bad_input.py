@@ -15,17 +15,8 @@ import struct
 import time
 
 import pytest
-from tests.system.harness import (
-    SERVERS,
-    Guest,
-    Instance,
-    cpu_seconds,
-    eventually,
-    free_port,
-    greeter,
-    is_alive,
-    write_config,
-)
+from tests.machine import free_port
+from tests.system.harness import SERVERS, Guest, Instance, cpu_seconds, eventually, greeter, is_alive, write_config
 
 pytestmark = pytest.mark.system
 

@@ -10,7 +10,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from tests.system.harness import PATIENCE, SERVERS, Guest, eventually, free_port, session_of, sockets_of, write_config
+from tests.machine import free_port
+from tests.system.harness import PATIENCE, SERVERS, Guest, eventually, session_of, sockets_of, write_config
 
 pytestmark = pytest.mark.system
 BINDER = SERVERS / "binder.py"

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 from tests.log import plain
-from tests.system.harness import free_port
+from tests.machine import free_port
 
 from maitred.config import instances, options
 from maitred.config.error import ConfigError

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.system.harness import PATIENCE, command_of, free_port, greeter, write_config
+from tests.machine import free_port
+from tests.system.harness import PATIENCE, command_of, greeter, write_config
 
 from maitred import compiled
 from maitred.compiled import __main__ as build

@@ -15,7 +15,8 @@ import subprocess
 import sys
 
 import pytest
-from tests.system.harness import PATIENCE, SERVERS, eventually, free_port, write_config
+from tests.machine import free_port
+from tests.system.harness import PATIENCE, SERVERS, eventually, write_config
 
 pytestmark = pytest.mark.system
 OPTIONS = ["-X", "dev", "-W", "error::UserWarning", "-X", "utf8=1"]

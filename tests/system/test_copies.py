@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.system.harness import eventually, free_port, write_config
+from tests.machine import free_port
+from tests.system.harness import eventually, write_config
 
 pytestmark = pytest.mark.system
 

@@ -11,7 +11,8 @@ import pytest
 from tests.faults import rounds
 from tests.faults.campaign import Plan
 from tests.faults.violence import KINDS
-from tests.system.harness import SERVERS, eventually, free_port, greeter, is_alive, write_config
+from tests.machine import free_port
+from tests.system.harness import SERVERS, eventually, greeter, is_alive, write_config
 from tests.system.test_servers import LineClient
 
 pytestmark = [pytest.mark.system, pytest.mark.chance]

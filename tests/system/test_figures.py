@@ -6,15 +6,8 @@ The figures have four processing elements; here an element is a set of CPUs, and
 import os
 
 import pytest
-from tests.system.harness import (
-    eventually,
-    free_port,
-    greeter,
-    inode_of_connection,
-    is_alive,
-    sockets_of,
-    write_config,
-)
+from tests.machine import free_port
+from tests.system.harness import eventually, greeter, inode_of_connection, is_alive, sockets_of, write_config
 
 pytestmark = pytest.mark.system
 CPUS = sorted(os.sched_getaffinity(0))

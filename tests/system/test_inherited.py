@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from tests.system.harness import SERVERS, free_port
+from tests.machine import free_port
+from tests.system.harness import SERVERS
 
 pytestmark = pytest.mark.system
 

@@ -9,7 +9,8 @@ import signal
 import time
 
 import pytest
-from tests.system.harness import SERVERS, Guest, eventually, free_port, is_alive, session_of
+from tests.machine import free_port
+from tests.system.harness import SERVERS, Guest, eventually, is_alive, session_of
 
 pytestmark = [pytest.mark.system, pytest.mark.chance]
 

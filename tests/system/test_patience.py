@@ -8,7 +8,8 @@ import re
 import signal
 
 import pytest
-from tests.system.harness import SERVERS, Guest, eventually, free_port, greeter, write_config
+from tests.machine import free_port
+from tests.system.harness import SERVERS, Guest, eventually, greeter, write_config
 
 pytestmark = pytest.mark.system
 

@@ -7,7 +7,8 @@ import json
 import signal
 
 import pytest
-from tests.system.harness import eventually, free_port, greeter, write_config
+from tests.machine import free_port
+from tests.system.harness import eventually, greeter, write_config
 
 pytestmark = pytest.mark.system
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.system.harness import PATIENCE, SERVERS, free_port, session_of
+from tests.machine import free_port
+from tests.system.harness import PATIENCE, SERVERS, session_of
 
 pytestmark = pytest.mark.system
-GONE = 0.5
-"""Seconds after the close of its connection within which a client is counted no more."""
+UNAUDITED = "--audit-period", "600"
+"""The server itself reports that a client has gone, or nobody does."""
 
 
 class LineClient:
@@ -101,11 +102,11 @@ MAKES = [
 ]
 
 
-def arguments(make, port):
+def arguments(make, port, audit=UNAUDITED):
     """The command line behind `maitred run` with three servers."""
     limit = ("--max-clients", "1") if make.single else ()
     command = make.command.replace("PORT", str(port)).replace("SERVERS", str(SERVERS)).split()
-    return ("-b", f"127.0.0.1:{port}", "--static", "3", *limit, *command)
+    return ("-b", f"127.0.0.1:{port}", "--static", "3", *limit, *audit, *command)
 
 
 @pytest.mark.parametrize("make", MAKES, ids=lambda make: make.name)
@@ -140,7 +141,7 @@ def test_clients_are_seated_counted_and_gone(maitred, make):
 
     for client in clients:
         client.close()
-    instance.wait_counts([0, 0, 0], within=GONE)
+    instance.wait_counts([0, 0, 0])
     assert {server["pid"] for server in instance.servers()} == mains
 
 
@@ -159,7 +160,7 @@ def test_who_finds_every_single_minded_server_busy_waits_for_its_turn(maitred, m
     assert instance.waiting() == 0
     for client in [*seated, late]:
         client.close()
-    instance.wait_counts([0, 0, 0], within=GONE)
+    instance.wait_counts([0, 0, 0])
 
 
 def test_the_module_http_server_serves_files_as_ever(maitred, tmp_path):
@@ -168,7 +169,7 @@ def test_the_module_http_server_serves_files_as_ever(maitred, tmp_path):
     (tmp_path / "served" / "hello.txt").write_text("from a file\n")
     port = free_port()
     instance = maitred(
-        *("-b", f"127.0.0.1:{port}", "--static", "3", "-m", "http.server", port),
+        *("-b", f"127.0.0.1:{port}", "--static", "3", *UNAUDITED, "-m", "http.server", port),
         *("--bind", "127.0.0.1", "--directory", tmp_path / "served"),
     )
 
@@ -178,7 +179,7 @@ def test_the_module_http_server_serves_files_as_ever(maitred, tmp_path):
         assert client.getresponse().read() == b"from a file\n"
         client.close()
 
-    instance.wait_counts([0, 0, 0], within=GONE)
+    instance.wait_counts([0, 0, 0])
     assert instance.log.count('"GET /hello.txt HTTP/1.1" 200') == 6
 
 
@@ -207,7 +208,9 @@ def test_a_client_over_ipv6_is_seen_with_its_true_address(maitred, guests):
 def test_a_client_counts_until_its_last_reference_closes(maitred, guests):
     """A half-closed connection is a connection."""
     port = free_port()
-    instance = maitred("-b", f"127.0.0.1:{port}", "--static", "2", SERVERS / "greeter.py", f"127.0.0.1:{port}")
+    instance = maitred(
+        "-b", f"127.0.0.1:{port}", "--static", "2", *UNAUDITED, SERVERS / "greeter.py", f"127.0.0.1:{port}"
+    )
     guest = guests(port)
     guest.seated()
     instance.wait_counts([0, 1])
@@ -219,14 +222,14 @@ def test_a_client_counts_until_its_last_reference_closes(maitred, guests):
     guest.socket.shutdown(socket.SHUT_WR)
 
     assert guest.ended()
-    instance.wait_counts([0, 1], within=GONE)
+    instance.wait_counts([0, 1])
     assert other.ask("hello after") == "hello after"
 
 
 def test_a_killed_child_of_a_forking_server_is_counted_no_more(maitred):
     """The server itself sees nothing: its child held the connection, and the kernel knows."""
     port = free_port()
-    instance = maitred(*arguments(MAKES[3], port))
+    instance = maitred(*arguments(MAKES[3], port, audit=()))
     client = LineClient(port)
     child = client.told()["pid"]
     instance.wait_counts([0, 0, 1])

@@ -6,7 +6,8 @@
 import re
 
 import pytest
-from tests.system.harness import SERVERS, Guest, eventually, free_port, write_config
+from tests.machine import free_port
+from tests.system.harness import SERVERS, Guest, eventually, write_config
 
 pytestmark = pytest.mark.system
 

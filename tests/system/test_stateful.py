@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, seed, settings
 from hypothesis import strategies as st
+from tests.machine import PATIENCE
 from tests.system.prediction import (
     Connect,
     ContinueServer,
@@ -42,8 +43,6 @@ CAMPAIGN_SECONDS = float(os.environ.get("MAITRED_CAMPAIGN_SECONDS", "120"))
 SEED = int(os.environ.get("MAITRED_FAULT_SEED", "1"))
 CLIENTS = 12
 """How many may come in one script."""
-PATIENCE = 30.0
-"""Seconds within which an instance comes to rest, however busy the machine."""
 
 # ================================================================ scripts
 

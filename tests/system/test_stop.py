@@ -8,7 +8,8 @@ import subprocess
 import time
 
 import pytest
-from tests.system.harness import SERVERS, eventually, free_port, greeter, is_alive, write_config
+from tests.machine import free_port
+from tests.system.harness import SERVERS, eventually, greeter, is_alive, write_config
 
 pytestmark = pytest.mark.system
 

@@ -11,7 +11,8 @@ import socket
 from collections import Counter
 
 import pytest
-from tests.system.harness import PATIENCE, SERVERS, Guest, eventually, free_port, is_alive, write_config
+from tests.machine import free_port
+from tests.system.harness import PATIENCE, SERVERS, Guest, eventually, is_alive, write_config
 
 pytestmark = pytest.mark.system
 CPUS = sorted(os.sched_getaffinity(0))

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.system.harness import Guest, Instance, command_of, eventually, free_port, greeter, write_config
+from tests.machine import free_port
+from tests.system.harness import Guest, Instance, command_of, eventually, greeter, write_config
 
 pytestmark = pytest.mark.system
 

@@ -95,6 +95,7 @@ class Tree:
         environment = {
             **os.environ,
             "PYTHONPATH": os.fspath(self.directory / PACKAGE.parent),
+            "MAITRED_PATIENCE": "15",  # the machine does nothing else meanwhile
             "PYTHONDONTWRITEBYTECODE": "1",  # two edits within a second could pass for one file
         }
         command = [sys.executable, "-m", "pytest", *options, *tests]

@@ -6,7 +6,8 @@ import signal
 import pytest
 from proofs.refinement.bridge import Divergence
 from proofs.refinement.traces import validate
-from tests.system.harness import Guest, Instance, eventually, free_port, greeter, write_config
+from tests.machine import free_port
+from tests.system.harness import Guest, Instance, eventually, greeter, write_config
 
 from maitred.core import distributor, messages, monitor, server
 from maitred.core.record import to_record

@@ -10,7 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.shell.fake import behind, eventually, free_port, script
+from tests.machine import free_port
+from tests.shell.fake import behind, eventually, script
 
 from maitred.shell.inside.bootstrap import ENVIRONMENT
 from maitred.shell.inside.exec_server import CODE

@@ -1,7 +1,8 @@
 """Libraries that make sockets of their own, from the C type or from a fresh import, are in the same world."""
 
 import pytest
-from tests.shell.fake import GONE, behind, eventually, free_port, script
+from tests.machine import free_port
+from tests.shell.fake import behind, eventually, script
 
 from maitred.core.messages import Disconnect
 
@@ -75,7 +76,7 @@ def test_clients_are_seated_and_counted(tmp_path, makes, more):
             client, _, count = distributor.seat(port)
             assert (client.recv(1), count) == (b"x", 1)
             client.close()
-            assert distributor.next(Disconnect, within=GONE).count.clients == 0
+            assert distributor.next(Disconnect).count.clients == 0
         assert eventually(lambda: program.output.decode().splitlines()) == [f'[0, 1, ["127.0.0.1", {port}]]']
         assert len(distributor.binds) == 1
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from tests.shell.fake import GONE, assert_counts_together, behind, free_port, script
+from tests.machine import free_port
+from tests.shell.fake import assert_counts_together, behind, script
 
 from maitred.core.messages import Disconnect
 from maitred.shell.inside import workers
@@ -80,7 +81,7 @@ def test_clients_are_seated_at_a_worker_and_counted(tmp_path, way):
             assert count == 1
             assert (pid == program.process.pid) is way.startswith("exec")
             client.close()
-            assert distributor.next(Disconnect, within=GONE).count.clients == 0
+            assert distributor.next(Disconnect).count.clients == 0
         assert distributor.registry.clients() == ()
         assert len(distributor.binds) == 1
 
@@ -171,7 +172,7 @@ def test_a_listener_passed_to_another_process_works_there(tmp_path, way):
             pid, bound, nodelay = map(int, client.makefile("rb").readline().split())
             assert (count, bound, nodelay) == (1, port, 1) and pid != program.process.pid
             client.close()
-            assert distributor.next(Disconnect, within=GONE).count.clients == 0
+            assert distributor.next(Disconnect).count.clients == 0
         assert distributor.registry.clients() == ()
         assert len(distributor.binds) == 1
 

@@ -4,7 +4,7 @@ import select
 import socket
 
 import pytest
-from tests.shell.instance import free_port
+from tests.machine import free_port
 
 from maitred.core import wire
 from maitred.core.messages import Begin
