@@ -73,7 +73,7 @@ def test_a_peer_is_gone_when_its_context_is_left(tmp_path):
 
 def still_there(pids):
     """Those that have not gone in time; an orphan is gone only when its foster parent has looked."""
-    end = monotonic() + 5
+    end = monotonic() + 60
 
     def alive(pid):
         return Path(f"/proc/{pid}").exists() and peers.stat(pid)[0] != "Z"
@@ -122,7 +122,7 @@ def test_the_server_in_c_counts_its_clients_as_the_wire_format_specifies(tmp_pat
         assert clients() == [2, 2]
         for one in held:
             one.close()
-        end = monotonic() + 5
+        end = monotonic() + 60
         while any(clients()) and monotonic() < end:
             sleep(0.02)
         assert clients() == [0, 0]

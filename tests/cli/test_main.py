@@ -62,7 +62,7 @@ def test_what_a_command_raises_is_an_exit_code(monkeypatch, maitred, error, code
 
 
 def test_as_a_module():
-    outcome = subprocess.run([sys.executable, "-m", "maitred", "nonsense"], capture_output=True, text=True, timeout=20)
+    outcome = subprocess.run([sys.executable, "-m", "maitred", "nonsense"], capture_output=True, text=True, timeout=60)
     assert outcome.returncode == 2, outcome.stdout + outcome.stderr
     assert outcome.stderr.startswith("maitred: no command 'nonsense'")
 
@@ -74,5 +74,5 @@ def test_help_imports_neither_the_machines_nor_rich():
         "print([name for name in sys.modules if name.split('.')[0] == 'rich' or name.startswith("
         "('maitred.core.', 'maitred.model', 'maitred.shell', 'asyncio'))], file=sys.stderr)"
     )
-    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert outcome.stderr == "['maitred.core.durations']\n", "which imports nothing of ours"

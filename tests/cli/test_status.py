@@ -197,7 +197,7 @@ def test_an_answer_that_comes_before_the_question_is_read(tmp_path, monkeypatch)
     class Slow(socket.socket):
         def connect(self, address):
             super().connect(address)
-            assert hung_up.wait(10)
+            assert hung_up.wait(60)
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -313,7 +313,7 @@ def test_a_reader_that_leaves_early_is_no_traceback(instance, own_directory, com
         "import os, sys; from maitred.cli import main; r, w = os.pipe(); os.close(r); os.dup2(w, 1);"
         f"sys.exit(main({arguments!r}))"
     )
-    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert outcome.returncode == 1, outcome.stdout + outcome.stderr
     assert outcome.stderr == ""
 

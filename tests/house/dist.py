@@ -119,7 +119,7 @@ def use(command, folder):
         assert status["classes"][0]["name"], status
     finally:
         running.terminate()
-        code = running.wait(timeout=30)
+        code = running.wait(timeout=60)
     assert code == 0, (folder / "log").read_text()
     assert "every step was a step" in run(command, "replay", trace, cwd=folder, env=outside)
     for arguments in CHECKS:
@@ -129,7 +129,7 @@ def use(command, folder):
 def visited(port):
     """What a client gets, or nothing as long as nobody listens."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
             return answer.read()
     except OSError:
         return None

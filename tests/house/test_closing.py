@@ -61,7 +61,7 @@ def test_the_table_is_shown_where_properties_are_asked(tmp_path, asked, shown):
     (tmp_path / "test_rain.py").write_text(SAMPLE)
     options = ["-c", os.devnull, "--rootdir", tmp_path, "-p", "no:cacheprovider", "-p", "tests.conftest"]
     command = [sys.executable, "-m", "pytest", *options, "-o", "markers=properties", "-m", asked, tmp_path]
-    run = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    run = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert ("what was asked, and whether it held" in run.stdout) is shown, run.stdout + run.stderr
     row = re.search(r"It rains upwards.*? +1 +2 +1 ", run.stdout)
     assert (row is not None) is shown, run.stdout

@@ -31,14 +31,14 @@ def lint_imports(root):
         "from importlinter.cli import lint_imports_command\n"
         "lint_imports_command(['--no-cache', '--no-logo'])"
     )
-    return subprocess.run([sys.executable, "-P", "-c", program], cwd=root, capture_output=True, text=True, timeout=100)
+    return subprocess.run([sys.executable, "-P", "-c", program], cwd=root, capture_output=True, text=True, timeout=200)
 
 
 def make(*arguments):
     """What `make` prints; these tests may themselves run under one, whose flags are its own."""
     alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     outcome = subprocess.run(
-        ["make", *arguments], cwd=ROOT, env=alone, capture_output=True, text=True, check=True, timeout=20
+        ["make", *arguments], cwd=ROOT, env=alone, capture_output=True, text=True, check=True, timeout=60
     )
     return outcome.stdout
 

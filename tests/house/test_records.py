@@ -100,7 +100,7 @@ def ran(house, *options):
     alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     alone["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     command = [sys.executable, "-P", "-m", "pytest", "-rA", "tests", "-p", "xdist.plugin", *options]
-    said = subprocess.run(command, cwd=house, env=alone, capture_output=True, text=True, timeout=60).stdout
+    said = subprocess.run(command, cwd=house, env=alone, capture_output=True, text=True, timeout=120).stdout
     assert ("tests have succeeded on the sources as they are" in said) == ("--recorded" in options), said
     lines = [line.split(" - ")[0].split() for line in said.splitlines() if line.startswith(("PASSED ", "FAILED "))]
     return {test.partition("::")[2]: outcome[0] for outcome, test in lines}

@@ -3,6 +3,7 @@
 As a program: ``python instance.py JSON`` runs `maitred.shell.monitor.run` with the configuration that the JSON holds.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -35,7 +36,12 @@ def eventually(condition, seconds=None, what=""):
 
 
 def open_descriptors(pid):
-    return sorted(os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{pid}/fd"))
+    """What each is, apart from those that are closed meanwhile."""
+    kinds = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            kinds.append(os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0])
+    return sorted(kinds)
 
 
 def alive(pid):

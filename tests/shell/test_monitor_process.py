@@ -313,7 +313,9 @@ def test_nothing_leaks(start):
         victim = next(iter(instance.servers().values()))
         os.kill(victim, signal.SIGKILL)
         replaced(instance, 2, victim)
-    assert open_descriptors(instance.distributor()) == distributor
+    eventually(
+        lambda: open_descriptors(instance.distributor()) == distributor, what="the Distributor closes what it had"
+    )
     for incarnation in range(2, 6):
         os.kill(instance.distributor(), signal.SIGKILL)
         eventually(
@@ -322,8 +324,8 @@ def test_nothing_leaks(start):
         instance.wait_ready(2)
 
     eventually(instance.standby)
-    assert open_descriptors(instance.pid) == monitor
-    assert open_descriptors(instance.distributor()) == distributor
+    eventually(lambda: open_descriptors(instance.pid) == monitor, what="the Monitor has as many as before")
+    eventually(lambda: open_descriptors(instance.distributor()) == distributor, what="so has the Distributor")
 
 
 def test_servers_inherit_nothing_but_what_is_theirs(start):
@@ -417,7 +419,7 @@ def test_an_unforeseen_failure_of_the_monitor_is_a_death_too(start):
         instance.ask({"request": "element", "name": "e", "up": True})
     assert instance.wait() == os.EX_SOFTWARE
 
-    assert "RuntimeError: sabotage" in instance.logged()
+    instance.wait_logged("RuntimeError: sabotage")
     instance.wait_logged("serving goes on unsupervised")
     assert all(map(alive, pids)) and read_line(instance.connect())
 

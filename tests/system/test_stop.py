@@ -280,7 +280,7 @@ def test_the_command_can_be_started_again_at_the_same_place(maitred, guests):
         [*second.process.args[:3], "run", "--control", second.control, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert taken.returncode != 0, "a living instance's control socket is not taken over"
     assert str(second.control) in taken.stderr

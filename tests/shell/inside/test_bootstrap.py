@@ -107,7 +107,7 @@ def test_the_program_s_world_is_that_of_python(world, command, options):
         cwd=world,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},

@@ -309,10 +309,10 @@ def test_a_listener_answers_as_a_real_one(tmp_path):
     port = free_port()
     program = script(tmp_path, LISTENER)
     plain = subprocess.run(
-        ["python3", program, str(port)],
+        [sys.executable, program, str(port)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
         stdin=subprocess.DEVNULL,
     )
@@ -367,7 +367,7 @@ def test_all_other_sockets_are_untouched(tmp_path):
         distributor.until(lambda: running.process.poll() is not None)
         seen = told(running)
         plain = subprocess.run(
-            ["python3", program, str(port), str(taken)], capture_output=True, text=True, timeout=20, check=True
+            [sys.executable, program, str(port), str(taken)], capture_output=True, text=True, timeout=60, check=True
         )
     assert seen == json.loads(plain.stdout)
     assert [bind.port for bind in distributor.binds] == [port, taken]
@@ -952,7 +952,7 @@ def test_a_connection_inherits_the_listener_s_options(tmp_path, family):
     program = script(tmp_path, BEQUEST)
     files = [tmp_path / "real", tmp_path / "ours"]
     command = [sys.executable, program, str(port), str(int(family)), files[0], "alone"]
-    number = int(subprocess.run(command, capture_output=True, timeout=20, check=True).stdout)
+    number = int(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout)
     with behind("script", program, port, int(family), files[1]) as (distributor, running):
         distributor.ready(port)
         clients = [distributor.seat(port, family) for _ in range(number)]

@@ -248,7 +248,7 @@ def test_a_worker_s_world_is_that_of_python(tmp_path, users, path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
     )

@@ -214,11 +214,11 @@ def test_a_fork_in_one_thread_leaves_the_child_no_lock_held_by_another(registry)
     def hold():
         with registry.locked():
             held.set()
-            release.wait(10)
+            release.wait()
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait(5)
+    held.wait()
     threading.Timer(0.1, release.set).start()
     registry.before_fork()
 
@@ -229,7 +229,7 @@ def test_a_fork_in_one_thread_leaves_the_child_no_lock_held_by_another(registry)
     pid = in_child(use)
     registry.after_fork()
     thread.join()
-    assert eventually(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, within=5)
+    assert eventually(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
     assert content(registry) == state([7])
 
 

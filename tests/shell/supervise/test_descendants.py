@@ -125,11 +125,7 @@ def family(request, groups):
 
 def end(made):
     """Kill until nobody is left, as the Monitor does."""
-    for _ in range(400):
-        if not made.kill():
-            return
-        time.sleep(0.01)
-    raise AssertionError("somebody is left")
+    eventually(lambda: not made.kill(), what="nobody is left")
 
 
 @pytest.mark.parametrize(("kind", "count"), [("plain", 3), ("orphan", 3), ("session", 2), ("stubborn", 2)])

@@ -81,7 +81,7 @@ def test_a_standby_that_is_dead_or_stopped_is_not_used(instance, number):
 def test_the_standby_ends_with_the_monitor(instance, stop):
     ready = waiting(instance)
     instance.process.send_signal(stop)
-    instance.process.wait(10)
+    instance.wait()
     eventually(lambda: not alive(ready), what="it is gone")
 
 
