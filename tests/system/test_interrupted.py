@@ -83,7 +83,7 @@ def test_a_worker_is_killed_in_the_midst_of_a_hand_off_and_another_goes_on(maitr
     """Nobody but the audit wakes the other: it polls a dialog from which the hand-off has gone."""
     port, mark = free_port(), tmp_path / "died"
     address = f"127.0.0.1:{port}"
-    limits = ("--max-clients", "1", "--audit-period", "0.3", "--queue-timeout", "15")
+    limits = ("--max-clients", "1", "--audit-period", "0.3", "--queue-timeout", "60")
     instance = maitred("-b", address, "--static", "1", *limits, SERVERS / "dies.py", address, instant, mark)
 
     with Guest(port) as guest:

@@ -3,6 +3,7 @@
 A server that takes nobody is not one that hangs, as long as it serves.  The kernel knows whether it does.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -65,16 +66,17 @@ def run(maitred, tmp_path):
 
 def test_a_server_that_is_full_by_its_own_measure_is_spared(run):
     """After the hand-off's time-out it was killed, with the clients that it was serving."""
-    instance, port = run(BOUNDED, max_clients=64, hand_off_timeout=0.3)
+    instance, port = run(BOUNDED, max_clients=64, hand_off_timeout=1)
     first, second = Guest(port), Guest(port)
     assert first.seated() == second.seated()
     third = Guest(port)
 
-    for _ in range(12):
+    spared = "goes on serving 2: it seems to take no more at a time; set max_clients to 2 (it is 64)"
+    while spared not in instance.log:
         assert first.ask("still there?") == "still there?"
         assert not third.is_greeted(0.1)
+    assert first.ask("still there?") == "still there?"
 
-    instance.wait_log(r"goes on serving 2: it seems to take no more at a time; set max_clients to 2 \(it is 64\)")
     second.close()
     assert third.seated() == first.seated(), "the hand-off was where it belongs"
 
@@ -96,10 +98,14 @@ def test_a_client_that_is_kept_too_long_ends_its_server(run, tmp_path):
     instance, port = run(ONCE.format(mark=str(tmp_path / "hung")), max_clients=1, request_timeout=0.5, audit_period=0.1)
     Guest(port).close()
 
-    with Guest(port) as next_one:
-        assert next_one.seated()
-
+    eventually(lambda: is_served(port), "another server has the next client")
     instance.wait_log(re.escape("has had a client for more than 0.5 s"))
+
+
+def is_served(port):
+    """Whether a client is; a server that is slow to greet it is ended, too."""
+    with Guest(port) as client, contextlib.suppress(AssertionError, ConnectionError):
+        return client.seated()
 
 
 def test_who_waits_has_a_seat_looked_for_at_once(run):
@@ -108,7 +114,7 @@ def test_who_waits_has_a_seat_looked_for_at_once(run):
     with Guest(port) as first:
         server = first.seated()
 
-    with Guest(port, timeout=10) as second:
+    with Guest(port, timeout=50) as second:
         assert second.seated() == server
 
     eventually(lambda: instance.waiting() == 0, "nobody waits")

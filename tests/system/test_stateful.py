@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, seed, settings
 from hypothesis import strategies as st
-from tests.machine import PATIENCE
 from tests.system.prediction import (
     Connect,
     ContinueServer,
@@ -43,6 +42,8 @@ CAMPAIGN_SECONDS = float(os.environ.get("MAITRED_CAMPAIGN_SECONDS", "120"))
 SEED = int(os.environ.get("MAITRED_FAULT_SEED", "1"))
 CLIENTS = 12
 """How many may come in one script."""
+PATIENCE = 30.0
+"""Seconds for an instance to come to rest as the narrower forecast has it, and then as the wider one has it."""
 
 # ================================================================ scripts
 
@@ -255,7 +256,7 @@ class Play:
             self.tally.widened += 1
             with contextlib.suppress(TooWide):  # then the narrower forecast is what it contradicts
                 forecast = self.prediction.widen()
-            outlook, agrees = self.reality.come_to_rest(forecast.beliefs, self.patience / 3)
+            outlook, agrees = self.reality.come_to_rest(forecast.beliefs, self.patience)
         if not agrees:
             raise Contradiction(outlook, self.report(outlook, forecast))
         self.tally.forecasts[len(forecast.beliefs)] += 1

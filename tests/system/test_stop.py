@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from tests.machine import free_port
+from tests.machine import PATIENCE, free_port
 from tests.system.harness import SERVERS, eventually, greeter, is_alive, write_config
 
 pytestmark = pytest.mark.system
@@ -22,7 +22,7 @@ def stopping(instance):
 def refused(port):
     """Whether a new client is refused."""
     try:
-        socket.create_connection(("127.0.0.1", port), 5).close()
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -37,7 +37,7 @@ def test_an_idle_instance_ends_at_once_when_asked(maitred):
     instance.signal(signal.SIGTERM)
 
     assert instance.wait() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20, "it does not wait for the grace of thirty seconds to end"
     assert not any(map(is_alive, [*servers, distributor]))
     assert refused(port)
 
@@ -111,7 +111,7 @@ def test_a_second_signal_ends_it_at_once(maitred, guests):
     instance.signal(signal.SIGTERM)
 
     assert instance.wait() == 0
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20, "it does not wait for the grace of thirty seconds to end"
     assert served.ended()
     assert not any(map(is_alive, [*servers, distributor]))
 
