@@ -314,14 +314,15 @@ class Picking(System):
     def taken(self, world, offer):
         """The successors to which the offer leads: as a rule one, first; none where it changes nothing."""
         if offer.who == "distributor":
-            acts = self._distributor_acts(world, world.distributor)
+            acts = self._distributor_acts(world)
         elif offer.who == "monitor":
             acts = self._monitor_acts(world)
         elif offer.who.startswith("client"):
             acts = self._clients_act(world)
         else:
-            i, group = next((i, g) for i, g in enumerate(world.groups) if f"server {g.server}" == offer.who)
-            acts = self._server_acts(world, i, group)
+            group = next(g for g in world.groups if f"server {g.server}" == offer.who)
+            acts = self._server_acts(world, group)
+        self._moves.clear()  # they were found with another event
         self._picked = () if offer.source is None else (offer.source,)
         try:
             for successor in acts:

@@ -120,7 +120,7 @@ def test_of_every_mutant_the_explorations_are_one(mutant):
 # ---------------------------------------------------------------- the checks can fail
 
 
-def by_the_line(world, lining, others, cookies):
+def by_the_line(counter, coming, lining, others, cookies):
     """As it was: arrivals by cookie, and the next arrival put right."""
     line = {client.cookie: i for i, client in enumerate(sorted(lining))}
     names = {

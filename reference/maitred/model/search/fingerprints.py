@@ -70,7 +70,7 @@ class Fingerprints:
         """
         digests = self._digests
         try:
-            return b"".join([digests[id(part)] for part in world])
+            return b"".join(map(digests.__getitem__, map(id, world)))
         except KeyError:
             return b"".join([digests.get(id(part)) or self._learn(part) for part in world])
 

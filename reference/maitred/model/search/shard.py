@@ -20,6 +20,8 @@ from maitred.model.world import Action, System, World
 
 PAUSE: Final = 64
 """After so many expanded worlds a shard pauses for whoever wants to know."""
+RECENT: Final = 4_096
+"""So many worlds are remembered with the canonical forms that they have."""
 FLUSH: Final = 1024
 """Worlds per message to another worker."""
 _MARK: Final = DIGEST
@@ -110,6 +112,8 @@ class Shard:
         self._fresh_parents: dict[int, int] = {}
         self._found: dict[str, Site] = {}
         self._transitions = 0
+        self._known_as: dict[bytes, tuple[int, bytes, World]] = {}
+        """Of worlds with steady names: the fingerprint, the spelling and the canonical form."""
         self._outboxes: Final = [_Outbox(self.fingerprints) for _ in range(of)]
 
     # ------------------------------------------------ progress
@@ -154,13 +158,20 @@ class Shard:
         spell, observe = self.fingerprints.spell, self.observer.step
         seen, fresh, parents = self._seen, self._fresh, self._fresh_parents
         for number, (mark, world) in enumerate(self._frontier.items()):
-            if number % PAUSE == 0 and not pause(number):
-                return False
+            if number % PAUSE == 0:
+                if not pause(number):
+                    return False
+                if len(self._known_as) > RECENT:
+                    self._known_as.clear()
             for action, steady, wrong in successors(world):
                 self._transitions += 1
-                after = canonical(steady)
-                spelling = spell(after)
-                child = fingerprint(spelling)
+                key = self.system.key(steady)
+                known_as = self._known_as.get(key)
+                if known_as is None:
+                    after = canonical(steady)
+                    spelling = spell(after)
+                    known_as = self._known_as[key] = (fingerprint(spelling), spelling, after)
+                child, spelling, after = known_as
                 for name in observe(world, action, steady, wrong):
                     self._record(name, Site(mark, child))
                 owner = child % of

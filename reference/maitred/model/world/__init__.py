@@ -38,7 +38,9 @@ Distributor has yet to read.  `symmetry` does the same for arrivals and server i
 worlds up to renaming; it says what all of this assumes of a machine.  A `System` can also renumber nothing (`first`).
 
 *Speed.*  Every component of a world is interned, so that equal components are one object and a world is known exactly
-by the identities of its components; each machine's step is taken once for each (state, event) and remembered.
+by the identities of its components; each machine's step is taken once for each (state, event) and remembered.  Clients,
+Monitor, Distributor and each server depend on a part of the world only: what each may do is remembered by that part
+(`System.successors`), and so is the renaming by what it depends on (`Normal.names`).
 """
 
 from maitred.model.world.actions import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
 from maitred.model.world.state import Group, World
@@ -17,22 +18,27 @@ class Components:
     def __init__(self) -> None:
         """None so far."""
         self._parts: dict[Any, Any] = {}  # Any: components of every type
+        self._own: set[int] = set()
         self._groups: dict[tuple[int, ...], tuple[Group, ...]] = {}
 
     def interned(self, part: T) -> T:
         """The one object that is equal to this component, kept alive for as long as the system."""
+        if id(part) in self._own:
+            return part
         known: T = self._parts.setdefault(part, part)
+        self._own.add(id(known))
         return known
 
     def team(self, groups: tuple[Group, ...]) -> tuple[Group, ...]:
         """The one tuple of these groups, each of which is interned."""
         return self._groups.setdefault(tuple(map(id, groups)), groups)
 
-    def seal(self, world: World, before: World | None = None) -> World:
+    def seal(self, world: Iterable[Any], before: World | None = None) -> World:  # Any: the parts of a world
         """The same world, of interned components; those that are `before`'s are interned already."""
-        old = before or (None,) * len(world)
-        parts = [part if part is known else self.interned(part) for part, known in zip(world, old, strict=True)]
-        return World._make(parts)
+        if before is None:
+            return World._make(map(self.interned, world))
+        interned = self.interned
+        return World._make([p if p is old else interned(p) for p, old in zip(world, before, strict=True)])
 
     @staticmethod
     def key(world: World) -> bytes:

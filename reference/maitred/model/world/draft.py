@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from errno import EADDRINUSE
 from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from maitred.core import distributor, monitor, server
 from maitred.core.distributor import DistributorState
@@ -40,6 +40,20 @@ StartDistributor: TypeAlias = monitor.StartDistributor
 _PARTS: Final = attrgetter(*World._fields)
 
 
+class Changes(NamedTuple):
+    """What a step changes: the same in many worlds."""
+
+    parts: tuple[tuple[str, Any], ...]  # Any: components of every type
+    """By the name of the component."""
+    groups: tuple[Group, ...]
+    """The servers that change, or are new."""
+    channel: str
+    """The name of the channel to which messages are only added."""
+    sent: tuple[Any, ...]  # Any: messages of either direction
+    """These messages."""
+    excuses: dict[int, Fate]
+
+
 class Draft:
     """A successor in the making: the components of a world, to be changed one by one."""
 
@@ -63,8 +77,18 @@ class Draft:
         self.machines = machines
         self.before = world
         self.excuses = {}
-        for name, part in zip(World._fields, world, strict=True):
-            setattr(self, name, part)
+        (
+            self.monitor,
+            self.distributor,
+            self.life,
+            self.groups,
+            self.to_monitor,
+            self.to_distributor,
+            self.pending,
+            self.kernel,
+            self.guests,
+            self.budget,
+        ) = world
 
     def copy(self) -> Draft:
         """A second draft that begins as this one is now."""
@@ -79,17 +103,41 @@ class Draft:
     def done(self) -> World:
         """The finished world: what is left of the dead is dropped, and who is lost is counted as lost."""
         self._bury()
-        if self.groups is not self.before.groups:
-            self.groups = self.machines.team(self.groups)
-        world = self.machines.seal(self.world(), self.before)
-        missing = self._missing(world)
-        if missing:
-            for cookie in missing:
-                self.guest(cookie, fate=self._loss(cookie))
-            world = self.machines.seal(self.world(), self.before)
+        self._compact()
+        for cookie in self._missing():
+            self.guest(cookie, fate=self._loss(cookie))
+        world = self.machines.seal(_PARTS(self), self.before)
         if self.machines.bounds.returns:
             world = self.machines.welcomed(world)
         return world if self.machines.steady else self.machines.canonical(world)
+
+    def changes(self, channel: str) -> Changes:
+        """What has changed, for `apply` in every world that is the same in what the step depends on.
+
+        Args:
+            channel: to which messages are only added.
+        """
+        parts = []
+        for name, part, old in zip(World._fields, _PARTS(self), self.before, strict=True):
+            if part is not old and name not in ("groups", channel):
+                parts.append((name, self.machines.interned(part)))
+        groups = tuple(group for group in self.groups if group is not self.before.group(group.server))
+        sent = getattr(self, channel)[len(getattr(self.before, channel)) :]
+        return Changes(tuple(parts), groups, channel, sent, self.excuses)
+
+    def apply(self, changes: Changes) -> Draft:
+        """Take the step that has changed this in another world."""
+        for name, part in changes.parts:
+            setattr(self, name, part)
+        for group in changes.groups:
+            if self.group(group.server) is None:
+                self.groups = (*self.groups, group)
+            else:
+                self.put(group)
+        if changes.sent:
+            setattr(self, changes.channel, (*getattr(self, changes.channel), *changes.sent))
+        self.excuses = changes.excuses
+        return self
 
     # ------------------------------------------------ small changes
 
@@ -150,7 +198,7 @@ class Draft:
                 case monitor.TellDistributor():
                     if isinstance(effect.message, Restore) and not self.guests[effect.message.client.cookie].at_monitor:
                         self.guest(effect.message.client.cookie, void=True)
-                    if self.distributor is not None:
+                    if self.life in (Life.UP, Life.CONDEMNED):
                         self.to_distributor = (*self.to_distributor, effect.message)
                 case monitor.Terminate():
                     self.change(effect.server, asked=True)
@@ -179,9 +227,6 @@ class Draft:
             state = replace(state, next_arrival=self.machines.first, next_rank=self.machines.first)
         self.distributor = self.machines.interned(state)
         self.life = Life.UP
-        self.to_distributor = ()
-        for group in self.groups:
-            self.compact(group.server)
 
     # ------------------------------------------------ the Distributor's effects
 
@@ -248,8 +293,6 @@ class Draft:
         self.distributor = stride.state
         for i, effect in enumerate(stride.effects):
             self.perform(effect, declined=i == declined)
-        for group in self.groups:
-            self.compact(group.server)
 
     def perform(self, effect: DistributorEffect, declined: bool = False) -> None:
         match effect:
@@ -330,7 +373,6 @@ class Draft:
                     self.guest(client.cookie, unanswered=True)
             if group.offered:
                 self.put(group._replace(offered=()))
-            self.compact(group.server)
         for cookie, guest in enumerate(self.guests):
             if guest.at_distributor:
                 self.guest(cookie, at_distributor=False)
@@ -344,16 +386,10 @@ class Draft:
 
     # ------------------------------------------------ who is lost, and why
 
-    def _missing(self, world: World) -> list[int]:
-        held = -1
-        missing = []
-        for cookie, guest in enumerate(world.guests):
-            if guest.fate is Fate.IN and not guest.at_distributor:
-                if held < 0:
-                    held = self.machines.holders(world)
-                if not held >> cookie & 1:
-                    missing.append(cookie)
-        return missing
+    def _missing(self) -> list[int]:
+        doubtful = [i for i, guest in enumerate(self.guests) if guest.fate is Fate.IN and not guest.at_distributor]
+        held = self.machines.holders(self.world()) if doubtful else 0
+        return [cookie for cookie in doubtful if not held >> cookie & 1]
 
     def _loss(self, cookie: int) -> Fate:
         """OWN-3.6: the losses that are allowed, each only at its own instant, and one alone at each death."""
@@ -425,7 +461,6 @@ class Draft:
                 group = self._effects_of(group._replace(endpoint=sent.state, sending=False, sent=None), sent)
                 wrong += sent.wrong
         self.put(group)
-        self.compact(group.server)
         return wrong
 
     def _effects_of(self, group: Group, stride: Stride) -> Group:
@@ -511,13 +546,15 @@ class Draft:
                 requests=group.requests,
             )
         )
-        self.compact(group.server)
 
     # ------------------------------------------------ canonical form
 
     def _bury(self) -> None:
         """Forget the dead servers of which neither the Monitor nor the Distributor knows any more."""
-        if all(group.alive for group in self.groups):
+        for group in self.groups:
+            if not group.alive:
+                break
+        else:
             return
         living = self.monitor.classes[CLASS].living
         coming = {message.server for message in self.to_distributor if isinstance(message, Adopt)}
@@ -526,15 +563,7 @@ class Draft:
             g for g in self.groups if g.alive or g.server in living or g.server in coming or g.server in table
         )
 
-    def compact(self, number: ServerId) -> None:
-        """Renumber the sequence numbers of the server's counts, and its own counter with them."""
-        group = self.group(number)
-        if group is None or self.machines.first is not None:
-            return
-        status = self.distributor.servers.get(number, None) if self.distributor is not None else None
-        new_group, new_status = self.machines.renumbered(group, status)
-        if new_group is not group:
-            self.put(new_group)
-        if new_status is not None and new_status is not status and self.distributor is not None:
-            servers = self.distributor.servers.set(number, new_status)
-            self.distributor = self.machines.interned(replace(self.distributor, servers=servers))
+    def _compact(self) -> None:
+        """Renumber the sequence numbers of each server's counts, and its own counter with them."""
+        if self.groups is not self.before.groups or self.distributor is not self.before.distributor:
+            self.groups, self.distributor = self.machines.compacted(self.groups, self.distributor)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from maitred.core import distributor, invariants, monitor, server
 from maitred.core.messages import Client, HandOff, Release, Restore, Store, ToMonitor
 from maitred.core.transition import Reason, Rejected
+from maitred.core.tree import Tree
 from maitred.model.world.bounds import Bounds
 from maitred.model.world.canonical import renumbered
 from maitred.model.world.components import Components
 from maitred.model.world.state import Fate, Group, Guest, Link, World
 from maitred.model.world.symmetry import Normal
 
-_Row: TypeAlias = "tuple[Group, distributor.ServerStatus | None]"
+_Groups: TypeAlias = "tuple[Group, ...]"
+_Table: TypeAlias = "distributor.DistributorState | None"
 
 
 class Stride(NamedTuple):
@@ -66,7 +69,8 @@ class Machines(Components):
         self._strides: dict[tuple[int, Any], Stride] = {}
         self._enabled: dict[int, tuple[Any, ...]] = {}  # Any: the timers of either machine
         self._masks: dict[int, int] = {}
-        self._renumbered: dict[tuple[int, int], tuple[_Row, _Row]] = {}
+        self._moves: dict[bytes, list[Any]] = {}  # Any: those of `System`
+        self._compacted: dict[tuple[int, int], tuple[_Groups, _Table]] = {}
 
     def canonical(self, world: World) -> World:
         """The world that stands for all those which differ from this only in names; sealed."""
@@ -92,13 +96,25 @@ class Machines(Components):
             yield event
             yield from stride.effects
 
-    def renumbered(self, group: Group, status: distributor.ServerStatus | None) -> _Row:
-        """`canonical.renumbered`, asked once for each server and what the Distributor knows of it."""
-        key = (id(group), id(status))
-        known = self._renumbered.get(key)
+    def compacted(self, groups: _Groups, table: _Table) -> tuple[_Groups, _Table]:
+        """The servers and the Distributor, interned, each server's counts `renumbered`."""
+        groups, table = self.team(groups), self.interned(table)
+        key = (id(groups), id(table))
+        known = self._compacted.get(key)
         if known is None:
-            known = self._renumbered[key] = ((group, status), renumbered(group, status))  # keeps both, and so their ids
-        return known[1]
+            known = self._compacted[key] = self._renumbered(groups, table) if self.first is None else (groups, table)
+        return known
+
+    def _renumbered(self, groups: _Groups, table: _Table) -> tuple[_Groups, _Table]:
+        rows = table.servers if table is not None else Tree()
+        renamed = []
+        for group in groups:
+            status = rows.get(group.server, None)
+            new_group, new_status = renumbered(group, status)
+            renamed.append(self.interned(new_group))
+            if new_status is not None and new_status is not status:
+                rows = rows.set(group.server, new_status)
+        return self.team(tuple(renamed)), self.interned(replace(table, servers=rows) if table is not None else None)
 
     # ------------------------------------------------ the machines, remembered
 

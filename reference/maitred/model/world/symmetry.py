@@ -71,6 +71,8 @@ class Names(NamedTuple):
     """Every copy of a client that is mentioned."""
     next_arrival: int
     """0 where there is no Distributor."""
+    changes: bool = True
+    """False: everybody keeps the name that he has."""
 
     def client(self, client: Client) -> Client:
         """The client's new name."""
@@ -99,6 +101,7 @@ class Normal:
         self._components: Final = components
         self._symmetric: Final = symmetric
         self._mentions: dict[int, tuple[Any, Mentions]] = {}  # Any: components of every type, kept alive
+        self._names: dict[tuple[int | None, ...], Names] = {}
         self._renamed: dict[tuple[Any, ...], Any] = {}  # Any: as above
         self._sketches: dict[int, tuple[Any, str]] = {}  # Any: as above
 
@@ -112,7 +115,7 @@ class Normal:
         """The names in an interned component."""
         known = self._mentions.get(id(part))
         if known is None:
-            known = self._mentions[id(part)] = (part, _mentions(part))
+            known = self._mentions[id(part)] = (part, self._components.interned(_mentions(part)))
         return known[1]
 
     def present(self, world: World) -> set[int]:
@@ -142,27 +145,32 @@ class Normal:
         return servers, lining, others
 
     def names(self, world: World) -> Names:
-        """Rules 1, 2, 3 and 5."""
-        servers, lining, others = self.mentioned(world)
-        new = closed_up(servers, world.monitor.next_server, 1)
-        places: dict[PlaceId, PlaceId] = {}
-        cookies: dict[int, int] = {}
+        """Rules 1, 2, 3 and 5; without the last, few worlds differ in what their names depend on."""
         if self._symmetric:
-            new |= self._ranked(world, servers)
-            places = _place_names(world.monitor.classes[CLASS], new)
-            if len(world.guests) > 1:
-                cookies = self._cookies(world, sorted(lining), new)
-        clients, next_arrival = _client_names(world, lining, others, cookies)
-        return Names(new, new[world.monitor.next_server], places, cookies, clients, next_arrival)
+            return self._symmetric_names(world)
+        said = [self.mentions(part) for part in _parts(world)]
+        key = (world.monitor.next_server, _next_arrival(world), _coming(world), *map(id, said))
+        known = self._names.get(key)
+        if known is None:
+            servers, lining, others = self.mentioned(world)
+            known = self._names[key] = _names(
+                world, closed_up(servers, world.monitor.next_server, 1), {}, {}, lining, others
+            )
+        return known
+
+    def _symmetric_names(self, world: World) -> Names:
+        servers, lining, others = self.mentioned(world)
+        new = closed_up(servers, world.monitor.next_server, 1) | self._ranked(world, servers)
+        places = _place_names(world.monitor.classes[CLASS], new)
+        cookies = self._cookies(world, sorted(lining), new) if len(world.guests) > 1 else {}
+        return _names(world, new, places, cookies, lining, others)
 
     def exchanged(self, world: World, order: Sequence[ServerId], cookies: Mapping[int, int]) -> Names:
         """The renaming by which servers that had their ids from the counter are named in this order, clients so."""
         servers, lining, others = self.mentioned(world)
         new = closed_up(servers, world.monitor.next_server, 1)
         new |= {server: i for i, server in enumerate(order, 1)}
-        places = _place_names(world.monitor.classes[CLASS], new)
-        clients, next_arrival = _client_names(world, lining, others, cookies)
-        return Names(new, new[world.monitor.next_server], places, cookies, clients, next_arrival)
+        return _names(world, new, _place_names(world.monitor.classes[CLASS], new), cookies, lining, others)
 
     def _ranked(self, world: World, servers: Iterable[ServerId]) -> dict[ServerId, ServerId]:
         """Rule 5: the servers that have had their names from the counter, in the order of their ranks."""
@@ -212,7 +220,7 @@ class Normal:
 
     def rename(self, world: World, names: Names) -> World:
         """The world in which everybody bears the new names, sealed."""
-        if not world.to_distributor and _keeps(world, names):
+        if not (names.changes or world.to_distributor or any(len(group.gone) > 1 for group in world.groups)):
             return world
         cookies = names.cookies
         guests, kernel = world.guests, world.kernel
@@ -251,32 +259,32 @@ class Normal:
         return known
 
 
-def _keeps(world: World, names: Names) -> bool:
-    """Whether everybody keeps the name that he has."""
-    state = world.distributor
-    return (
-        world.monitor.next_server == names.next_server
-        and (state is None or state.next_arrival == names.next_arrival)
-        and all(old == new for old, new in names.servers.items())
-        and all(old == new for old, new in names.places.items())
-        and all(old == new for old, new in names.cookies.items())
-        and all(old == new for old, new in names.clients.items())
-        and all(len(group.gone) < 2 for group in world.groups)
-    )
+def _names(
+    world: World,
+    servers: Mapping[ServerId, ServerId],
+    places: Mapping[PlaceId, PlaceId],
+    cookies: Mapping[int, int],
+    lining: Set[Client],
+    others: Set[Client],
+) -> Names:
+    """The renaming of these servers, places and cookies, and of the clients with them."""
+    counter, next_server = _next_arrival(world), world.monitor.next_server
+    clients, next_arrival = _client_names(counter, _coming(world), lining, others, cookies)
+    maps: tuple[Mapping[Any, Any], ...] = (servers, places, cookies, clients)  # Any: each has names of its own
+    changes = counter not in (None, next_arrival) or any(old != new for names in maps for old, new in names.items())
+    return Names(servers, servers[next_server], places, cookies, clients, next_arrival, changes)
+
+
+def _next_arrival(world: World) -> int | None:
+    return world.distributor.next_arrival if world.distributor is not None else None
 
 
 def _client_names(
-    world: World, lining: Set[Client], others: Set[Client], cookies: Mapping[int, int]
+    counter: int | None, coming: int | None, lining: Set[Client], others: Set[Client], cookies: Mapping[int, int]
 ) -> tuple[dict[Client, Client], int]:
     """Rules 1 to 3: the new name of each copy of a client; and the next arrival."""
-    state = world.distributor
-    counter = state.next_arrival if state is not None else None
     arrivals = {client.arrival for client in lining}
-    if _counted_again(world):
-        coming = sum(guest.fate in (Fate.ABSENT, Fate.BACKLOG) for guest in world.guests)
-        new = spaced(arrivals, counter, coming)
-    else:
-        new = closed_up(arrivals, counter)
+    new = closed_up(arrivals, counter) if coming is None else spaced(arrivals, counter, coming)
     names = {c: Client(new[c.arrival], cookies.get(c.cookie, c.cookie), c.port) for c in lining}
     none = SERVED + min(0, *arrivals, 0)
     copies: dict[int, int] = {}
@@ -287,14 +295,15 @@ def _client_names(
     return names, new[counter] if counter is not None else 0
 
 
-def _counted_again(world: World) -> bool:
-    """Whether arrivals may yet be counted from those who are stored (rule 2)."""
+def _coming(world: World) -> int | None:
+    """How many clients are yet to come, where arrivals may yet be counted from those who are stored (rule 2)."""
     budget, place = world.budget, world.monitor.classes[CLASS].distributor
     mortal = budget.distributor_crashes or budget.element_failures or world.life is not Life.UP
     over = place.phase in (DistributorPhase.DONE, DistributorPhase.GONE) or world.monitor.phase in _OVER
-    if mortal and not over and Closed() not in world.to_monitor:
-        return True
-    return any(isinstance(message, Restore) for message in world.to_distributor)
+    again = mortal and not over and Closed() not in world.to_monitor
+    if again or any(isinstance(message, Restore) for message in world.to_distributor):
+        return sum(guest.fate in (Fate.ABSENT, Fate.BACKLOG) for guest in world.guests)
+    return None
 
 
 _OVER: Final = (Phase.ENDING, Phase.ENDED)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from maitred.core import distributor, monitor, server
 from maitred.core.messages import (
@@ -15,7 +15,9 @@ from maitred.core.messages import (
     FromServer,
     HandOff,
     InitialMsg,
+    KeepListener,
     Refused,
+    Unresponsive,
 )
 from maitred.model.world import recorded_runs
 from maitred.model.world.actions import (
@@ -52,6 +54,11 @@ from maitred.model.world.state import (
 )
 
 Successor: TypeAlias = "tuple[Action, World, tuple[str, ...]]"
+_Move: TypeAlias = "tuple[Action, Draft, tuple[str, ...]]"
+RECENT: Final = 8_192
+"""Of so many parts of worlds the moves are remembered: neighbours in an exploration have them in common."""
+_NOTHING: Final = World(*[cast("Any", None)] * len(World._fields))._replace(groups=(), to_monitor=())
+"""What a move that is remembered must not read is not there."""
 
 
 SILENT: Final = (
@@ -73,12 +80,9 @@ class System(Machines):
 
     def adopted(self, world: World) -> World:
         """The canonical form of a world of any system within these bounds, of this system's own components."""
-        draft = Draft(self, self.assemble(world._replace(groups=tuple(map(self.interned, world.groups)))))
-        if draft.distributor is not None:
-            draft.distributor = self.interned(distributor.canonical(draft.distributor))
-        for group in world.groups:
-            draft.compact(group.server)
-        return self.canonical(self.assemble(draft.world()))
+        table = distributor.canonical(world.distributor) if world.distributor is not None else None
+        groups, table = self.compacted(tuple(map(self.interned, world.groups)), table)
+        return self.canonical(self.seal(world._replace(groups=groups, distributor=table)))
 
     # ------------------------------------------------ beginning
 
@@ -188,14 +192,56 @@ class System(Machines):
         yield from self._clients_act(world)
         yield from self._monitor_acts(world)
         if world.distributor is not None:
-            yield from self._distributor_acts(world, world.distributor)
-        for i, group in enumerate(world.groups):
+            yield from self._distributor_acts(world)
+        for group in world.groups:
             if group.alive:
-                yield from self._server_acts(world, i, group)
+                yield from self._server_acts(world, group)
+
+    def _clients_act(self, world: World) -> Iterator[Successor]:
+        part = _NOTHING._replace(kernel=world.kernel, guests=world.guests, budget=world.budget)
+        return self._remembered(world, part, self._client_moves)
+
+    def _monitor_acts(self, world: World) -> Iterator[Successor]:
+        part = world._replace(distributor=None, to_distributor=(), pending=())
+        for action, after, wrong in self._remembered(world, part, self._monitor_moves, "to_distributor"):
+            if wrong or isinstance(action.what, monitor.Told) or _differ(after, world):
+                yield action, after, wrong
+
+    def _distributor_acts(self, world: World) -> Iterator[Successor]:
+        mail = tuple(message for message in world.to_monitor if isinstance(message, (KeepListener, Unresponsive)))
+        part = world._replace(monitor=_NOTHING.monitor, to_monitor=self.interned(mail))
+        return self._remembered(world, part, self._distributor_moves)
+
+    def _server_acts(self, world: World, group: Group) -> Iterator[Successor]:
+        groups = self.team((group,))
+        part = _NOTHING._replace(groups=groups, kernel=world.kernel, guests=world.guests, budget=world.budget)
+        yield from self._remembered(world, part, self._server_moves)
+        yield from self._binds_again(world, group)
+
+    def _remembered(
+        self, world: World, part: World, moves: Callable[[World], Iterator[_Move]], channel: str = "to_monitor"
+    ) -> Iterator[Successor]:
+        """The moves that depend on this part of the world only: what has been found of it once is known.
+
+        Args:
+            world: sealed.
+            part: of the same components, but for those that are left out; a move that read one of these would fail.
+            moves: gives them.
+            channel: to which they only add messages: it is left out, too.
+        """
+        key = self.key(part)
+        known = self._moves.get(key)
+        if known is None:
+            if len(self._moves) >= RECENT:
+                self._moves.clear()
+            found = moves(part)
+            known = self._moves[key] = [(action, draft.changes(channel), wrong) for action, draft, wrong in found]
+        for action, changes, wrong in known:
+            yield action, Draft(self, world).apply(changes).done(), wrong
 
     # ------------------------------------------------ clients
 
-    def _clients_act(self, world: World) -> Iterator[Successor]:
+    def _client_moves(self, world: World) -> Iterator[_Move]:
         coming = next((cookie for cookie, guest in enumerate(world.guests) if guest.fate is Fate.ABSENT), None)
         if coming is not None:  # clients not yet arrived are interchangeable
             for i, port in enumerate(self.ports):
@@ -203,7 +249,7 @@ class System(Machines):
                     draft = Draft(self, world)
                     draft.guest(coming, fate=Fate.BACKLOG)
                     draft.queue(i, (*world.kernel.backlog[i], coming))
-                    yield ClientConnects(coming, port), draft.done(), ()
+                    yield ClientConnects(coming, port), draft, ()
         if not world.budget.hang_ups:
             return
         for cookie, guest in enumerate(world.guests):
@@ -215,11 +261,11 @@ class System(Machines):
                     draft = Draft(self, world)
                     draft.guest(cookie, hung=hung)
                     draft.spend("hang_ups")
-                    yield closes, draft.done(), ()
+                    yield closes, draft, ()
 
     # ------------------------------------------------ the Monitor
 
-    def _monitor_acts(self, world: World) -> Iterator[Successor]:
+    def _monitor_moves(self, world: World) -> Iterator[_Move]:
         for event, spent, take in self._monitor_events(world):
             stride = self.stride("monitor", world.monitor, event)
             if stride.rejected and not take and not stride.wrong:
@@ -235,9 +281,7 @@ class System(Machines):
             if isinstance(event, monitor.ServerExited):
                 draft.change(event.server, reported=True)
             draft.monitor_step(event, stride)
-            after = draft.done()
-            if take or stride.wrong or _differ(after, world):
-                yield MonitorStep(event), after, stride.wrong
+            yield MonitorStep(event), draft, stride.wrong
 
     def _monitor_events(self, world: World) -> Iterator[tuple[monitor.Event, str, bool]]:
         """Each event, what it is spent of, and whether it is the head of the Distributor's channel."""
@@ -269,17 +313,19 @@ class System(Machines):
 
     # ------------------------------------------------ the Distributor
 
-    def _distributor_acts(self, world: World, state: distributor.DistributorState) -> Iterator[Successor]:
+    def _distributor_moves(self, world: World) -> Iterator[_Move]:
+        state = world.distributor
+        assert state is not None, "it acts"
         mortal = world.life is Life.CONDEMNED or world.budget.distributor_crashes != 0
         if state.phase is distributor.Phase.CLOSED:
             draft = Draft(self, world)
             draft.distributor_dies()
-            yield DistributorEnds(Deed.EXITS), draft.done(), ()
+            yield DistributorEnds(Deed.EXITS), draft, ()
         if mortal:
             draft = Draft(self, world)
             draft.distributor_crashes()
             draft.distributor_dies()
-            yield DistributorEnds(Deed.DIES), draft.done(), ()
+            yield DistributorEnds(Deed.DIES), draft, ()
         for event, take, spent, late in self._distributor_events(world, state):
             stride = self.stride("distributor", state, event)
             if stride.rejected and take is None and not stride.wrong:
@@ -294,7 +340,7 @@ class System(Machines):
                 stride = stride._replace(wrong=(*stride.wrong, *wrong)) if wrong else stride
             taken = draft.copy() if mortal or world.budget.unsent or world.budget.listen_failures else draft
             draft.distributor_step(stride, None)
-            yield DistributorStep(event, late=late), draft.done(), stride.wrong
+            yield DistributorStep(event, late=late), draft, stride.wrong
             yield from self._declined(taken, event, stride, late)
             if mortal:
                 yield from self._deaths(taken, event, stride, late)
@@ -312,7 +358,7 @@ class System(Machines):
                     read = self.stride("server", group.endpoint, server.Acknowledged(effect.message))
                     yield group, effect.message, read
 
-    def _declined(self, taken: Draft, event: distributor.Event, stride: Stride, late: bool) -> Iterator[Successor]:
+    def _declined(self, taken: Draft, event: distributor.Event, stride: Stride, late: bool) -> Iterator[_Move]:
         """The kernel declines one of the effects."""
         budget = taken.budget
         for i, effect in enumerate(stride.effects):
@@ -322,7 +368,7 @@ class System(Machines):
                 draft = taken.copy()
                 draft.spend("unsent" if unsent else "listen_failures")
                 draft.distributor_step(stride, i)
-                yield EffectDeclined(event, i, late=late), draft.done(), stride.wrong
+                yield EffectDeclined(event, i, late=late), draft, stride.wrong
 
     def _deaths(
         self,
@@ -330,7 +376,7 @@ class System(Machines):
         event: distributor.Event,
         stride: Stride,
         late: bool,
-    ) -> Iterator[Successor]:
+    ) -> Iterator[_Move]:
         """The Distributor dies after any number of the step's effects."""
         for j in range(len(stride.effects) + 1):
             if j and isinstance(stride.effects[j - 1], SILENT):
@@ -340,7 +386,7 @@ class System(Machines):
             for effect in stride.effects[:j]:
                 draft.perform(effect)
             draft.distributor_dies(midst=True)
-            yield DistributorCutOff(event, j, late=late), draft.done(), stride.wrong
+            yield DistributorCutOff(event, j, late=late), draft, stride.wrong
 
     def _distributor_events(
         self, world: World, state: distributor.DistributorState
@@ -441,29 +487,29 @@ class System(Machines):
 
     # ------------------------------------------------ a server
 
-    def _server_acts(self, world: World, i: int, group: Group) -> Iterator[Successor]:
-        budget = world.budget
+    def _server_moves(self, world: World) -> Iterator[_Move]:
+        (group,), budget = world.groups, world.budget
         if group.condemned:
             draft = Draft(self, world)
             draft.server_dies(group, child=False)
-            yield ServerDeed(group.server, Deed.IS_KILLED), draft.done(), ()
+            yield ServerDeed(group.server, Deed.IS_KILLED), draft, ()
         if group.main:
             if group.asked and not group.condemned:
                 draft = Draft(self, world)
                 draft.server_dies(group, child=False)
-                yield ServerDeed(group.server, Deed.ENDS), draft.done(), ()
+                yield ServerDeed(group.server, Deed.ENDS), draft, ()
             if budget.server_crashes and not group.condemned:
                 draft = Draft(self, world)
                 draft.spend("server_crashes")
                 draft.server_dies(group, child=False)
-                yield ServerDeed(group.server, Deed.DIES), draft.done(), ()
+                yield ServerDeed(group.server, Deed.DIES), draft, ()
                 if budget.forked_children:
                     draft = Draft(self, world)
                     draft.spend("server_crashes")
                     draft.spend("forked_children")
                     draft.server_dies(group, child=True)
-                    yield ServerDeed(group.server, Deed.LEAVES_A_CHILD), draft.done(), ()
-            yield from self._program_acts(world, group)
+                    yield ServerDeed(group.server, Deed.LEAVES_A_CHILD), draft, ()
+            yield from self._program_moves(world, group)
         if group.broken is None:
             yield from self._sends(world, group)
         for event, spent in self._endpoint_events(group, budget):
@@ -472,7 +518,7 @@ class System(Machines):
             if spent:
                 draft.spend(spent)
             wrong = draft.endpoint_step(group, event, stride)
-            yield ServerStep(group.server, event), draft.done(), wrong
+            yield ServerStep(group.server, event), draft, wrong
         if budget.leaks:
             for client in group.served:
                 if client in group.endpoint.clients:
@@ -480,23 +526,23 @@ class System(Machines):
                     draft.spend("leaks")
                     draft.put(group.without(client)._replace(gone=(*group.gone, client)))
                     draft.guest(client.cookie, fate=Fate.LEFT)
-                    yield ConnectionLeaks(group.server, client.cookie), draft.done(), ()
+                    yield ConnectionLeaks(group.server, client.cookie), draft, ()
 
-    def _sends(self, world: World, group: Group) -> Iterator[Successor]:
+    def _sends(self, world: World, group: Group) -> Iterator[_Move]:
         """The outbox is sent, under the lock; or whoever does it dies, and another process of the server lives on."""
         if group.sending and group.sent is None:
             reply = self.next_to_send(group)
             draft = Draft(self, world)
             if reply is not None:
                 draft.sends(group, reply)
-                yield PortDeed(group.server, Deed.SENDS, reply.port), draft.done(), ()
+                yield PortDeed(group.server, Deed.SENDS, reply.port), draft, ()
             else:
                 draft.put(group._replace(sending=False))
-                yield ServerDeed(group.server, Deed.DEFERS), draft.done(), ()
+                yield ServerDeed(group.server, Deed.DEFERS), draft, ()
         elif not group.sending and group.endpoint.outbox and self.next_to_send(group) is not None:
             draft = Draft(self, world)
             draft.put(group._replace(sending=True))
-            yield ServerDeed(group.server, Deed.RESUMES), draft.done(), ()
+            yield ServerDeed(group.server, Deed.RESUMES), draft, ()
         if not world.budget.interruptions:
             return
         if group.sending:
@@ -505,36 +551,35 @@ class System(Machines):
                 draft = Draft(self, world)
                 draft.spend("interruptions")
                 draft.sender_dies(group, in_flight)
-                yield PortDeed(group.server, Deed.LOSES_A_SENDER, in_flight.port), draft.done(), ()
+                yield PortDeed(group.server, Deed.LOSES_A_SENDER, in_flight.port), draft, ()
             return
         for link in group.links:
             if link.to_server and link.port in group.endpoint.listeners and self.has_room_to_answer(group, link):
                 draft = Draft(self, world)
                 draft.spend("interruptions")
                 draft.reader_dies(group, link)
-                yield PortDeed(group.server, Deed.LOSES_A_READER, link.port), draft.done(), ()
+                yield PortDeed(group.server, Deed.LOSES_A_READER, link.port), draft, ()
 
-    def _program_acts(self, world: World, group: Group) -> Iterator[Successor]:
+    def _program_moves(self, world: World, group: Group) -> Iterator[_Move]:
         """The program binds its ports one after the other; the shell beside it reads the answers."""
         if group.replies and not group.sending and group.broken is None:
             reply = group.replies[0]
             draft = Draft(self, world)
             wrong = draft.reply_read(group, reply)
-            yield PortDeed(group.server, Deed.READS_REPLY, reply.port), draft.done(), wrong
-        for link in group.links:
-            if link.program in (Program.NEW, Program.CLOSED):
-                draft = Draft(self, world)
-                draft.binds(group, link)
-                yield PortDeed(group.server, Deed.BINDS, link.port), draft.done(), ()
-                break
-            if link.program is Program.BINDING:
-                awaited = any(reply.port == link.port for reply in group.replies)
-                if not awaited and not any(request.port == link.port for request in group.requests):
-                    yield from self._binds_again(world, group, link)
-                break
+            yield PortDeed(group.server, Deed.READS_REPLY, reply.port), draft, wrong
+        link = _next_to_bind(group)
+        if link is not None and link.program is not Program.BINDING:
+            draft = Draft(self, world)
+            draft.binds(group, link)
+            yield PortDeed(group.server, Deed.BINDS, link.port), draft, ()
 
-    def _binds_again(self, world: World, group: Group, link: Link) -> Iterator[Successor]:
+    def _binds_again(self, world: World, group: Group) -> Iterator[Successor]:
         """A server that is given no answer asks again; where its Distributor has died, it must."""
+        link = _next_to_bind(group) if group.main else None
+        if link is None or link.program is not Program.BINDING:
+            return
+        if link.port in (*(reply.port for reply in group.replies), *(request.port for request in group.requests)):
+            return
         status = world.distributor.servers.get(group.server, None) if world.distributor else None
         dialog = status.dialogs.get(link.port, None) if status else None
         needless = dialog is not None and dialog.phase is distributor.DialogPhase.BINDING
@@ -569,6 +614,12 @@ class System(Machines):
 
 _BUDGET: Final = World._fields.index("budget")
 """The budget's place in a world: the last."""
+
+
+def _next_to_bind(group: Group) -> Link | None:
+    """The port on which the program is in bind, or will call it next."""
+    waiting = (Program.NEW, Program.CLOSED, Program.BINDING)
+    return next((link for link in group.links if link.program in waiting), None)
 
 
 def _differ(after: World, before: World) -> bool:
