@@ -1,4 +1,4 @@
-"""Writes every generated page anew: ``make pages``, which is ``python -m docs.pages``.
+"""Writes every generated page: ``make pages``, which is ``python -m docs.pages``.
 
 `PAGES` lists each generated file with the command that writes it.  A page that follows from the sources, or from data
 in the repository, takes seconds and is written at once.  A page that reports a campaign (`Page.campaign`) is left as it

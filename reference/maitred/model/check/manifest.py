@@ -108,7 +108,7 @@ def find() -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise ManifestError(f"{places[-1]}: there is no manifest; install maitred anew, or run it from a whole checkout")
+    raise ManifestError(f"{places[-1]}: there is no manifest; reinstall maitred, or run it from a whole checkout")
 
 
 def load(path: Path | None = None) -> list[Configuration]:

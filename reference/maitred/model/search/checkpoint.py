@@ -81,9 +81,11 @@ def read_dump(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}; remove the directory to begin anew") from None
+        raise CheckpointError(
+            f"{path}: cannot be read: {error.strerror}; remove the directory to start again"
+        ) from None
     if blake2b(content[_SUM:], digest_size=_SUM).digest() != content[:_SUM]:
-        raise CheckpointError(f"{path}: is damaged; remove the directory to begin anew")
+        raise CheckpointError(f"{path}: is damaged; remove the directory to start again")
     return content[_SUM:]
 
 
@@ -168,12 +170,12 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path}: {error}; remove the directory to begin anew") from None
+            raise CheckpointError(f"{path}: {error}; remove the directory to start again") from None
         try:
             self._compare(kept["identity"])
             return _reached(kept["reached"]), [self._directory / Path(name).name for name in kept["files"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{path}: is damaged ({error!r}); remove the directory to begin anew") from None
+            raise CheckpointError(f"{path}: is damaged ({error!r}); remove the directory to start again") from None
 
     def _compare(self, other: Mapping[str, object]) -> None:
         for key in (*self._identity, *other):

@@ -322,7 +322,7 @@ def _standing_of(guest: Guest) -> tuple[int, int, int, bool, bool, bool]:
 
 
 def _place_names(cls: ClassState, new: Mapping[ServerId, ServerId]) -> dict[PlaceId, PlaceId]:
-    """Static places in the order of the servers that fill them, the empty ones after; likewise dynamic ones."""
+    """Static places in the order of the servers that fill them, the empty ones after; then dynamic ones as well."""
     static: list[tuple[bool, ServerId, int, int, int, PlaceId]] = []
     dynamic: list[tuple[bool, ServerId, int, int, int, PlaceId]] = []
     for place in cls.places.values():
