@@ -158,6 +158,7 @@ class FakeServer:
                         del self.connections[fd]
                         connection.close()
             case ["!hang"]:
+                print("hangs", flush=True)
                 time.sleep(600)
             case ["!close"]:
                 self.step(core.ListenerClosed(client.port))

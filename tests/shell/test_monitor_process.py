@@ -183,7 +183,7 @@ def test_a_server_that_hangs_is_killed(start):
     instance.wait_ready(1)
     connection, pid = instance.served()
     connection.sendall(b"!hang\n")
-    time.sleep(0.2)
+    instance.wait_logged("hangs\n")
 
     queued = instance.connect()
 
