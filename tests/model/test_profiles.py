@@ -108,6 +108,7 @@ def test_how_many(): assert len(seen) == {few}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("profile", "few"), [("fast", 10), ("ci", 150)])
 def test_fast_caps_also_who_asks_for_more(tmp_path, profile, few):
     (tmp_path / "test_many.py").write_text(CAPPED.format(few=few))
