@@ -254,8 +254,16 @@ def test_an_element_is_taken_down_and_up(maitred, instance):
 
 def test_an_instance_is_stopped(maitred, instance):
     asked = instance({})
-    assert maitred("stop") == (0, "", "")
-    assert asked == [{"request": "stop"}]
+    assert maitred("stop", "--no-wait") == (0, "", "")
+    assert maitred("stop", "--quick", "--no-wait") == (0, "", "")
+    assert asked == [{"request": "stop"}, {"request": "stop", "quick": True}]
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "nan", "inf"])
+def test_a_timeout_is_a_number_of_seconds(maitred, given):
+    code, _, err = maitred("stop", "--timeout", given)
+    assert code == 2
+    assert f"{given!r} is no number of seconds" in err
 
 
 @pytest.mark.parametrize(

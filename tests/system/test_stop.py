@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -222,6 +223,40 @@ def test_the_operator_may_ask_over_the_control_socket(maitred):
     instance.ask({"request": "stop"})
 
     assert instance.wait() == 0
+
+
+def test_the_command_waits_for_the_end_and_shows_for_whom(maitred, guests):
+    port = free_port()
+    instance = maitred("-b", f"127.0.0.1:{port}", "--static", "1", SERVERS / "greeter.py", f"127.0.0.1:{port}")
+    served = guests(port)
+    served.seated()
+    stop = [sys.executable, "-m", "maitred", "stop", "--control", instance.control]
+    with subprocess.Popen(stop, stderr=subprocess.PIPE, text=True) as command:
+        assert command.stderr.readline() == "waiting for 1 client to leave\n"
+        assert command.poll() is None
+
+        served.close()
+
+        assert command.wait(PATIENCE) == 0
+    assert instance.wait() == 0
+
+
+def test_the_command_waits_no_longer_than_it_may_and_stops_quickly(maitred, guests, tmp_path):
+    port = free_port()
+    config = write_config(tmp_path / "c.toml", [greeter(port, static=1)], grace=1000, kill_delay=1000)
+    instance = maitred("--config", config)
+    served = guests(port)
+    served.seated()
+
+    late = instance.command("stop", "--timeout", 0, "--control", instance.control)
+    assert late.returncode == 1
+    assert late.stderr.endswith("maitred: it has not ended within 0 s; it goes on stopping\n")
+    assert served.ask("hello still") == "hello still"
+
+    assert instance.command("stop", "--quick", "--control", instance.control).returncode == 0
+    assert instance.wait() == 0
+    assert served.ended()
+    assert "ended by SIGTERM" in instance.log, "it was asked to end, not killed"
 
 
 def test_a_server_that_ignores_sigterm_is_killed(maitred, tmp_path):

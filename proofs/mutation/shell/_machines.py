@@ -666,8 +666,8 @@ MUTANTS: Final = (
         Kind.CONDITION_DROPPED,
         "Ctrl-C waits half a minute for idle keep-alive clients.",
         "monitor.Monitor._on_signals",
-        "quick=number in QUICK",
-        "quick=False",
+        "name, number in QUICK)",
+        "name, False)",
         tests=(f"{STOP}::test_a_quick_stop_asks_every_server_to_end_without_a_grace[2]",),
     ),
     Mutant(
@@ -687,6 +687,15 @@ MUTANTS: Final = (
         "if quick and phase in (core.Phase.RUNNING, core.Phase.CLOSING):",
         "if quick:",
         tests=(f"{STOP}::test_a_second_quick_stop_kills",),
+    ),
+    Mutant(
+        "a_quick_stop_is_asked_for_in_vain",
+        Kind.WRONG_CHOICE,
+        "`maitred stop --quick` waits for the grace.",
+        "requests.Requests.answer",
+        'self._stop("asked to stop", quick)',
+        'self._stop("asked to stop", False)',
+        tests=(f"{STOP}::test_the_command_waits_no_longer_than_it_may_and_stops_quickly",),
     ),
     Mutant(
         "an_unforeseen_failure_waits_for_the_children",

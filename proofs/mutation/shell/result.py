@@ -28,6 +28,7 @@ TITLES: Final = {
     "kept": "Kept descriptors",
     "spares": "Spare descriptors",
     "inquiry": "Inquiry",
+    "requests": "Requests",
     "news": "News of classes",
     "endpoint": "Endpoint",
     "control_socket": "Control socket",

@@ -10,8 +10,9 @@ import errno
 import json
 import os
 import socket
+import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -25,6 +26,8 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 
 PATIENCE: Final = 5.0
 """Seconds for the whole exchange; the Monitor itself waits 1 s at most for a Distributor."""
+CREDENTIALS: Final = struct.Struct("=iII")
+"""``struct ucred`` (unix(7)): pid, uid, gid."""
 MAX_REPLY: Final = 64 << 20
 """Bytes; a thousand servers with a hundred thousand waiting clients fit."""
 
@@ -67,8 +70,19 @@ def unanswered(control: str | None, error: ControlError) -> int:
     return 1 if remains else complain(str(error), 1)
 
 
-def ask(path: Path, request: Mapping[str, Json], patience: float = PATIENCE) -> tuple[dict[str, Json], str]:
+def ask(
+    path: Path,
+    request: Mapping[str, Json],
+    patience: float = PATIENCE,
+    on_connect: Callable[[int], None] = lambda pid: None,
+) -> tuple[dict[str, Json], str]:
     """Send the request; returns the reply, as an object and as it was written.
+
+    Args:
+        path: of the control socket.
+        request: to be sent.
+        patience: seconds for the whole exchange.
+        on_connect: called before the request is sent, with the pid of who listens there; 0 if we cannot see it.
 
     Raises:
         ControlError: nothing listens there, we may not, it does not answer in time, or not in the protocol, or with an
@@ -80,6 +94,8 @@ def ask(path: Path, request: Mapping[str, Json], patience: float = PATIENCE) -> 
         try:
             connection.settimeout(patience)
             connection.connect(os.fspath(path))
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+            on_connect(CREDENTIALS.unpack(credentials)[0])
             with suppress(BrokenPipeError, ConnectionResetError):  # it has answered, and hung up, before we asked
                 connection.sendall(line)
             content = _line(connection, deadline)

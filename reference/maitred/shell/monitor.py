@@ -134,11 +134,11 @@ class Monitor:
             if number in STOPS:
                 if number == signal.SIGINT:
                     self._servers.default_stop_signal = number  # after Ctrl-C, what Ctrl-C means to programs
-                self._stop(signal.Signals(number).name, quick=number in QUICK)
+                self._stop(signal.Signals(number).name, number in QUICK)
             elif number != signal.SIGALRM:  # the loop's own
                 report.warning(f"{signal.Signals(number).name} means nothing to maitred: nothing is done")
 
-    def _stop(self, why: str, *, quick: bool = False) -> Rejected | None:
+    def _stop(self, why: str, quick: bool) -> Rejected | None:
         """Stop: gracefully, or quickly, which is a graceful stop whose grace is over; if that goes on already, kill."""
         phase, durations = self.machine.state.phase, self._config.durations
         if quick and phase in (core.Phase.RUNNING, core.Phase.CLOSING):

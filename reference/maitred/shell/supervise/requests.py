@@ -34,9 +34,9 @@ class Requests:
         servers: Servers,
         distributors: Distributors,
         recording: Recording,
-        stop: Callable[[str], Rejected | None],
+        stop: Callable[[str, bool], Rejected | None],
     ) -> None:
-        """Answer from what these hold; ``stop`` stops the instance, given the reason for the log."""
+        """Answer from what these hold; ``stop`` stops the instance: why, for the log, and whether quickly."""
         self._config = config
         self._loop = loop
         self._machine = machine
@@ -51,11 +51,14 @@ class Requests:
             case {"request": "status", **rest} if not rest:
                 self.answer_status(reply)
             case {"request": "stop", **rest} if not rest:
-                _confirm(self._stop("asked to stop"), reply)
+                _confirm(self._stop("asked to stop", False), reply)
+            case {"request": "stop", "quick": bool(quick), **rest} if not rest:
+                _confirm(self._stop("asked to stop", quick), reply)
             case {"request": "element", "name": str(name), "up": bool(up), **rest} if not rest:
                 self._answer_element(name, up, reply)
             case _:
-                reply({"error": 'unknown request; known: "status", "stop", "element" with "name" and "up"'})
+                known = '"status", "stop" (with "quick" or without), "element" with "name" and "up"'
+                reply({"error": f"unknown request; known: {known}"})
 
     def _answer_element(self, name: str, up: bool, reply: status.Reply) -> None:
         names = [element.name for element in self._config.elements]

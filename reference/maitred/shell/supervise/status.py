@@ -5,7 +5,7 @@ A client connects, sends one line of JSON, gets one line of JSON, and is hung up
 ==============================================  ================================================
 ``{"request": "status"}``                       the status (docs/reference/status.md)
 ``{"request": "element", "name": N, "up": B}``  take a processing element for failed, or restored
-``{"request": "stop"}``                         as SIGTERM
+``{"request": "stop"}``                         as SIGTERM; with ``"quick": true`` as SIGINT
 ==============================================  ================================================
 
 An error is ``{"error": TEXT}``.  Whoever connects must be root or our own user (the kernel says who it is).  Nothing
