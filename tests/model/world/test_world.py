@@ -1,5 +1,7 @@
 """The closed system behaves as channels, kernels and processes do."""
 
+import random
+
 import pytest
 
 from maitred.core import distributor, monitor
@@ -146,3 +148,27 @@ def test_every_action_can_be_rendered():
 
 def test_an_action_is_a_value():
     assert ClientConnects(0, 1) == ClientConnects(0, 1) != ClientConnects(0, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        Bounds(servers=2, clients=2, distributor_crashes=1, server_crashes=1, hand_off_timeouts=1, stops=1),
+        Bounds(
+            servers=2, clients=2, fixed=False, listen_failures=1, repeated_binds=1, distributor_crashes=1, hang_ups=1
+        ),
+    ],
+)
+def test_a_part_of_the_world_leads_where_the_whole_does(bounds):
+    """What is remembered of a part is found with nothing else at hand: here it is compared with the whole."""
+    system, choose = System(bounds, steady=True), random.Random(0)
+    for _ in range(80):
+        world = system.initial()
+        for _ in range(20):
+            remembered = [*system.successors(world)]
+            moves = [*system._client_moves(world), *system._monitor_moves(world)]
+            moves += [*system._distributor_moves(world)] if world.distributor is not None else []
+            whole = {action: draft.done() for action, draft, _ in moves}
+            assert all(whole.get(action, after) == after for action, after, _ in remembered)
+            world = choose.choice([after for _, after, _ in remembered] or [system.initial()])
