@@ -1597,4 +1597,15 @@ MUTANTS: Final = (
         proofs=("CrossHair",),
         tests=("tests/core/test_two_classes.py::test_each_class_is_adopted_with_its_own_maximum_and_weight",),
     ),
+    # ---------------------------------------------------------------- what a successor is given
+    Mutant(
+        "a_successor_is_given_the_configured_addresses",
+        Kind.WRONG_WORD,
+        "After a Distributor's death nobody listens on a port that a server's bind decided.",
+        "monitor._Work.start_distributor",
+        "tuple(cls.listeners)",
+        "cls.config.listeners",
+        eventually=("who_is_in_the_backlog_is_seated_or_ends",),
+        within=Bounds(servers=1, clients=1, fixed=False, distributor_crashes=1),
+    ),
 )

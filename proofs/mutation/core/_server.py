@@ -523,4 +523,25 @@ MUTANTS: Final = (
         within=Bounds(servers=1, clients=1, interruptions=1),
         tests=(f"{RULE7_WHO_DIES_IN_THE_MIDST}::test_where_nobody_knows_what_was_read_the_distributor_is_made_to_ask",),
     ),
+    # ---------------------------------------------------------------- two ports, and two replies
+    Mutant(
+        "the_newest_is_sent_first",
+        Kind.HEAD_AND_TAIL,
+        "Answers overtake one another where a dialog was full.",
+        "server._next_on",
+        "in state.outbox if",
+        "in reversed(state.outbox) if",
+        refutes=("no_surprising_rejection",),
+        within=Bounds(servers=1, clients=1, interruptions=1, room=1, distributor_crashes=1, warm=True),
+    ),
+    Mutant(
+        "who_is_taken_back_is_refused_on_the_first_port",
+        Kind.WRONG_CHOICE,
+        "A client whose process died is forgotten where the server has two ports.",
+        "server._taken_back",
+        "reply.port, lambda",
+        "next(iter(left.listeners)), lambda",
+        refutes=("never_stale_low",),
+        within=Bounds(servers=1, clients=1, ports=2, interruptions=1, warm=True),
+    ),
 )
