@@ -2,7 +2,7 @@
 
 ``make lock`` resolves ``.[test,verify]`` as pip does, for the Python of the virtual environment, and writes
 ``requirements/test-VERSION.txt``.  ``make test`` then installs exactly these files (``--require-hashes``) where the
-Python, the machine and the C library are those that they are for, and resolves anew elsewhere, or with
+Python, the machine and the C library are those that they are for, and resolves again elsewhere, or with
 ``LOCKED=no``.  A file names no index: whichever pip is set up for must have the same files.
 """
 

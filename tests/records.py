@@ -5,7 +5,7 @@ Explorations, proofs and symbolic runs come to the same end whenever the sources
 covers: its own file, whatever of this repository that file imports, however indirectly, and what the marker names
 besides.  `make test` (``pytest --recorded``) leaves out what has a record of the sources as they are, and counts
 these.  Where a source has changed since, the test is run as ever, and `tests/house/test_records.py` fails: the
-record must be made anew.  Without ``--recorded`` everything is run.
+record must be made again.  Without ``--recorded`` everything is run.
 
 The marker's keywords: `shortest` is the processor time in seconds below which a success is not recorded, so that of a
 family the quick ones are run each time; `also` names files and folders, from the root, that the test covers and does
@@ -124,7 +124,7 @@ def stale(record):
 
 
 def merged(record, found):
-    """The record with what has been found: of each fingerprint the tests add up, and another one begins anew.
+    """The record with what has been found: of each fingerprint the tests add up, and another one begins again.
 
     What names a file that is there no more is dropped.
     """

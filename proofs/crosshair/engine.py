@@ -295,7 +295,7 @@ def run(contract: Contract, case: Case, patience: float = PATIENCE) -> Finding:
 def _analyse(body: Callable[[], tuple[str, ...]], tally: _Tally, patience: float) -> tuple[CallTreeAnalysis, int]:
     """CrossHair's own search, on a condition that is made here instead of read from a docstring."""
 
-    def tell(args: inspect.BoundArguments, wrong: object, reprs: object) -> tuple[str, str]:
+    def describe(args: inspect.BoundArguments, wrong: object, reprs: object) -> tuple[str, str]:
         tally.wrong = wrong if isinstance(wrong, tuple) else ()
         tally.example = ", ".join(f"{name}={deep_realize(value)!r}" for name, value in _drawn.items())
         return tally.example, repr(wrong)
@@ -310,7 +310,7 @@ def _analyse(body: Callable[[], tuple[str, ...]], tally: _Tally, patience: float
         sig=inspect.Signature([], return_annotation=object),
         mutable_args=None,
         fn_syntax_messages=[],
-        counterexample_description_maker=tell,
+        counterexample_description_maker=describe,
     )
     options = DEFAULT_OPTIONS.overlay(
         analysis_kind=[],

@@ -87,7 +87,7 @@ class Cases:
         """For each kind of which there is no case: look for one about those that there are.
 
         Args:
-            searches: how often to begin anew.
+            searches: how often to begin again.
             length: how many changes one search tries.
         """
         for name, kind in self.lacking():

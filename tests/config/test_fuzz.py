@@ -21,7 +21,7 @@ from maitred.config.options import Options, configure
 from maitred.core import monitor
 from maitred.core.timing import Durations
 
-KEPT = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # a directory, which each writes to anew
+KEPT = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # a directory, which each writes to again
 MORE = settings(KEPT, max_examples=400)
 
 

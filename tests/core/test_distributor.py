@@ -1416,7 +1416,7 @@ def test_when_all_is_over_no_server_is_adopted():
 
 
 def rebuilt(state):
-    """The state with every tree built anew, in the reverse order."""
+    """The state with every tree rebuilt, in the reverse order."""
     return replace(
         state,
         servers=Tree.of(reversed(list(state.servers.items()))),

@@ -772,7 +772,7 @@ def test_a_distributor_that_has_closed_exits_once():
 
 
 def rebuilt(state):
-    """The state with every tree built anew, in the reverse order."""
+    """The state with every tree rebuilt, in the reverse order."""
 
     def again(tree):
         return Tree.of(reversed(list(tree.items())))

@@ -474,7 +474,7 @@ class Inquest:
             return None if self._is_stored(story) else self._charge(life)
         server = last.server
         if server.who in life.ends:
-            return self._charge(life)  # taken back, and not placed anew
+            return self._charge(life)  # taken back, and not placed again
         refused = any(m.life is server and m.what in GIVEN_UP for m in story)
         return SENT_UNANSWERED if refused or (server.doomed and server.doomed <= visit.ended) else None
 

@@ -99,7 +99,7 @@ def configuration(directory, ports):
 def copied(directory):
     """A copy of the package, and what makes a process run that: whoever works on the original disturbs no campaign.
 
-    Each process that is started reads the package anew.
+    Each process that is started reads the package again.
     """
     original = Path(maitred.__file__).parent
     shutil.copytree(original, directory / "package" / "maitred", ignore=shutil.ignore_patterns("__pycache__"))
@@ -153,7 +153,7 @@ def _roles(instance, ports):
 
 def _at_rest(instance, ports, expected):
     roles = _roles(instance, ports)
-    if roles.pop(HELPER, 0) > 1 or roles != expected:  # a helper is made anew when it is needed, so not at once
+    if roles.pop(HELPER, 0) > 1 or roles != expected:  # a helper is made again when it is needed, so not at once
         return False
     classes = instance.status()["classes"]
     servers = [server for cls in classes for server in cls["servers"] if server["pid"]]

@@ -122,7 +122,7 @@ A *child* is what a forking server has forked; *both* are a Distributor and a se
 the campaign's hand-off timeout is 3 s. To *starve* is to lower RLIMIT_NOFILE of the living process until not one
 more descriptor can be opened, and to raise it again. A processing element is lost as the operator says it is
 (`maitred element NAME down`). The *helper* is `multiprocessing`'s resource tracker, the only process of an instance
-that is neither Monitor, Distributor nor server; it is made anew with the next process that is started. Names with
+that is neither Monitor, Distributor nor server; it is made again with the next process that is started. Names with
 *kill* in the list below are these faults; the others are what the Monitor or the process itself did in consequence.
 
 {ends}

@@ -55,7 +55,7 @@ def test_the_killed_are_dead_and_there_is_another(violence, role):
         (fault,) = violence.faults
         assert (fault.kind, fault.role, fault.deadly) == (f"kill {role}", ROLES[role], True)
         eventually(lambda: not is_alive(fault.pid), "it is dead")
-    if role == "helper":  # it is made anew for the next process that is started, and needed by none before
+    if role == "helper":  # it is made again for the next process that is started, and needed by none before
         KINDS["kill server"](violence)
     if role != "child":
         eventually(lambda: violence.some(ROLES[role]), "there is one again", within=WAIT)

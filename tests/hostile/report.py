@@ -80,8 +80,8 @@ classes: **{attacks:,} attacks, {visits:,} hostile visits**. {clients} clients o
 
 Recorded on {date}, of the sources with the digest `{sources}`
 (`{names}`):
-`python -m tests.hostile --whether-current` says whether they are still those, and `make hostile` records anew. `make
-test` makes a campaign of some seconds of the code as it is.
+`python -m tests.hostile --whether-current` says whether they are still those, and `make hostile` records them again.
+`make test` makes a campaign of some seconds of the code as it is.
 
 ## How long clients of good will waited
 

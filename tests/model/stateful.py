@@ -715,7 +715,7 @@ class ClosedSystem(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: not self.offers)
     def begins_again(self):
-        """It has ended: the operator starts it anew."""
+        """It has ended: the operator starts it again."""
         self.steps = []
         self._move(self.start)
         self._count("begins_again")

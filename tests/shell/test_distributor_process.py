@@ -631,7 +631,7 @@ def test_a_restored_client_whose_connection_was_lost_is_dropped(start):
 
 
 def test_a_server_whose_descriptors_were_lost_ends_the_distributor(start, capfd):
-    """It could never reach that server.  Its successor is sent all servers anew."""
+    """It could never reach that server.  Its successor is sent all servers again."""
     monitor = start().begin()
     monitor.send(m.Adopt(1, 64, 1, False, False, (), ()))
     assert monitor.wait() != 0

@@ -226,7 +226,7 @@ class Reality:
             pids = {row["pid"]: row["place"] for row in cls["servers"] if row["pid"]}
             if self.killed & {*pids, cls["distributor"]["pid"]}:
                 return None
-            self.killed.clear()  # their numbers may be given anew
+            self.killed.clear()  # their numbers may be given again
             lines = self._lines(status, cls)
         for client, caller in enumerate(self.callers):
             if client not in self.departed:

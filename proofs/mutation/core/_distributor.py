@@ -235,7 +235,7 @@ MUTANTS: Final = (
     Mutant(
         "an_old_failure_to_send_takes_the_request_back",
         Kind.GUARD_DROPPED,
-        "A client that a server has is placed anew, and served twice.",
+        "A client that a server has is placed again, and served twice.",
         "distributor.guard",
         "return None if status.request == event.client else Reason.NOT_THIS_REQUEST",
         "return None",
@@ -640,7 +640,7 @@ MUTANTS: Final = (
     Mutant(
         "any_refusal_takes_the_request_back",
         Kind.STALE_ACCEPTED,
-        "An old refusal places a client anew that a server is taking.",
+        "An old refusal places a client again that a server is taking.",
         "distributor._received",
         ("case Refused():\n            if status.request == message.client:"),
         ("case Refused():\n            if status.request is not None:"),
@@ -1795,7 +1795,7 @@ MUTANTS: Final = (
     Mutant(
         "a_wanted_server_is_not_noted",
         Kind.INDEX_NOT_KEPT,
-        "Each step while somebody waits sets the create delay anew, so it never passes.",
+        "Each step while somebody waits sets the create delay again, so it never passes.",
         "distributor._Work.want_server",
         "self.state.creation = Creation.DELAYED",
         "pass",

@@ -5,7 +5,7 @@ a system call more for each message.  And of each server only so many packets ar
 Its descriptors are looked at before they are used, and closed without waiting.
 
 Bytes on a dialog that are no message are reported and skipped.  They are not its end: the server that wrote them may
-have taken the client, which must not be given to another.  Messages that break the protocol are skipped likewise
+have taken the client, which must not be given to another.  Messages that break the protocol are skipped, too
 (`maitred.shell.conduct`).  A server that goes on so is reported as one that does not respond: the Monitor kills it, and
 its dialogs end.
 """

@@ -1,6 +1,6 @@
 """Every configuration of the manifest, explored to its last state; and what a check claims of what it has seen.
 
-Where a count has changed, look why before it is recorded anew: `maitred check --config NAME --write`.
+Where a count has changed, look why before it is recorded again: `maitred check --config NAME --write`.
 """
 
 import pytest

@@ -113,7 +113,7 @@ RULES: Final[Mapping[str, Rule]] = _rules(
     Rule("the Monitor reads its Distributor", _W, "Its event loop comes to every descriptor that is ready."),
     # ------------------------------------------------ servers
     Rule("programs bind", _W, "A server program comes to bind its ports; one that does not is reported, not cured."),
-    Rule("programs listen", _W, "A server program that has bound comes to listen; likewise."),
+    Rule("programs listen", _W, "A server program that has bound comes to listen; one that does not is reported."),
     Rule("programs go on accepting", _W, "A server program that listens comes to accept, however long a client takes."),
     Rule("binds are answered", _W, "The program is inside bind, which reads the answer."),
     Rule("binds are repeated", _W, "The program is inside bind, which asks again when it is given no answer."),

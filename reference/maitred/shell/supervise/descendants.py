@@ -326,7 +326,7 @@ def reap_orphans(known: frozenset[int]) -> int:
     """Reap dead children of ours that we did not start: orphans of servers, each by its number; how many.
 
     Args:
-        known: the children that we did start; their ends are heard of elsewhere.
+        known: the children that we did start; whoever started them follows their ends.
     """
     if not _any_dead_child():
         return 0

@@ -74,7 +74,7 @@ class Distributors:
             elements: where Distributors run.
             recording: where Distributors record their steps.
             servers: keep the dialogs that Distributors send, and send them to the next.
-            kept: likewise the clients that wait, and the listening sockets.
+            kept: the same for the clients that wait and the listening sockets.
             news: logs what Distributors report.
         """
         self._config = config

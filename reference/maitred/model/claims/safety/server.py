@@ -19,7 +19,7 @@ from maitred.model.world import Stride
 @always_of_steps("server", witnesses=("a_client_is_served_and_leaves", "a_refused_client_is_served_elsewhere"))
 def an_answer_comes_before_the_client(before: EndpointState, event: object, stride: Stride) -> Iterator[str]:
     """Of a hand-off that has come whole to a program that listens, a server issues `Accepted`, and delivers the client
-    when that is in the socket; of any other it issues `Refused`, and discards what has come; likewise `Refused` of
+    when that is in the socket; of any other it issues `Refused`, and discards what has come; and `Refused` of
     whoever was with a process that has died before that.
     """
     does, due = _dealings(before, stride), _due_dealings(before, event, stride)
