@@ -359,11 +359,18 @@ class System(Machines):
                     yield group, effect.message, read
 
     def _declined(self, taken: Draft, event: distributor.Event, stride: Stride, late: bool) -> Iterator[_Move]:
-        """The kernel declines one of the effects."""
+        """The kernel declines one of the effects.
+
+        Not to listen on a port on which somebody listens: that socket was handed over, and there is nothing to bind.
+        """
         budget = taken.budget
         for i, effect in enumerate(stride.effects):
             unsent = budget.unsent and isinstance(effect, distributor.Send) and isinstance(effect.message, HandOff)
-            unheard = budget.listen_failures and isinstance(effect, distributor.Listen)
+            unheard = (
+                budget.listen_failures
+                and isinstance(effect, distributor.Listen)
+                and not taken.kernel.listening[effect.port - 1]
+            )
             if unsent or unheard:
                 draft = taken.copy()
                 draft.spend("unsent" if unsent else "listen_failures")
