@@ -77,11 +77,11 @@ SAFETY_EVIDENCE: Final[Mapping[str, Answer]] = {
     "the_count_is_exact_when_dialogs_are_quiet": _proved("the_count_is_exact_when_dialogs_are_quiet"),
     "the_table_is_exact_again_after_a_restart": _proved(
         "the_count_is_exact_when_dialogs_are_quiet",
-        "what_was_asked_is_answered",
-        but="of the counts; which dialogs are ready is explored",
+        "a_request_is_under_way",
+        but="of the counts and of whose answer is awaited; which dialogs are ready is explored",
     ),
-    "store_has_exactly_those_who_wait": _proved("store_has_exactly_those_who_wait"),
-    "no_client_with_a_server_is_restored": _proved("no_client_with_a_server_is_restored"),
+    "store_has_exactly_those_who_wait": _proved("store_has_exactly_those_who_wait", "the_last_word_decides"),
+    "no_client_with_a_server_is_restored": _proved("no_client_with_a_server_is_restored", "the_last_word_decides"),
     "no_one_is_cut_off_by_draining": _proved(
         "no_one_is_cut_off_by_draining", "only_who_is_finished_is_asked_to_end", but=_COUNTED
     ),
@@ -197,8 +197,9 @@ LIVENESS_EVIDENCE: Final[Mapping[str, Answer]] = {
     "who_waits_is_seated_or_ends": _proved(
         "who_waits_is_seated",
         "the_distributor_comes_to_rest",
-        but="to where it is sent to a server or let go, from where every server of the table lives, none refuses, and "
-        "one that behaves takes clients of its port; that who was sent is taken, and all other beginnings, is explored",
+        but="to where it is sent to a server or let go, from where every server of the table lives, no process of one "
+        "has died unnoticed, no hand-off comes back, and one that behaves takes clients of its port; that who was sent "
+        "is taken, and all other beginnings, is explored",
     ),
     "who_is_in_the_backlog_is_seated_or_ends": _not_modelled(_ONE_CASE),
     "who_hangs_up_while_waiting_is_let_go": _not_modelled(_ONE_CASE),
