@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias, assert_never
 
@@ -592,8 +592,12 @@ def _received(event: distributor.Received, now: State, shift: int) -> Move:
     at = {"s": event.server, "q": event.message.count.sequence + shift}
     fit = [name for name in names if TRANSITIONS[name].refused(now, at) is None]
     if len(fit) != 1:
-        why = {name: TRANSITIONS[name].refused(now, at) for name in names}
-        raise Divergence(f"of {names}, one should be enabled: {why}", f"{names[0]} is not enabled")
+        if fit:
+            why = f"just one of these should be enabled: {_places(fit)}"
+        else:
+            false = "; ".join(sentence.refusal(TRANSITIONS[name], now, at) for name in names)
+            why = f"one of {', '.join(names)} should be enabled, and of each a sentence does not hold: {false}"
+        raise Divergence(why, f"{names[0]} is not enabled")
     return fit[0], at
 
 
@@ -808,7 +812,8 @@ def _walk(
     got, want = (canonical_form(State(of.tables, domains, of.defaults)) for of in (state, wanted))
     if got != want:
         where = f"{moves[-1][0]} leads elsewhere" if moves else "something changes"
-        raise Divergence(f"{_rendered(action)}: {[*moves]} leads elsewhere: {differences(got, want)}", where)
+        at = f" ({_places(name for name, _ in moves)})" if moves else ""
+        raise Divergence(f"{_rendered(action)}: {[*moves]}{at} leads elsewhere: {differences(got, want)}", where)
     if tally.watch is not None:
         tally.watch.walked(beginning, wanted, moves)
 
@@ -823,7 +828,7 @@ def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ..
                 if tally.watch is not None:
                     tally.watch.refused(state, transition_, parameters)
             elif (transition_.name, tuple(sorted(parameters.items()))) not in firsts:
-                what = f"the relation enables {transition_.name}{parameters}, and the code does not"
+                what = f"the relation enables {_places([transition_.name])}{parameters}, and the code does not"
                 raise Divergence(what, f"{transition_.name} does not happen")
 
 
@@ -843,13 +848,19 @@ def _something_helps(state: State, firsts: set[tuple[str, tuple[tuple[str, Any],
                 continue
             wanted = {key: parameters[key] for key in helpful.about}
             if not any(one in (name, *helpful.instead) and wanted.items() <= of.items() for one, of in done):
-                what = f"the relation enables {name}{parameters}, which progress rests on, and the code does not"
+                enabled = f"the relation enables {_places([name])}{parameters}, which progress rests on"
+                what = f"{enabled}, and the code does not"
                 raise Divergence(what, f"{name} does not happen")
 
 
 def is_compared(name: str) -> bool:
     """Whether the code is asked for the transition wherever the relation enables it."""
     return TRANSITIONS[name].exact or name in HELPFUL
+
+
+def _places(names: Iterable[str]) -> str:
+    """The transitions, and where each stands."""
+    return ", ".join(f"{sentence.place(ACTIONS.by_name[name].body)} {name}" for name in dict.fromkeys(names))
 
 
 def _rendered(action: Action) -> str:

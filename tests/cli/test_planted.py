@@ -87,7 +87,7 @@ def test_a_planted_bug_is_noticed_by_its_property(mutated, mutant):
 def test_a_planted_bug_is_described_in_words(mutated):
     done = check(root=mutated(PLANTED[0]))
     lines = done.stdout.splitlines()
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stdout + done.stderr
     assert lines[0] == lines[-1] and lines[0].startswith("FAILED: in ")
     assert "hand_offs_go_to_free_servers is violated, after 6 steps" in lines[0]
     assert "A shortest way there, 6 actions:" in lines

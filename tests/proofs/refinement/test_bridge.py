@@ -198,7 +198,7 @@ def test_what_progress_rests_on_must_happen():
         {old}"""
     slip = Mutant("slip", Kind.GUARD_DROPPED, "", "distributor.guard", old, new)
     bounds = Bounds(servers=1, clients=2, dynamic=1, creations=1, server_crashes=1, warm=True)
-    with slip.mutated(), pytest.raises(Divergence, match=r"sees_control_end.*progress rests on"):
+    with slip.mutated(), pytest.raises(Divergence, match=r"system\.py:\d+ sees_control_end.*progress rests on"):
         compare(bounds, 6_500)
 
 

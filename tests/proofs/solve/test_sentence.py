@@ -40,3 +40,13 @@ def test_the_bridge_names_the_sentence():
     ):
         compare(Bounds(servers=1, clients=2, warm=True))
     assert "does not hold" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["who_stops_waiting_stays_counted", "nobody_is_seated_when_a_seat_becomes_free"])
+def test_the_bridge_names_where_the_transition_stands(name):
+    """Of one that leads elsewhere, and of one that the code never takes."""
+    with CATALOGUE[name].mutated(), pytest.raises(Divergence) as caught:
+        compare(Bounds(servers=1, clients=2, warm=True))
+    transition, how = caught.value.about.split(" ", 1)
+    assert how in ("leads elsewhere", "does not happen")
+    assert f"{sentence.place(ACTIONS.by_name[transition].body)} {transition}" in str(caught.value)
