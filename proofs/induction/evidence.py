@@ -215,7 +215,9 @@ LIVENESS_EVIDENCE: Final[Mapping[str, Answer]] = {
         "a_server_comes_to_rest",
         "every_answer_is_sent",
         "every_answer_is_received",
-        but="of the counts; which dialogs are ready is explored",
+        "the_count_is_exact_when_dialogs_are_quiet",
+        but="of each count: it becomes known, and is exact whenever nothing is on its way; that there is such a time, "
+        "and which dialogs are ready, is explored",
     ),
     "the_dead_leave_the_table": _proved(
         "the_dead_leave_the_table", but="of each server by itself, while its Distributor lives and binds nothing more"
@@ -227,7 +229,8 @@ LIVENESS_EVIDENCE: Final[Mapping[str, Answer]] = {
         "a_dead_distributor_is_read_to_the_end",
         "a_distributor_is_started",
         "a_new_distributor_begins",
-        but="of the relation; that the code can start one where the relation can is explored",
+        but="to where one operates or has died again, from where a processing element stays up; all other beginnings "
+        "are explored",
     ),
     "a_stop_ends": _not_modelled(_ENDING),
 }

@@ -6,6 +6,7 @@ Of what holds in the end: the page's beginnings are beginnings of the theorem, a
 import pytest
 import z3
 from proofs.induction.evidence import LIVENESS_EVIDENCE, SAFETY_EVIDENCE, Basis
+from proofs.refinement.bridge import is_compared
 from spec.relation.invariant import INVARIANT
 from spec.relation.progress import PROGRESS, SET_UP, _behaves
 from spec.relation.state import (
@@ -190,3 +191,21 @@ def test_the_theorems_of_a_restart_follow_one_another():
     assert implies(starts.goal(v, e), Or(v.operating, begins.pending(v)))
     assert implies(begins.goal(v), Or(v.operating, Not(up(v))))
     assert not implies(stays_up, starts.pending(v, e)), "this can fail"
+    helps = {name for theorem in (ends, starts, begins) for case in theorem.cases for name in case.helpful}
+    assert [name for name in sorted(helps) if not is_compared(name)] == [], "the page names no exception"
+
+
+def test_the_theorems_of_an_exact_table_follow_one_another():
+    """From a dialog that is open to a server that lives, to where it owes nothing and the server's count is known."""
+    answered, sent, received = (
+        PROGRESS[name] for name in ("every_dialog_is_answered", "every_answer_is_sent", "every_answer_is_received")
+    )
+    assert {answered.name, sent.name, received.name} < {*LIVENESS_EVIDENCE["the_table_is_exact_again"].by}
+    is_open = And(up(v), v.row(s), v.dialog(s, p), Not(v.binding(s, p)), v.main(s), Not(v.broken(s)))
+    settled = And(Not(v.owed(s, p)), v.known(s))
+    to_receive = received.pending(v, s, p, q)
+    assert implies(And(is_open, v.bound(s, p)), answered.pending(v, s, p))
+    on_its_way = Exists([q], Or(sent.pending(v, s, p, q), to_receive))
+    assert implies(And(is_open, answered.goal(v, s, p)), Or(settled, on_its_way))
+    assert implies(And(is_open, sent.goal(v, s, p, q)), Or(settled, to_receive))
+    assert implies(And(is_open, received.goal(v, s, p, q)), settled)
