@@ -13,6 +13,7 @@ from spec.relation.progress import PROGRESS
 from spec.relation.system import ACTIONS
 from tests.docs.test_tutorials import PAGE as TUTORIAL
 from tests.docs.test_tutorials import Edit, edited, steps
+from tests.proofs.refinement.test_sizes import LISTED, PLAIN
 
 from maitred.model.check.manifest import load
 
@@ -83,6 +84,14 @@ def test_the_pages_name_what_the_relation_does_not_model(page):
     assert "the counting of deaths" in text
     assert "asks_again" in ACTIONS.by_name
     assert "audits that only wake" in text or "`asks_again`" in text
+
+
+def test_the_page_has_the_numbers_that_relation_and_machines_may_contain():
+    """On them rests that a larger state has nothing new to compare."""
+    text = " ".join((ROOT / "docs/explanation/what-is-checked.md").read_text(encoding="utf-8").split())
+    assert {0, 1, -1} == PLAIN
+    many = ("none", "one", "two", "three", "four", "five")[len(LISTED)]
+    assert f"contains no numbers but 0, 1 and -1, the machines {many} that are listed" in text
 
 
 # ---------------------------------------------------------------- what the page of verdicts states of its own figures
