@@ -157,7 +157,7 @@ def test_every_message_is_drawn_from_its_sending_to_its_end(found):
 
 
 def test_a_message_that_is_not_followed_is_noticed(found, monkeypatch):
-    monkeypatch.setattr(sequence, "_source", lambda action: None)
+    monkeypatch.setattr(sequence, "_source", lambda action, before: None)
     assert any(follows(on.path) for on in found)
 
 

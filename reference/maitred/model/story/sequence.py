@@ -16,16 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from maitred.core import distributor, monitor, server
-from maitred.core.messages import (
-    Acknowledge,
-    Adopt,
-    Begin,
-    Close,
-    CreationFailed,
-    HandOff,
-    Restore,
-    Store,
-)
+from maitred.core.messages import Acknowledge, HandOff, Restore, Store
 from maitred.model.search.explorer import Path, Step
 from maitred.model.story.explanation import retake
 from maitred.model.story.narrate import headline
@@ -38,16 +29,6 @@ DISTRIBUTOR: Final = "distributor"
 Lane: TypeAlias = "tuple[str, str, str]"
 """A channel: who sends, who reads, and which of the channels between the two."""
 
-FROM_MONITOR: Final = (Adopt, Restore, Begin, Close, CreationFailed)
-OWN: Final = (
-    distributor.Listening,
-    distributor.ListeningFailed,
-    distributor.Unsent,
-    distributor.Audited,
-    distributor.StillServes,
-    distributor.Unfit,
-)
-"""The kernel's answers to a Distributor's requests."""
 ONE_OF_SEVERAL: Final[Mapping[object, str]] = {
     Deed.LEAVES_A_CHILD: "main process",
     Deed.LOSES_A_READER: "one process",
@@ -115,7 +96,7 @@ def scene(path: Path) -> Scene:
     for number, step in enumerate(path.steps, 1):
         effects = _performed(system, before, step)
         made.arrows += _at_once(step, number, effects)
-        _read(under_way, step.action, number)
+        _read(under_way, _source(step.action, before), step.action, number)
         _send(made, under_way, step.world, number, effects)
         altered = changes(before, step.world)
         remarks = (*_declined(system, before, step), *_phases(altered))
@@ -196,8 +177,8 @@ def _channels(world: World) -> dict[Lane, tuple[object, ...]]:
     return found
 
 
-def _source(action: Action) -> Lane | None:
-    """The channel from which the action takes a message."""
+def _source(action: Action, before: World) -> Lane | None:
+    """The channel from which the action takes a message; the kernel's answers to a Distributor are `World.pending`."""
     what = action.what
     match what:
         case distributor.Received():
@@ -210,17 +191,16 @@ def _source(action: Action) -> Lane | None:
             return DISTRIBUTOR, action.who, f"port {what.port}"
         case Deed.READS_REPLY:
             return DISTRIBUTOR, action.who, "control"
-        case _ if isinstance(what, FROM_MONITOR):
+        case _ if what in before.to_distributor:
             return MONITOR, DISTRIBUTOR, ""
-        case _ if isinstance(what, OWN):
+        case _ if what in before.pending:
             return KERNEL, DISTRIBUTOR, ""
         case _:
             return None
 
 
-def _read(under_way: dict[Lane, list[Arrow]], action: Action, number: int) -> None:
+def _read(under_way: dict[Lane, list[Arrow]], source: Lane | None, action: Action, number: int) -> None:
     """Take the message that the action reads off its channel."""
-    source = _source(action)
     if source is not None and under_way.get(source):
         late = isinstance(action, DistributorTakes) and action.late
         arrow = under_way[source].pop(1 if late else 0)
