@@ -471,12 +471,15 @@ CONTRACTS = (
     _contract("begin", (Begin,), (*ALL, *STARTING), lambda state: Begin()),
     _contract("creation_failed", (CreationFailed,), (*ALL, SPARES[2]), lambda state: CreationFailed(), LIMITS[:1]),
     _contract("close", (Close,), ALL, lambda state: Close()),
-    _contract("listening", (core.Listening,), MOST, lambda state: core.Listening(number("port"), _address())),
+    _contract(
+        "listening", (core.Listening,), MOST, lambda state: core.Listening(number("port"), _address()), OPENING[1:2]
+    ),
     _contract(
         "listening_failed",
         (core.ListeningFailed,),
         MOST,
         lambda state: core.ListeningFailed(number("port"), _address(), number("errno", 1)),
+        OPENING[1:2],
     ),
     _contract(
         "bind_requested",

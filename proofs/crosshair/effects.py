@@ -295,7 +295,9 @@ def _was_drained(before: DistributorState, row: ServerStatus) -> bool:
 
 
 def a_dialog_is_kept_before_it_is_used(before: DistributorState, event: object, done: Done) -> bool:
-    """A new dialog is stored with the Monitor, then its bind is answered, then it is asked who listens."""
+    """A new dialog is stored with the Monitor, then its bind is answered, then it is asked who listens; all that once
+    every address of the port is listened on.
+    """
     effects = [*done.effects]
     for place, effect in enumerate(effects):
         if isinstance(effect, distributor.Tell) and isinstance(effect.message, KeepDialog):
@@ -304,9 +306,32 @@ def a_dialog_is_kept_before_it_is_used(before: DistributorState, event: object, 
                 distributor.SendControl(who, BindReply(port, 0)),
                 distributor.Send(who, port, InitialMsg(before.incarnation)),
             ]
-            if effects[place + 1 : place + 3] != wanted:
+            if effects[place + 1 : place + 3] != wanted or not all(done.state.ports[port].listeners.values()):
                 return False
     return True
+
+
+def addresses_are_let_be(before: DistributorState, event: object, done: Done) -> bool:
+    """Where it listens changes only at the address that the event names; a port's last sockets are closed together."""
+    own = (event.port, event.address) if isinstance(event, _OF_AN_ADDRESS) else None
+    closed = [effect.port for effect in _of(distributor.CloseListeners, done.effects)]
+    for port, info in before.ports.items():
+        if port in closed:
+            continue
+        now = done.state.ports[port].listeners if port in done.state.ports else {}
+        for address, up in info.listeners.items():
+            if (port, address) != own and now.get(address, None) is not up:
+                return False
+    return True
+
+
+_OF_AN_ADDRESS: Final = (distributor.Listening, distributor.ListeningFailed, distributor.BindRequested)
+
+
+def an_audit_is_of_every_server(before: DistributorState, event: object, done: Done) -> bool:
+    """When an audit is due, every server of the table is compared with the kernel, once; at no other time is any."""
+    due = isinstance(event, distributor.Fired) and isinstance(event.timer, distributor.AuditDue)
+    return _alike([effect.server for effect in _of(distributor.Audit, done.effects)], [*before.servers] if due else [])
 
 
 def counts_are_acknowledged(before: DistributorState, event: object, done: Done) -> bool:
@@ -413,6 +438,8 @@ DISTRIBUTOR: Final[tuple[Law, ...]] = (
     an_accept_is_issued_where_one_becomes_outstanding,
     the_end_is_reported_last_and_once,
     a_dialog_is_kept_before_it_is_used,
+    addresses_are_let_be,
+    an_audit_is_of_every_server,
     counts_are_acknowledged,
 )
 
@@ -420,10 +447,14 @@ DISTRIBUTOR: Final[tuple[Law, ...]] = (
 
 
 def a_distributor_is_sent_all_before_it_begins(before: MonitorState, event: object, done: Done) -> bool:
-    """A Distributor that is started hears of each living server, then of each stored client, then that it begins."""
+    """A Distributor that is started is given every address that the class listens on, then sent each living server,
+    each stored client, and `Begin`.
+    """
     for place, effect in enumerate(done.effects):
         if isinstance(effect, monitor.StartDistributor):
             cls = before.classes[effect.class_id]
+            if [*effect.listeners] != [*cls.listeners]:
+                return False
             told = _of(monitor.TellDistributor, done.effects[place:])
             said = [each.message for each in told if each.class_id == effect.class_id]
             wanted: list[object] = [found.server for found in cls.places.values() if found.alive]
@@ -445,11 +476,18 @@ def _compared(message: object) -> object:
 
 
 def a_server_is_adopted_as_it_is_configured(before: MonitorState, event: object, done: Done) -> bool:
-    """An `Adopt` has the maximum of its own class, and weight, kind, phase and dialogs of the server's own place."""
-    for effect in _of(monitor.TellDistributor, done.effects):
-        message = effect.message
+    """An `Adopt` has the maximum of its own class, and weight, kind, phase and dialogs of the server's own place; it
+    follows the start of its server.
+    """
+    started: list[int] = []
+    for effect in done.effects:
+        if isinstance(effect, monitor.StartServer):
+            started.append(effect.server)
+        message = effect.message if isinstance(effect, monitor.TellDistributor) else None
         if not isinstance(message, Adopt):
             continue
+        if message.server >= before.next_server and message.server not in started:
+            return False
         cls = done.state.classes[effect.class_id]
         place = cls.places[cls.living[message.server]]
         used = tuple(port for port, is_used in place.dialogs.items() if is_used)
@@ -476,7 +514,9 @@ def only_a_running_distributor_is_sent_messages(before: MonitorState, event: obj
 
 
 def servers_are_started_under_new_ids(before: MonitorState, event: object, done: Done) -> bool:
-    """Each server that is started has the next id, is starting at its place from now on, and has a timer."""
+    """Each server that is started has the next id, is starting at its place from now on, and has a timer; it and each
+    Distributor that is started run on a processing element of their class that is up.
+    """
     started = _of(monitor.StartServer, done.effects)
     wanted = [before.next_server + i for i in range(len(started))]
     if [effect.server for effect in started] != wanted or done.state.next_server != before.next_server + len(started):
@@ -487,7 +527,82 @@ def servers_are_started_under_new_ids(before: MonitorState, event: object, done:
         found = done.state.classes[effect.class_id].places[effect.place]
         if found.server != effect.server or found.element != effect.element or effect.server not in warned:
             return False
-        if found.phase is not PlacePhase.STARTING or not done.state.elements[effect.element].up:
+        if found.phase is not PlacePhase.STARTING or not _may_run(done.state, effect.class_id, effect.element):
+            return False
+    begun = _of(monitor.StartDistributor, done.effects)
+    return all(_may_run(done.state, effect.class_id, effect.element) for effect in begun)
+
+
+def _may_run(state: MonitorState, class_id: int, element: int) -> bool:
+    """The processing element is up, and is one of the class's."""
+    return state.elements[element].up and element in state.classes[class_id].config.elements
+
+
+def what_it_is_sent_to_keep_is_kept(before: MonitorState, event: object, done: Done) -> bool:
+    """A client to be stored, a dialog and a listening socket to be kept are kept, whatever the Monitor is about."""
+    if not isinstance(event, monitor.Told):
+        return True
+    cls = done.state.classes[event.class_id]
+    match event.message:
+        case Store(client=client):
+            return client in cls.store
+        case KeepListener(port=port, address=address):
+            return cls.listeners[port, address] is True
+        case KeepDialog(server=server_id, port=port):
+            return port in cls.places[cls.living[server_id]].dialogs
+    return True
+
+
+def an_event_of_one_class_leaves_the_others(before: MonitorState, event: object, done: Done) -> bool:
+    """What happens in one class changes no other class, and has no effect there, unless all of them end."""
+    own = _class_of(event)
+    if own is None or done.state.phase is not before.phase:
+        return True
+    kept = [done.state.classes[class_id] is cls for class_id, cls in before.classes.items() if class_id != own]
+    return all(kept) and all(_class_of(effect) == own for effect in done.effects)
+
+
+def _class_of(found: object) -> int | None:
+    """The class of an event or of an effect; None where it is of no class, or of all."""
+    if isinstance(found, monitor.Fired | monitor.SetTimer):
+        found = found.timer
+    return getattr(found, "class_id", None)
+
+
+def what_concerns_all_reaches_every_class(before: MonitorState, event: object, done: Done) -> bool:
+    """The start, a stop and the end reach every class; so does a processing element's failure or return."""
+    due = [effect.timer for effect in _of(monitor.SetTimer, done.effects)]
+    again = [(timer.class_id, timer.place) for timer in _of(monitor.RestartServer, due)]
+    for class_id, cls in done.state.classes.items():
+        own = [effect for effect in done.effects if _class_of(effect) == class_id]
+        runs = cls.distributor.phase is DistributorPhase.RUNNING
+        phases = [place.phase for place in cls.places.values()]
+        nowhere = bool(_of(monitor.Report, own))  # no processing element is up
+        here = [place for place in cls.places.values() if place.element == getattr(event, "element", None)]
+        match event:
+            case monitor.Started():
+                reached = nowhere or (runs and PlacePhase.DOWN not in phases)
+            case monitor.ElementFailed(element=element):
+                moved = runs and cls.distributor.element == element
+                gone = all(place.phase in (PlacePhase.DOWN, PlacePhase.KILLING) for place in here)
+                reached = gone and (not moved or bool(_of(monitor.KillDistributor, own)))
+            case monitor.ElementRestored():
+                down = [place.place for place in cls.places.values() if place.phase is PlacePhase.DOWN]
+                asked = any(timer.class_id == class_id for timer in _of(monitor.RestartDistributor, due))
+                waits = cls.distributor.phase is DistributorPhase.DOWN
+                reached = asked == waits and all((class_id, place) in again for place in down)
+            case _:
+                reached = True
+        if done.state.phase is not before.phase:
+            match done.state.phase:
+                case monitor.Phase.CLOSING:
+                    reached = not runs or monitor.TellDistributor(class_id, Close()) in own
+                case monitor.Phase.ENDING:
+                    started = PlacePhase.STARTING in phases or PlacePhase.READY in phases
+                    reached = not started and (not runs or bool(_of(monitor.KillDistributor, own)))
+                case monitor.Phase.ENDED:
+                    reached = not runs and not cls.living
+        if not reached:
             return False
     return True
 
@@ -563,6 +678,9 @@ MONITOR: Final[tuple[Law, ...]] = (
     a_server_is_adopted_as_it_is_configured,
     only_a_running_distributor_is_sent_messages,
     servers_are_started_under_new_ids,
+    what_it_is_sent_to_keep_is_kept,
+    an_event_of_one_class_leaves_the_others,
+    what_concerns_all_reaches_every_class,
     whoever_is_to_end_is_asked_once,
     who_leaves_the_store_is_let_go,
     the_exit_is_last,

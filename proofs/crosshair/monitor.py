@@ -62,13 +62,15 @@ class Class:
     dynamic: PlacePhase | None
     """Of the one dynamic place; None where it is vacant."""
     stored: int = 3
+    elements: tuple[int, ...] = ELEMENTS
 
     @property
     def label(self) -> str:
         """For messages."""
         dynamic = self.dynamic.value if self.dynamic else "vacant"
         places = ", ".join(phase.value for phase in self.static)
-        return f"Distributor {self.distributor.value}, static {places}, dynamic {dynamic}, {self.stored} stored"
+        where = "" if self.elements == ELEMENTS else f", on {self.elements} only"
+        return f"Distributor {self.distributor.value}, static {places}, dynamic {dynamic}, {self.stored} stored{where}"
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,14 @@ class Scene:
         return f"{self.phase.value}; {'; '.join(cls.label for cls in self.classes)}"
 
 
-def _place(name: str, server: int, place: int, phase: PlacePhase, dynamic: bool) -> Place:
+def _place(name: str, server: int, place: int, phase: PlacePhase, dynamic: bool, element: int) -> Place:
     alive = phase is not DOWN
     return Place(
         place=place,
         dynamic=dynamic,
         phase=phase,
         server=server,
-        element=ELEMENTS[place % 2],
+        element=element,
         deaths=number(f"deaths_{name}", 0),
         unready_deaths=number(f"unready_{name}", 0),
         dialogs=Tree.of([(PORT, flag(f"used_{name}"))] if alive else []),
@@ -102,12 +104,16 @@ def _class(class_id: int, cls: Class) -> ClassState:
     static = len(cls.static)
     kinds = [(phase, False) for phase in cls.static] + ([(cls.dynamic, True)] if cls.dynamic else [])
     places = [
-        _place(f"{class_id}_{i}", 1 + 10 * class_id + i, i, phase, dynamic) for i, (phase, dynamic) in enumerate(kinds)
+        _place(f"{class_id}_{i}", 1 + 10 * class_id + i, i, phase, dynamic, cls.elements[i % len(cls.elements)])
+        for i, (phase, dynamic) in enumerate(kinds)
     ]
     return ClassState(
-        config=ClassConfig(static, 1, number(f"max_{class_id}", 1), number(f"limit_{class_id}", 1), ELEMENTS),
+        config=ClassConfig(static, 1, number(f"max_{class_id}", 1), number(f"limit_{class_id}", 1), cls.elements),
         distributor=DistributorPlace(
-            cls.distributor, number(f"incarnation_{class_id}", 0), 0, number(f"distributor_deaths_{class_id}", 0)
+            cls.distributor,
+            number(f"incarnation_{class_id}", 0),
+            cls.elements[0],
+            number(f"distributor_deaths_{class_id}", 0),
         ),
         places=Tree.of((place.place, place) for place in places),
         vacant=Tree.of([] if cls.dynamic else [(static, None)]),
@@ -160,7 +166,7 @@ RUNNING = (
     Scene(Phase.RUNNING, (Class(IS_DOWN, (DOWN, KILLING), UP),)),
     Scene(Phase.RUNNING, (Class(IS_DONE, (UP, STOPPING), None, 0),)),
     Scene(Phase.RUNNING, (Class(IS_GONE, (STARTING, DOWN), UP, 0),)),
-    Scene(Phase.RUNNING, (Class(RUNS, (STARTING,), None), Class(IS_DOWN, (UP,), KILLING, 0))),
+    Scene(Phase.RUNNING, (Class(RUNS, (STARTING,), None), Class(IS_DOWN, (UP,), KILLING, 0, ELEMENTS[1:]))),
 )
 """A Monitor in operation: a static place and the dynamic one in every phase, the Distributor in every phase."""
 OTHERWISE = (
@@ -189,11 +195,15 @@ DEAD = (
 )
 """Where Distributors or servers are to be started again."""
 ALL = (*RUNNING, *OTHERWISE)
-TWO_CLASSES = RUNNING[7]
-"""The Distributor of the second class is to be started, where a server lives: what it is sent is that class's."""
-QUICK = (RUNNING[0], RUNNING[1], RUNNING[4], OTHERWISE[0], OTHERWISE[4], OTHERWISE[7])
+TWO = (
+    Scene(Phase.RUNNING, (Class(RUNS, (STARTING, DOWN), None, 1), Class(RUNS, (UP, DOWN), UP, 0, ELEMENTS[1:]))),
+    Scene(Phase.CLOSING, (Class(RUNS, (STARTING,), None, 1), Class(RUNS, (UP,), None, 0, ELEMENTS[1:]))),
+)
+"""Two classes that run: what is for the one is not for the other, and what is for all is for the second too."""
+QUICK = (RUNNING[0], RUNNING[1], RUNNING[4], RUNNING[7], *(OTHERWISE[i] for i in (0, 1, 4, 7, 9)), *TWO)
 """Those that are asked in every run of the tests."""
-SPEAKING = tuple(scene for scene in ALL if all(cls.distributor is not IS_DONE for cls in scene.classes))
+TOLD = (*ALL, TWO[0])
+SPEAKING = tuple(scene for scene in TOLD if all(cls.distributor is not IS_DONE for cls in scene.classes))
 """Where no Distributor has said `Closed`: one that has says nothing more about clients."""
 
 # ================================================================ contracts
@@ -220,10 +230,9 @@ def _contract(
     about: tuple[type, ...],
     event: Callable[[MonitorState], core.Event],
     scenes: Iterable[Scene] = ALL,
-    quick: Iterable[Scene] = QUICK,
 ) -> Contract:
     cases = tuple(Case(scene.label, partial(_situation, scene, event)) for scene in scenes)
-    labels = tuple(scene.label for scene in scenes if scene in quick)
+    labels = tuple(scene.label for scene in scenes if scene in QUICK)
     sizes = "up to 3 servers, 3 stored, 2 classes, 2 processing elements"
     step: Callable[..., object] = core.step
     return Contract(name, "monitor", about, sizes, step, cases, labels, LEMMAS, effects.MONITOR)
@@ -247,18 +256,12 @@ def _any_client() -> Client:
     return Client(number("arrival"), number("cookie"), number("origin"))
 
 
-def _told(name: str, kind: type, message: Callable[[], ToMonitor], scenes: Iterable[Scene] = ALL) -> Contract:
+def _told(name: str, kind: type, message: Callable[[], ToMonitor], scenes: Iterable[Scene] = TOLD) -> Contract:
     return _contract(name, (core.Told, kind), lambda state: core.Told(_class_id(), message()), scenes)
 
 
-def _timer(
-    name: str,
-    kind: type,
-    timer: Callable[[], core.Timer],
-    scenes: Iterable[Scene] = ALL,
-    quick: Iterable[Scene] = QUICK,
-) -> Contract:
-    return _contract(name, (core.Fired, kind), lambda state: core.Fired(timer()), scenes, quick)
+def _timer(name: str, kind: type, timer: Callable[[], core.Timer], scenes: Iterable[Scene] = ALL) -> Contract:
+    return _contract(name, (core.Fired, kind), lambda state: core.Fired(timer()), scenes)
 
 
 CONTRACTS = (
@@ -266,9 +269,13 @@ CONTRACTS = (
     _contract("server_exited", (core.ServerExited,), lambda state: core.ServerExited(_class_id(), _server())),
     _contract("server_gone", (core.ServerGone,), lambda state: core.ServerGone(_class_id(), _server())),
     _contract("distributor_exited", (core.DistributorExited,), lambda state: core.DistributorExited(_class_id())),
-    _contract("element_failed", (core.ElementFailed,), lambda state: core.ElementFailed(number("element"))),
-    _contract("element_restored", (core.ElementRestored,), lambda state: core.ElementRestored(number("element"))),
-    _contract("stop_requested", (core.StopRequested,), lambda state: core.StopRequested()),
+    _contract(
+        "element_failed", (core.ElementFailed,), lambda state: core.ElementFailed(number("element")), (*ALL, *TWO)
+    ),
+    _contract(
+        "element_restored", (core.ElementRestored,), lambda state: core.ElementRestored(number("element")), (*ALL, *TWO)
+    ),
+    _contract("stop_requested", (core.StopRequested,), lambda state: core.StopRequested(), (*ALL, *TWO)),
     _told("told_store", Store, lambda: Store(_any_client()), SPEAKING),
     _told("told_release", Release, lambda: Release(_any_client())),
     _told("told_keep_dialog", KeepDialog, lambda: KeepDialog(_server(), number("port"))),
@@ -293,7 +300,6 @@ CONTRACTS = (
         core.RestartDistributor,
         lambda: core.RestartDistributor(_class_id(), number("attempt")),
         (*ALL, *DEAD),
-        (*QUICK, TWO_CLASSES),
     ),
     _timer("server_stable", core.ServerStable, lambda: core.ServerStable(_class_id(), _server())),
     _timer(
@@ -301,5 +307,5 @@ CONTRACTS = (
     ),
     _timer("start_warning", core.StartWarning, lambda: core.StartWarning(_class_id(), _server())),
     _timer("kill_delay", core.KillDelay, lambda: core.KillDelay(_class_id(), _server())),
-    _timer("grace_over", core.GraceOver, core.GraceOver, (*ALL, *DEAD)),
+    _timer("grace_over", core.GraceOver, core.GraceOver, (*ALL, *DEAD, *TWO)),
 )

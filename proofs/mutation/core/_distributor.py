@@ -2183,4 +2183,32 @@ MUTANTS: Final = (
         refutes=("never_stale_low",),
         within=Bounds(servers=1, clients=2, ports=2, distributor_crashes=1, warm=True),
     ),
+    # ---------------------------------------------------------------- several addresses, several servers
+    Mutant(
+        "one_failed_address_fails_all",
+        Kind.FORGOTTEN,
+        "A port that cannot be bound on IPv6 is not served on IPv4 either.",
+        "distributor._listening_failed",
+        "info.listeners.remove(event.address)",
+        "Tree()",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "one_address_of_several_is_enough",
+        Kind.CONDITION_DROPPED,
+        "A server's bind succeeds before all addresses of its port are listened on.",
+        "distributor.PortInfo.listening",
+        "all(self",
+        "any(self",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "an_audit_is_of_the_first_server",
+        Kind.FORGOTTEN,
+        "Connections that the kernel has forgotten stay counted at every server but one.",
+        "distributor._fired",
+        "for status in _by_rank(work.state.servers.values())",
+        "for status in _by_rank(work.state.servers.values())[:1]",
+        proofs=("CrossHair",),
+    ),
 )

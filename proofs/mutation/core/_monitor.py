@@ -1608,4 +1608,147 @@ MUTANTS: Final = (
         eventually=("who_is_in_the_backlog_is_seated_or_ends",),
         within=Bounds(servers=1, clients=1, fixed=False, distributor_crashes=1),
     ),
+    # ---------------------------------------------------------------- what is for each class, and for all
+    Mutant(
+        "only_the_first_class_is_asked_to_close",
+        Kind.FORGOTTEN,
+        "A stop takes the whole grace where there is more than one class.",
+        "monitor._stop_requested",
+        "for class_id in work.state.classes:",
+        "for class_id in [*work.state.classes][:1]:",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "the_end_of_the_first_class_ends_all",
+        Kind.FORGOTTEN,
+        "Servers of a second class are left without a Monitor.",
+        "monitor._Work.settle",
+        "for cls in state.classes.values():",
+        "for cls in [*state.classes.values()][:1]:",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "a_failed_element_is_left_by_the_first_class_alone",
+        Kind.FORGOTTEN,
+        "Servers of a second class stay on a processing element that has failed.",
+        "monitor._element_failed",
+        "for class_id, cls in work.state.classes.items():",
+        "for class_id, cls in [*work.state.classes.items()][:1]:",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "only_the_first_class_is_ended",
+        Kind.FORGOTTEN,
+        "A second stop leaves the servers of a second class running.",
+        "monitor._Work.end",
+        "for class_id, cls in self.state.classes.items():",
+        "for class_id, cls in [*self.state.classes.items()][:1]:",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "only_the_first_class_returns_to_an_element",
+        Kind.FORGOTTEN,
+        "A second class stays down after its processing element has come back.",
+        "monitor._element_restored",
+        "for class_id, cls in work.state.classes.items():",
+        "for class_id, cls in [*work.state.classes.items()][:1]:",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "only_the_first_class_is_started",
+        Kind.FORGOTTEN,
+        "A second class never serves anybody.",
+        "monitor._started",
+        "for class_id, cls in work.state.classes.items():",
+        "for class_id, cls in [*work.state.classes.items()][:1]:",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "who_waits_is_stored_with_the_first_class",
+        Kind.WRONG_CHOICE,
+        "After a Distributor's death, clients of a second class are served by the first.",
+        "monitor._message",
+        "work.put_class(class_id, replace(cls, store=cls.store.set(message.client, None)))",
+        (
+            "work.put_class(0, replace(work.state.classes[0], "
+            "store=work.state.classes[0].store.set(message.client, None)))"
+        ),
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "a_server_is_created_for_the_first_class",
+        Kind.WRONG_CHOICE,
+        "A second class gets no dynamic server, however many wait.",
+        "monitor._message",
+        "_create(work, class_id)",
+        "_create(work, 0)",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "the_distributor_of_the_first_class_is_started_again",
+        Kind.WRONG_CHOICE,
+        "The Distributor of a second class stays dead, and the first class gets two.",
+        "monitor._fired",
+        "work.start_distributor(timer.class_id)",
+        "work.start_distributor(0)",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "the_first_class_is_sent_the_failure",
+        Kind.WRONG_CHOICE,
+        "A second class never asks for a dynamic server again.",
+        "monitor._create",
+        "work.send(class_id, CreationFailed())",
+        "work.send(0, CreationFailed())",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "a_class_runs_on_any_element",
+        Kind.CONDITION_DROPPED,
+        "Servers run on a processing element that their class may not use.",
+        "monitor._Work.element_for",
+        "config.elements",
+        "self.state.elements",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "a_server_is_adopted_before_it_is_started",
+        Kind.ORDER_CHANGED,
+        "The control socket of a new server is sent before there is one.",
+        "monitor._Work.start_server",
+        (
+            "self.effects += [\n"
+            "            StartServer(class_id, server, place.place, element),\n"
+            "            SetTimer(StartWarning(class_id, server)),\n"
+            "        ]\n"
+            "        self.send(class_id, self.adoption(class_id, place))"
+        ),
+        (
+            "self.send(class_id, self.adoption(class_id, place))\n"
+            "        self.effects += [StartServer(class_id, server, place.place, element), "
+            "SetTimer(StartWarning(class_id, server))]"
+        ),
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "a_successor_is_sent_no_more_than_may_wait",
+        Kind.BOUND_IGNORED,
+        "Clients that came back from a dead server are forgotten when the Distributor dies as well.",
+        "monitor._Work.start_distributor",
+        "for client in cls.store:",
+        "for client in [*cls.store][: cls.config.waiting_limit]:",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "no_listener_is_kept_while_it_stops",
+        Kind.FORGOTTEN,
+        "A Distributor's death during a stop resets the connections of the backlog.",
+        "monitor._message",
+        "cls.listeners.set((message.port, message.address), True)",
+        (
+            "cls.listeners.set((message.port, message.address), True) if work.state.phase is "
+            "Phase.RUNNING else cls.listeners"
+        ),
+        proofs=("CrossHair",),
+    ),
 )

@@ -544,4 +544,32 @@ MUTANTS: Final = (
         refutes=("never_stale_low",),
         within=Bounds(servers=1, clients=1, ports=2, interruptions=1, warm=True),
     ),
+    # ---------------------------------------------------------------- another port
+    Mutant(
+        "one_listen_is_for_every_port",
+        Kind.WRONG_CHOICE,
+        "Clients are handed to a program on a port where it does not listen.",
+        "server._listened",
+        "state.listeners.set(event.port, VirtualListener(listening=True))",
+        "Tree.of((port, VirtualListener(listening=True)) for port in state.listeners)",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "an_answer_is_outdated_by_another_ports",
+        Kind.CONDITION_DROPPED,
+        "The answer on a second port is never sent: the server gets no client there.",
+        "server._is_outdated",
+        "same and old.port == new.port",
+        "same",
+        proofs=("CrossHair",),
+    ),
+    Mutant(
+        "what_is_sent_takes_all_of_its_port_along",
+        Kind.FORGOTTEN,
+        "Answers that were to be sent later on a full dialog are never sent.",
+        "server._without",
+        "if reply != sent",
+        "if reply.port != sent.port",
+        proofs=("CrossHair",),
+    ),
 )
