@@ -101,7 +101,11 @@ def _numbers() -> Iterator[str]:
     )
     yield _row(
         "every step of the machines, with symbolic numbers",
-        _sentence("crosshair.md", r"^\*\*(\d+ of \d+) contracts are confirmed", "{} contracts confirmed by CrossHair"),
+        _sentence(
+            "crosshair.md",
+            r"^\*\*(\d+ of \d+) contracts are confirmed",
+            "{} contracts confirmed by CrossHair, in several runs: the page says which laws are newer",
+        ),
     )
     of_now = {one.slug: (one.counts or {}).get("states", 0) for one in load() if one.name not in OLDER}
     for tier in BRIDGED:
