@@ -29,7 +29,7 @@ LIMITS = {
         "sendto": 1,  # the acknowledgement of the Disconnect
         "recvmsg": 2,  # Accepted, Disconnect
         "epoll_wait": 3,  # for the client, for Accepted, for Disconnect
-        "setitimer": 1,  # the watch on a handler that hangs: for each tick of its clock, not for each turn
+        "setitimer": 3,  # the watch on a handler that hangs: two for each tick of its clock; for each turn it were six
         "close": 1,  # the copy of the connection, once it is answered
     },
     "others": {},  # nobody waits, so nobody is stored with the Monitor

@@ -322,7 +322,7 @@ class Picking(System):
         else:
             group = next(g for g in world.groups if f"server {g.server}" == offer.who)
             acts = self._server_acts(world, group)
-        self._moves.clear()  # they were found with another event
+        self._moves.clear()  # they were found with other events, or with all
         self._picked = () if offer.source is None else (offer.source,)
         try:
             for successor in acts:
@@ -332,6 +332,7 @@ class Picking(System):
                     yield successor
         finally:
             self._picked = None
+            self._moves.clear()
 
 
 def _manner(action):
