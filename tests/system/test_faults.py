@@ -40,7 +40,7 @@ def campaign(tmp_path, capsys):
         found = rounds.recorded(tmp_path, plan, {}, FOLLOWED)
         with capsys.disabled():
             print("\n" + found.table())
-        assert not found.account.wrong
+        assert not found.account.wrong, "\n".join(found.account.wrong)
         return found.account
 
     return conduct
