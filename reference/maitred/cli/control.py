@@ -10,7 +10,6 @@ import errno
 import json
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,14 +19,13 @@ from typing import Final, TypeAlias
 from maitred.cli import complain
 from maitred.config import instances
 from maitred.config.error import ConfigError
+from maitred.shell.io import kernel
 from maitred.shell.supervise import leftovers
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 PATIENCE: Final = 5.0
 """Seconds for the whole exchange; the Monitor itself waits 1 s at most for a Distributor."""
-CREDENTIALS: Final = struct.Struct("=iII")
-"""``struct ucred`` (unix(7)): pid, uid, gid."""
 MAX_REPLY: Final = 64 << 20
 """Bytes; a thousand servers with a hundred thousand waiting clients fit."""
 
@@ -94,8 +92,7 @@ def ask(
         try:
             connection.settimeout(patience)
             connection.connect(os.fspath(path))
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-            on_connect(CREDENTIALS.unpack(credentials)[0])
+            on_connect(kernel.peer_of(connection)[0])
             with suppress(BrokenPipeError, ConnectionResetError):  # it has answered, and hung up, before we asked
                 connection.sendall(line)
             content = _line(connection, deadline)

@@ -14,6 +14,7 @@ from typing import Final
 
 from maitred.cli import complain
 from maitred.cli.control import ControlError, Json, add_arguments, ask, find, unanswered
+from maitred.config.values import number
 from maitred.shell.io.report import plural
 
 LOOK: Final = 0.5
@@ -35,13 +36,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
+    seconds = number(text)
+    if isinstance(seconds, str) or seconds < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, such as 10 or 0.5")
-    return seconds
+    return float(seconds)
 
 
 def main(argv: Sequence[str]) -> int:

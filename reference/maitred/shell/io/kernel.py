@@ -11,8 +11,12 @@ import errno
 import os
 import resource
 import signal
+import socket
+import struct
 from typing import Final
 
+_CREDENTIALS: Final = struct.Struct("=iII")
+"""``struct ucred`` (unix(7)): pid, uid, gid."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PYTHONS_OWN: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 """An interpreter ignores them from its start."""
@@ -59,6 +63,16 @@ def in_words(error: OSError) -> str:
     if error.errno == errno.EMFILE:
         words += f": at most {resource.getrlimit(resource.RLIMIT_NOFILE)[0]} may be (ulimit -n)"
     return f"{os.fsdecode(error.filename)}: {words}" if isinstance(error.filename, (str, bytes)) else words
+
+
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """The pid and the uid of whoever is at the other end of a connection of AF_UNIX (SO_PEERCRED, unix(7)).
+
+    The pid is 0 where we cannot see the process.
+    """
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(credentials)
+    return pid, uid
 
 
 def send_signal(pidfd: int, number: int) -> bool:

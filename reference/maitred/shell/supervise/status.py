@@ -19,7 +19,6 @@ import json
 import os
 import select
 import socket
-import struct
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from maitred.config.model import Config
 from maitred.core import monitor
 from maitred.core.messages import ServerId
 from maitred.core.monitor import ClassId, ClassState, MonitorState, Place, PlacePhase
+from maitred.shell.io import kernel
 from maitred.shell.io.loop import Loop
 
 Json: TypeAlias = "dict[str, object]"
@@ -45,7 +45,6 @@ LONGEST_PART: Final = 64 << 20
 """Bytes of what a Distributor says for the status: what whoever asks would take as well."""
 PAUSE: Final = 0.05
 """Seconds until the next try where nobody can be let in."""
-_CREDENTIALS: Final = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 
 class ControlServer:
@@ -160,7 +159,7 @@ class _Client:
             self._send({"error": f"a request is one line of at most {LONGEST_REQUEST} bytes"})
 
     def _ask(self, line: bytes) -> None:
-        _, uid, _ = _CREDENTIALS.unpack(self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        _, uid = kernel.peer_of(self._connection)
         if uid not in (0, os.geteuid()):
             self._send({"error": "this instance belongs to another user"})
             return
