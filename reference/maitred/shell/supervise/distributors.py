@@ -35,7 +35,6 @@ from maitred.shell.supervise.usable import Elements
 LAST_WAIT: Final = 2.0
 """Seconds that a Distributor which has nothing left to do is given to end."""
 _TO_MONITOR: Final = get_args(ToMonitor)
-_WITH_DESCRIPTORS: Final = (messages.Store, messages.KeepDialog, messages.KeepListener)
 
 
 @dataclass(slots=True)
@@ -189,8 +188,7 @@ class Distributors:
         class_id, message = distributor.class_id, packet.message
         if isinstance(message, _TO_MONITOR):
             self._news.received(class_id, message)
-            if packet.fds or isinstance(message, _WITH_DESCRIPTORS):
-                message = self._keep(class_id, message, packet.fds)
+            message = self._keep(class_id, message, packet.fds)
             self._machine.handle(core.Told(class_id, message))
             if self._news.announce():
                 self.prepare()

@@ -16,7 +16,6 @@ from maitred.shell.supervise import leftovers
 from maitred.shell.supervise.servers import Machine, Servers
 
 EXIT_CODES: Final[dict[Complaint | None, int]] = {None: 0, Complaint.CANNOT_LISTEN: 1, Complaint.GIVEN_UP: 3}
-_NEWS: Final = (messages.ListenFailed, messages.Unresponsive, messages.ServerReady)
 
 
 class News:
@@ -32,8 +31,6 @@ class News:
 
     def received(self, class_id: ClassId, message: ToMonitor) -> None:
         """A Distributor has sent the message."""
-        if not isinstance(message, _NEWS):
-            return
         name = self._name(class_id)
         match message:
             case messages.ListenFailed():
