@@ -15,7 +15,6 @@ from tests.system.harness import eventually, session_of
 pytestmark = pytest.mark.system
 PROGRAMS = [str(SYSTEM), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(PROGRAMS), "PYTHONDONTWRITEBYTECODE": "1"}
-"""Seconds after the close of its connection within which a client is counted no more."""
 
 
 def parameters(makes):

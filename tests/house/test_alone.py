@@ -1,11 +1,9 @@
 """Who is given a second chance, and who is not: in a small house of its own."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.house import small_house
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = """
@@ -57,12 +55,9 @@ def run(tmp_path):
         "[pytest]\npythonpath = .\naddopts = --import-mode=importlib -p no:cacheprovider\n"
         "markers =\n    system\n    chance\n"
     )
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    plain["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 
     def run(which, *options):
-        command = [sys.executable, "-P", "-m", "pytest", "tests", "-p", "xdist.plugin", "-k", which, *options]
-        done = subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True, text=True, timeout=60)
+        done = small_house.ran(tmp_path, "-k", which, *options)
         ran = (folder / "runs").read_text().split() if (folder / "runs").exists() else []
         return done.returncode, done.stdout, {test: ran.count(test) for test in ran}
 

@@ -1,13 +1,11 @@
 """What `make test` leaves out is recorded of the very sources that it covers; a change of any of them is seen."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests import records
+from tests.house import small_house
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = "reference/maitred/core/distributor.py"
@@ -97,10 +95,7 @@ def house(tmp_path):
 
 def ran(house, *options):
     """What ran in the house, with its outcome: the test's name, and a letter."""
-    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    alone["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    command = [sys.executable, "-P", "-m", "pytest", "-rA", "tests", "-p", "xdist.plugin", *options]
-    said = subprocess.run(command, cwd=house, env=alone, capture_output=True, text=True, timeout=120).stdout
+    said = small_house.ran(house, "-rA", *options).stdout
     assert ("tests have succeeded on the sources as they are" in said) == ("--recorded" in options), said
     lines = [line.split(" - ")[0].split() for line in said.splitlines() if line.startswith(("PASSED ", "FAILED "))]
     return {test.partition("::")[2]: outcome[0] for outcome, test in lines}

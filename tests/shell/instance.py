@@ -1,7 +1,4 @@
-"""Runs a Monitor in a process of its own, for tests: with `FakeServer` as the program, or with any other.
-
-As a program: ``python instance.py JSON`` runs `maitred.shell.monitor.run` with the configuration that the JSON holds.
-"""
+"""Runs a Monitor in a process of its own, for tests: with `FakeServer` as the program, or with any other."""
 
 import contextlib
 import json
@@ -14,17 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-from maitred.config.model import Config, ProcessingElement, Program, ServerClass
-from maitred.core.timing import Durations
+from tests.log import plain
+from tests.machine import PATIENCE, free_port
 
-HERE = Path(__file__).resolve().parent
+PROGRAM = Path(__file__).with_name("monitor_program.py")
 
 
-def eventually(condition, seconds=None, what=""):
+def eventually(condition, seconds=PATIENCE, what=""):
     """What the condition gives, once that is true."""
-    from tests.machine import PATIENCE  # this file is a program too, which does not find it
-
-    seconds = seconds or PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         found = condition()
@@ -55,8 +49,6 @@ class Instance:
     """A Monitor that runs."""
 
     def __init__(self, directory, *, ports=None, args=None, program="fake", limit=None, **options):
-        from tests.machine import free_port  # as above
-
         self.directory = directory
         self.ports = ports or [free_port()]
         self.control = directory / "control.sock"
@@ -75,7 +67,7 @@ class Instance:
         self.log = directory / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, json.dumps(given)], stderr=log, stdout=log, stdin=subprocess.DEVNULL
+                [sys.executable, PROGRAM, json.dumps(given)], stderr=log, stdout=log, stdin=subprocess.DEVNULL
             )
         self.pid = self.process.pid
 
@@ -95,8 +87,6 @@ class Instance:
 
     def logged(self):
         """Its log, without times and levels."""
-        from tests.log import plain  # as above
-
         return plain(self.log.read_text(errors="replace"))
 
     def wait_logged(self, text):
@@ -126,7 +116,7 @@ class Instance:
 
     def ask(self, request):
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(60)
+            connection.settimeout(PATIENCE)
             connection.connect(str(self.control))
             connection.sendall((request if isinstance(request, bytes) else json.dumps(request).encode()) + b"\n")
             answer = b""
@@ -152,7 +142,7 @@ class Instance:
         eventually(lambda: len(self.servers()) == count and self.distributor(), what=f"{count} servers ready")
 
     def connect(self, port=None):
-        return socket.create_connection(("127.0.0.1", port or self.ports[0]), 60)
+        return socket.create_connection(("127.0.0.1", port or self.ports[0]), PATIENCE)
 
     def served(self, port=None):
         """Connect, and read by which process: the connection and the pid."""
@@ -168,70 +158,3 @@ def read_line(connection):
             raise EOFError(line)
         line += piece
     return line.decode()
-
-
-def configuration(given):
-    directory = Path(given["directory"])
-    interpreter = sys.executable
-    program = Program("script", given["program"], tuple(given["args"]))
-    if given["program"] == "fake":
-        fake = directory / "fake"
-        fake.write_text(f'#!/bin/sh\nexec {sys.executable} {HERE / "fake_server.py"} "$@"\n')
-        fake.chmod(0o755)
-        interpreter = str(fake)
-    elements = tuple(
-        ProcessingElement(name, tuple(cpus), weight) for name, cpus, weight in given.get("elements", [["e", [0], 1]])
-    )
-    cls = ServerClass(
-        name="web",
-        program=program,
-        listeners=tuple((port, address) for port, address in given["listeners"]),
-        fixed=given.get("fixed", True),
-        static=given.get("static", 2),
-        dynamic=given.get("dynamic", 0),
-        max_clients=given.get("max_clients", 64),
-        waiting_limit=given.get("waiting_limit", 1024),
-        elements=tuple(element.name for element in elements),
-        interpreter=interpreter,
-        interpreter_options=(),
-        path=(),
-        directory=None,
-        environment=tuple((name, value) for name, value in given.get("environment", {}).items()),
-        memory_limit=given.get("memory_limit"),
-    )
-    logs = directory / "logs" if given.get("logs") else None
-    if logs:
-        logs.mkdir()
-    durations = Durations(**{"backoff_first": 0.05, "backoff_cap": 0.2, **given.get("durations", {})})
-    return Config(
-        "test",
-        (cls,),
-        elements,
-        durations,
-        directory / "control.sock",
-        None if given.get("untraced") else directory / "trace",
-        logs,
-    )
-
-
-def main():
-    import resource
-
-    from maitred.shell import monitor
-
-    given = json.loads(sys.argv[1])
-    if given["limit"]:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (given["limit"], given["limit"]))
-    if given.get("sabotage"):
-        from maitred.shell.supervise.requests import Requests
-
-        Requests._answer_element = sabotage
-    sys.exit(monitor.run(configuration(given)))
-
-
-def sabotage(requests, *request):
-    raise RuntimeError("sabotage")
-
-
-if __name__ == "__main__":
-    main()

@@ -51,6 +51,15 @@ def is_free(port):
     return False
 
 
+def refused(port):
+    """Whether a new client is refused."""
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def eventually(condition, complaint, within=PATIENCE, every=0.01):
     """Wait until the condition holds, and give what it returned; fail with the complaint where it never does."""
     deadline = time.monotonic() + within

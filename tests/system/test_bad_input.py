@@ -16,7 +16,17 @@ import time
 
 import pytest
 from tests.machine import PATIENCE, free_port
-from tests.system.harness import SERVERS, Guest, Instance, cpu_seconds, eventually, greeter, is_alive, write_config
+from tests.system.harness import (
+    SERVERS,
+    Guest,
+    Instance,
+    cpu_seconds,
+    eventually,
+    greeter,
+    is_alive,
+    refused,
+    write_config,
+)
 
 pytestmark = pytest.mark.system
 
@@ -30,11 +40,6 @@ def script(directory, text):
     path = directory / "program.py"
     path.write_text(text)
     return path
-
-
-def is_answered(port):
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def doomed(maitred, code, *arguments):
@@ -118,7 +123,7 @@ def test_a_program_that_listens_elsewhere_than_configured(maitred, tmp_path):
 
     assert "listen" in told or "bind" in told or "bound" in told, told
     assert instance.process.poll() is None
-    eventually(lambda: is_answered(own), "it is warned of once it has bound; it listens a little later")
+    eventually(lambda: not refused(own), "it is warned of once it has bound; it listens a little later")
     with socket.create_connection(("127.0.0.1", own), PATIENCE) as client:
         assert client.recv(7) == b"welcome", "the program has its port, as it would without maitred"
 

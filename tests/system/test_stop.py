@@ -3,14 +3,13 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
 from tests.machine import PATIENCE, free_port
-from tests.system.harness import SERVERS, eventually, greeter, is_alive, write_config
+from tests.system.harness import SERVERS, eventually, greeter, is_alive, refused, write_config
 
 pytestmark = pytest.mark.system
 
@@ -18,15 +17,6 @@ pytestmark = pytest.mark.system
 def stopping(instance):
     """The servers and the Distributor, before anything is stopped."""
     return [server["pid"] for server in instance.servers()], instance.distributor()
-
-
-def refused(port):
-    """Whether a new client is refused."""
-    try:
-        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def test_an_idle_instance_ends_at_once_when_asked(maitred):
