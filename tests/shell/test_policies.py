@@ -17,7 +17,7 @@ NO_POLICY = {
     "audit": set(),
     "warnings_at_intervals": set(),
     "conduct": set(),
-    "monitor": {"STOPS", "QUICK", "MEANINGLESS", "UNUSABLE"},
+    "monitor": {"STOPS", "QUICK", "ROTATE", "KEPT", "UNUSABLE"},
     "supervise.servers": set(),
     "supervise.distributors": set(),
     "supervise.spares": set(),

@@ -17,6 +17,7 @@ LISTENING: Final = "tests/shell/io/test_listening.py"
 M: Final = "tests/shell/test_monitor_process.py"
 SHORTAGE: Final = "tests/shell/test_shortage.py"
 INHERITED: Final = "tests/system/test_inherited.py"
+ROTATE: Final = "tests/system/test_rotate.py"
 REPORT: Final = "tests/shell/io/test_report.py"
 
 MUTANTS: Final = (
@@ -607,5 +608,24 @@ MUTANTS: Final = (
         " | os.O_NOFOLLOW",
         "",
         tests=(f"{REPORT}::test_what_is_not_a_file_of_ours_is_refused_and_left_as_it_is",),
+    ),
+    # ---------------------------------------------------------------- log and trace opened again
+    Mutant(
+        "the_renamed_log_is_written_on",
+        Kind.EFFECT_DROPPED,
+        "After logrotate a process goes on in the renamed file, and what it says there is lost.",
+        "report.log_to",
+        "        os.dup2(fd, _file, inheritable=False)\n",
+        "",
+        tests=(f"{ROTATE}::test_the_renamed_files_are_let_go_of_and_the_new_ones_written",),
+    ),
+    Mutant(
+        "a_distributor_keeps_the_renamed_trace",
+        Kind.EFFECT_DROPPED,
+        "The steps of a Distributor go to a file that logrotate may have compressed already.",
+        "distributor.Distributor._open_again",
+        "            os.dup2(fd, self.spec.trace, inheritable=False)\n",
+        "            pass\n",
+        tests=(f"{ROTATE}::test_the_renamed_files_are_let_go_of_and_the_new_ones_written",),
     ),
 )

@@ -28,6 +28,7 @@ COMMANDS = {
     "status": "show the servers, ports and waiting clients of a running instance",
     "element": "take a processing element of a running instance out of use, or back into it",
     "stop": "stop a running instance: clients may leave first",
+    "rotate": "open the log and the trace of a running instance again, after they were renamed",
     "check": "explore every behaviour of the machines, within bounds, and check their properties",
     "replay": "check that a recorded run was a behaviour of the machines",
 }

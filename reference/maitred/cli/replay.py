@@ -24,24 +24,32 @@ def parser() -> argparse.ArgumentParser:
         prog="maitred replay",
         description="Play a trace, recorded by `maitred run --trace FILE`, through the machines again: was every step"
         " that was taken over real sockets a step of the machine, and did it keep the invariants?",
-        epilog="Ends with 0 if so, 1 at the first divergence or if nothing was recorded, 2 if the file cannot be read.",
+        epilog="Ends with 0 if so, 1 at the first divergence or if nothing was recorded, 2 if a file cannot be read."
+        " Lines are counted through all files. Example: maitred replay trace.2 trace.1 trace",
         allow_abbrev=False,
     )
-    made.add_argument("file", metavar="FILE", help="the trace")
+    made.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="the trace; where `maitred rotate` has split it, its parts, the oldest first",
+    )
     return made
 
 
 def main(argv: Sequence[str]) -> int:
     """Replay, and print the result; see the help for the exit codes."""
-    file = parser().parse_args(argv).file
+    files = parser().parse_args(argv).files
     from maitred.shell.observe.replay import replay  # late: it brings the core
 
-    fd = -1
+    fds: list[int] = []
+    file = files[0]
     try:
-        fd = _open(file)
-        if (number := _overlong(fd)) is not None:
-            return complain(f"{file}: line {number}: longer than {MAX_LINE >> 20} MiB: this is no trace", 1)
-        found = replay(f"/proc/self/fd/{fd}")
+        for file in files:
+            fds.append(_open(file))
+            if (number := _overlong(fds[-1])) is not None:
+                return complain(f"{file}: line {number}: longer than {MAX_LINE >> 20} MiB: this is no trace", 1)
+        found = replay(*(f"/proc/self/fd/{fd}" for fd in fds))
     except OSError as error:
         return complain(f"{file}: cannot be read: {error.strerror}", 2)
     except RecursionError:
@@ -49,8 +57,9 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:  # of a name with a NUL character
         return complain(f"{file!r}: cannot be read: {error}", 2)
     finally:
-        if fd >= 0:
+        for fd in fds:
             os.close(fd)
+    file = " ".join(files)
     for line in summary(found):
         print(line)
     if found.mismatch is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
+from maitred.cli import complain
 from maitred.config import keys
 from maitred.config.error import ConfigError
 
@@ -93,6 +94,13 @@ OPTIONS = (
         "The control socket, for `maitred status`.",
         "`NAME.sock` in [your run-time directory](configuration.md#the-file-itself)",
     ),
+    Option(
+        ("--log",),
+        "FILE",
+        "instance",
+        "Append maitred's own log to this file; `maitred rotate` and SIGUSR1 open it again.",
+        "stderr",
+    ),
     Option(("--trace",), "FILE", "instance", "Record every step of the machines, for `maitred replay`."),
     Option(
         ("--verify",),
@@ -105,8 +113,8 @@ OPTIONS = (
         ("--config",),
         "FILE",
         "instance",
-        "Take everything from this [TOML file](configuration.md); only `--control`, `--trace` and `--verify` may be"
-        " given beside it.",
+        "Take everything from this [TOML file](configuration.md); only `--control`, `--log`, `--trace` and `--verify`"
+        " may be given beside it.",
     ),
 )
 
@@ -123,7 +131,7 @@ def table() -> str:
     return "\n".join(lines)
 
 
-BESIDE_A_FILE = ("--control", "--trace", "--verify")
+BESIDE_A_FILE = ("--control", "--log", "--trace", "--verify")
 """What may be given on the command line beside a file."""
 
 GROUPS = {
@@ -261,6 +269,7 @@ def main(argv: list[str]) -> int:
             line.single["config"],
             control=line.single.get("control"),
             trace=line.single.get("trace"),
+            log=line.single.get("log"),
             verify="verify" in line.single,
         )
     else:
@@ -272,7 +281,10 @@ def main(argv: list[str]) -> int:
         config = options.configure(options.Options(program, line.bind, line.single))
     from maitred.shell import monitor  # late: so that a mistake is reported at once
 
-    return monitor.run(config, _verifier() if config.verify else None)
+    code = monitor.run(config, _verifier() if config.verify else None)
+    if code and config.log is not None:
+        complain(f"stopped, with an error: see {config.log}", code)
+    return code
 
 
 def _verifier() -> VerifierMain:

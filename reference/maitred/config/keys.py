@@ -46,6 +46,12 @@ TOP: Final = (
         "none",
         "Directory for the programs' stdout and stderr, a file each; else they go to maitred's own.",
     ),
+    Key(
+        "log",
+        "path",
+        "stderr",
+        "File for maitred's own log; `maitred rotate` and SIGUSR1 open it again. `--log` takes precedence.",
+    ),
     Key("control", "path", "see the command", "The control socket. `--control` takes precedence."),
     Key("trace", "path", "none", "Records every step for `maitred replay`. `--trace` takes precedence."),
     Key(

@@ -89,6 +89,8 @@ class Config:
     """Where the programs' stdout and stderr go, a file each; None: to those of ``maitred``."""
     verify: bool = False
     """Whether a process of its own checks every step as it is taken; not where there is a `trace`."""
+    log: Path | None = None
+    """Where maitred's own log goes; None: to stderr."""
 
     def core(self) -> tuple[tuple[ClassConfig, ...], tuple[int, ...]]:
         """The arguments of `maitred.core.monitor.initial`, which knows elements by their place in the list."""

@@ -81,6 +81,7 @@ def configure(options: Options) -> Config:
     durations = _durations(options)
     trace = options.text("trace", checks.new_file)
     verify = values.at("--verify", lambda wanted: values.not_both(wanted, trace), "verify" in options.single)
+    log = options.text("log", checks.new_file)
     control = options.text("control", checks.socket_path)
     if control is None:
         instance, socket_path = instances.default(cls.name, chosen=name is not None)
@@ -95,6 +96,7 @@ def configure(options: Options) -> Config:
         trace=Path(os.path.abspath(trace)) if trace else None,
         log_directory=None,
         verify=verify,
+        log=Path(os.path.abspath(log)) if log else None,
     )
 
 

@@ -43,8 +43,15 @@ _DEEP: Final = re.compile(
 _AT: Final = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 
 
-def load(path: str, *, control: str | None = None, trace: str | None = None, verify: bool = False) -> Config:
-    """Read the file; ``control``, ``trace`` and ``verify``, if given, take precedence over the file.
+def load(
+    path: str,
+    *,
+    control: str | None = None,
+    trace: str | None = None,
+    log: str | None = None,
+    verify: bool = False,
+) -> Config:
+    """Read the file; what else is given takes precedence over the file.
 
     Raises:
         ConfigError: it cannot be read, or something is wrong or missing in it.
@@ -57,8 +64,9 @@ def load(path: str, *, control: str | None = None, trace: str | None = None, ver
     document = parse(content, path)
     if control is not None:
         document["control"] = os.path.abspath(values.at("--control", checks.socket_path, control))
-    if trace is not None:
-        document["trace"] = os.path.abspath(values.at("--trace", checks.new_file, trace))
+    for key, given in (("trace", trace), ("log", log)):
+        if given is not None:
+            document[key] = os.path.abspath(values.at(f"--{key}", checks.new_file, given))
     if verify:
         document["verify"] = True
     return read(document, path)
@@ -118,6 +126,7 @@ def read(document: dict[str, object], path: str) -> Config:
     durations = _durations(top)
     log_directory = top.get("log_directory", top.path(checks.writable_directory), None)
     trace = top.get("trace", top.path(checks.new_file), None)
+    log = top.get("log", top.path(checks.new_file), None)
     verify = top.get("verify", lambda value: values.not_both(values.truth(value), trace), False)
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path).name.removesuffix(".toml")).lstrip("-.")[:64] or "maitred"
     name = top.get("name", values.name, stem)
@@ -138,6 +147,7 @@ def read(document: dict[str, object], path: str) -> Config:
         trace=Path(trace) if trace else None,
         log_directory=Path(log_directory) if log_directory else None,
         verify=verify,
+        log=Path(log) if log else None,
     )
 
 

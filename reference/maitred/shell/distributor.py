@@ -36,7 +36,7 @@ from maitred.core.transition import Reason, Rejected
 from maitred.shell.audit import Audit
 from maitred.shell.binding import Binding
 from maitred.shell.dialogs import Dialogs
-from maitred.shell.distributor_status import StatusSocket, status_of
+from maitred.shell.distributor_status import LOG, StatusSocket, status_of
 from maitred.shell.driver import Driver
 from maitred.shell.io import channel, report
 from maitred.shell.io.loop import READ, Loop
@@ -76,6 +76,8 @@ class DistributorSpec:
     trace: int | None
     kept: tuple[tuple[Port, Address, tuple[int, ...]], ...]
     """The listening sockets of the last Distributor."""
+    log: int | None = None
+    """The file of the log; None: stderr."""
 
 
 class Distributor:
@@ -106,7 +108,7 @@ class Distributor:
             spec.kept, fixed=spec.fixed, loop=self.loop, handle=handle, copies=self._copies, warnings=warnings
         )
         self._monitor: channel.Socket | None = channel.attach(spec.channel)
-        self._status = StatusSocket(spec.status, self.loop, self._status_document)
+        self._status = StatusSocket(spec.status, self.loop, self._status_document, self._open_again)
         self.loop.watch(spec.channel, READ, self._on_monitor)
         self._status.watch()
         effects.update(self._effects())
@@ -370,6 +372,15 @@ class Distributor:
         offences = {server: held.conduct.offence for server, held in self._dialogs.servers.items()}
         return status_of(self.machine.state, self._since, offences)
 
+    def _open_again(self, file: bytes, fd: int) -> None:
+        """Write to this file from now on: the log, or the trace."""
+        if file == LOG:
+            report.log_to(fd)
+            return
+        if self.spec.trace is not None:
+            os.dup2(fd, self.spec.trace, inheritable=False)
+        os.close(fd)
+
     def _warn_crowded(self, error: OSError) -> None:
         """It is the kernel that has no room, not the receiver."""
         if error.errno != errno.EAGAIN:
@@ -419,6 +430,8 @@ def run(spec: DistributorSpec, handed: object) -> None:
         handed: the descriptors named in ``spec``; it is enough that they have come along.
     """
     del handed
+    if spec.log is not None:
+        report.log_to(spec.log)
     os.setsid()
     name_process(f"distr:{spec.name}")
     for number in (signal.SIGINT, signal.SIGHUP):

@@ -1,33 +1,52 @@
-"""A Distributor's part of the status: it answers each line that the Monitor sends with a line of JSON."""
+"""A Distributor's part of the status: it answers each line that the Monitor sends with a line of JSON.
+
+A line is a question (`STATUS`), or names a file that comes with it: what was opened again after it had been renamed.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 from maitred.core import distributor as core
 from maitred.core.messages import ServerId
 from maitred.shell.io.loop import READ, WRITE, Loop
 
+STATUS: Final = b"?"
+LOG: Final = b"log"
+TRACE: Final = b"trace"
+
 
 class StatusSocket:
     """The stream on which the Monitor asks."""
 
-    def __init__(self, fd: int, loop: Loop, document: Callable[[], dict[str, object]]) -> None:
+    def __init__(
+        self,
+        fd: int,
+        loop: Loop,
+        document: Callable[[], dict[str, object]],
+        open_again: Callable[[bytes, int], None],
+    ) -> None:
         """Take the stream over.
 
         Args:
             fd: of the stream.
             loop: watches it, from `watch` on.
             document: what to answer now.
+            open_again: takes over a file: its name here, and the descriptor.
         """
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
         self._loop = loop
         self._document = document
+        self._open_again = open_again
         self._questions, self._answers = b"", bytearray()
+        self._files: deque[int] = deque()
+        """Those whose line has not been read."""
 
     def watch(self) -> None:
         """Answer from now on."""
@@ -36,7 +55,7 @@ class StatusSocket:
     def _on_status(self, flags: int) -> None:
         """Answer each line that the Monitor sends with a line."""
         try:
-            asked = self._socket.recv(4096) if flags & ~WRITE else None
+            asked = self._receive() if flags & ~WRITE else None
         except BlockingIOError:
             asked = None
         except OSError:
@@ -45,12 +64,25 @@ class StatusSocket:
             self._loop.forget(self._socket.fileno())
             self._socket.close()
             return
-        self._questions += asked or b""
-        lines = self._questions.count(b"\n")
-        self._questions = self._questions.rpartition(b"\n")[2]
-        for _ in range(lines):
-            self._answers += json.dumps(self._document()).encode() + b"\n"
+        *lines, self._questions = (self._questions + (asked or b"")).split(b"\n")
+        for line in lines:
+            self._answers += json.dumps(self._document() | self._taken(line)).encode() + b"\n"
         self._write_answers()
+
+    def _receive(self) -> bytes:
+        """Read; a read ends after the line that a descriptor comes with (unix(7))."""
+        asked, fds, _, _ = socket.recv_fds(self._socket, 4096, 1, socket.MSG_CMSG_CLOEXEC)
+        self._files.extend(fds)
+        return asked
+
+    def _taken(self, line: bytes) -> dict[str, object]:
+        """Take over the file that the line names, if it names one; whether that was possible."""
+        if line == STATUS:
+            return {}
+        if self._files:
+            self._open_again(line, self._files.popleft())
+            return {"opened": True}
+        return {"opened": False}  # no descriptor was left for it: the file before is kept
 
     def _write_answers(self) -> None:
         try:

@@ -46,8 +46,10 @@ LOOK_ROUND: Final = 2.0
 STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 QUICK: Final = (signal.SIGINT, signal.SIGQUIT)
 """Those that stop without a grace, as for nginx and gunicorn."""
-MEANINGLESS: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN)
-"""Signals that make other supervisors do something (reload, reopen logs, scale); here they do no harm."""
+ROTATE: Final = signal.SIGUSR1
+"""As for nginx and gunicorn."""
+KEPT: Final = {signal.SIGHUP: "reload", signal.SIGUSR2: "upgrade", signal.SIGTTIN: "scale"}
+"""Signals that do nothing, and the command that each is kept for: what it makes other supervisors do."""
 
 UNUSABLE: Final = 2
 """The exit code where the configuration does not fit this machine."""
@@ -89,7 +91,7 @@ class Monitor:
         distributors = self._distributors = Distributors(
             config, loop, machine, elements, recording, servers, kept, news
         )
-        requests = Requests(config, loop, machine, servers, distributors, recording, self._stop)
+        requests = self._requests = Requests(config, loop, machine, servers, distributors, recording, self._stop)
         effects.update(self._effects(kept))
         self._exit: int | None = None
         kernel.become_subreaper()
@@ -119,7 +121,7 @@ class Monitor:
         for end in (reader, writer):
             end.setblocking(False)
         signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
-        for number in (*STOPS, *MEANINGLESS):  # though a script that starts us with & has us ignore SIGINT
+        for number in (*STOPS, ROTATE, *KEPT):  # though a script that starts us with & has us ignore SIGINT
             signal.signal(number, _ignore)
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else each line for a terminal that is not ours raises another
         self._loop.watch(reader.fileno(), READ, self._on_signals)
@@ -135,8 +137,11 @@ class Monitor:
                 if number == signal.SIGINT:
                     self._servers.default_stop_signal = number  # after Ctrl-C, what Ctrl-C means to programs
                 self._stop(signal.Signals(number).name, number in QUICK)
-            elif number != signal.SIGALRM:  # the loop's own
-                report.warning(f"{signal.Signals(number).name} means nothing to maitred: nothing is done")
+            elif number == ROTATE:
+                self._requests.rotate(_rotated)
+            elif number in KEPT:
+                name, command = signal.Signals(number).name, KEPT[signal.Signals(number)]
+                report.warning(f"{name} does nothing: it is kept for maitred {command}, which is not there yet")
 
     def _stop(self, why: str, quick: bool) -> Rejected | None:
         """Stop: gracefully, or quickly, which is a graceful stop whose grace is over; if that goes on already, kill."""
@@ -210,7 +215,7 @@ class Monitor:
         while kill_orphans() and time.monotonic() < deadline:
             time.sleep(KILL_AGAIN[0])
         reap_orphans(frozenset())
-        for number in (*STOPS, *MEANINGLESS):
+        for number in (*STOPS, ROTATE, *KEPT):
             signal.signal(number, signal.SIG_IGN)  # the end, with its exit code, is at hand: nothing is left to stop
         if self._news.failure:
             report.error(f"stopped: {self._news.failure}")
@@ -220,6 +225,11 @@ class Monitor:
 
 def _declined(event: core.Event, rejected: Rejected) -> None:
     report.debug(f"monitor: {event}: {rejected.reason.value}")
+
+
+def _rotated(reply: status.Json) -> None:
+    if "error" in reply:
+        report.warning(f"SIGUSR1: {reply['error']}")
 
 
 def _ignore(number: int, frame: object) -> None:

@@ -91,11 +91,11 @@ def spec(**descriptors):
 
 def test_a_specification_gets_the_numbers_that_its_descriptors_have_in_the_process():
     kept = ((80, "*:80", (7, 8)), (81, "*:81", (9,)))
-    sent = spec(channel=4, status=5, trace=6, kept=kept)
-    numbers = {number: number + 100 for number in range(4, 10)}
+    sent = spec(channel=4, status=5, trace=6, kept=kept, log=10)
+    numbers = {number: number + 100 for number in range(4, 11)}
     there = standby.renumbered(sent, numbers)
     kept = ((80, "*:80", (107, 108)), (81, "*:81", (109,)))
-    assert there == spec(channel=104, status=105, trace=106, kept=kept)
+    assert there == spec(channel=104, status=105, trace=106, kept=kept, log=110)
     assert standby.renumbered(spec(channel=4, status=5, trace=None, kept=()), numbers).trace is None
 
 

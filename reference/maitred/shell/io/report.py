@@ -1,4 +1,4 @@
-"""Writes the log that operators read, on stderr: one line an event, with time, level, who, what and why.
+"""Writes the log that operators read, on stderr or in a file: an event a line, with time, level, who, what and why.
 
 ``docs/reference/log.md`` lists every line.  Programs read the trace and the status instead.
 
@@ -164,17 +164,37 @@ class _Background:
 
 
 _background: _Background | None = None
+_file: int | None = None
+
+
+def log_to(fd: int) -> None:
+    """Write the log to this file from now on, which this owns.
+
+    The number of the first file is kept for all that follow it (dup2(2)), so that a thread which is writing writes each
+    line whole: to the file before, or to this one.
+    """
+    global _file
+    if _file is None:
+        _file = fd
+    else:
+        os.dup2(fd, _file, inheritable=False)
+        os.close(fd)
+
+
+def log_file() -> int | None:
+    """The descriptor of the log; None: it goes to stderr."""
+    return _file
 
 
 def _write(content: bytes, *, wait: bool) -> None:
-    """Write to stderr; what is not taken is waited for, or dropped."""
+    """Write to the file or to stderr; what is not taken is waited for, or dropped."""
     try:
-        fd = sys.stderr.fileno()
+        fd, most = (sys.stderr.fileno(), select.PIPE_BUF) if _file is None else (_file, len(content))
         ready = select.poll()
         ready.register(fd, select.POLLOUT)
         while content and ready.poll(None if wait else 0):
             try:
-                content = content[os.write(fd, content[: select.PIPE_BUF]) :]
+                content = content[os.write(fd, content[:most]) :]
             except BlockingIOError:  # another writer was quicker
                 if not wait:
                     return

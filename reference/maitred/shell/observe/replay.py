@@ -312,24 +312,25 @@ class Deliveries:
             del self._by_cookie[next(iter(self._by_cookie))]
 
 
-def replay(path: str | PathLike[str]) -> ReplayResult:
+def replay(*paths: str | PathLike[str]) -> ReplayResult:
     """Replay a trace.
 
     Args:
-        path: the trace file.
+        paths: the trace file, or its parts, the oldest first; lines are counted through all of them.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: a file cannot be read.
     """
     result = ReplayResult()
     machines: dict[str, MachineReplay] = {}
     rejections: Counter[str] = Counter()
     deliveries = Deliveries()
     try:
-        with open(path, "rb") as file:
-            for number, raw in enumerate(file, 1):
-                result.lines = number
-                _line(machines, number, raw, result, rejections, deliveries)
+        for path in paths:
+            with open(path, "rb") as file:
+                for raw in file:
+                    result.lines += 1
+                    _line(machines, result.lines, raw, result, rejections, deliveries)
         if not result.lines:
             raise Mismatch(0, "the trace is empty: nothing was recorded, so nothing is shown")
         _end(machines)

@@ -38,6 +38,8 @@ SERVER_ROOM: Final = 256 << 10
 """Bytes of the ring of a server."""
 PATIENCE: Final = 100
 """Number of attempts to read a record after which it counts as damaged."""
+LOG: Final = b"log"
+"""In place of a machine's name, where the file of the log comes and no ring."""
 
 _FRAME: Final = struct.Struct("=II")
 _HEADER_AT: Final = 128

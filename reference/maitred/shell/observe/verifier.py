@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from maitred.shell.io import kernel, report
@@ -67,6 +68,13 @@ class Verifier:
             loop.watch(self.child.pidfd, select.EPOLLIN, self._on_end)
             report.info(f"the verifier (pid {self.child.pid}) started")
         self._its.close()
+        if (log := report.log_file()) is not None:
+            self.log_to(log)
+
+    def log_to(self, fd: int) -> None:
+        """Have the verifier write its lines to this file."""
+        with suppress(OSError):  # it has died, or is so slow that its lines go on where they did
+            socket.send_fds(self._mine, [ring.LOG], [fd])
 
     def add(self, who: str) -> int | None:
         """The machine's processes are about to be started: the descriptor of their ring."""

@@ -29,7 +29,7 @@ from maitred.core.transition import Reason
 from maitred.shell.io import report
 from maitred.shell.observe.encoding import DecodeError, decoder
 from maitred.shell.observe.replay import ARGUMENTS, INITIAL, STATES, Deliveries, MachineReplay, Mismatch
-from maitred.shell.observe.ring import Damaged, MachineHeader, Ring, VerifierHeader
+from maitred.shell.observe.ring import LOG, Damaged, MachineHeader, Ring, VerifierHeader
 
 NICE: Final = 10
 RECENT: Final = 50
@@ -288,7 +288,10 @@ class VerifierProcess:
             if not name:
                 return  # the other end is closed
             for fd in fds:
-                yield name.decode(), fd
+                if name == LOG:
+                    report.log_to(fd)
+                else:
+                    yield name.decode(), fd
 
     def _is_deserted(self) -> bool:
         """Whether the Monitor has died, and so have all processes that it started."""

@@ -143,6 +143,7 @@ class Distributors:
             channel=theirs.fileno(),
             status=their_status.fileno(),
             trace=self._recording.begin(f"distributor {effect.class_id} {effect.incarnation}"),
+            log=report.log_file(),
             kept=self._kept.listeners(effect.class_id),
         )
         inquiry = Inquiry(cls.name, our_status, self._loop)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
+from maitred.shell.distributor_status import STATUS
 from maitred.shell.io import report
 from maitred.shell.io.loop import READ, Loop
 from maitred.shell.supervise import status
@@ -40,10 +41,16 @@ class Inquiry:
         """Read answers from now on."""
         self._loop.watch(self._stream.fileno(), READ, self._on_answer)
 
-    def ask(self, answered: Callable[[Part], None]) -> None:
-        """Ask; ``answered`` is called once: with the answer, or with None where none will come."""
+    def ask(self, answered: Callable[[Part], None], question: bytes = STATUS, fds: tuple[int, ...] = ()) -> None:
+        """Ask; ``answered`` is called once: with the answer, or with None where none will come.
+
+        Args:
+            answered: takes the answer.
+            question: a line, as `maitred.shell.distributor_status` has it.
+            fds: the file that the line names.
+        """
         try:
-            self._stream.send(b"?\n")
+            socket.send_fds(self._stream, [question + b"\n"], fds)
         except OSError as error:
             report.debug(f"the Distributor of {self._name} cannot be asked: {error}")
             answered(None)

@@ -88,8 +88,8 @@ def start_distributor(spec: distributor.DistributorSpec) -> Child:
 def descriptors(spec: distributor.DistributorSpec) -> tuple[int, ...]:
     """The descriptors that a Distributor is started with."""
     kept = (fd for _, _, fds in spec.kept for fd in fds)
-    trace = () if spec.trace is None else (spec.trace,)
-    return (spec.channel, spec.status, *trace, *kept)
+    files = (fd for fd in (spec.trace, spec.log) if fd is not None)
+    return (spec.channel, spec.status, *files, *kept)
 
 
 def start_server(spec: exec_server.ServerSpec) -> Child:

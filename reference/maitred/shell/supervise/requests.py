@@ -1,7 +1,8 @@
-"""Answers what operators request on the control socket: the status, a stop, an element taken for failed or restored."""
+"""Answers what operators request on the control socket: the status, a stop, files opened again, an element failed."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -54,10 +55,12 @@ class Requests:
                 _confirm(self._stop("asked to stop", False), reply)
             case {"request": "stop", "quick": bool(quick), **rest} if not rest:
                 _confirm(self._stop("asked to stop", quick), reply)
+            case {"request": "rotate", **rest} if not rest:
+                self.rotate(reply)
             case {"request": "element", "name": str(name), "up": bool(up), **rest} if not rest:
                 self._answer_element(name, up, reply)
             case _:
-                known = '"status", "stop" (with "quick" or without), "element" with "name" and "up"'
+                known = '"status", "stop" (with "quick" or without), "rotate", "element" with "name" and "up"'
                 reply({"error": f"unknown request; known: {known}"})
 
     def _answer_element(self, name: str, up: bool, reply: status.Reply) -> None:
@@ -68,6 +71,44 @@ class Requests:
         report.info(f"processing element {name}: taken for {'restored' if up else 'failed'}, as asked")
         element = names.index(name)
         _confirm(self._machine.handle(core.ElementRestored(element) if up else core.ElementFailed(element)), reply)
+
+    def rotate(self, reply: status.Reply) -> None:
+        """Open the log and the trace again, here and in the Distributors; reply when none writes to the old ones.
+
+        Servers keep the trace that they were started with: the lines of one server are in one file.
+        """
+        try:
+            files = self._recording.open_again()
+        except OSError as error:
+            reply({"error": f"{error.filename} cannot be opened again: {error.strerror}; nothing has changed"})
+            return
+        if not files:
+            reply({"error": "nothing is to be opened again: this instance has neither a log file nor a trace"})
+            return
+        report.info(f"opened again: {' and '.join(name.decode() for name in files)}")
+        late = {(class_id, name): held for class_id, held in self._distributors.held.items() for name in files}
+        key = ("rotate", id(reply), time.monotonic())
+
+        def finish() -> None:
+            self._loop.cancel_timer(key)
+            names = sorted({self._config.classes[class_id].name for class_id, _ in late})
+            busy = f"the Distributor of {', '.join(names)} does not answer and may still write to the old files"
+            reply({"error": busy} if names else {"ok": True, "files": [name.decode() for name in files]})
+
+        def answered(class_id: ClassId, name: bytes, part: Part) -> None:
+            gone = self._distributors.held.get(class_id) is not late.get((class_id, name))
+            if gone or (part is not None and part.get("opened")):  # the one that comes next has the new files
+                late.pop((class_id, name), None)
+                if not late:
+                    finish()
+
+        self._loop.set_timer(key, STATUS_PATIENCE, finish)
+        for (class_id, name), distributor in list(late.items()):
+            distributor.inquiry.ask(partial(answered, class_id, name), name, (files[name],))
+        for fd in files.values():
+            os.close(fd)
+        if not late:
+            finish()
 
     def answer_status(self, reply: status.Reply) -> None:
         """Ask every Distributor, and answer when all have answered, or when their time is up."""

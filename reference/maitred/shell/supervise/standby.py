@@ -160,5 +160,6 @@ def renumbered(spec: DistributorSpec, numbers: Mapping[int, int]) -> Distributor
         channel=numbers[spec.channel],
         status=numbers[spec.status],
         trace=None if spec.trace is None else numbers[spec.trace],
+        log=None if spec.log is None else numbers[spec.log],
         kept=tuple((port, address, tuple(numbers[fd] for fd in fds)) for port, address, fds in spec.kept),
     )

@@ -5,6 +5,7 @@ A client connects, sends one line of JSON, gets one line of JSON, and is hung up
 ==============================================  ================================================
 ``{"request": "status"}``                       the status (docs/reference/status.md)
 ``{"request": "element", "name": N, "up": B}``  take a processing element for failed, or restored
+``{"request": "rotate"}``                       open the log and the trace again, as SIGUSR1
 ``{"request": "stop"}``                         as SIGTERM; with ``"quick": true`` as SIGINT
 ==============================================  ================================================
 
