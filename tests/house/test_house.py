@@ -113,14 +113,6 @@ def test_every_module_opens_with_its_docstring(path):
     assert ast.get_docstring(ast.parse(path.read_text())), f"{path} does not say what it is for"
 
 
-def test_the_commands_of_the_readme_exist():
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    targets_named = set(re.findall(r"(?:`|^\s*(?:\$ )?)make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
-    assert {"run", "test"} <= targets
-    assert targets_named <= targets, f"README.md names make {targets_named - targets}"
-
-
 def test_make_alone_lists_what_it_can_do():
     listing = make()
     makefile = (ROOT / "Makefile").read_text()
