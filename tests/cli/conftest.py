@@ -11,7 +11,7 @@ from maitred.config import instances
 STATUS = {
     "version": 1,
     "name": "personnel",
-    "monitor": {"pid": 100, "phase": "running", "standby": 105},
+    "monitor": {"pid": 100, "phase": "running", "standby": 105, "core": "compiled"},
     "elements": [{"name": "cpu0", "cpus": [0], "weight": 1, "up": True, "processes": 3}],
     "classes": [
         {
@@ -20,6 +20,7 @@ STATUS = {
             "ports": [{"port": 4049, "address": "*:4049", "listening": True, "accepting": True, "waiting": 1}],
             "waiting": 1,
             "waiting_limit": 1024,
+            "totals": {"accepted": 90, "taken": 88, "refused": 1, "timed_out": 0},
             "waiting_list": [{"port": 4049, "arrival": 17, "since": 1.0e9}],
             "obstacles": [],
             "servers": [
@@ -36,6 +37,7 @@ STATUS = {
                     "offence": None,
                     "dialogs": [{"port": 4049, "phase": "ready", "owed": False}],
                     "deaths": 0,
+                    "restarts": 3,
                 },
                 {
                     "id": 2,

@@ -30,7 +30,7 @@ def test_the_tables_show_servers_ports_and_who_waits(maitred, instance, monkeypa
     assert (code, err) == (0, "")
     assert asked == [{"request": "status"}]
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert "personnel: Monitor 100, running, standby 105" in lines
+    assert "personnel: Monitor 100, running, standby 105, core compiled" in lines
     assert "Server class employee_svc: Distributor 101, operating, incarnation 2" in lines
     assert "4049 *:4049 yes yes 1" in lines
     assert "1 102 static full 2 of 2 16 4049 ready cpu0" in lines

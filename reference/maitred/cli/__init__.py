@@ -26,6 +26,7 @@ from maitred.config.error import ConfigError
 COMMANDS = {
     "run": "run copies of a server program, and seat each client at the least busy one",
     "status": "show the servers, ports and waiting clients of a running instance",
+    "top": "show a running instance on the full screen, once a second",
     "element": "take a processing element of a running instance out of use, or back into it",
     "stop": "stop a running instance: clients may leave first",
     "rotate": "open the log and the trace of a running instance again, after they were renamed",

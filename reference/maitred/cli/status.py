@@ -17,6 +17,7 @@ from rich.text import Text
 
 from maitred.cli import complain
 from maitred.cli.control import ControlError, Json, add_arguments, ask, find, unanswered
+from maitred.config.values import number
 from maitred.shell.io.report import printable
 
 VERSION = 1
@@ -24,7 +25,19 @@ VERSION = 1
 SHOWN_WAITING = 20
 """Rows of the waiting list that are printed."""
 
-_COLOURS = {
+_WIDTHS = {
+    "id": 0,
+    "pid": 0,
+    "kind": 50,
+    "state": 0,
+    "clients": 0,
+    "outstanding": 78,
+    "dialogs": 70,
+    "element": 60,
+}
+"""The columns of the table of servers, and from what width of the terminal each is shown."""
+
+COLOURS = {
     "ready": "green",
     "busy": "green",
     "full": "yellow",
@@ -87,11 +100,30 @@ def cell(value: Json) -> Text:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     made = argparse.ArgumentParser(
-        prog="maitred status", description="Show the servers, ports and waiting clients of a running instance."
+        prog="maitred status",
+        description="Show the servers, ports and waiting clients of a running instance.",
+        epilog="examples: maitred status --watch 5; maitred status --json | jq '.classes[].servers[].clients'."
+        " Ends with 1 if nobody answers, or if servers run without their Monitor, which are named.",
     )
     add_arguments(made)
     made.add_argument("--json", action="store_true", help="print the document as it came, for programs (version 1)")
+    made.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=period,
+        const=2.0,
+        help="show it again every so many seconds (2 by default), until Ctrl-C; with --json a line each time",
+    )
     return made
+
+
+def period(text: str) -> float:
+    """Seconds between two looks, as argparse wants it."""
+    seconds = number(text)
+    if isinstance(seconds, str) or seconds < 0.1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds of at least 0.1")
+    return float(seconds)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -99,20 +131,36 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser().parse_args(argv)
     try:
         path = find(arguments.control)
-        document, text = ask(path, {"request": "status"})
-        if document.get("version") != VERSION:
-            raise Malformed(f"version {document.get('version')!r} is not {VERSION}: another maitred runs there")
-        if arguments.json:
-            print(text)
-        else:
-            show(document, Console(file=sys.stdout, highlight=False))
+        console = Console(file=sys.stdout, highlight=False)
+        while True:
+            document, text = ask(path, {"request": "status"})
+            check_version(document)
+            if arguments.json:
+                print(text, flush=True)
+            else:
+                if arguments.watch is not None:
+                    console.clear()  # where it is a terminal
+                    console.print(Text(time.strftime("%H:%M:%S"), "dim"))
+                show(document, console)
+            if arguments.watch is None:
+                return 0
+            time.sleep(arguments.watch)
     except ControlError as error:
         return unanswered(arguments.control, error)
     except RecursionError:
         return complain(f"the answer is not a status of version {VERSION}: it is nested too deeply", 1)
     except Malformed as error:
         return complain(f"the answer is not a status of version {VERSION}: {error}", 1)
-    return 0
+
+
+def check_version(document: dict[str, Json]) -> None:
+    """Refuse a document of another version.
+
+    Raises:
+        Malformed: it is one.
+    """
+    if document.get("version") != VERSION:
+        raise Malformed(f"version {document.get('version')!r} is not {VERSION}: another maitred runs there")
 
 
 def show(document: Json, console: Console) -> None:
@@ -126,7 +174,8 @@ def show(document: Json, console: Console) -> None:
     classes = top.views("classes")
     pieces: list[Text | Table] = [_headline(top, monitor), *_verify(top)]
     for cls in classes:
-        pieces += [Text(), _class_line(cls), *_obstacles(cls), Text(), *_ports(cls), Text(), *_servers(cls), Text()]
+        pieces += [Text(), _class_line(cls), *_obstacles(cls), Text(), *_ports(cls), Text()]
+        pieces += [*_servers(cls, console.width), Text()]
         pieces += _waiting(cls, time.time())
     elements = top.views("elements", needed=False)
     if elements:
@@ -142,6 +191,8 @@ def _headline(top: View, monitor: View) -> Text:
         line.append(f", {cell(monitor.content['phase'])}")
     if monitor.content.get("standby") is not None:
         line.append(f", standby {cell(monitor.content['standby'])}")
+    if "core" in monitor.content:
+        line.append(f", core {cell(monitor.content['core'])}")
     if "name" in top.content:
         line = Text.assemble((str(top.content["name"]), "bold"), ": ", line)
     return line
@@ -216,20 +267,23 @@ def _ports(cls: View) -> list[Text | Table]:
     return [_title("PortInfo"), _table(rows, ("port", "address", "listening", "accepting", "waiting"))]
 
 
-def _servers(cls: View) -> list[Text | Table]:
-    table = _grid(("id", "pid", "kind", "state", "clients", "outstanding", "dialogs", "element"), ("id", "pid"))
+def _servers(cls: View, width: int) -> list[Text | Table]:
+    """The servers, with as many columns as a terminal of this width has room for."""
+    columns = [name for name, least in _WIDTHS.items() if width >= least]
+    table = _grid(columns, ("id", "pid"))
     for row in cls.views("servers"):
         state = str(row.need("state"))
-        table.add_row(
-            cell(row.need("id")),
-            cell(row.need("pid")),
-            cell(row.need("kind")),
-            Text(state, style=_COLOURS.get(state, "")),
-            Text(f"{cell(row.need('clients'))} of {cell(row.need('max_clients'))}"),
-            row.text("outstanding"),
-            _dialogs(row),
-            cell(row.need("element")),
-        )
+        cells = {
+            "id": cell(row.need("id")),
+            "pid": cell(row.need("pid")),
+            "kind": cell(row.need("kind")),
+            "state": Text(state, style=COLOURS.get(state, "")),
+            "clients": Text(f"{cell(row.need('clients'))} of {cell(row.need('max_clients'))}"),
+            "outstanding": row.text("outstanding"),
+            "dialogs": _dialogs(row),
+            "element": cell(row.need("element")),
+        }
+        table.add_row(*(cells[name] for name in columns))
     return [_title("ServerStatus"), table, *_offences(cls)]
 
 

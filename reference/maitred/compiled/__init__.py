@@ -57,6 +57,11 @@ def switch_on() -> None:
     core.__path__.insert(0, str(directory / "maitred" / "core"))
 
 
+def running() -> str:
+    """What this process runs: ``compiled`` or ``plain Python``."""
+    return "compiled" if SHARED in sys.modules else "plain Python"
+
+
 def kind() -> str:
     """What an instance that is started now runs: ``compiled`` or ``plain Python``."""
     return "plain Python" if built() is None else "compiled"

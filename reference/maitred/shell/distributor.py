@@ -100,6 +100,8 @@ class Distributor:
         """Takes an event, and performs its effects."""
         self._copies: dict[int, channel.Socket] = {}
         self._since: dict[int, float] = {}
+        self._taken = self._refused = self._timed_out = 0
+        """How many hand-offs servers have taken and refused, and how many clients have waited in vain."""
         warnings = self._warnings = WarningsAtIntervals(spec.name)
         dialogs = self._dialogs = Dialogs(spec.name, spec.incarnation, self.loop, self.machine)
         self._binding = Binding(spec.name, fixed=spec.fixed, machine=self.machine, dialogs=dialogs, warnings=warnings)
@@ -147,6 +149,7 @@ class Distributor:
             case core.ConnectionRequest():
                 pass
             case core.Fired(core.QueueTimeout()):
+                self._timed_out += 1
                 patience = self.spec.durations.queue_timeout
                 self._warnings.warn(f"clients are closed that have waited {patience:g} s for a seat")
             case core.Fired(core.HandOffTimeout(server=server)):
@@ -162,8 +165,10 @@ class Distributor:
     def _count_refusals(self, event: core.Received) -> None:
         kind = type(event.message)
         if kind is messages.Accepted:
+            self._taken += 1
             self._dialogs.servers[event.server].refusals = 0
         elif kind is messages.Refused:
+            self._refused += 1
             self._dialogs.servers[event.server].refusals += 1
             text = f"server {event.server} refuses clients: it is out of descriptors, or listens no more"
             self._warnings.warn(text, about="refused")
@@ -370,7 +375,8 @@ class Distributor:
 
     def _status_document(self) -> dict[str, object]:
         offences = {server: held.conduct.offence for server, held in self._dialogs.servers.items()}
-        return status_of(self.machine.state, self._since, offences)
+        totals = {"taken": self._taken, "refused": self._refused, "timed_out": self._timed_out}
+        return status_of(self.machine.state, self._since, offences, totals)
 
     def _open_again(self, file: bytes, fd: int) -> None:
         """Write to this file from now on: the log, or the trace."""

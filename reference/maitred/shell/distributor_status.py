@@ -95,7 +95,10 @@ class StatusSocket:
 
 
 def status_of(
-    state: core.DistributorState, since: dict[int, float], offences: Mapping[ServerId, str] = MappingProxyType({})
+    state: core.DistributorState,
+    since: dict[int, float],
+    offences: Mapping[ServerId, str] = MappingProxyType({}),
+    totals: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, object]:
     """The Distributor's part of the status: its tables, as JSON.
 
@@ -103,6 +106,7 @@ def status_of(
         state: of the Distributor.
         since: when each waiting client began to wait, in seconds since 1970, by cookie.
         offences: how servers have broken the protocol.
+        totals: what has happened since this Distributor was started.
     """
     ports = [
         {
@@ -120,6 +124,7 @@ def status_of(
         "phase": state.phase.value,
         "incarnation": state.incarnation,
         "waiting": state.waiting,
+        "totals": {"accepted": state.next_arrival, **totals},
         "ports": ports,
         "waiting_list": [
             {"port": client.port, "arrival": client.arrival, "since": since.get(client.cookie)} for client in waiting

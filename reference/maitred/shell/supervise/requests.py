@@ -121,7 +121,9 @@ class Requests:
             pids, running = self._servers.pids(), self._distributors.pids()
             obstacles = self._servers.obstacles()
             standby = self._distributors.standby.pid
-            document = status.build(self._config, self._machine.state, pids, running, parts, obstacles, standby)
+            document = status.build(
+                self._config, self._machine.state, pids, running, parts, obstacles, standby, self._servers.restarts
+            )
             reply({**document, **self._recording.status()})
 
         def answered(class_id: ClassId, part: Part) -> None:

@@ -127,6 +127,8 @@ class Servers:
         """Classes whose program goes to the background."""
         self._places: dict[tuple[ClassId, int], ServerId] = {}
         """Who was started last in each place."""
+        self.restarts: dict[tuple[ClassId, int], int] = {}
+        """How often a server was started in the place of another."""
         self._ends: dict[ServerId, str] = {}
         """How each has ended, until its successor is started."""
 
@@ -244,6 +246,7 @@ class Servers:
         where = f"(pid {child.pid}, {kind}on {self._config.elements[effect.element].name})"
         before = self._places.get((effect.class_id, effect.place))
         self._places[effect.class_id, effect.place] = effect.server
+        self.restarts[effect.class_id, effect.place] = self.restarts.get((effect.class_id, effect.place), -1) + 1
         why = f", in the place of server {before}, which {self._ends.pop(before, 'ended')}" if before else ""
         report.info(f"{self._title(server)} {where} started{why}")
 

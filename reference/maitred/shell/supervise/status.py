@@ -26,6 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from maitred.compiled import running
 from maitred.config.model import Config
 from maitred.core import monitor
 from maitred.core.messages import ServerId
@@ -39,6 +40,8 @@ Answerer: TypeAlias = Callable[[Json, Reply], None]
 """Is called with a request and with what to call, now or later, with the reply."""
 
 VERSION: Final = 1
+TOTALS: Final = ("accepted", "taken", "refused", "timed_out")
+"""What a Distributor counts."""
 LONGEST_REQUEST: Final = 4096
 MOST_CLIENTS: Final = 32
 PATIENCE: Final = 5.0
@@ -203,6 +206,7 @@ def build(
     parts: Mapping[ClassId, Json | None],
     obstacles: Mapping[ClassId, list[str]] = MappingProxyType({}),
     standby: int | None = None,
+    restarts: Mapping[tuple[ClassId, int], int] = MappingProxyType({}),
 ) -> Json:
     """The status of the instance, version 1.
 
@@ -215,12 +219,13 @@ def build(
             answer.
         obstacles: why the servers of a class do not come up, as far as that is known.
         standby: the pid of the process that will be the next Distributor.
+        restarts: how often a server was started in a place again, by class and place.
     """
     names = [element.name for element in config.elements]
     return {
         "version": VERSION,
         "name": config.name,
-        "monitor": {"pid": os.getpid(), "phase": state.phase.value, "standby": standby},
+        "monitor": {"pid": os.getpid(), "phase": state.phase.value, "standby": standby, "core": running()},
         "elements": [
             {
                 "name": element.name,
@@ -233,7 +238,15 @@ def build(
         ],
         "classes": [
             {
-                **_class(config.classes[i].name, names, cls, pids, distributors.get(i), parts.get(i) or {}),
+                **_class(
+                    config.classes[i].name,
+                    names,
+                    cls,
+                    pids,
+                    distributors.get(i),
+                    parts.get(i) or {},
+                    {place: count for (class_id, place), count in restarts.items() if class_id == i},
+                ),
                 "obstacles": obstacles.get(i, []),
             }
             for i, cls in state.classes.items()
@@ -259,7 +272,8 @@ def part_of(line: bytes) -> Json | None:
             "ports": list(ports),
             "waiting_list": list(waiting),
             "servers": dict(servers),
-        } if _are_flat([*ports, *waiting]) and all(map(_is_row, servers.values())):
+            "totals": dict(totals),
+        } if _are_flat([totals]) and _are_flat([*ports, *waiting]) and all(map(_is_row, servers.values())):
             return part
     return None
 
@@ -283,6 +297,7 @@ def _class(
     pids: Mapping[ServerId, int],
     distributor_pid: int | None,
     part: Json,
+    restarts: Mapping[int, int],
 ) -> Json:
     place = cls.distributor
     running = place.phase is monitor.DistributorPhase.RUNNING
@@ -292,7 +307,8 @@ def _class(
         for (port, address), kept in cls.listeners.items()
     ]
     rows = part.get("servers", {})
-    assert isinstance(rows, dict)
+    totals = part.get("totals", {})
+    assert isinstance(rows, dict) and isinstance(totals, dict)
     return {
         "name": name,
         "distributor": {
@@ -304,11 +320,15 @@ def _class(
         "ports": part.get("ports", own_ports),
         "waiting": part.get("waiting", len(cls.store)),
         "waiting_limit": cls.config.waiting_limit,
+        "totals": {key: totals.get(key) for key in TOTALS},
         "waiting_list": part.get(
             "waiting_list", [{"port": c.port, "arrival": c.arrival, "since": None} for c in cls.store]
         ),
         "servers": [
-            _server(each, cls, elements, pids.get(each.server), rows.get(str(each.server)))
+            {
+                **_server(each, cls, elements, pids.get(each.server), rows.get(str(each.server))),
+                "restarts": restarts.get(each.place, 0),
+            }
             for each in cls.places.values()
         ],
     }
