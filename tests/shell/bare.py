@@ -20,7 +20,7 @@ class Bare:
         self.loop, self.received = Loop(), []
         self.config = SimpleNamespace(classes=[SimpleNamespace(name="web", dynamic=0, waiting_limit=1)])
         self.machine = SimpleNamespace(handle=self.received.append, state=SimpleNamespace(phase=None))
-        self.servers = SimpleNamespace(held={}, pids=dict, obstacles=dict)
+        self.servers = SimpleNamespace(held={}, pids=dict, obstacles=dict, restarts={})
         self.kept = Kept()
         recording = SimpleNamespace(begin=lambda who: None, end=lambda who: None, status=dict)
         given = self.config, self.loop, self.machine

@@ -171,7 +171,12 @@ def test_a_distributor_that_cannot_be_asked_does_not_mix_up_the_next_answers(bar
     assert not bare.distributor.inquiry._asking
 
 
-PART = status_of(core_distributor.initial(1, 0, 1, ((80, "*:80"),), True), {})
+PART = status_of(
+    core_distributor.initial(1, 0, 1, ((80, "*:80"),), True),
+    {
+        "totals": {},
+    },
+)
 
 
 def but(**changes):
@@ -192,6 +197,8 @@ def but(**changes):
         but(ports=[1]),
         but(ports=[{"port": [[]]}]),
         but(waiting_list={}),
+        but(totals=[]),
+        but(totals={"taken": []}),
         but(servers=[]),
         but(servers={"1": 1}),
         but(servers={"1": {"clients": "1", "outstanding": None, "dialogs": []}}),
