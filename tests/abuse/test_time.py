@@ -185,7 +185,8 @@ def test_only_times_shown_to_people_come_from_the_wall_clock():
         if found:
             looks[str(path.relative_to(PACKAGE))] = found
     assert looks == {
-        "cli/status.py": ["show"],
+        "cli/status.py": ["main", "show"],
+        "cli/top.py": ["_refresh", "lines"],
         "shell/distributor.py": ["_watch"],
         "shell/io/report.py": ["_line"] * 3,
     }
