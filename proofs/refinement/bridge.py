@@ -376,10 +376,10 @@ def _port_deed(system: System, group: Group, action: PortDeed) -> list[Move]:
             assert_never(action.what)
 
 
-def _message(s: int, reply: server.Reply | None) -> dict[str, Any]:
+def _message(s: int, reply: server.Reply | None, shift: int = SHIFT) -> dict[str, Any]:
     """The parameters of a transition about a message of the server."""
     assert reply is not None, "it is being sent"
-    return {"s": s, "q": reply.message.count.sequence + SHIFT}
+    return {"s": s, "q": reply.message.count.sequence + shift}
 
 
 def _leaves_a_child(system: System, group: Group) -> list[Move]:
@@ -413,13 +413,14 @@ def _all_said(s: int, outbox: Sequence[server.Reply]) -> list[Move]:
     return [*sent, ("server_lets_go", {"s": s})] if sent else []
 
 
-def server_moves(s: int, event: Any, endpoint: server.EndpointState) -> list[Move]:
+def server_moves(s: int, event: Any, endpoint: server.EndpointState, shift: int = SHIFT) -> list[Move]:
     """The transitions that a step of a server's endpoint is.
 
     Args:
         s: the server.
         event: of its endpoint.
         endpoint: in the state before.
+        shift: what is added to the code's sequence numbers.
 
     Raises:
         NotModelled: the relation does not model it.
@@ -445,14 +446,14 @@ def server_moves(s: int, event: Any, endpoint: server.EndpointState) -> list[Mov
         case server.Sent():
             return [("server_notes", {"s": s})]
         case server.Interrupted():
-            return _found(s, event.reply, endpoint)
+            return _found(s, event.reply, endpoint, shift)
     raise NotModelled(str(event))
 
 
-def _found(s: int, reply: server.Reply | None, endpoint: server.EndpointState) -> list[Move]:
+def _found(s: int, reply: server.Reply | None, endpoint: server.EndpointState, shift: int) -> list[Move]:
     """What is done about a process that has died in the midst of a step."""
     accepted = [one for one in endpoint.outbox if isinstance(one.message, Accepted)]
-    taken_back: list[Move] = [("server_takes_back", _message(s, one)) for one in accepted]
+    taken_back: list[Move] = [("server_takes_back", _message(s, one, shift)) for one in accepted]
     if reply in accepted:
         return taken_back
     if reply is None or isinstance(reply.message, Refused):

@@ -11,7 +11,8 @@ channels, and all else that no line shows, are the relation's own, made from not
 just before it is accepted; that a process has died, just before somebody sees its end.  Where the lines leave open what
 happened, every possibility is followed: whether the effect after the last one recorded was performed by a process that
 was killed, whether a Distributor that died had read one more message, whether a server's child lived on.  A divergence
-is reported when no possibility is left.
+is reported when no possibility is left.  An event whose step a killed process had not saved has not happened: which
+those are, `maitred.shell.observe.replay` finds out.
 
 *What stays unconstrained*: when a dialog had no room; when a client connected, and that it closed; in which order
 processes did what no channel orders; timers and duplicates, which nobody else notices (``maitred replay`` checks
@@ -37,7 +38,7 @@ from maitred.core import distributor, monitor, server
 from maitred.core.messages import HandOff, InitialMsg, KeepListener, NotReady, RestartReply, ServerId
 from maitred.core.record import MACHINES, RecordError, from_record
 from maitred.core.transition import Rejected
-from maitred.shell.observe.replay import ARGUMENTS, INITIAL, STEPS
+from maitred.shell.observe.replay import ARGUMENTS, INITIAL, STEPS, replay
 from proofs.refinement.abstraction import (
     NotModelled,
     canonical_form,
@@ -143,9 +144,10 @@ def validate(path: str | PathLike[str], class_id: int = 0) -> Validation:
 
 
 def _read(path: str | PathLike[str]) -> list[_Step | Start]:
-    """The trace by events and starts, each event with its effects."""
+    """The trace by events and starts, each event with its effects; without the events whose step was not saved."""
     found: list[_Step | Start] = []
     steps: dict[str, list[_Step]] = {}
+    unsaved = replay(path).unsaved
     with open(path, "rb") as file:
         for number, raw in enumerate(file, 1):
             try:
@@ -159,7 +161,8 @@ def _read(path: str | PathLike[str]) -> list[_Step | Start]:
                 elif "event" in record:
                     step = _Step(number, who, from_record(MACHINES[kind][0], record["event"]))
                     steps[who].append(step)
-                    found.append(step)
+                    if number not in unsaved:
+                        found.append(step)
                 elif "effect" in record:
                     steps[who][-1].effects.append(from_record(MACHINES[kind][1], record["effect"]))
                 else:
@@ -598,7 +601,7 @@ def _broken(state: State, step: _Step) -> Move:
 
 def _server_moves(s: int, event: Any, before: server.EndpointState, state: State) -> list[Move]:
     """The transitions that a step of a server's endpoint is; what it records as sent was not, as far as was known."""
-    own = server_moves(s, event, before)
+    own = server_moves(s, event, before, shift=0)
     if isinstance(event, server.Disconnected) and state.value("lapsed", s, event.client.cookie) and is_alive(state, s):
         raise NotModelled("a forked child that serves on after its server's main process has died")
     if isinstance(event, server.Sent):

@@ -15,7 +15,7 @@ from tests.machine import free_port
 from tests.system.harness import SERVERS, eventually, greeter, is_alive, write_config
 from tests.system.test_servers import LineClient
 
-pytestmark = [pytest.mark.system]
+pytestmark = [pytest.mark.system, pytest.mark.chance]
 SHARE = float(os.environ.get("MAITRED_FAULT_SECONDS", "48")) / 48
 """Of the 48 seconds that all cuts take together."""
 LONG = float(os.environ.get("MAITRED_CAMPAIGN_SECONDS", "600"))

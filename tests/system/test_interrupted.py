@@ -8,6 +8,7 @@ import resource
 import signal
 
 import pytest
+from proofs.refinement.traces import validate
 from tests.machine import free_port
 from tests.system.harness import SERVERS, Guest, eventually, is_alive, session_of
 
@@ -103,3 +104,4 @@ def test_a_worker_is_killed_in_the_midst_of_a_hand_off_and_another_goes_on(maitr
         assert guest.seated(), "the seat is not lost"
         instance.wait_counts([1])
     instance.wait_counts([0])
+    assert validate(instance.trace).steps, "it is a run of the relation, too"

@@ -125,14 +125,16 @@ class Written:
         start = {name: to_record(value) for name, value in arguments.items()}
         self.lines.append(json.dumps({"who": who, "start": start}))
 
-    def step(self, who, event, effects=None):
-        """Take the event, and perform all of its effects, or so many."""
+    def step(self, who, event, effects=None, pid=1, saved=True):
+        """Take the event, and perform all of its effects, or so many; or die before the step is saved."""
         result = STEPS[who.split()[0]](self.machines[who], event)
         assert isinstance(result, Transition), result
+        self.lines.append(json.dumps({"who": who, "event": to_record(event), "pid": pid}))
+        if not saved:
+            return ()
         self.machines[who] = result.state
-        self.lines.append(json.dumps({"who": who, "event": to_record(event), "pid": 1}))
         for effect in result.effects[:effects]:
-            self.lines.append(json.dumps({"who": who, "effect": to_record(effect), "pid": 1}))
+            self.lines.append(json.dumps({"who": who, "effect": to_record(effect), "pid": pid}))
         return result.effects
 
 
@@ -211,6 +213,27 @@ def test_a_child_that_serves_on_is_outside(tmp_path):
     last = len(written.lines)
     assert report.ends == f"before line {last}: a forked child that serves on after its server's main process has died"
     assert report.outside == 1
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_process_dies_in_the_midst_of_a_hand_off_and_another_goes_on(tmp_path, saved):
+    """Before its step is saved, nothing has happened but the loss of the connection; then, the client is taken back."""
+    written, client = operating(), messages.Client(0, 7, PORT)
+    written.step(OURS, distributor.ConnectionRequest(PORT, client.cookie))
+    written.step(THEIRS, server.MessageRead(PORT, messages.HandOff(client), True), saved=saved)
+    if saved:
+        accepted = server.Reply(PORT, messages.Accepted(client, messages.Count(1, 2)))
+        written.step(THEIRS, server.Interrupted(PORT, accepted), pid=2)
+    else:
+        written.step(THEIRS, server.MessageRead(PORT, messages.HandOff(client), False), pid=2)
+    refused = messages.Refused(client, messages.Count(0, 3 if saved else 2))
+    written.step(THEIRS, server.Sent(server.Reply(PORT, refused)), pid=2)
+    written.step(OURS, distributor.Received(1, PORT, refused))
+
+    report = followed(written.lines, tmp_path)
+
+    assert (report.taken["server_takes_back"], report.taken["server_refuses"]) == ((1, 0) if saved else (0, 1))
+    assert report.ends == "at its end"
 
 
 DROPPED = [

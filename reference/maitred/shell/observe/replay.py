@@ -92,6 +92,8 @@ class ReplayResult:
     """Events that a machine declined, by reason."""
     mismatch: Mismatch | None = None
     """The first line that no machine would have written, and why; None: there is none."""
+    unsaved: frozenset[int] = frozenset()
+    """Lines of events that have not happened: a process was killed before it saved the step, and another went on."""
 
     @property
     def ok(self) -> bool:
@@ -112,6 +114,8 @@ class _Possibility:
     """The machine declines the last event; the next record must say so."""
     killed: frozenset[object] = frozenset()
     """Processes that left a step unfinished."""
+    unsaved: frozenset[int] = frozenset()
+    """Numbers of the events whose step was not saved."""
 
     @property
     def complete(self) -> bool:
@@ -163,6 +167,11 @@ class MachineReplay:
     def declined(self) -> Reason | None:
         """Why the machine declines the last event, while that has not been recorded."""
         return self.possibilities[0].declined
+
+    @property
+    def unsaved(self) -> frozenset[int]:
+        """Numbers of the events whose step was not saved, if all that happened has been recorded."""
+        return next((each for each in self.possibilities if each.complete), self.possibilities[0]).unsaved
 
     @property
     def complete(self) -> bool:
@@ -253,7 +262,8 @@ class MachineReplay:
         elif other:
             yield replace(old, pending=(), declined=None, killed=old.killed | {self.pid})
         if other and old.before is not old.state:
-            yield replace(old, state=old.before, pending=(), declined=None, killed=old.killed | {self.pid})
+            lost = replace(old, state=old.before, pending=(), declined=None, killed=old.killed | {self.pid})
+            yield replace(lost, unsaved=old.unsaved | {self.line})
 
     def _unfinished(self) -> str:
         first = self.possibilities[0]
@@ -339,6 +349,7 @@ def replay(*paths: str | PathLike[str]) -> ReplayResult:
     result.machines = len(machines)
     result.unperformed += sum(len(machine.pending) for machine in machines.values())
     result.rejections = dict(sorted(rejections.items()))
+    result.unsaved = frozenset(line for machine in machines.values() for line in machine.unsaved)
     return result
 
 
