@@ -90,6 +90,7 @@ def test_no_line_is_lost_while_clients_come(logging):
     visitor.start()
     parts = []
     for number in range(3):
+        eventually(lambda: instance.trace.stat().st_size, "somebody has come since the last time")
         parts += [(log.rename(f"{log}.{number}"), instance.trace.rename(f"{instance.trace}.{number}"))]
         instance.signal(signal.SIGUSR1)
         eventually(lambda old=parts[-1][0]: not writers(old), "the old log is let go of")
@@ -102,7 +103,7 @@ def test_no_line_is_lost_while_clients_come(logging):
     for part in [*(part for part, _ in parts), log]:
         assert all(map(LINE.fullmatch, part.read_text().splitlines(keepends=True)))
     pieces = [*(part for _, part in parts), instance.trace]
-    assert sum(piece.stat().st_size for piece in pieces)
+    assert all(piece.stat().st_size for piece in pieces)
     outcome = instance.command("replay", *pieces)
     assert outcome.returncode == 0, outcome.stderr
     assert instance.command("replay", *pieces[1:]).returncode == 1  # the beginning is in the first
