@@ -7,12 +7,11 @@ same to the one and then to the other, so that it does not matter whose configur
 import json
 import os
 import signal
-import socket
 from collections import Counter
 
 import pytest
 from tests.machine import free_port
-from tests.system.harness import PATIENCE, SERVERS, Guest, eventually, is_alive, write_config
+from tests.system.harness import SERVERS, Guest, eventually, is_alive, refused, write_config
 
 pytestmark = pytest.mark.system
 CPUS = sorted(os.sched_getaffinity(0))
@@ -297,7 +296,7 @@ def test_a_stop_waits_for_the_clients_of_each_class(sides):
     instance.signal(signal.SIGTERM)
 
     for side in sides:
-        eventually(lambda side=side: is_refused(side.port), lambda: f"newcomers are refused\n{instance.log}")
+        eventually(lambda side=side: refused(side.port), lambda: f"newcomers are refused\n{instance.log}")
     guests[0][0].close()
     eventually(lambda: not any(map(is_alive, processes[0])), lambda: f"the first class ends\n{instance.log}")
     assert all(map(is_alive, processes[1] & {guest.seated() for guest in guests[1]}))
@@ -316,11 +315,3 @@ def test_a_stop_waits_for_the_clients_of_each_class(sides):
     machines = {json.loads(line)["who"] for line in instance.trace.read_text().splitlines()}
     servers = {f"server 0 {n}" for n in (1, 2, 3)} | {f"server 1 {n}" for n in (4, 5)}
     assert machines == {"monitor", "distributor 0 1", "distributor 1 1", *servers}
-
-
-def is_refused(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
-    except ConnectionRefusedError:
-        return True
-    return False
