@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
-DRAWN = {name: ROOT / "reference" / "maitred" / name for name in ("cli", "shell", "model", "config", "core")}
+DRAWN = {name: ROOT / "reference" / "maitred" / name for name in ("cli", "shell", "model", "config", "vectors", "core")}
 DRAWN |= {name: ROOT / name for name in ("spec", "proofs")}
 STOPS = re.findall(r"^\| (\d+) \| `([\w.]+)` \| ", PAGE, re.MULTILINE)
 
