@@ -173,6 +173,7 @@ compat: $(VENV)/.compat ## Run the servers of the compatibility table, and write
 	@MAITRED_COMPAT_RESULTS=docs/reference/compatibility.json \
 	  $(PYTEST) -q tests/compat/test_servers.py tests/compat/test_foreign.py
 	@$(BIN)/python -m tests.compat.table
+	@$(BIN)/python -m docs.campaigns --record docs/reference/compatibility.md
 
 cpython: $(VENV)/.test ## Run CPython's own tests of sockets behind Distributors, and compare with plain Python
 	@$(BIN)/python -m tests.compat.cpython

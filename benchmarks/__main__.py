@@ -21,6 +21,8 @@ from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from types import FrameType
 
+from docs import campaigns
+
 from benchmarks import build, counts, load, machine, profile, report
 from benchmarks.peers import (
     PEERS,
@@ -283,6 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
             results = report.merged(report.recorded(), results)
         for path in report.write(results):
             print(f"written: {path}", file=sys.stderr)
+        campaigns.record("docs/benchmarks/README.md")
     return 1 if report.failures(results) else 0
 
 

@@ -18,6 +18,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
+from docs import campaigns
+
 from benchmarks import load, machine
 from benchmarks.build import Failed
 from benchmarks.peers import Peer, cpu_seconds, maitred, maitred_status
@@ -300,6 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(table(results), summary(results), sep="\n\n")
     if options.write:
         write(results)
+        campaigns.record("docs/benchmarks/verify.md")
     return 1 if total(results, lambda turn: turn.divergences + turn.failed) else 0
 
 

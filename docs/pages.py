@@ -50,6 +50,7 @@ PAGES: Final = (
     Page("proofs.mutation.mutmut --write", ("docs/generated/mutation-score.md",), "hours"),
     Page("proofs.solve.smtlib --write", ("docs/generated/second-solver.md",), "ten minutes"),
     Page("proofs.crosshair --write", ("docs/generated/crosshair.md",), "hours"),
+    Page("docs.campaigns --write", ("docs/generated/campaigns.md",)),
     # The last: it sums up what the other pages say.
     Page(
         "docs.generate",

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from docs import campaigns
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcomes = _run(names, given.patience, console, remember=not given.again, ask=not given.remembered)
     if given.write:
         PAGE.write_text(page(outcomes))
+        campaigns.record(PAGE)
     _tell(outcomes, Console())
     verdicts = {outcome.verdict for outcome in outcomes}
     return 1 if Verdict.REFUTED in verdicts else 3 if Verdict.UNCONFIRMED in verdicts else 0

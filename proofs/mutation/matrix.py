@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from docs import campaigns
 from rich.console import Console
 from rich.progress import Progress
 
@@ -291,6 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = matrix(mutants, console)
     if given.write:
         PAGE.write_text(page(mutants, found))
+        campaigns.record(PAGE)
     for mutant in mutants:
         killers = [name for by_name in found.values() for name in by_name.get(mutant.name, ())]
         print(f"{mutant.name}: {', '.join(killers) or 'SURVIVED'}")

@@ -20,6 +20,7 @@ from typing import Final
 
 import cvc5
 import z3
+from docs import campaigns
 
 from proofs.induction.invariant import wanted
 from proofs.solve.solver import ROOT, Obligation, Outcome, smtlib, theory, watched
@@ -132,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{outcome.verdict}: {outcome.obligation.name} ({outcome.seconds:.1f} s)")
     if given.write:
         PAGE.write_text(page(outcomes))
+        campaigns.record(PAGE)
     print(f"cvc5 confirms {sum(outcome.holds for outcome in outcomes)} of {len(outcomes)}")
     return int(any(outcome.verdict == "sat" for outcome in outcomes))
 

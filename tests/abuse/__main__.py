@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from docs import campaigns
 from tests.abuse.catalogue import ABUSES
 from tests.abuse.measures import FIGURES, note
 
@@ -95,6 +96,8 @@ def main(arguments):
         return 1
     if arguments != ["--check"]:
         PAGE.write_text(render(noted))
+    if arguments == ["--write"]:
+        campaigns.record(PAGE)
     found = list(complaints(noted, PAGE.read_text() if PAGE.exists() else ""))
     for complaint in found:
         print(complaint, file=sys.stderr)

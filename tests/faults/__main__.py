@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from docs import campaigns
 from tests.faults import report, rounds
 from tests.faults.campaign import Plan, copied
 from tests.faults.violence import KINDS
@@ -52,6 +53,7 @@ def main(argv):
     print(verified.table(), flush=True)
     if arguments.write:
         report.write(report.results(plan, recorded, verified))
+        campaigns.record("docs/benchmarks/faults.md")
     if recorded.account.wrong or verified.account.wrong:
         return 1
     shutil.rmtree(directory)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from docs import campaigns
 from tests.faults.__main__ import positive
 from tests.faults.campaign import copied
 from tests.hostile import report
@@ -46,6 +47,7 @@ def main(argv):
     print(found.table(), flush=True)
     if arguments.write:
         report.write(report.results(plan, found))
+        campaigns.record("docs/benchmarks/hostile.md")
     if found.wrong:
         return 1
     shutil.rmtree(directory)

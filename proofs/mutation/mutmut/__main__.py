@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from docs import campaigns
+
 ROOT: Final = Path(__file__).resolve().parents[3]
 HERE: Final = Path(__file__).parent
 BUILD: Final = ROOT / "build" / "mutation"
@@ -243,6 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = scores()
     if given.write:
         PAGE.write_text(page(found, listed))
+        campaigns.record(PAGE)
     return _judged(found, listed)
 
 
