@@ -134,7 +134,9 @@ def test_a_socket_path_has_a_limit(tmp_path, size):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(instances.claim(path)))
     else:
-        with pytest.raises(ConfigError, match="has 108 bytes; a socket's path has 1 to 107"):
+        with pytest.raises(
+            ConfigError, match="has 108 bytes; a socket's path has 1 to 107; name another with --control PATH"
+        ):
             instances.claim(path)
 
 

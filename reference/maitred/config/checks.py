@@ -140,7 +140,8 @@ def socket_path(path: str) -> str:
     """A path where a control socket can be: short enough, in a directory, and not something else already."""
     size = len(os.fsencode(path))
     if not path or size > SOCKET_PATH_LIMIT:
-        raise ConfigError(f"{path or 'an empty path'} has {size} bytes; a socket's path has 1 to {SOCKET_PATH_LIMIT}")
+        limit = f"a socket's path has 1 to {SOCKET_PATH_LIMIT}; name another with --control PATH"
+        raise ConfigError(f"{path or 'an empty path'} has {size} bytes; {limit}")
     place = Path(path)
     if not os.path.isdir(place.parent):
         raise ConfigError(f"{path} cannot be made: there is no directory {place.parent}")

@@ -196,6 +196,81 @@ def test_a_family_that_goes_on_breeding(family):
     assert not made.members()
 
 
+RUNS_AWAY = """
+import os, sys, time
+if os.fork():
+    os._exit(0)
+os.setsid()
+os.write(1, b"%d\\n" % os.getpid())
+sys.stdin.read(1)
+if os.fork():
+    os._exit(0)
+os.write(1, b"%d\\n" % os.getpid())
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def runs_away(monkeypatch):
+    """Starts what ends as a daemon's main process does, and goes on, once, when processes have been listed.
+
+    The child that was listed forks and dies before it is read; its own child is not in the list.
+    """
+    with contextlib.ExitStack() as stack:
+        ours, theirs = (stack.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        command = [sys.executable, "-c", RUNS_AWAY]
+        main = subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True, pass_fds=[theirs.fileno()])
+        stack.callback(end_orphans)
+        stack.enter_context(main.stdout)
+        stack.enter_context(main.stdin)
+        made = Family(main.pid, os.fstat(theirs.fileno()).st_ino, None)
+        theirs.close()
+        child = int(main.stdout.readline())
+        assert main.wait() == 0
+        listdir, listed = os.listdir, []
+
+        def listing(path):
+            names = listdir(path)
+            if path == descendants.PROC and not listed:
+                main.stdin.write(b"x")
+                main.stdin.flush()
+                listed.append(int(main.stdout.readline()))
+                eventually(lambda: descendants.read_process(child).dead)
+            return names
+
+        monkeypatch.setattr(descendants.os, "listdir", listing)
+        yield made, ours, listed
+
+
+def test_who_is_forked_during_a_look_is_found_though_its_parent_has_died(runs_away):
+    made, _, listed = runs_away
+    assert [found.pid for found in made.members()] == listed
+
+
+def test_who_is_forked_during_a_look_for_a_dialog_s_holders_is_killed(runs_away):
+    _, dialog, listed = runs_away
+
+    while descendants.kill_holders([dialog.fileno()], ()):
+        time.sleep(0.01)
+
+    assert not alive(listed[0])
+
+
+def test_a_look_in_which_processes_go_on_dying_is_not_the_last(monkeypatch):
+    """Somebody may be left whom none of them has shown."""
+    deaths = iter(range(1, 1 + 2 * descendants.LOOKS))
+
+    def listing():
+        me = os.getpid()
+        number = next(deaths, 2 * descendants.LOOKS)
+        return iter([descendants.ProcessInfo(n, me, 1, n, dead=True) for n in range(1 << 23, (1 << 23) + number)])
+
+    made = Family(1 << 23, 0, None)
+    monkeypatch.setattr(descendants, "all_processes", listing)
+
+    assert [made.kill(), made.kill(), made.kill()] == [True, True, False]
+
+
 def test_a_daemon_that_holds_nothing_is_known_by_the_group_alone(family):
     """Without a control group such a process is not ours to know; nor can it take a client."""
     made, main, pids = family("daemon", 2)

@@ -11,14 +11,16 @@ A process belongs to a server when one of these holds:
   process that has left the session *and* whose parents have died is known by what it holds, which is just what could do
   harm.  (The Monitor keeps the other end of each dialog; the kernel says which socket is at the far end of that.)
 
-Killing is repeated until a look finds nobody: a process may have forked between the look and the kill.
+Killing is repeated until a look finds nobody: a process may have forked between the look and the kill.  And a look is
+repeated where a process of ours has died since: a list of processes is not of one instant, so one that was listed may
+have forked, and died, before it was read, and its child is not in the list.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,6 +31,8 @@ from maitred.shell.io.kernel import send_signal
 PROC: Final = Path("/proc")
 ZOMBIE_STATES: Final = frozenset("ZX")
 STOPPED_STATES: Final = frozenset("Tt")
+LOOKS: Final = 4
+"""So often in a row, at most: a family may go on forking and dying."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +202,21 @@ class Family:
                 the other servers' main processes.  A server can send them its socket, or pass off as a dialog one
                 whose far end is theirs.
         """
-        processes = {found.pid: found for found in all_processes()}
-        mine = self._session(processes)
-        if self.group is not None:
-            mine.update(pid for pid in _group_members(self.group) if pid in processes)
-        mine.update(_holders(processes, {self.control_inode, *_far_ends(dialogs)}, spared))
-        _add_descendants(mine, processes)
-        mine.discard(os.getpid())
-        return [processes[pid] for pid in sorted(mine) if not processes[pid].dead]
+        return self._look(dialogs, spared)[0]
+
+    def _look(self, dialogs: Iterable[int], spared: Collection[int]) -> tuple[list[ProcessInfo], bool]:
+        """Who is left, and whether those are all, or some."""
+
+        def mine(processes: dict[int, ProcessInfo]) -> set[int]:
+            found = self._session(processes)
+            if self.group is not None:
+                found.update(pid for pid in _group_members(self.group) if pid in processes)
+            found.update(_holders(processes, {self.control_inode, *_far_ends(dialogs)}, spared))
+            _add_descendants(found, processes)
+            found.discard(os.getpid())
+            return found
+
+        return _living(mine)
 
     def _session(self, processes: dict[int, ProcessInfo]) -> set[int]:
         """The main process and those in its session: by numbers, which the kernel gives out again.
@@ -221,13 +232,13 @@ class Family:
         return {pid for pid in _ours(processes) if self.main in (pid, processes[pid].session)}
 
     def kill(self, dialogs: Iterable[int] = (), spared: Collection[int] = ()) -> bool:
-        """Kill all that is left; whether anybody was.  The arguments are those of `members`."""
+        """Kill all that is left; whether anybody was, or may have been.  The arguments are those of `members`."""
         if self.group is not None:
             _write(self.group / "cgroup.kill", "1")
-        left = self.members(dialogs, spared)
+        left, certain = self._look(dialogs, spared)
         for found in left:
             _kill_exactly(found)
-        return bool(left)
+        return bool(left) or not certain
 
     def close(self) -> None:
         """Remove the control group, once nobody is left in it."""
@@ -237,15 +248,31 @@ class Family:
 
 
 def kill_holders(dialogs: Iterable[int], spared: Collection[int]) -> bool:
-    """Kill those who hold these dialogs' far ends; whether anybody was.  For a server whose place is free already.
+    """Kill those who hold these dialogs' far ends, of a server whose place is free already.
 
-    The arguments are those of `Family.members`.
+    The result and the arguments are those of `Family.kill`.
     """
-    processes = {found.pid: found for found in all_processes()}
-    holders = _holders(processes, set(_far_ends(dialogs)), spared)
-    for pid in holders:
-        _kill_exactly(processes[pid])
-    return bool(holders)
+    holders, certain = _living(lambda processes: _holders(processes, set(_far_ends(dialogs)), spared))
+    for found in holders:
+        _kill_exactly(found)
+    return bool(holders) or not certain
+
+
+def _living(find: Callable[[dict[int, ProcessInfo]], set[int]]) -> tuple[list[ProcessInfo], bool]:
+    """Those found who live, and whether the look is complete.
+
+    Where it finds somebody, it need not be: there will be another look when they have been killed.  Where it finds
+    nobody, it is if no process of ours has died since the look before.  (Our orphans stay, dead, until we reap them.)
+    """
+    dead: set[tuple[int, int]] = set()
+    for _ in range(LOOKS):
+        processes = {found.pid: found for found in all_processes()}
+        living = [processes[pid] for pid in sorted(find(processes)) if not processes[pid].dead]
+        died = {(pid, processes[pid].started) for pid in _ours(processes) if processes[pid].dead} - dead
+        if living or not died:
+            return living, True
+        dead |= died
+    return [], False
 
 
 def _holders(processes: dict[int, ProcessInfo], inodes: set[int], spared: Collection[int]) -> set[int]:
