@@ -29,7 +29,7 @@ class Page:
 
 
 PAGES: Final = (
-    Page("spec.generate", ("spec/wire.md", "spec/vectors.json", "spec/properties.md", "spec/configurations.md")),
+    Page("spec.generate", ("spec/wire.md", "spec/vectors/bytes.jsonl", "spec/properties.md", "spec/configurations.md")),
     Page(
         "docs.tables",
         ("docs/reference/command.md", "docs/reference/configuration.md", "docs/explanation/liveness.md"),

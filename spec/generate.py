@@ -1,7 +1,7 @@
 """Writes the parts of this folder that follow from the code, so that the protocol is written once.
 
-``python -m spec.generate`` writes `wire.md` (each message: tag, fields, meaning), `vectors.json` (messages and their
-bytes, for whoever writes another implementation), `properties.md` (what the model checks) and `configurations.md`
+``python -m spec.generate`` writes `wire.md` (each message: tag, fields, meaning), ``vectors/bytes.jsonl`` (messages and
+their bytes, for whoever writes another implementation), `properties.md` (what the model checks) and `configurations.md`
 (within which bounds); ``--check`` writes nothing and exits 1 where a file is stale.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from docs.refresh import refresh
+from spec.vectors import packets
 
 from maitred.core import messages, wire
-from maitred.core.record import to_record
 from maitred.model.check.liveness import LIVENESS
 from maitred.model.check.manifest import COUNTS, TIERS, Configuration, load
 from maitred.model.claims.safety import PROPERTIES
@@ -89,7 +88,7 @@ def wire_page() -> str:
         "Every channel is a pair of `AF_UNIX` `SOCK_SEQPACKET` sockets; one message is one packet of at most",
         f"{wire.LIMIT:,} bytes: a tag of one byte, then the fields in order, nothing else. Descriptors travel beside",
         "the packet as `SCM_RIGHTS`. Any other bytes are an error. Examples with their bytes are in",
-        "[`vectors.json`](vectors.json).",
+        "[`vectors/bytes.jsonl`](vectors/bytes.jsonl).",
         "",
         table,
     ]
@@ -117,36 +116,6 @@ def field_rows(kind: type[Any]) -> Iterator[str]:
     for field in fields(kind):
         yield f"| {field.name} | {type_name(hints[field.name])} | {docs.get(field.name, '')} |"
     yield ""
-
-
-def samples(kind: type[Any]) -> Iterator[Any]:
-    """A message of the class with small numbers, and one with awkward ones."""
-    for small in (True, False):
-        yield build(kind, small)
-
-
-def build(hint: Any, small: bool) -> Any:
-    """A value of the type."""
-    if hint is int:
-        return 1 if small else -(1 << 63)
-    if hint is bool:
-        return not small
-    if hint is str:
-        return "127.0.0.1:4049" if small else "[::1]:4049 \u00e9"
-    if get_origin(hint) is tuple:
-        return (build(get_args(hint)[0], small),) * (1 if small else 3)
-    hints = get_type_hints(hint)
-    return hint(*(build(hints[field.name], small) for field in fields(hint)))
-
-
-def vectors() -> str:
-    """The text of `vectors.json`."""
-    rows = [
-        {"message": to_record(message), "bytes": wire.encode(message).hex()}
-        for kind in wire.TAGS.values()
-        for message in (samples(kind) if fields(kind) else [kind()])
-    ]
-    return json.dumps({"version": 1, "vectors": rows}, indent=1, ensure_ascii=True) + "\n"
 
 
 def properties_page() -> str:
@@ -233,7 +202,7 @@ def main(argv: list[str]) -> int:
     """Write the files, or with ``--check`` report which are stale."""
     pages = {
         "wire.md": wire_page(),
-        "vectors.json": vectors(),
+        "vectors/bytes.jsonl": packets.text(),
         "properties.md": properties_page(),
         "configurations.md": configurations_page(),
     }

@@ -27,7 +27,14 @@ ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "tests" / "records.json"
 HOMES = {"maitred": ROOT / "reference", "spec": ROOT, "proofs": ROOT, "tests": ROOT}
 """Where each of the house's own packages is."""
-DATA = ("tests/conftest.py", "spec/manifest.toml", "spec/runs.toml", "spec/vectors.json", "proofs/kept/*/*.json")
+DATA = (
+    "tests/conftest.py",
+    "spec/manifest.toml",
+    "spec/runs.toml",
+    "spec/vectors/*.jsonl",
+    "spec/vectors/order.toml",
+    "proofs/kept/*/*.json",
+)
 """What everybody is taken to read."""
 COMMAND = "make records"
 

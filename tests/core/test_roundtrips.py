@@ -19,7 +19,8 @@ from maitred.core.transition import Rejected
 from maitred.shell.observe.replay import replay
 from maitred.shell.observe.trace import Trace
 
-VECTORS = json.loads((Path(__file__).resolve().parents[2] / "spec" / "vectors.json").read_text())["vectors"]
+FILE = Path(__file__).resolve().parents[2] / "spec" / "vectors" / "bytes.jsonl"
+VECTORS = [vector for line in FILE.read_text().splitlines() if (vector := json.loads(line))["message"] is not None]
 PACKETS = [bytes.fromhex(vector["bytes"]) for vector in VECTORS]
 NAMES = [f"{number}-{vector['message']['is']}" for number, vector in enumerate(VECTORS)]
 

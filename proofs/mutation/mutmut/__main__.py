@@ -85,7 +85,7 @@ def prepare() -> None:
         HERE / "explorations.py": BUILD / "tests" / "core" / "test_explorations.py",
         HERE / "settings.py": BUILD / "tests" / "core" / "conftest.py",
         HERE / "mutmut.toml": BUILD / "pyproject.toml",
-        ROOT / "spec" / "vectors.json": BUILD / "spec" / "vectors.json",
+        ROOT / "spec" / "vectors" / "bytes.jsonl": BUILD / "spec" / "vectors" / "bytes.jsonl",
     }
     for source, copy in wanted.items():
         if not copy.exists() or not filecmp.cmp(source, copy, shallow=False):
