@@ -8,6 +8,8 @@ For each world that an exploration reaches, and each action in it:
 2.  *Same enabledness.*  Where the guard of an *exact* transition holds in the abstraction of a world, with some
     parameters, an action of the code must begin with that transition and those parameters.  Of the others that
     progress rests on, something of the kind must happen (`HELPFUL`).
+3.  *Same order.*  Between two transitions of one step of the Distributor, where the second is exact, no other exact
+    transition of the Distributor is enabled, except for those that may come in any order (`ANY_ORDER`).
 
 Both readings are of one text (`proofs.refinement.interpreter`).  A world or an action that the relation does not model
 (`NotModelled`) is counted, not compared; the exploration does not go on from there.  `proofs/README.md` lists all of
@@ -23,6 +25,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias, assert_never
 
+import z3
+from spec.relation.state import NOW, STATE, up
 from spec.relation.system import ACTIONS
 
 from maitred.core import distributor, monitor, server
@@ -226,6 +230,20 @@ HELPFUL: Final[Mapping[str, Helpful]] = {
 """What liveness rests on of the transitions that are not exact.  The others that it names are no actions of their own:
 `sends_hand_in_vain` is in the midst of a step, `server_sends` and `server_lets_go` mostly at the end of one.
 """
+
+
+def _speaks_of(term: z3.ExprRef, part: z3.ExprRef) -> bool:
+    return bool(term.eq(part)) or any(_speaks_of(child, part) for child in term.children())
+
+
+BY_DISTRIBUTOR: Final = frozenset(
+    action.name
+    for action in ACTIONS
+    if action.exact and any(_speaks_of(term, up(NOW)) for _, term in action.step(STATE).guards)
+)
+"""The exact transitions that only a living Distributor takes."""
+ANY_ORDER: Final = ({"sends_initial"}, {"issues_accept"}, {"issues_accept", "wants_server"})
+"""Of these, several may follow from one event, and the relation has them in any order."""
 
 # ================================================================ an action, as transitions
 
@@ -776,7 +794,7 @@ def _compare(
             firsts.add((moves[0][0], tuple(sorted(moves[0][1].items()))))
         if isinstance(action.what, distributor.BindRequested):
             firsts.add((BIND, (("s", action.what.server),)))
-        _walk(state, wanted, moves, action, tally, witness)
+        _walk(state, wanted, moves, action, tally, enabled, witness)
         tally.steps += 1
         yield after
     if enabled:
@@ -794,11 +812,20 @@ def _given(world: World, after: World) -> tuple[dict[int, tuple[int, int]], dict
 
 
 def _walk(
-    state: State, wanted: State, moves: Sequence[Move], action: Action, tally: Tally, witness: Witness | None
+    state: State,
+    wanted: State,
+    moves: Sequence[Move],
+    action: Action,
+    tally: Tally,
+    enabled: bool,
+    witness: Witness | None,
 ) -> None:
     """Take the transitions, and compare where they lead."""
     beginning = state
-    for name, parameters in moves:
+    by_distributor = isinstance(action, (DistributorStep, EffectDeclined))
+    for place, (name, parameters) in enumerate(moves):
+        if enabled and by_distributor and place:
+            _nothing_else_in_the_midst(state, moves[place:], action, tally)
         if witness is not None:
             witness(state, name, parameters)
         transition_ = TRANSITIONS[name]
@@ -822,7 +849,7 @@ def _walk(
 def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ...]]], tally: Tally) -> None:
     """Every exact transition that the relation enables is one with which an action of the code begins."""
     for transition_ in TRANSITIONS.values():
-        if not transition_.exact:
+        if not transition_.exact or (tally.watch is None and transition_.impossible(state)):
             continue
         for parameters in _parameters(transition_, state):
             if transition_.refused(state, parameters) is not None:
@@ -831,6 +858,29 @@ def _nothing_else(state: State, firsts: set[tuple[str, tuple[tuple[str, Any], ..
             elif (transition_.name, tuple(sorted(parameters.items()))) not in firsts:
                 what = f"the relation enables {_places([transition_.name])}{parameters}, and the code does not"
                 raise Divergence(what, f"{transition_.name} does not happen")
+
+
+def _nothing_else_in_the_midst(state: State, moves: Sequence[Move], action: Action, tally: Tally) -> None:
+    """In the midst of a step of the Distributor, no exact transition of the Distributor is enabled but the next.
+
+    Where the next is not exact, the relation leaves open when it comes: there nothing is compared.
+    """
+    following, *later = moves
+    if not TRANSITIONS[following[0]].exact:
+        return
+    for transition_ in (one for name, one in TRANSITIONS.items() if name in BY_DISTRIBUTOR):
+        if tally.watch is None and transition_.impossible(state):
+            continue
+        for parameters in _parameters(transition_, state):
+            move = transition_.name, parameters
+            if move == following or ({transition_.name, following[0]} in ANY_ORDER and move in later):
+                continue
+            if transition_.refused(state, parameters) is None:
+                enabled = f"the relation enables {_places([transition_.name])}{parameters}"
+                what = f"{_rendered(action)}: in its midst {enabled}, and the code does {following[0]}{following[1]}"
+                raise Divergence(what, f"{transition_.name} does not happen")
+            if tally.watch is not None:
+                tally.watch.refused(state, transition_, parameters)
 
 
 def _parameters(transition_: Transition, state: State) -> Iterator[dict[str, Any]]:
@@ -844,6 +894,8 @@ def _something_helps(state: State, firsts: set[tuple[str, tuple[tuple[str, Any],
     done = [(name, dict(parameters)) for name, parameters in firsts]
     for name, helpful in HELPFUL.items():
         transition_ = TRANSITIONS[name]
+        if transition_.impossible(state):
+            continue
         for parameters in _parameters(transition_, state):
             if transition_.refused(state, parameters) is not None:
                 continue

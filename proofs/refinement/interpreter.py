@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import z3
-from spec.relation.language import Action, Macro
+from spec.relation.language import Action, Macro, Step
 from spec.relation.state import STATE
 
 
@@ -135,6 +135,12 @@ class Transition:
     guards: tuple[tuple[str, Compiled], ...]
     updates: Mapping[str, tuple[tuple[str, ...], Compiled]]
     """For each symbol that is assigned: the sorts of its arguments, and its new value at ``a0``, ``a1``, ..."""
+    general: tuple[int, ...] = ()
+    """The places of the guards that speak of no parameter."""
+
+    def impossible(self, state: State) -> bool:
+        """Whether a guard that speaks of no parameter does not hold: then it is not enabled with any."""
+        return any(not self.guards[place][1](state, {}) for place in self.general)
 
     def refused(self, state: State, parameters: Mapping[str, Any]) -> str | None:
         """The first guard that does not hold, by its place in the specification; None where all do."""
@@ -166,17 +172,28 @@ def places(state: State, sorts: tuple[str, ...]) -> Iterable[tuple[Any, ...]]:
     return found
 
 
-def transition(action: Action) -> Transition:
-    """Compile a transition of the relation."""
-    step = action.step(STATE)
+def transition(action: Action, step: Step | None = None) -> Transition:
+    """Compile a transition of the relation, or what a mutant makes of it."""
+    step = step or action.step(STATE)
     updates = {name: _update(name, macro) for name, macro in step.changed.items() if not STATE.symbols[name].ghost}
+    given = {str(parameter) for parameter in step.parameters.values()}
     return Transition(
         action.name,
         action.exact,
         {name: sort.name() for name, sort in action.sorts.items()},
         tuple((line, compiled(term)) for line, term in step.guards),
         updates,
+        tuple(i for i, (_, term) in enumerate(step.guards) if not given & free_names(term)),
     )
+
+
+def free_names(term: z3.ExprRef) -> set[str]:
+    """The names of all constants and functions in the term."""
+    if z3.is_quantifier(term):
+        return free_names(term.body())
+    if z3.is_var(term):
+        return set()
+    return {term.decl().name()}.union(*(free_names(child) for child in term.children()))
 
 
 def _update(name: str, macro: Macro) -> tuple[tuple[str, ...], Compiled]:

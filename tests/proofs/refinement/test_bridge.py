@@ -1,15 +1,20 @@
 """The code and the relation do the same; and a difference would be noticed."""
 
+from dataclasses import replace
+
 import pytest
 from proofs.mutation.bridge_column import answer, answers
 from proofs.mutation.core import CATALOGUE
 from proofs.mutation.core.mutant import Kind, Mutant
+from proofs.mutation.proof_mutants import relation_mutant
 from proofs.refinement import bridge, pinned_configurations
 from proofs.refinement.bridge import Divergence, Tally, compare, compare_on_the_way, uncovered
+from proofs.refinement.interpreter import transition
+from spec.relation.system import ACTIONS
 
 from maitred.model.check.checker import check
 from maitred.model.check.manifest import load
-from maitred.model.world import Bounds
+from maitred.model.world import ANY, Bounds
 
 pytestmark = [pytest.mark.properties, pytest.mark.recorded(shortest=0.1)]
 
@@ -200,6 +205,54 @@ def test_what_progress_rests_on_must_happen():
     bounds = Bounds(servers=1, clients=2, dynamic=1, creations=1, server_crashes=1, warm=True)
     with slip.mutated(), pytest.raises(Divergence, match=r"system\.py:\d+ sees_control_end.*progress rests on"):
         compare(bounds, 6_500)
+
+
+AGAIN = Bounds(servers=1, clients=2, distributor_crashes=1, warm=True)
+DYNAMIC = Bounds(servers=1, clients=2, dynamic=1, creations=ANY, distributor_crashes=9, warm=True)
+TWO_PORTS = Bounds(servers=1, clients=1, ports=2, distributor_crashes=1, warm=True)
+DROPPED = [
+    ("releases", "arrival", HERE, "1"),
+    ("issues_accept", "c.seat", AGAIN, None),
+    ("issues_accept", "holding", AGAIN, None),
+    ("wants_server", "c.seat", DYNAMIC, "9"),
+    ("stores_hand", "operating", AGAIN, None),
+    ("restores", "initial_due", HERE, None),
+]
+"""Guards that are alone false in the midst of a step only: whose, a part of the text; where, on which walk."""
+
+
+@pytest.mark.parametrize(("name", "guard", "bounds", "seed"), DROPPED)
+def test_a_guard_that_decides_in_the_midst_of_a_step_is_missed(name, guard, bounds, seed, monkeypatch):
+    without = transition(ACTIONS.by_name[name], relation_mutant(name, guard).step())
+    monkeypatch.setitem(bridge.TRANSITIONS, name, without)
+    with pytest.raises(Divergence, match=rf"in its midst the relation enables spec/relation/system\.py:\d+ {name}"):
+        compare_either_way(bounds, seed)
+
+
+@pytest.mark.parametrize(
+    ("names", "bounds", "seed"),
+    [
+        ({"sends_initial"}, TWO_PORTS, None),
+        ({"issues_accept"}, TWO_PORTS, "0"),
+        ({"issues_accept", "wants_server"}, replace(DYNAMIC, ports=2, distributor_crashes=1), None),
+    ],
+    ids=["questions", "accepts", "an accept and a server"],
+)
+def test_what_may_come_in_any_order_is_listed(names, bounds, seed, monkeypatch):
+    """Each row of the list is needed, and there is no other."""
+    others = tuple(row for row in bridge.ANY_ORDER if row != names)
+    assert len(others) == len(bridge.ANY_ORDER) - 1 == 2
+    monkeypatch.setattr(bridge, "ANY_ORDER", others)
+    with pytest.raises(Divergence, match="in its midst"):
+        compare_either_way(bounds, seed)
+
+
+def compare_either_way(bounds, seed):
+    """Explore, or walk where it is quicker."""
+    if seed is None:
+        compare(bounds, 1_500)
+    else:
+        compare_on_the_way(bounds, seed, 100)
 
 
 def test_the_column_names_the_transition_at_which_a_mutant_and_the_relation_differ():
