@@ -84,7 +84,7 @@ run: $(VENV)/.base ## Run the main job: three copies of examples/hello.py behind
 	@echo
 	@exec $(BIN)/maitred run -b 127.0.0.1:8000 --static 3 examples/hello.py
 
-compile: compiler $(VENV)/.compile ## Compile the core with mypyc, for this interpreter: a step takes a fifth of the time
+compile: compiler $(VENV)/.compile ## Compile what every connection passes with mypyc, for this interpreter
 	@$(BIN)/python -m maitred.compiled
 	@$(BIN)/maitred --version
 

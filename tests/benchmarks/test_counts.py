@@ -1,17 +1,21 @@
-"""What a connection takes is counted, never timed, and may not grow: system calls, and steps of the machines.
+"""What a connection takes is counted, never timed, and may not grow: system calls, allocations, steps of the machines.
 
 One client at a time, so that there is nothing to batch.  A limit that is too high for what is measured should be
 lowered; one that is raised needs its reason beside it.
 """
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 from benchmarks import counts, peers
-from benchmarks.build import program
+from benchmarks.build import library, program
 
 pytestmark = [
     pytest.mark.system,
@@ -58,6 +62,9 @@ STEPS = {
 UP_TO = {"server Acknowledged Acknowledge": 1}
 """Read when the program calls us next."""
 
+ALLOCATIONS = {(3, 11): {"distributor": 382.5, "server": 205}}
+"""By version of Python, plain: an object more at one step is one more.  (Compiled code makes fewer.)"""
+ROOT = Path(__file__).resolve().parents[2]
 
 CLOCKED = {
     ("front", "rt_sigreturn"),
@@ -93,6 +100,24 @@ def test_one_call_more_is_noticed():
         "front: getsockname": 2.0,
         "servers: stat": 1.0,
     }
+
+
+def allocated(place, *arguments):
+    """Allocations for a connection, of a Distributor and of a server's endpoint."""
+    more = {"LD_PRELOAD": str(library("allocations")), "ALLOCATIONS": str(place), "PYTHONHASHSEED": "0"}
+    command = [sys.executable, "tests/benchmarks/allocating.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **more}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_connection_takes_no_more_allocations_than_are_written_down_here_and_one_more_is_noticed(tmp_path):
+    here, more = allocated(tmp_path), allocated(tmp_path, "more")
+    assert {who: n + 1 <= more[who] for who, n in here.items()} == {"distributor": True, "server": True}, (here, more)
+    limits = ALLOCATIONS.get(sys.version_info[:2])
+    if limits is None:
+        pytest.skip(f"not written down for this version of Python: {here}")
+    assert {who: n for who, n in here.items() if n > limits[who]} == {}
 
 
 def test_a_connection_takes_these_steps_and_no_others(tmp_path):

@@ -34,7 +34,11 @@ def test_every_command_has_its_own_help(maitred, command):
 
 
 def test_the_version(maitred):
-    assert maitred("--version") == (0, f"maitred {package.__version__}\ncore: plain Python\n", "")
+    assert maitred("--version") == (
+        0,
+        f"maitred {package.__version__}\ncore and hot parts of the shell: plain Python\n",
+        "",
+    )
 
 
 @pytest.mark.parametrize(

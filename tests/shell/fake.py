@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.machine import PATIENCE, free_port
 
+import maitred
 from maitred.core import wire
 from maitred.core.messages import (
     Accepted,
@@ -36,7 +37,7 @@ from maitred.shell.inside.exec_server import CODE
 from maitred.shell.io import channel
 from maitred.shell.io.registry import Reader, Registry, create
 
-HOME = str(Path(channel.__file__).resolve().parents[2])
+HOME = str(Path(maitred.__file__).resolve().parent.parent)
 SO_COOKIE = 57
 
 
@@ -44,15 +45,15 @@ def cookie_of(connection):
     return int.from_bytes(connection.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), sys.byteorder)
 
 
-class Memory(Registry):
+class Memory:
     """A registry, as a process of the server has it and as its Distributor reads it."""
 
     def __init__(self, capacity):
-        super().__init__(create(capacity))
-        self._reader = Reader(self.fd, capacity)
+        self._registry = Registry(create(capacity))
+        self._reader = Reader(self._registry.fd, capacity)
 
     def __getattr__(self, name):
-        return getattr(self._reader, name)
+        return getattr(self._registry if hasattr(self._registry, name) else self._reader, name)
 
 
 class Distributor:

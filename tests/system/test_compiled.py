@@ -1,8 +1,10 @@
-"""The core, compiled: it passes the core's tests, and nothing but what was made of these very sources is used."""
+"""What is compiled passes the tests of its sources, and nothing but what was made of these very sources is used."""
 
 import os
+import shutil
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,40 @@ from maitred.compiled import __main__ as build
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = "import sys, pytest; from maitred import compiled; compiled.switch_on(); sys.exit(pytest.main(sys.argv[1:]))"
-WHERE = (
-    "from maitred import compiled, shell; from maitred.core import monitor; print(compiled.kind(), monitor.__file__)"
+CACHE = ROOT / "build" / f"compiled{EXTENSION_SUFFIXES[0].removesuffix('.so')}"
+"""Kept for the next run on the same sources."""
+RUN = """
+import sys
+import pytest
+from maitred import compiled
+
+class Original:
+    "Leaves out what replaces functions, as only those of the sources can be replaced."
+    def pytest_collection_modifyitems(self, items):
+        items[:] = [item for item in items if "monkeypatch" not in item.fixturenames]
+
+compiled.switch_on()
+sys.exit(pytest.main(sys.argv[1:], plugins=[Original()]))
+"""
+TESTS = (
+    "tests/core",
+    "tests/shell/test_driver.py",
+    "tests/shell/io/test_channel.py",
+    "tests/shell/io/test_registry.py",
+    "tests/shell/inside/test_endpoint.py",
 )
 PLAIN_ONLY = (
-    "test_step_cost.py",  # replaces functions of the tree, to count
-    "test_survivors.py::test_a_checked_machine_notices_a_flag_that_is_none",  # it is refused before it is noticed
+    "tests/core/test_step_cost.py",  # replaces functions of the tree, to count
+    "tests/core/test_survivors.py::test_a_checked_machine_notices_a_flag_that_is_none",  # refused before it is noticed
+    "tests/shell/io/test_registry.py::test_processes_that_were_killed_leave_room_for_others_that_accept",  # seconds
 )
+WHERE = """
+from maitred import compiled, shell
+from maitred.core import monitor
+from maitred.shell.inside import endpoint
+from maitred.shell.io import channel
+print(compiled.kind(), compiled.running(), monitor.__file__, channel.__file__, endpoint.__file__)
+"""
 
 
 def python(*arguments, core, **more):
@@ -38,31 +66,54 @@ def python(*arguments, core, **more):
     return done.returncode, done.stdout
 
 
+@pytest.fixture(scope="module")
+def made():
+    """What is compiled, of the sources as they are now; `make test` sees to a compiler."""
+    if not (CACHE / "digest").exists() or (CACHE / "digest").read_text() != compiled.digest():
+        code, output = python("-m", "maitred.compiled", "-O0", "--into", CACHE, core="plain")
+        assert code == 0, output
+    return CACHE
+
+
+def modules_of(directory):
+    names = ("core/monitor", "shell/io/channel", "shell/inside/endpoint")
+    return " ".join(str(next(directory.glob(f"maitred/{name}.*"))) for name in names)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_compiled_core_passes_its_tests_and_serves_and_is_dropped_when_a_source_changes(
-    tmp_path, maitred, guests, monkeypatch
-):
-    """One test, as each has to compile it first; `make test` sees to a compiler."""
-    core = tmp_path / "core"
-    code, output = python("-m", "maitred.compiled", "-O0", "--into", core, core="plain")
-    assert code == 0, output
-
-    left_out = [f"--deselect=tests/core/{name}" for name in PLAIN_ONLY]
-    code, output = python("-c", RUN, "-q", "-p", "no:cacheprovider", "tests/core", *left_out, core=core)
+def test_what_is_compiled_passes_the_tests_of_its_sources(made):
+    left_out = [f"--deselect={name}" for name in PLAIN_ONLY]
+    code, output = python("-c", RUN, "-q", "-p", "no:cacheprovider", *TESTS, *left_out, core=made)
     assert code == 0, output[-5_000:]
 
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_is_compiled_serves_and_is_dropped_when_a_source_changes(made, tmp_path, maitred, guests, monkeypatch):
+    core = shutil.copytree(made, tmp_path / "core")
     monkeypatch.setenv("MAITRED_CORE", str(core))
     port = free_port()
     instance = maitred("--config", write_config(tmp_path / "c.toml", [greeter(port)]))
     assert guests(port).is_greeted(within=PATIENCE)
+    assert instance.status()["monitor"]["core"] == "compiled"
     for pid in instance.process.pid, instance.distributor(), instance.servers()[0]["pid"]:
         assert str(core) in Path(f"/proc/{pid}/maps").read_text(), f"{command_of(pid)} runs the sources"
     monkeypatch.setenv("MAITRED_CORE", "plain")  # the trace is replayed by the sources
-    assert python("-c", WHERE, core=core) == (0, f"compiled {next(core.glob('maitred/core/monitor.*'))}\n")
+    assert python("-c", WHERE, core=core) == (0, f"compiled compiled {modules_of(core)}\n")
 
     (core / "digest").write_text("of other sources")
-    assert python("-c", WHERE, core=core) == (0, f"plain Python {compiled.SOURCES / 'monitor.py'}\n")
+    assert python("-c", WHERE, core=core) == (0, f"plain Python plain Python {modules_of(compiled.SOURCES.parent)}\n")
+
+
+@pytest.mark.parametrize("module", compiled.MODULES)
+def test_a_change_of_any_source_is_noticed(module, monkeypatch, tmp_path):
+    before = compiled.digest()
+    changed = tmp_path / "changed.py"
+    changed.write_text(compiled.source(module).read_text() + "# changed")
+    source = compiled.source
+    monkeypatch.setattr(compiled, "source", lambda name: changed if name == module else source(name))
+    assert compiled.digest() != before
 
 
 def test_where_a_source_has_been_imported_it_is_not_switched_on(monkeypatch):
@@ -88,5 +139,5 @@ def test_what_does_not_compile_leaves_the_last_build(monkeypatch, capsys, tmp_pa
     (tmp_path / "core" / "digest").write_text("the last")
     monkeypatch.setattr(build, "_KEEP", "no Python at all")
     assert build.build(tmp_path / "core", "0") == 1
-    assert "the core was not compiled" in capsys.readouterr().err
+    assert "nothing was compiled" in capsys.readouterr().err
     assert (tmp_path / "core" / "digest").read_text() == "the last"

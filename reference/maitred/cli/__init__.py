@@ -101,7 +101,7 @@ def _dispatch(arguments: list[str]) -> int | None:
         print(help_text(), end="")
         return 0
     if command in ("-V", "--version"):
-        print(f"maitred {__version__}\ncore: {compiled.kind()}")
+        print(f"maitred {__version__}\ncore and hot parts of the shell: {compiled.kind()}")
         return 0
     if command == "run":
         compiled.switch_on()  # before the configuration brings the core

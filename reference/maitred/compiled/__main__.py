@@ -1,4 +1,4 @@
-"""Compiles the core with mypyc: `python -m maitred.compiled [--into DIRECTORY] [-O0]`, or `make compile`.
+"""Compiles the core and the hot part of the shell with mypyc: `python -m maitred.compiled`, or `make compile`.
 
 mypyc makes a native class of each class, but not of a ``slots=True`` dataclass, and leaves what `dataclasses` generates
 to the interpreter.  So each class of values is first written with those methods as code, and ``replace(value, ...)`` as
@@ -24,16 +24,18 @@ _SETUP: Final = """\
 from mypyc.build import mypycify
 from setuptools import setup
 
-setup(name="maitred-core", packages=[], ext_modules=mypycify(
-    [{files}], opt_level={level!r}, debug_level="0", group_name="maitred_core"))
+setup(name="maitred", packages=[], ext_modules=mypycify(
+    ["--follow-imports=silent", {files}], opt_level={level!r}, debug_level="0", group_name="maitred_hot"))
 """
 _KEEP: Final = "from typing import Final\n\nclass Keep:\n    pass\n\nKEEP: Final = Keep()\n"
-_IMPORTS: Final = "from dataclasses import dataclass\nfrom maitred.core.keep import KEEP, Keep"
+_IMPORTS: Final = "from maitred.core.keep import KEEP, Keep"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build; returns the exit code."""
-    made = argparse.ArgumentParser(prog="python -m maitred.compiled", description="Compile the core with mypyc.")
+    made = argparse.ArgumentParser(
+        prog="python -m maitred.compiled", description="Compile the core and the hot part of the shell with mypyc."
+    )
     made.add_argument(
         "--into", type=Path, default=compiled.BUILT, metavar="DIRECTORY", help="default: where it is used"
     )
@@ -53,20 +55,19 @@ def main(arguments: list[str] | None = None) -> int:
 def build(directory: Path, level: str) -> int:
     """Compile the sources as they are now into the directory, which is replaced; returns the exit code."""
     digest = compiled.digest()
-    with tempfile.TemporaryDirectory(prefix="maitred-core-") as name:
-        package = Path(name) / "maitred" / "core"
-        package.mkdir(parents=True)
-        for empty in (package.parent, package):
-            (empty / "__init__.py").touch()
-        (package / "keep.py").write_text(_KEEP)
+    with tempfile.TemporaryDirectory(prefix="maitred-compile-") as name:
+        package = Path(name) / "maitred"
+        shutil.copytree(compiled.SOURCES, package, ignore=shutil.ignore_patterns("__pycache__", "built*"))
+        (package / "core" / "keep.py").write_text(_KEEP)
         for module in compiled.MODULES:
-            (package / f"{module}.py").write_text(written_out((compiled.SOURCES / f"{module}.py").read_text()))
-        files = ", ".join(repr(f"maitred/core/{module}.py") for module in ("keep", *compiled.MODULES))
-        (Path(name) / "setup.py").write_text(_SETUP.format(files=files, level=level))
+            source = compiled.source(module)
+            (package / source.relative_to(compiled.SOURCES)).write_text(written_out(source.read_text()))
+        files = [f"maitred/{module.replace('.', '/')}.py" for module in ("core.keep", *compiled.MODULES)]
+        (Path(name) / "setup.py").write_text(_SETUP.format(files=", ".join(map(repr, files)), level=level))
         command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", "built"]
         done = subprocess.run(command, cwd=name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
-            print(done.stdout, "maitred: the core was not compiled", sep="\n", file=sys.stderr)
+            print(done.stdout, "maitred: nothing was compiled", sep="\n", file=sys.stderr)
             return 1
         shutil.rmtree(directory, ignore_errors=True)
         shutil.copytree(Path(name) / "built", directory)
@@ -80,8 +81,11 @@ def written_out(source: str) -> str:
     module = writer.visit(ast.parse(source))
     body: list[ast.stmt] = []
     for node in module.body:
-        from_value = isinstance(node, ast.ImportFrom) and node.module == "maitred.core.value"
-        body += ast.parse(_IMPORTS).body if from_value else [node]
+        if isinstance(node, ast.ImportFrom) and node.module == "maitred.core.value":
+            node.module, node.names = "dataclasses", [ast.alias("dataclass")]
+        body += [node]
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            body += ast.parse(_IMPORTS).body
     module.body = body
     return "\n".join([ast.unparse(ast.fix_missing_locations(module)), *writer.annotations, ""])
 

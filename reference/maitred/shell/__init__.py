@@ -7,3 +7,4 @@ It makes no protocol decision: it turns readiness into events, calls ``step``, a
 from maitred import compiled
 
 compiled.switch_on()  # before the modules of this package import the core
+__path__[:0] = compiled.path(__name__)

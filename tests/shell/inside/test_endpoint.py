@@ -424,7 +424,7 @@ def test_threads_share_one_count_and_no_hand_off_is_lost_or_doubled(either):
     assert either.state().clients == server.EndpointState().clients
 
 
-def test_an_event_from_a_finaliser_during_a_step_is_queued(either):
+def test_an_event_from_a_finaliser_during_a_step_is_queued(either, monkeypatch):
     """Garbage collection may close a connection at any point, also in the step of the same thread."""
     either.listening()
     either.hand(1), either.hand(2)
@@ -440,27 +440,27 @@ def test_an_event_from_a_finaliser_during_a_step_is_queued(either):
         dropped = Dropped()
         dropped.cycle = dropped
         del dropped
-        either.endpoint._step = step
+        monkeypatch.undo()
         gc.collect()
         return step(event, touched)
 
-    either.endpoint._step = collecting
+    monkeypatch.setattr(either.endpoint, "_step", collecting)
     either.endpoint.let_go(second)
     assert [(m.client, m.count.clients) for m in either.received()] == [(first, 0)], (
         "the last of those who leave is named"
     )
 
 
-def test_a_close_during_a_step_is_queued(either):
+def test_a_close_during_a_step_is_queued(either, monkeypatch):
     either.listening()
     step = either.endpoint._step
 
     def closing(event, touched=()):
-        either.endpoint._step = step
+        monkeypatch.undo()
         either.endpoint.close(PORT, shared=False)
         return step(event, touched)
 
-    either.endpoint._step = closing
+    monkeypatch.setattr(either.endpoint, "_step", closing)
     either.send(InitialMsg(1))
     assert either.endpoint.take(PORT) is None
     assert [type(m) for m in either.received()] == [RestartReply, NotReady]

@@ -20,3 +20,7 @@ green_threads          installs the same in the sockets of gevent and eventlet
 native_sockets         names libraries that make sockets outside Python, which cannot be served
 =====================  =================================================================================
 """
+
+from maitred import compiled
+
+__path__[:0] = compiled.path(__name__)
