@@ -256,8 +256,8 @@ def _names(arguments: argparse.Namespace) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys([*arguments.property, *([arguments.to] if arguments.to is not None else [])]))
 
 
-def _known(option: str, name: str, known: Iterable[str], nothing: str) -> None:
-    """Refuse a name that is not known, and say which may have been meant.
+def _known(option: str, name: str, known: Iterable[str], nothing: str, few: int = FEW) -> None:
+    """Refuse a name that is not known, and say which may have been meant: all, where there are no more than `few`.
 
     Raises:
         ConfigError: it is not known.
@@ -267,7 +267,7 @@ def _known(option: str, name: str, known: Iterable[str], nothing: str) -> None:
         near = get_close_matches(name, names, 3)
         if near:
             hint = f"did you mean {' or '.join(map(repr, near))}?"
-        elif len(names) <= FEW:
+        elif len(names) <= few:
             hint = f"there are {', '.join(names)}"
         else:
             hint = f"of the {len(names)} names these are nearest: {', '.join(get_close_matches(name, names, 3, 0))}"
@@ -379,21 +379,21 @@ def _workers(arguments: argparse.Namespace) -> int | None:
 
 def _explore_liveness(arguments: argparse.Namespace, bounds: Bounds, max_states: int | None) -> int:
     from maitred.model.check.liveness import LIVENESS, check_liveness
-    from maitred.model.claims.fairness import UnknownRuleError
+    from maitred.model.claims.fairness import RULES, Fairness
 
     for name in arguments.property or ():
         _known("--property", name, LIVENESS, "nothing that must happen in the end")
-    try:
-        with verdicts.display(quiet=arguments.quiet) as report:
-            result = check_liveness(
-                bounds,
-                arguments.property,
-                _about(report, "exploring"),
-                max_states,
-                without=tuple(arguments.unassumed or ()),
-            )
-    except UnknownRuleError as error:
-        raise ConfigError(f"--unassumed: {error}") from None
+    assumptions = [rule.name for rule in RULES.values() if rule.fairness is not Fairness.NONE]
+    for name in arguments.unassumed or ():
+        _known("--unassumed", name, assumptions, "no assumption", few=len(assumptions))
+    with verdicts.display(quiet=arguments.quiet) as report:
+        result = check_liveness(
+            bounds,
+            arguments.property,
+            _about(report, "exploring"),
+            max_states,
+            without=tuple(arguments.unassumed or ()),
+        )
     if arguments.json:
         code = document.show([document.Found(None, result)], verdicts.code_of(result), result.counterexample)
     else:
