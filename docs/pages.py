@@ -32,7 +32,12 @@ PAGES: Final = (
     Page("spec.generate", ("spec/wire.md", "spec/vectors/bytes.jsonl", "spec/properties.md", "spec/configurations.md")),
     Page(
         "docs.tables",
-        ("docs/reference/command.md", "docs/reference/configuration.md", "docs/explanation/liveness.md"),
+        (
+            "docs/reference/command.md",
+            "docs/reference/configuration.md",
+            "docs/explanation/liveness.md",
+            "spec/start.md",
+        ),
     ),
     Page("proofs.refinement.field_table --write", ("docs/generated/field-table.md",)),
     Page("proofs.refinement.explored_fields --write", ("docs/generated/explored-fields.md",)),

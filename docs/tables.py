@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from docs import start_tables
 from docs.refresh import refresh
 
 from maitred.cli import check, run
@@ -30,6 +31,12 @@ def rules(*, fair: bool) -> str:
     return rows(("action", "why"), ((rule.name, rule.why) for rule in chosen))
 
 
+def _parted(table: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The first row, and the others."""
+    head, *body = table
+    return head, body
+
+
 HERE: Final = Path(__file__).parent
 TABLES: Final = {
     "reference/configuration.md": {
@@ -43,6 +50,11 @@ TABLES: Final = {
         "properties": rows(("property", "says"), ((f"`{each.name}`", each.text) for each in LIVENESS.values())),
         "fair": rules(fair=True),
         "free": rules(fair=False),
+    },
+    "../spec/start.md": {
+        "conversation": rows(*_parted(start_tables.conversation())),
+        "start_fields": rows(*_parted(start_tables.fields())),
+        "start_limits": rows(*_parted(start_tables.limits())),
     },
 }
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n\n)((?:\|[^\n]*\n)*)")

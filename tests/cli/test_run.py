@@ -147,7 +147,7 @@ def test_a_file_sets_everything_but_control_and_trace(maitred, monitor, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "nothing to run: give -m MODULE, SCRIPT, or --config FILE"),
+        ([], "nothing to run: give -m MODULE, SCRIPT, -- EXECUTABLE, or --config FILE"),
         (["-b", "8000"], "nothing to run"),
         (["no_such_file.py"], "no_such_file.py does not exist"),
         (["-m", "no_such_module_at_all"], "no module named 'no_such_module_at_all' can be found"),

@@ -2,12 +2,15 @@
 
 import dataclasses
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from maitred.cli.run import OPTIONS
+from maitred.config import checks
 from maitred.config.error import ConfigError
 from maitred.config.model import Program
 from maitred.config.options import Options, configure, made_up_name
@@ -88,6 +91,71 @@ def test_a_name_is_made_up(program, name):
 def test_an_error_names_its_option(bind, single, complaint):
     with pytest.raises(ConfigError, match=complaint):
         configure(Options(JSON, bind, single))
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "kind"),
+    [
+        ("a.py", b"#!/bin/sh\n", "script"),
+        ("plain", b"print('hello')\n", "script"),
+        ("console", b"#!/some/env/bin/python3.12\n", "script"),
+        ("pypy", b"#!/usr/bin/env pypy3\n", "script"),
+        ("env", b"#!/usr/bin/env -S PYTHONSAFEPATH=1 python3 -O\n", "script"),
+        ("pip", b"#!/bin/sh\n'''exec' /a/long/path/python \"$0\" \"$@\"\n' '''\n", "script"),
+        ("shell", b"#!/bin/sh\n", "executable"),
+        ("other", b"#! /usr/bin/env sh\n", "executable"),
+        ("compiled", Path("/proc/self/exe").read_bytes()[:256], "executable"),
+    ],
+)
+def test_a_script_and_an_executable_are_distinguished_by_their_content(tmp_path, name, head, kind):
+    path = tmp_path / name
+    path.write_bytes(head)
+    path.chmod(0o755)
+    cls = configure(Options(Program("script", str(path), ("--flag",)))).classes[0]
+    assert cls.program == Program(kind, str(path), ("--flag",))
+
+
+def test_a_pipe_is_not_read_to_find_out(tmp_path):
+    """Nobody writes into it: to open it would wait for ever, and what is read is not there for the program."""
+    os.mkfifo(tmp_path / "pipe")
+    assert configure(Options(Program("script", str(tmp_path / "pipe"), ()))).classes[0].program.kind == "script"
+
+
+def made_for(machine):
+    head = bytearray(Path("/proc/self/exe").read_bytes()[:256])
+    head[18:20] = machine.to_bytes(2, sys.byteorder)
+    return bytes(head)
+
+
+@pytest.mark.parametrize(
+    ("head", "mode", "complaint"),
+    [
+        (b"#!/bin/sh\n", 0o644, r"is not executable by us: chmod \+x "),
+        (b"#!/no/such/shell -e\n", 0o755, "its first line names /no/such/shell, which does not exist"),
+        (made_for(20), 0o755, "is made for PowerPC, and this machine is "),
+        (made_for(4711), 0o755, r"is made for machine 4711 \(ELF\), and this machine is "),
+    ],
+)
+def test_an_executable_that_cannot_run_is_declined(tmp_path, monkeypatch, head, mode, complaint):
+    monkeypatch.setattr(checks, "_emulates", lambda: False)
+    path = tmp_path / "server"
+    path.write_bytes(head)
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match=complaint):
+        configure(Options(Program("script", str(path), ())))
+
+
+def test_a_machine_that_emulates_others_is_left_to_try(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "_emulates", lambda: True)
+    path = tmp_path / "server"
+    path.write_bytes(made_for(20))
+    path.chmod(0o755)
+    assert configure(Options(Program("script", str(path), ()))).classes[0].program.kind == "executable"
+
+
+def test_a_command_on_the_path_is_proposed():
+    with pytest.raises(ConfigError, match=r"^sleep does not exist; did you mean /.*/sleep\?"):
+        configure(Options(Program("script", "sleep", ())))
 
 
 @pytest.mark.parametrize("name", ["-", "no such file.py", "/", "", "x" * 5000, "a\0b"])

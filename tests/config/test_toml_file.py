@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import sys
 import time
@@ -157,7 +158,7 @@ def test_every_key_arrives(load, tmp_path):
 def test_the_example_has_every_key():
     """So that the test above tests what its name claims."""
     for key in (*keys.TOP, *keys.ELEMENT, *keys.CLASS, *keys.DURATIONS):
-        assert key.name in EVERYTHING or key.name == "module"
+        assert key.name in EVERYTHING or key.name in ("module", "program")
     assert keys.names(keys.DURATIONS) == tuple(field.name for field in dataclasses.fields(Durations))
 
 
@@ -205,13 +206,56 @@ def test_a_file_that_is_not_toml(load, text, complaint):
     assert "\n" not in str(caught.value)
 
 
+PROGRAM = "[[class]]\nname = 'a'\nprogram = "
+
+
+@pytest.mark.parametrize("command", ["./server", "server", "~/server"])
+def test_a_program_is_found_beside_the_file_or_on_the_path(load, tmp_path, monkeypatch, command):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "server").write_text("#!/bin/sh\n")
+    (tmp_path / "server").chmod(0o755)
+    cls = load(f"{PROGRAM}['{command}', '--flag', '{{server}}']").classes[0]
+    assert cls.program.kind == "executable"
+    assert os.path.samefile(cls.program.name, tmp_path / "server")
+    assert cls.program.args == ("--flag", "{server}")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("'./server'", "class[0].program: './server' will not do: should be a list"),
+        ("[]", "class[0].program: [] will not do: should be a command such as ['./server', '--flag']"),
+        ("['']", "class[0].program: [''] will not do: should be a command"),
+        ("['./server', 1]", "class[0].program: item 1: 1 will not do: should be a string"),
+        ("['./no-such']", "no-such does not exist"),
+        ("['no-such']", "no-such is not a command on the PATH; a file is named with a slash, as ./no-such"),
+        ("['./logs']", "logs is a directory; name an executable file"),
+        ("['./manager.py']\nargs = ['x']", "class[0].args: is for module and script: write them into program"),
+        ("['./manager.py']\npath = ['x']", "class[0].path: is for module and script: program is run without an inter"),
+        ("['./manager.py']\nscript = 'manager.py'", "class[0]: say what to run: one of module, script and program"),
+    ],
+)
+def test_a_program_that_will_not_do(load, text, complaint):
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        load(PROGRAM + text)
+
+
+def test_an_executable_under_the_key_of_scripts_is_seen(load, tmp_path):
+    (tmp_path / "server").write_text("#!/bin/sh\n")
+    with pytest.raises(
+        ConfigError, match="server is no Python script: it is a program of its own, which `program` takes"
+    ):
+        load("[[class]]\nname = 'a'\nscript = 'server'")
+
+
 CLASS = "[[class]]\nname = 'a'\nmodule = 'json'\n"
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "class: is missing: say under a line [[class]]"),
+        ("", "class: is missing: give under a line [[class]]"),
         ("class = 3", "class: 3 will not do: should be tables, each under a line [[class]]"),
         ("naem = 'x'\n" + CLASS, "naem: unknown key; did you mean 'name'?"),
         ("xyzzy = 1\n" + CLASS, "xyzzy: unknown key; known are name, log_directory"),
@@ -237,8 +281,8 @@ CLASS = "[[class]]\nname = 'a'\nmodule = 'json'\n"
         ("[[element]]\nname = 'e'\ncpus = '60000-60002'\n" + CLASS, "CPUs 60000-60002 are not there"),
         (f"[[element]]\nname = 'e'\ncpus = {CPU}\nweight = 0\n" + CLASS, "element[0].weight: 0 will not do"),
         (2 * f"[[element]]\nname = 'e'\ncpus = {CPU}\n" + CLASS, "element[1].name: 'e' is the name of element[0]"),
-        ("[[class]]\nname = 'a'", "class[0]: say what to run: either module or script"),
-        (CLASS + "script = 'manager.py'", "class[0]: say what to run: either module or script"),
+        ("[[class]]\nname = 'a'", "class[0]: say what to run: one of module, script and program"),
+        (CLASS + "script = 'manager.py'", "class[0]: say what to run: one of module, script and program"),
         (CLASS + CLASS, "class[1].name: 'a' is the name of class[0] already"),
         (
             CLASS + "listen = 80\n" + CLASS.replace("'a'", "'b'") + "listen = ['127.0.0.1:80']",

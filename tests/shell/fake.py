@@ -205,7 +205,7 @@ class Program:
         self, distributor, *program, trace=None, options=(), environment=None, open_files=None, directory=None
     ):
         fds = {"control": distributor.theirs.fileno(), "registry": distributor.registry.fd, "trace": trace}
-        identity = json.dumps({"class": 0, "server": 7, **fds, "main": "PID"}).replace('"PID"}', "")
+        identity = json.dumps({"version": 1, "class": 0, "server": 7, **fds, "main": "PID"}).replace('"PID"}', "")
         shell = 'MAITRED_SERVER="$1$$}"; export MAITRED_SERVER; shift; exec "$@"'
         python = [sys.executable, *options, "-c", CODE.format(home=HOME), *map(str, program)]
         self.process = subprocess.Popen(

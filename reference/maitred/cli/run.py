@@ -124,6 +124,7 @@ def table() -> str:
     lines = ["| option | default | meaning |", "|---|---|---|"]
     lines += ["| `-m MODULE` | | The program is a module, as in `python -m MODULE`. |"]
     lines += ["| `SCRIPT` | | The program is a script, as in `python SCRIPT`. |"]
+    lines += ["| `-- EXECUTABLE` | | The program keeps the [start contract](../../spec/start.md) by itself. |"]
     for option in OPTIONS:
         *short, long = sorted(option.flags, key=len)
         flags = ", ".join([*(f"`{flag}`" for flag in short), f"`{f'{long} {option.metavar}'.strip()}`"])
@@ -222,7 +223,7 @@ def parser() -> argparse.ArgumentParser:
     """For the help alone; see `split`."""
     made = argparse.ArgumentParser(
         prog="maitred run",
-        usage="maitred run [options] (-m MODULE | SCRIPT) [ARGS...]\n       maitred run --config FILE",
+        usage="maitred run [options] (-m MODULE | SCRIPT | -- EXECUTABLE) [ARGS...]\n       maitred run --config FILE",
         description="Run copies of a server program, and seat each client at the least busy one. The program needs no"
         " change; everything after its name is its own. There {server} stands for the number of the copy, from 1;"
         " its environment has it as MAITRED_SERVER_NUMBER.",
@@ -232,7 +233,11 @@ def parser() -> argparse.ArgumentParser:
     )
     program = made.add_argument_group("program")
     program.add_argument("-m", metavar="MODULE", help="the program is a module, as in python -m MODULE")
-    program.add_argument("SCRIPT", nargs="?", help="the program is a script, as in python SCRIPT")
+    program.add_argument(
+        "SCRIPT",
+        nargs="?",
+        help="the program is a script, as in python SCRIPT, or an executable that keeps the start contract",
+    )
     program.add_argument("ARGS", nargs="*", help="what the program finds in sys.argv[1:]")
     for group, description in GROUPS.items():
         section = made.add_argument_group(group, description)
@@ -276,7 +281,9 @@ def main(argv: list[str]) -> int:
         from maitred.config import options
 
         if line.kind is None:
-            raise ConfigError("run: nothing to run: give -m MODULE, SCRIPT, or --config FILE; see maitred run --help")
+            raise ConfigError(
+                "run: nothing to run: give -m MODULE, SCRIPT, -- EXECUTABLE, or --config FILE; see maitred run --help"
+            )
         program = Program(line.kind, line.program, line.args)
         config = options.configure(options.Options(program, line.bind, line.single))
     from maitred.shell import monitor  # late: so that a mistake is reported at once

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import shutil
 import stat
+import struct
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -58,6 +59,8 @@ def script(path: str) -> str:
         raise ConfigError(f"{path} is a directory without a __main__.py; name a script, or a module with -m")
     if not os.path.exists(path):
         raise ConfigError(f"{path} does not exist{_instead(place)}")
+    if is_executable(path):
+        raise ConfigError(f"{path} is no Python script: it is a program of its own, which `program` takes")
     if not os.access(place, os.R_OK):
         raise ConfigError(f"{path} cannot be read by us")
     return path
@@ -74,6 +77,8 @@ def _instead(path: Path) -> str:
         return f"; did you mean {path.parent / near[0]}?"
     if not path.suffix and path.name.isidentifier() and importlib.util.find_spec(path.name) is not None:
         return f"; did you mean the module, -m {path}?"
+    if path.name == str(path) and (found := shutil.which(path.name)) is not None:
+        return f"; did you mean {found}?"
     return ""
 
 
@@ -100,12 +105,90 @@ def module(name: str, path: Sequence[str]) -> str:
     return name
 
 
+def command(name: str) -> str:
+    """The path of a command on the PATH that this machine can run."""
+    found = shutil.which(name)
+    if found is None:
+        raise ConfigError(f"{name} is not a command on the PATH; a file is named with a slash, as ./{name}")
+    return executable(found)
+
+
 def interpreter(command: str) -> str:
     """The path of an executable file."""
     found = shutil.which(command)
     if found is None:
         raise ConfigError(f"{command} is not an executable file, nor a command on the PATH")
     return os.path.abspath(found)
+
+
+def is_executable(path: str) -> bool:
+    """Whether the file is a program of its own, rather than one for a Python interpreter to run."""
+    head = b"" if path.endswith(_PYTHON_ENDINGS) else _head(path)
+    if head.startswith(_PIP):
+        return False
+    words = _first_line(head)
+    if words and os.path.basename(words[0]) == "env":
+        words = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+    return head.startswith(_ELF) or bool(words and not os.path.basename(words[0]).startswith(("python", "pypy")))
+
+
+def executable(path: str) -> str:
+    """A program that this machine can run, by its absolute path."""
+    if os.path.isdir(path):
+        raise ConfigError(f"{path} is a directory; name an executable file")
+    if not os.path.exists(path):
+        raise ConfigError(f"{path} does not exist")
+    if not os.access(path, os.X_OK):
+        raise ConfigError(f"{path} is not executable by us: chmod +x {path}")
+    head = _head(path)
+    words = _first_line(head)
+    if words and not os.path.exists(words[0]):
+        raise ConfigError(f"{path}: its first line names {words[0]}, which does not exist")
+    if head.startswith(_ELF):
+        here, there = _machine(_head("/proc/self/exe")), _machine(head)
+        if there != here and not {there, here} <= _TOGETHER and not _emulates():
+            names = (_MACHINES.get(number, f"machine {number} (ELF)") for number in (there, here))
+            raise ConfigError("{}: is made for {}, and this machine is {}".format(path, *names))
+    return os.path.abspath(path)
+
+
+_PYTHON_ENDINGS = (".py", ".pyc", ".pyw", ".pyz")
+_PIP = b"#!/bin/sh\n'''exec' "
+"""So begins a script for a Python whose path is too long for a first line."""
+_ELF = b"\x7fELF"
+_MACHINES = {3: "x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC 64", 22: "S/390", 40: "ARM", 62: "x86-64", 183: "AArch64"}
+_MACHINES |= {243: "RISC-V", 258: "LoongArch"}
+_TOGETHER = {3, 62}
+"""The kernel for the one may run the other."""
+
+
+def _head(path: str) -> bytes:
+    """The first bytes of the file; none where it cannot be read, or is no file: what is read of a pipe is gone."""
+    try:
+        with open(path if os.path.isfile(path) else os.devnull, "rb") as file:
+            return file.read(256)
+    except OSError:
+        return b""
+
+
+def _first_line(head: bytes) -> list[str]:
+    """The interpreter that a file names, and its arguments (execve(2))."""
+    return os.fsdecode(head.partition(b"\n")[0][2:]).split() if head.startswith(b"#!") else []
+
+
+def _machine(head: bytes) -> int:
+    """What an ELF file is made for (elf(5), e_machine), or 0 for a file that is none."""
+    if len(head) < 20 or not head.startswith(_ELF):
+        return 0
+    return int(struct.unpack_from(">H" if head[5] == 2 else "<H", head, 18)[0])
+
+
+def _emulates() -> bool:
+    """Whether the kernel may run what is made for another machine (binfmt_misc)."""
+    try:
+        return bool(set(os.listdir("/proc/sys/fs/binfmt_misc")) - {"register", "status"})
+    except OSError:
+        return False
 
 
 def directory(path: str) -> str:

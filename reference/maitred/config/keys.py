@@ -78,8 +78,14 @@ ELEMENT: Final = (
 
 CLASS: Final = (
     Key("name", "name", "required", "Names the class in `maitred status` and in the log."),
-    Key("module", "module", "this or `script`", "The program, as `python -m` takes it."),
-    Key("script", "path", "this or `module`", "The program, as `python` takes it."),
+    Key("module", "module", "this, `script` or `program`", "The program, as `python -m` takes it."),
+    Key("script", "path", "this, `module` or `program`", "The program, as `python` takes it."),
+    Key(
+        "program",
+        "list of strings",
+        "this, `module` or `script`",
+        "An executable that keeps the [start contract](../../spec/start.md), and its arguments; with placeholders.",
+    ),
     Key("args", "list of strings", "`[]`", "What the program finds in `sys.argv[1:]`; with placeholders."),
     Key(
         "listen",

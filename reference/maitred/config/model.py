@@ -17,13 +17,15 @@ from maitred.core.timing import Durations
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The unmodified server program ("the name of the .class file")."""
+    """The server program ("the name of the .class file"): an unmodified one in Python, or one that keeps the start
+    contract (`spec/start.md`) by itself, in any language.
+    """
 
-    kind: Literal["module", "script"]
-    """Whether `name` is a module, as in ``python -m``, or the path of a script."""
+    kind: Literal["module", "script", "executable"]
+    """Whether `name` is a module, as in ``python -m``, or the path of a script or of an executable."""
     name: str
     args: tuple[str, ...]
-    """What the program finds in ``sys.argv[1:]``; with placeholders (see `maitred.config.placeholders`)."""
+    """What the program finds after its name; with placeholders (see `maitred.config.placeholders`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,9 @@ def configure(options: Options) -> Config:
         ConfigError: they do not make sense, or what they name is not there.
     """
     program = options.program
-    if program.kind == "script":
+    if program.kind == "script" and checks.is_executable(program.name):
+        program = Program("executable", checks.executable(program.name), program.args)
+    elif program.kind == "script":
         checks.script(program.name)
     else:
         values.at("-m", values.module, program.name)

@@ -237,7 +237,9 @@ def one_per_cpu() -> tuple[ProcessingElement, ...]:
 def _classes(top: _Table, elements: tuple[ProcessingElement, ...]) -> tuple[ServerClass, ...]:
     tables = top.tables("class", keys.CLASS, MAX_CLASSES)
     if not tables:
-        raise top.error("class", "is missing: say under a line [[class]] what to run, with name and module or script")
+        raise top.error(
+            "class", "is missing: give under a line [[class]] a name, and one of module, script and program"
+        )
     _unique(tables)
     taken: dict[str, str] = {}
     return tuple(_class(table, tuple(element.name for element in elements), taken) for table in tables)
@@ -294,8 +296,10 @@ def _interpreter(table: _Table, value: object) -> str:
 
 
 def _program(table: _Table, path: tuple[str, ...], directory: str | None, interpreter: str) -> Program:
-    if ("module" in table.content) == ("script" in table.content):
-        raise table.error("", "say what to run: either module or script")
+    if sum(key in table.content for key in ("module", "script", "program")) != 1:
+        raise table.error("", "say what to run: one of module, script and program")
+    if "program" in table.content:
+        return _executable(table)
     args = table.get("args", values.listed(values.text), ())
     if "script" in table.content:
         return Program("script", table.require("script", table.path(checks.script)), args)
@@ -306,6 +310,22 @@ def _program(table: _Table, path: tuple[str, ...], directory: str | None, interp
         return checks.module(name, [directory or os.getcwd(), *path]) if interpreter == sys.executable else name
 
     return Program("module", table.require("module", read), args)
+
+
+def _executable(table: _Table) -> Program:
+    for key in ("args", "interpreter", "interpreter_options", "path"):
+        if key in table.content:
+            right = "write them into program" if key == "args" else "program is run without an interpreter"
+            raise table.error(key, f"is for module and script: {right}")
+    words = table.require("program", values.listed(values.text))
+    if not words or not words[0]:
+        raise table.error("program", values.wrong(table.content["program"], "a command such as ['./server', '--flag']"))
+
+    def read(value: object) -> str:
+        command = os.path.expanduser(words[0])
+        return checks.executable(os.path.join(table.base, command)) if os.sep in command else checks.command(command)
+
+    return Program("executable", table.require("program", read), words[1:])
 
 
 def _durations(top: _Table) -> Durations:

@@ -1,4 +1,8 @@
-"""The audit of a Distributor's servers: their registries are compared with what the kernel knows of the connections."""
+"""The audit of a Distributor's servers: the clients that they count are compared with what the kernel knows.
+
+A server of the Python stand-in has them in its registry.  Of an executable it is known who was accepted and has not
+left, by its own messages to this Distributor.
+"""
 
 from __future__ import annotations
 
@@ -109,6 +113,8 @@ class Audit:
 
     def _clients_of(self, server: ServerId, held: Server) -> tuple[Client, ...]:
         """The clients that the server counts."""
+        if held.served is not None:
+            return tuple(held.served)
         return self._look(server, held, Reader.clients, ())
 
     def _look(self, server: ServerId, held: Server, read: Callable[[Reader], T], otherwise: T) -> T:

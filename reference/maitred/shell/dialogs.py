@@ -20,7 +20,7 @@ from typing import Final, TypeAlias, get_args
 
 from maitred.core import distributor as core
 from maitred.core import messages, wire
-from maitred.core.messages import Incarnation, Port, ServerId
+from maitred.core.messages import Client, Incarnation, Port, ServerId
 from maitred.shell.conduct import PATIENCE, Conduct
 from maitred.shell.driver import Driver
 from maitred.shell.io import channel, report
@@ -41,6 +41,8 @@ class Server:
     control: channel.Socket
     registry: Reader
     conduct: Conduct
+    served: dict[Client, None] | None
+    """The clients that it has accepted here and that have not left, by its messages; None where it keeps a registry."""
     dialogs: dict[Port, channel.Socket] = field(default_factory=dict)
     unsent: dict[Port, messages.InitialMsg] = field(default_factory=dict)
     """Could not be sent at once: the dialog was full.  One is as good as several."""
@@ -55,11 +57,31 @@ class Server:
         """What its dialog is watched for, beside its end (EPOLLHUP)."""
         return (0 if self.paused else READ) | (WRITE if port in self.unsent else 0)
 
+    def note(self, message: messages.FromServer) -> None:
+        """Keep `served` as the server's message has it."""
+        if self.served is None:
+            return
+        match message:
+            case messages.Accepted():
+                self.served[message.client] = None
+            case messages.Disconnect():
+                self.served.pop(message.client, None)
+            case _:
+                pass
+
+    def forget(self, clients: Sequence[Client]) -> None:
+        """It has been asked not to count these."""
+        if self.served is not None:
+            for client in clients:
+                self.served.pop(client, None)
+
 
 class Dialogs:
     """The dialogs of all servers of one Distributor."""
 
-    def __init__(self, name: str, incarnation: Incarnation, loop: Loop, machine: Machine) -> None:
+    def __init__(
+        self, name: str, incarnation: Incarnation, loop: Loop, machine: Machine, *, registries: bool = True
+    ) -> None:
         """There is no server yet.
 
         Args:
@@ -67,12 +89,14 @@ class Dialogs:
             incarnation: of the Distributor.
             loop: watches the descriptors.
             machine: takes what the servers say.
+            registries: whether the servers keep registries of their clients.
         """
         self.servers: dict[ServerId, Server] = {}
         self._name = name
         self._incarnation = incarnation
         self._loop = loop
         self._machine = machine
+        self._registries = registries
 
     # ================================================================ holding
 
@@ -87,7 +111,8 @@ class Dialogs:
             on_control: is called with the server and epoll's flags when its control socket is ready.
         """
         registry = Reader(fds[1], message.max_clients)
-        server = Server(channel.attach(fds[0]), registry, Conduct(message.max_clients))
+        served: dict[Client, None] | None = None if self._registries else {}
+        server = Server(channel.attach(fds[0]), registry, Conduct(message.max_clients), served)
         self.servers[message.server] = server
         self._loop.watch(fds[0], READ, partial(on_control, message.server))
         for port, fd in zip(message.dialogs, fds[2:], strict=True):
@@ -183,6 +208,7 @@ class Dialogs:
         if objection:
             self.offends(server, held, f"{type(message).__name__} on port {port}: {objection}")
         else:
+            held.note(message)
             self._machine.handle(core.Received(server, port, message))
 
     def offends(self, server: ServerId, held: Server, what: str) -> None:
@@ -221,5 +247,6 @@ class Dialogs:
             if error.errno in channel.CROWDED:
                 self._loop.change(dialog.fileno(), held.flags(port))
                 return
+        held.forget(message.forget)
         del held.unsent[port]
         self._loop.change(dialog.fileno(), held.flags(port))

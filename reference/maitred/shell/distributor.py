@@ -78,6 +78,8 @@ class DistributorSpec:
     """The listening sockets of the last Distributor."""
     log: int | None = None
     """The file of the log; None: stderr."""
+    registries: bool = True
+    """Whether its servers keep registries; those of an executable do not."""
 
 
 class Distributor:
@@ -103,7 +105,9 @@ class Distributor:
         self._taken = self._refused = self._timed_out = 0
         """How many hand-offs servers have taken and refused, and how many clients have waited in vain."""
         warnings = self._warnings = WarningsAtIntervals(spec.name)
-        dialogs = self._dialogs = Dialogs(spec.name, spec.incarnation, self.loop, self.machine)
+        dialogs = self._dialogs = Dialogs(
+            spec.name, spec.incarnation, self.loop, self.machine, registries=spec.registries
+        )
         self._binding = Binding(spec.name, fixed=spec.fixed, machine=self.machine, dialogs=dialogs, warnings=warnings)
         self._audit = Audit(spec.name, spec.durations, self.loop, self.machine, dialogs)
         self._listeners = Listeners(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.machine import free_port
-from tests.shell.fake import behind, eventually, script
+from tests.shell.fake import HOME, behind, eventually, script
 
-from maitred.shell.inside.bootstrap import ENVIRONMENT
+from maitred.shell import start_contract
 from maitred.shell.inside.exec_server import CODE
 
 pytestmark = pytest.mark.system
@@ -280,8 +280,10 @@ def test_low_descriptor_limits_are_no_error(tmp_path):
         assert distributor.seat(port)[2] == 1
 
 
-def test_both_sides_use_the_same_environment_variable():
-    from maitred.shell.inside import exec_server
-
-    assert exec_server.ENVIRONMENT == ENVIRONMENT
-    assert "maitred.shell.inside.bootstrap" in CODE
+def test_a_start_contract_of_another_version_is_reported_in_a_line(tmp_path):
+    identity = {start_contract.ENVIRONMENT: json.dumps({"version": 2})}
+    command = [sys.executable, "-c", CODE.format(home=HOME), "script", str(script(tmp_path, "print('runs')"))]
+    found = subprocess.run(command, env={**os.environ, **identity}, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert found.stderr == "maitred: the start contract has version 2, known here is 1\n"
+    assert found.stdout == ""

@@ -1,7 +1,8 @@
 """What an Application Server's process runs first: it installs the stand-in, then runs the unmodified program.
 
 The process is ``python OPTIONS -c CODE -m MODULE ARGS...`` or ``... script PATH ARGS...``, where ``CODE`` calls `main`.
-Who the server is, and which descriptors it was handed, is in the environment, as JSON:
+Who the server is, and which descriptors it was handed, is in the environment, as JSON.  It has the fields of the start
+contract (`maitred.shell.start_contract`), of which these are used here, and further ones:
 
 =============  =======================================================================================
 key            value
@@ -54,10 +55,11 @@ from maitred.shell.inside.listener import Listener
 from maitred.shell.inside.passed_listeners import PassedListeners
 from maitred.shell.inside.processes import Processes
 from maitred.shell.inside.stand_in import StandIn
-from maitred.shell.inside.workers import ENVIRONMENT, Identity
+from maitred.shell.inside.workers import Identity
 from maitred.shell.io import channel, report
 from maitred.shell.io.process_name import name_process
 from maitred.shell.io.registry import Registry
+from maitred.shell.start_contract import ENVIRONMENT, VERSION
 
 _OUT_OF_THE_WAY: Final = 900
 """Our descriptors get numbers from here on, as far as the limit allows: a program may expect the low ones."""
@@ -89,9 +91,15 @@ def main(path: list[str]) -> None:
 
 
 def _described() -> dict[str, Any]:
-    """The server's identity, from the environment; it is removed there, so that the program does not see it."""
+    """The server's identity, from the environment; it is removed there, so that the program does not see it.
+
+    Raises:
+        SystemExit: it is of another version of the start contract.
+    """
     os.environ.pop(CONTROL, None)
     record: dict[str, Any] = json.loads(os.environ.pop(ENVIRONMENT))
+    if record.get("version") != VERSION:
+        raise SystemExit(f"maitred: the start contract has version {record.get('version')}, known here is {VERSION}")
     return record
 
 

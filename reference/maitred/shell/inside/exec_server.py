@@ -1,22 +1,25 @@
 """Turns a process that multiprocessing has just started into an Application Server: sets it up, then execs.
 
+What it execs is an executable that keeps the start contract (`spec/start.md`) by itself, or the Python interpreter with
+`maitred.shell.inside.bootstrap`, which keeps it for an unmodified program.
+
 This runs in the new process only, and imports next to nothing, so that a server is up soon.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import json
 import os
 import resource
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from maitred.shell import start_contract
 from maitred.shell.io import kernel, report
 
-ENVIRONMENT: Final = "MAITRED_SERVER"
-"""The server's identity, for the bootstrap of the exec'd program: see `_identity`."""
 CONTROL: Final = "MAITRED_CONTROL"
 """In the environment of every process that a Monitor starts: the path of its control socket.  The program does not see
 it.  The kernel goes on showing it, so that what a dead Monitor has left behind can be found
@@ -36,8 +39,10 @@ class ServerSpec:
 
     class_id: int
     server: int
+    max_clients: int
     control: int
-    registry: int
+    registry: int | None
+    """None for an executable, which has no use for it."""
     trace: int | None
     cpus: tuple[int, ...]
     open_files: tuple[int, int]
@@ -46,7 +51,7 @@ class ServerSpec:
     interpreter: str
     interpreter_options: tuple[str, ...]
     program: tuple[str, ...]
-    """``-m`` or ``script``, the name, the arguments."""
+    """``-m``, ``script`` or ``executable``, the name, the arguments."""
     path: tuple[str, ...]
     directory: str | None
     started_in: str | None
@@ -77,19 +82,39 @@ def run(spec: ServerSpec, handed: object) -> NoReturn:
         _settle_on(spec.cpus)
         _enter(spec)
         control, registry, trace = _keep_only((spec.control, spec.registry, spec.trace))
-        environment = _environment(spec, _identity(spec, control, registry, trace))
         resource.setrlimit(resource.RLIMIT_NOFILE, spec.open_files)
         if spec.memory_limit is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (spec.memory_limit, spec.memory_limit))
-        home = os.path.abspath(__file__)
-        for _ in range(4):  # inside, shell, maitred, and where it is installed
-            home = os.path.dirname(home)
-        code = CODE.format(home=home)
-        arguments = [spec.interpreter, *spec.interpreter_options, "-c", code, *spec.program]
-        os.execve(spec.interpreter, arguments, environment)
+        if spec.program[0] == "executable":
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which this interpreter ignores, and a program would go on
+                signal.signal(number, signal.SIG_DFL)
+            os.execve(spec.program[1], spec.program[1:], _environment(spec, _contract(spec, control)))
+        environment = _environment(spec, _identity(spec, control, registry, trace))
+        os.execve(spec.interpreter, _interpreted(spec), environment)
     except (OSError, ValueError) as error:
-        report.error(f"server {spec.server} cannot be started: {error}")
+        report.error(f"server {spec.server} cannot be started: {_why_not(spec, error)}")
         os._exit(1)
+
+
+def _interpreted(spec: ServerSpec) -> list[str]:
+    """The command line of an interpreter that runs the bootstrap."""
+    home = os.path.abspath(__file__)
+    for _ in range(4):  # inside, shell, maitred, and where it is installed
+        home = os.path.dirname(home)
+    code = CODE.format(home=home)
+    return [spec.interpreter, *spec.interpreter_options, "-c", code, *spec.program]
+
+
+def _why_not(spec: ServerSpec, error: OSError | ValueError) -> str:
+    """What keeps the process from becoming the program, in words."""
+    if spec.program[0] == "executable" and isinstance(error, OSError):
+        name = spec.program[1]
+        if error.errno == errno.ENOEXEC:
+            return f"{name} is no program that this machine can run"
+        if error.errno == errno.ENOENT and os.path.exists(name):
+            return f"{name} is there, but not the loader or interpreter that it names"
+        return f"{name}: {error.strerror}" if error.filename is None else str(error)
+    return str(error)
 
 
 def _join(group: str | None) -> None:
@@ -137,7 +162,7 @@ def _settle_on(cpus: Iterable[int]) -> None:
         report.warning(f"cannot be bound to the CPUs {sorted(cpus)}: {error.strerror}")
 
 
-def _keep_only(wanted: tuple[int, int, int | None]) -> tuple[int, int, int | None]:
+def _keep_only(wanted: tuple[int, int | None, int | None]) -> tuple[int, int | None, int | None]:
     """Close all but the standard streams and these, and give these the lowest numbers (for programs that use select).
 
     What multiprocessing has left open would leak into the program.
@@ -149,7 +174,7 @@ def _keep_only(wanted: tuple[int, int, int | None]) -> tuple[int, int, int | Non
     control, registry, trace = (None if fd is None else fcntl.fcntl(fd, fcntl.F_DUPFD, 3) for fd in wanted)
     for fd in keep:
         _close(fd)
-    assert control is not None and registry is not None
+    assert control is not None
     return control, registry, trace
 
 
@@ -160,25 +185,29 @@ def _close(fd: int) -> None:
         return  # the descriptor of the listing itself
 
 
-def _identity(spec: ServerSpec, control: int, registry: int, trace: int | None) -> str:
-    """What the bootstrap must know; the process id ``main`` stays the same through the exec."""
-    return json.dumps(
+def _contract(spec: ServerSpec, control: int, **others: object) -> str:
+    """The fields of the contract, and others; the process id ``main`` stays the same through the exec."""
+    return start_contract.encode(
         {
-            "class": spec.class_id,
-            "server": spec.server,
             "control": control,
-            "registry": registry,
-            "trace": trace,
+            "server": spec.server,
+            "class": spec.class_id,
             "main": os.getpid(),
-            "fixed": spec.fixed,
-            "path": list(spec.path),
-            "name": spec.name,
+            "max_clients": spec.max_clients,
+            **others,
         }
     )
 
 
+def _identity(spec: ServerSpec, control: int, registry: int | None, trace: int | None) -> str:
+    """What the bootstrap must know beside."""
+    return _contract(
+        spec, control, registry=registry, trace=trace, fixed=spec.fixed, path=list(spec.path), name=spec.name
+    )
+
+
 def _environment(spec: ServerSpec, identity: str) -> dict[str, str]:
-    environment = {**os.environ, **dict(spec.environment), ENVIRONMENT: identity}
+    environment = {**os.environ, **dict(spec.environment), start_contract.ENVIRONMENT: identity}
     if spec.directory is not None and "PWD" in environment:
         environment["PWD"] = os.path.normpath(spec.directory)  # as a shell does that enters it
     paths = [*spec.path, *filter(None, [environment.get("PYTHONPATH")])]

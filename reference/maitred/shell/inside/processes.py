@@ -15,12 +15,12 @@ Workers that a program forks inherit everything.  Those that it starts with an e
 from __future__ import annotations
 
 import _socket
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
 from maitred.core.messages import Client
+from maitred.shell import start_contract
 from maitred.shell.inside import real_calls, workers
 from maitred.shell.inside.connections import Connection, is_held
 from maitred.shell.inside.descriptor_table import DescriptorTable
@@ -122,7 +122,7 @@ class Processes:
             listener.is_shared = True
         inodes = self.descriptors.inodes()
         rows = [listener.row(inodes[listener]) for listener in handed]
-        text = json.dumps({**self._identity.record(), "dialogs": list(dialogs.items()), "listeners": rows})
+        text = start_contract.encode({**self._identity.record(), "dialogs": list(dialogs.items()), "listeners": rows})
         return workers.Inheritance(text, fds)
 
     # ---------------------------------------------------------------- fork and the end

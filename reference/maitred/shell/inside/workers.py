@@ -22,7 +22,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-ENVIRONMENT: Final = "MAITRED_SERVER"
+from maitred.shell.start_contract import ENVIRONMENT
+
 HOOK: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hook")
 
 Given: TypeAlias = Any  # Any: an argument of a real function, given on

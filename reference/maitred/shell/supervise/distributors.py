@@ -145,6 +145,7 @@ class Distributors:
             trace=self._recording.begin(f"distributor {effect.class_id} {effect.incarnation}"),
             log=report.log_file(),
             kept=self._kept.listeners(effect.class_id),
+            registries=cls.program.kind != "executable",
         )
         inquiry = Inquiry(cls.name, our_status, self._loop)
         distributor = Distributor(effect.class_id, None, ours, inquiry, incarnation=effect.incarnation)

@@ -98,8 +98,8 @@ def start_server(spec: exec_server.ServerSpec) -> Child:
     Raises:
         OSError: no process can be made.
     """
-    trace = () if spec.trace is None else (spec.trace,)
-    return start(exec_server.run, spec, (spec.control, spec.registry, *trace))
+    others = (fd for fd in (spec.registry, spec.trace) if fd is not None)
+    return start(exec_server.run, spec, (spec.control, *others))
 
 
 def start(target: Callable[[Any, object], None], spec: object, fds: tuple[int, ...]) -> Child:  # Any: its own spec

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from maitred.config import instances
-from maitred.shell.inside.exec_server import CONTROL, ENVIRONMENT
+from maitred.shell.inside.exec_server import CONTROL
+from maitred.shell.start_contract import ENVIRONMENT
 from maitred.shell.supervise.descendants import PROC, ProcessInfo, all_processes, holds
 
 _DISTRIBUTOR: Final = b"multiprocessing.spawn"

@@ -63,7 +63,7 @@ class News:
         level = report.error if effect.complaint in EXIT_CODES else report.warning
         level(f"server {effect.server} of {name}: {what}" if effect.server else f"{name}: {what}")
         if effect.complaint is Complaint.NOT_LISTENING:
-            self._servers.look_for_native_sockets(effect.server)
+            self._servers.look_for_obstacles(effect.server)
 
     def announce(self) -> bool:
         """Report, once, that all is up; whether that has happened now."""

@@ -52,6 +52,9 @@ _DAEMON: Final = (
 )
 
 
+_SILENT: Final = "it has not asked for a port on its control socket: does it keep the start contract?"
+
+
 @dataclass(slots=True)
 class Server:
     """One server's process, and what is kept of it."""
@@ -123,6 +126,8 @@ class Servers:
         """What a program is asked to end with where its class says nothing."""
         self._foreign: dict[ClassId, int] = {}
         """Libraries that keep a class's servers from coming up, as bits."""
+        self._silent: set[ClassId] = set()
+        """Classes whose executable has not asked for a port."""
         self._daemons: set[ClassId] = set()
         """Classes whose program goes to the background."""
         self._places: dict[tuple[ClassId, int], ServerId] = {}
@@ -200,10 +205,14 @@ class Servers:
     def _launch(self, effect: core.StartServer, theirs: channel.Socket) -> None:
         server = self.held[effect.server]
         cls = self._config.classes[effect.class_id]
+        registry = trace = None  # an executable keeps none
         try:
-            trace = self._recording.begin(f"server {effect.class_id} {effect.server}")
+            if cls.program.kind != "executable":
+                registry = server.registry.fd
+                trace = self._recording.begin(f"server {effect.class_id} {effect.server}")
             group = self._groups.make(f"maitred-{os.getpid()}-{effect.server}")
-            child = start_server(self._spec(effect, cls, (theirs.fileno(), server.registry.fd, trace), group))
+            fds = theirs.fileno(), registry, trace
+            child = start_server(self._spec(effect, cls, fds, group))
             server.child, server.since = child, time.monotonic()
             server.family = Family(child.pid, os.fstat(theirs.fileno()).st_ino, group)
         finally:
@@ -212,7 +221,7 @@ class Servers:
         self._log_start(effect, server, child)
 
     def _spec(
-        self, effect: core.StartServer, cls: ServerClass, fds: tuple[int, int, int | None], group: Path | None
+        self, effect: core.StartServer, cls: ServerClass, fds: tuple[int, int | None, int | None], group: Path | None
     ) -> ServerSpec:
         control, registry, trace = fds
         logs = self._config.log_directory
@@ -222,6 +231,7 @@ class Servers:
         return ServerSpec(
             class_id=effect.class_id,
             server=effect.server,
+            max_clients=cls.max_clients,
             control=control,
             registry=registry,
             trace=trace,
@@ -230,7 +240,7 @@ class Servers:
             memory_limit=cls.memory_limit,
             interpreter=cls.interpreter,
             interpreter_options=cls.interpreter_options,
-            program=("-m" if cls.program.kind == "module" else "script", cls.program.name, *arguments),
+            program=("-m" if cls.program.kind == "module" else cls.program.kind, cls.program.name, *arguments),
             path=cls.path,
             directory=cls.directory,
             started_in=self._started_in,
@@ -311,7 +321,7 @@ class Servers:
         self._ends[server.server] = report.how_ended(code)
         level = report.warning if self._is_wanted(server) else report.info
         level(f"{self._title(server)} (pid {child.pid}) {report.how_ended(code)}")
-        self.look_for_native_sockets(server.server)
+        self.look_for_obstacles(server.server)
         if code == 0:
             self._look_for_daemon(server)
         self._machine.handle(core.ServerExited(server.class_id, server.server))
@@ -320,7 +330,7 @@ class Servers:
 
     def obstacles(self) -> dict[ClassId, list[str]]:
         """By class, why its servers do not come up, as far as that is known."""
-        return {class_id: self.obstacles_of(class_id) for class_id in {*self._foreign, *self._daemons}}
+        return {class_id: self.obstacles_of(class_id) for class_id in {*self._foreign, *self._silent, *self._daemons}}
 
     def obstacles_of(self, class_id: ClassId) -> list[str]:
         """Why the class's servers do not come up, as far as that is known; nothing, once one of them has."""
@@ -328,18 +338,27 @@ class Servers:
         if any(place.phase is core.PlacePhase.READY for place in places):
             return []
         libraries = map(str, native_sockets.libraries(self._foreign.get(class_id, 0)))
-        return [*libraries, *([_DAEMON] if class_id in self._daemons else [])]
+        silent, daemon = class_id in self._silent, class_id in self._daemons
+        return [*libraries, *([_SILENT] if silent else []), *([_DAEMON] if daemon else [])]
 
-    def look_for_native_sockets(self, server_id: ServerId) -> None:
-        """Where the server has not come up, report once for its class which library may be the cause."""
+    def look_for_obstacles(self, server_id: ServerId) -> None:
+        """Where the server has not come up, report once for its class what may be the cause."""
         server = self.held.get(server_id)
         if server is None or self._phase(server) is not core.PlacePhase.STARTING:
             return
+        self._look_for_silence(server)
         known = self._foreign.get(server.class_id, 0)
         noted = server.registry.foreign
         self._foreign[server.class_id] = known | noted
         for library in native_sockets.libraries(noted & ~known):
             report.error(f"{self._title(server)} cannot be handed clients: {library}")
+
+    def _look_for_silence(self, server: Server) -> None:
+        """Where an executable has asked for nothing, it may know nothing of its start contract."""
+        program = self._config.classes[server.class_id].program
+        if program.kind == "executable" and not server.dialogs and server.class_id not in self._silent:
+            self._silent.add(server.class_id)
+            report.error(f"{self._title(server)}, {program.name}: {_SILENT}")
 
     def _look_for_daemon(self, server: Server) -> None:
         """Where a main process ends well and unasked while its children go on, report once what that means."""
