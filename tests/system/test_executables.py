@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,11 @@ def script(path, text):
 # ---------------------------------------------------------------- the endpoint in C
 
 
+def counted(instance):
+    """How many clients each server has, by its own count."""
+    return Counter({server["pid"]: server["clients"] for server in instance.servers() if server["clients"]})
+
+
 def test_it_is_short():
     assert len(ENDPOINT.read_text().splitlines()) < 300
 
@@ -89,17 +95,18 @@ def test_three_copies_count_their_clients_outlive_a_distributor_and_stop(maitred
     instance = maitred("-b", listen, "--static", "3", "--max-clients", "4", "--", endpoint, listen)
     pids = {server["pid"] for server in instance.servers()}
     there = [visitors(port) for _ in range(9)]
-    assert {server_of(one) for one in there} == pids
+    seats = [server_of(one) for one in there]
+    assert set(seats) == pids
     assert all(map(echoes, there))
-    assert instance.counts() == [3, 3, 3]
+    eventually(lambda: counted(instance) == Counter(seats), lambda: (counted(instance), seats))
 
     for one in there[:5]:
         one.close()
-    eventually(lambda: sum(instance.counts()) == 4, lambda: instance.counts())
+    eventually(lambda: counted(instance) == Counter(seats[5:]), lambda: (counted(instance), seats[5:]))
     instance.kill(instance.distributor())
     more = [visitors(port) for _ in range(8)]  # they wait in the backlog
 
-    assert {server_of(one) for one in more} == pids
+    assert {server_of(one) for one in more} <= pids
     assert all(map(echoes, [*there[5:], *more])), "those of before are served on"
     instance.wait_counts([4, 4, 4])
     assert {server["pid"] for server in instance.servers()} == pids
