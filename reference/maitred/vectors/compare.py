@@ -20,11 +20,16 @@ from maitred.vectors.codec import (
     Effect,
     Json,
     Outcome,
+    Taken,
+    canonical,
+    decode_event,
     decode_outcome,
+    decode_state,
     encode,
     encode_outcome,
+    encode_state,
 )
-from maitred.vectors.files import folder
+from maitred.vectors.files import Trace, folder
 
 _ABSENT: Final = object()
 
@@ -64,6 +69,24 @@ def differences(machine: str, expected: Outcome, answer: Outcome) -> Iterator[st
         return
     yield from _unlike(encode_outcome(expected), encode_outcome(answer))
     yield from _effects(machine, expected.effects, answer.effects)
+
+
+def along(machine: str, trace: Trace) -> Iterator[str]:
+    """Where the core, which keeps its own state, parts from the trace; it ends with the first step that differs."""
+    state = decode_state(machine, trace.state)
+    for number, (json, then) in enumerate(trace.steps):
+        event = decode_event(machine, json, f"step {number}: event")
+        outcome = MACHINES[machine].module.step(state, event)
+        if not isinstance(outcome, Rejected):
+            state = outcome.state
+        found = encode_outcome(outcome if isinstance(outcome, Rejected) else Taken(canonical(state), outcome.effects))
+        assert isinstance(found, dict) and isinstance(then, dict)
+        expected = {"state": found.get("state"), **then} if "effects" in then else then
+        wrong = check(machine, expected, found) if found.keys() == expected.keys() else ("taken or rejected, wrongly",)
+        if wrong:
+            yield from (f"step {number}: {text}" for text in wrong)
+            return
+    yield from _places(trace.end, encode_state(canonical(state)), "the state at the end")
 
 
 def check(machine: str, expected: Json, answer: Json) -> tuple[str, ...]:

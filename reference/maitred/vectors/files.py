@@ -29,6 +29,32 @@ class Vector:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A sequence of steps of one machine: a line of ``traces.jsonl``."""
+
+    id: str
+    machine: str
+    state: Json
+    """Before the first step; the machine keeps its own state from there."""
+    steps: tuple[tuple[Json, Json], ...]
+    """Each event, and what must come of it: ``{"effects": [...]}`` or ``{"rejected": REASON}``."""
+    end: Json
+    """The state after the last."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A packet: a line of ``bytes.jsonl``."""
+
+    id: str
+    bytes: bytes
+    message: Json
+    """What it must be read as; None where it is no message."""
+    note: str
+
+
 def folder() -> Path:
     """The folder with the files of the vectors."""
     return next(place for place in _PLACES if (place / "order.toml").exists())
@@ -40,3 +66,20 @@ def steps() -> Iterator[Vector]:
         for line in lines:
             row = json.loads(line)
             yield Vector(**{**row, "requirements": tuple(row["requirements"])})
+
+
+def traces() -> Iterator[Trace]:
+    """The sequences, in the order of the file."""
+    with (folder() / "traces.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            steps = tuple((step["event"], step["then"]) for step in row.pop("steps"))
+            yield Trace(**row, steps=steps)
+
+
+def packets() -> Iterator[Packet]:
+    """The packets, in the order of the file."""
+    with (folder() / "bytes.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            yield Packet(**{**row, "bytes": bytes.fromhex(row["bytes"])})
