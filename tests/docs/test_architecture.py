@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
-DRAWN = {name: ROOT / "reference" / "maitred" / name for name in ("cli", "shell", "model", "config", "vectors", "core")}
+PACKAGE = ROOT / "reference" / "maitred"
+DRAWN = {name: PACKAGE / name for name in ("cli", "shell", "model", "conform", "config", "vectors", "core")}
 DRAWN |= {name: ROOT / name for name in ("spec", "proofs")}
 STOPS = re.findall(r"^\| (\d+) \| `([\w.]+)` \| ", PAGE, re.MULTILINE)
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "rotate": "open the log and the trace of a running instance again, after they were renamed",
     "check": "explore every behaviour of the machines, within bounds, and check their properties",
     "replay": "check that a recorded run was a behaviour of the machines",
+    "conform": "check that a program in any language keeps the protocol",
 }
 
 _HELP = """\
