@@ -121,12 +121,15 @@ class Visitor:
         self.say()
         if not self.has_answer(self._settings.patience):
             raise Failed(f"client {self.who.arrival} is served", "not a byte in time", ("FIG4-direct",))
-        try:
-            answer = self.end.recv(65_536)
-        except ConnectionResetError:
-            answer = b""
-        if not answer:
+        if not self._received():
             raise Failed(f"client {self.who.arrival} is served", "the end of its connection", ("FIG4-direct",))
+
+    def _received(self) -> bytes:
+        """What is there to be received; nothing at the end."""
+        try:
+            return self.end.recv(65_536)
+        except ConnectionResetError:
+            return b""
 
     def obeys(self, word: str, answer: str) -> None:
         """Have a directed program do something, and await its answer.
@@ -153,7 +156,7 @@ class Visitor:
             self.meanwhile()
             if not self.has_answer(SLICE) and time.monotonic() < deadline:
                 continue
-            if not self.has_answer(0) or not (chunk := self.end.recv(4096)):
+            if not self.has_answer(0) or not (chunk := self._received()):
                 raise Failed(f"the program answers {wanted!r}", "no answer", ("FIG4-direct",))
             self._rest += chunk
         line, _, self._rest = self._rest.partition(b"\n")

@@ -29,7 +29,7 @@ from maitred.shell.io.registry import create
 from maitred.shell.supervise.descendants import Family, holds, kill_orphans, reap_orphans
 
 ENVIRONMENT: Final = "MAITRED_SERVER"
-"""What a server is given at its start; see `spec/start.md`."""
+"""What a server is given at its start; see ``spec/start.md``."""
 ENDS: Final = 10.0
 """Seconds until whatever was killed must be gone."""
 SHOWN: Final = 20
