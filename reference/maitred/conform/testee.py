@@ -26,10 +26,9 @@ from maitred.config.error import ConfigError
 from maitred.shell.inside.exec_server import CODE
 from maitred.shell.io import channel
 from maitred.shell.io.registry import create
+from maitred.shell.start_contract import ENVIRONMENT, VERSION
 from maitred.shell.supervise.descendants import Family, holds, kill_orphans, reap_orphans
 
-ENVIRONMENT: Final = "MAITRED_SERVER"
-"""What a server is given at its start; see ``spec/start.md``."""
 ENDS: Final = 10.0
 """Seconds until whatever was killed must be gone."""
 SHOWN: Final = 20
@@ -99,7 +98,7 @@ class Testee:
         registry = create(most)
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
         identity = {
-            "version": 1,
+            "version": VERSION,
             "class": 0,
             "server": server,
             "max_clients": most,
