@@ -64,7 +64,7 @@ class Follower:
 
     def bound(self, port: Port) -> None:
         """The program has asked for the port, and the kit has its dialog."""
-        self._step(server.Bound(port))
+        self._happens(server.Bound(port))
         self.asked.setdefault(port, deque())
 
     def sent(self, port: Port, message: ToServer, *, intact: bool = True) -> None:
@@ -85,7 +85,7 @@ class Follower:
         kept = set(clients)
         for client in [*self.state.clients]:
             if client not in kept:
-                self._step(server.Disconnected(client))
+                self._happens(server.Disconnected(client))
         self.lenient = False
 
     # ------------------------------------------------ what comes
@@ -132,15 +132,15 @@ class Follower:
             None,
         )
         if isinstance(message, NotReady) and not message.incarnation:
-            return self._step(server.ListenerClosed(port))[-1]
+            return self._happens(server.ListenerClosed(port))[-1]
         if place is None and isinstance(message, RestartReply) and message.incarnation == listener.asked != 0:
-            return self._step(server.Listened(port))[-1]
+            return self._happens(server.Listened(port))[-1]
         if place is None:
             raise Failed(self._wanted(port), f"{show(message)}, which answers nothing", ("FIG9-RestartReply",))
         if isinstance(message, NotReady) and listener.listening:
             raise Failed(self._wanted(port), f"{show(message)}, while the program listens", ("OWN-3.4a",))
         if isinstance(message, RestartReply) and not listener.listening:
-            self._step(server.Listened(port))
+            self._happens(server.Listened(port))
         return self._answered(port, place, message)
 
     def _on_answer(self, port: Port, message: Accepted | Refused) -> FromServer:
@@ -161,7 +161,7 @@ class Follower:
                     show(message),
                     ("OWN-3.2e",),
                 )
-            self._step(server.Listened(port))
+            self._happens(server.Listened(port))
         return self._answered(port, place, message)
 
     def _answered(self, port: Port, place: int, message: FromServer) -> FromServer:
@@ -176,7 +176,7 @@ class Follower:
                     show(message),
                     ("OWN-3.5g",),
                 )
-            self._step(server.MessageRead(port, skipped.message))
+            self._happens(server.MessageRead(port, skipped.message))
         asked = queue.popleft()
         if message.count.sequence <= asked.floor:
             raise Failed(
@@ -189,7 +189,7 @@ class Follower:
         if isinstance(message, Accepted):
             self._since[message.client] = message.count.sequence
         intact = asked.intact and not isinstance(message, Refused)
-        return self._step(server.MessageRead(port, asked.message, intact))[-1]
+        return self._happens(server.MessageRead(port, asked.message, intact))[-1]
 
     def _on_disconnect(self, port: Port, message: Disconnect) -> FromServer:
         client = message.client
@@ -197,7 +197,7 @@ class Follower:
             raise Failed(f"a client of port {port}", f"{show(message)} on its dialog", ("OWN-3.5a",))
         if message.count.sequence <= self._since.get(client, 0):
             raise Failed(f"a count newer than that of the client's {Accepted.__name__}", show(message), ("OWN-3.3a",))
-        replies = self._step(server.Disconnected(client), must=False)
+        replies = self._happens(server.Disconnected(client), must=False)
         if not replies:
             raise Failed(
                 self._wanted(port), f"{show(message)}, of a client whom the server does not have", ("OWN-3.3h",)
@@ -215,7 +215,7 @@ class Follower:
 
     # ------------------------------------------------ the machine
 
-    def _step(self, event: server.Event, *, must: bool = True) -> list[FromServer]:
+    def _happens(self, event: server.Event, *, must: bool = True) -> list[FromServer]:
         """Have the machine make the step; what it has to say, which counts as sent."""
         made = server.step(self.state, event)
         if isinstance(made, Rejected):
