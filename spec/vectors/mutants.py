@@ -27,11 +27,40 @@ BESIDE: Final = {
     "timing": "How long a timer runs is not part of a step: a step only says which timer is set.",
 }
 """Modules whose mutants no vector can notice."""
-UNNOTICED: Final = {
-    "sorted_keys_make_a_chain": "Only how long a step takes differs, not where it leads.",
-    "a_trees_shape_depends_on_its_history": "A vector has content, and no shape of a table.",
+_WHY: Final = {
+    "It is in what makes a first state, which a vector gives, or lists what may happen: no step runs it.": """
+        server_ids_begin_at_zero dynamic_places_begin_one_late dynamic_places_begin_one_early one_dynamic_server_fewer
+        one_dynamic_server_more one_static_server_fewer one_static_server_more a_distributors_timer_is_told_one_ahead
+        a_dynamic_rests_timer_is_told_one_ahead a_servers_timer_is_told_one_ahead
+    """,
+    "An abstract state has the order of ranks, and not their numbers, which only this changes.": """
+        a_rank_is_left_out a_newcomers_rank_is_left_out
+    """,
+    "It shows only in a later choice among equals: no trace is long enough, or has the servers for it.": """
+        choices_are_not_numbered ranks_end_at_twice_the_servers ranks_begin_again_after_64
+        the_load_counts_the_client_twice
+    """,
+    "It takes 64 servers or clients, one after another: no step that was looked at has so many.": """
+        server_ids_begin_again_after_64 who_is_restored_has_an_arrival_cut_to_6_bits
+    """,
+    "It takes more at once, of classes, ports, servers, clients or deaths, than any vector has.": """
+        only_one_binder_is_answered who_is_taken_back_is_refused_on_the_first_port one_listen_is_for_every_port
+        a_failed_element_is_left_by_the_first_class_alone a_server_is_created_for_the_first_class
+        the_first_class_is_sent_the_failure a_successor_is_sent_no_more_than_may_wait a_proven_class_is_given_up
+        one_of_a_servers_deaths_is_forgotten
+    """,
+    "How many processes run where follows from the places; that the count was wrong shows in a later choice.": """
+        a_dead_distributor_stays_counted
+    """,
+    "A message that fits no packet has no bytes, so that no vector can hold it.": """
+        a_packet_of_any_size_is_written numbers_of_any_size_are_written
+    """,
+    "A vector has the content of a table, and neither its shape nor its digest.": """
+        a_trees_shape_depends_on_its_history sorted_keys_make_a_chain unequal_trees_are_equal
+    """,
 }
-"""Other mutants that no vector notices, and why."""
+UNNOTICED: Final = {name: why for why, names in _WHY.items() for name in names.split()}
+"""The other mutants that no vector notices, and why."""
 INTRODUCTION: Final = """\
 # Vectors and mutants
 

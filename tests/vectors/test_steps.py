@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from proofs.mutation.core import CATALOGUE
 from spec.vectors.check import stale
-from spec.vectors.mutants import Vectors
+from spec.vectors.mutants import BESIDE, PAGE, UNNOTICED, Vectors
 
 from maitred.core import server
 from maitred.core.messages import Client
@@ -59,6 +60,20 @@ def test_mutants_are_noticed_by_vectors_of_their_machine():
     assert vectors.notice(CATALOGUE["the_index_of_free_servers_is_not_kept"]).startswith("distributor-")
     assert vectors.notice(CATALOGUE["any_byte_is_a_truth"]).startswith("bytes-")
     assert vectors.notice(CATALOGUE["a_second_stop_is_graceful_too"]).startswith("monitor-")
+
+
+def test_the_page_has_a_reason_for_each_mutant_that_no_vector_notices():
+    page = PAGE.read_text()
+    assert {*UNNOTICED} <= {*CATALOGUE}
+    assert "no reason is known" not in page
+    left, aside = (
+        [mutant for mutant in CATALOGUE.values() if (mutant.module in BESIDE) is out] for out in (False, True)
+    )
+    assert f"{len(left) - len(UNNOTICED)} of {len(left)} mutants are noticed" in page
+    for name, why in UNNOTICED.items():
+        assert re.search(rf"^\| {name.replace('_', ' ')} \| .* \| {re.escape(why)} \|$", page, re.MULTILINE)
+    for mutant in aside:
+        assert f"`maitred.core.{mutant.module}`" in page
 
 
 def test_a_trace_of_which_something_is_wrong_is_reported_with_the_step():
