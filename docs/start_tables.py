@@ -41,9 +41,9 @@ CONVERSATION: Final[tuple[tuple[str, str, wire.Message, str], ...]] = (
 """From whom, on which channel, what, and what goes beside it."""
 
 
-def spaced(message: wire.Message) -> str:
+def spaced(packet: bytes) -> str:
     """The packet in hexadecimal: the tag, then the fields in eights, as far as they are whole."""
-    digits = wire.encode(message).hex()
+    digits = packet.hex()
     return " ".join([digits[:2], *(digits[at : at + 16] for at in range(2, len(digits), 16))])
 
 
@@ -51,7 +51,7 @@ def conversation() -> Iterator[Row]:
     """The rows of the conversation."""
     yield "from", "on", "message", "bytes", "beside it"
     for who, channel, message, beside in CONVERSATION:
-        yield who, channel, f"`{message}`", f"`{spaced(message)}`", beside
+        yield who, channel, f"`{message}`", f"`{spaced(wire.encode(message))}`", beside
 
 
 def fields() -> Iterator[Row]:

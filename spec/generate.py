@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
+from docs import start_tables
 from docs.refresh import refresh
 from spec.vectors import packets
 
@@ -23,6 +25,7 @@ from maitred.model.check.liveness import LIVENESS
 from maitred.model.check.manifest import COUNTS, TIERS, Configuration, load
 from maitred.model.claims.safety import PROPERTIES
 from maitred.model.world import ANY, Bounds
+from maitred.shell.io.listening import MAX_PORT
 
 HERE = Path(__file__).parent
 
@@ -99,22 +102,64 @@ def wire_page() -> str:
             out += [f"### {tags[kind]}: {kind.__name__}", "", " ".join((kind.__doc__ or "").split()), ""]
             if kind.__name__ in DESCRIPTORS:
                 out += [f"Beside it: {DESCRIPTORS[kind.__name__]}.", ""]
-            out += list(field_rows(kind))
+            out += [*field_rows(kind, 1), example(kind), ""]
+    out += [
+        "## Values with a meaning of their own",
+        "",
+        "| value | where | meaning |",
+        "|---|---|---|",
+        f"| {messages.BIND_YOURSELF} | `BindReply.errno` | `BIND_YOURSELF`: no port of the server class. |",
+        "| 0 | `BindReply.errno` | The Distributor listens. Above 0: a Linux error number. |",
+        "| 0 | `NotReady.incarnation` | Unasked: the program has closed its listener. Distributors count from 1. |",
+        f"| 1 to {MAX_PORT} | `port` | A TCP port. |",
+        "",
+        "The first `sequence` that a server sends is 1. What a server may send, and how much, is in",
+        "[the start contract](start.md#6-what-is-checked).",
+        "",
+    ]
     out += ["## Values within messages", ""]
     for kind in (messages.Client, messages.Count):
-        out += [f"### {kind.__name__}", "", " ".join((kind.__doc__ or "").split()), "", *field_rows(kind)]
+        out += [f"### {kind.__name__}", "", " ".join((kind.__doc__ or "").split()), "", *field_rows(kind, 0)]
     return "\n".join(out).rstrip() + "\n"
 
 
-def field_rows(kind: type[Any]) -> Iterator[str]:
-    """The table of a class's fields; nothing for one that has none."""
+def example(kind: type[Any]) -> str:
+    """The first vector of the message."""
+    row = next(row for row in map(json.loads, packets.text().splitlines()) if _is_of(row, kind))
+    return f"Example (`{row['id']}`): `{start_tables.spaced(bytes.fromhex(row['bytes']))}`"
+
+
+def _is_of(row: dict[str, Any], kind: type[Any]) -> bool:  # Any: JSON
+    message = row.get("message")
+    return isinstance(message, dict) and message["is"] == kind.__name__
+
+
+def places(kind: type[Any], first: int) -> list[str]:
+    """At which bytes each field stands, where those before it have one length."""
+    found: list[str] = []
+    for size in (_SIZES.get(hint) for hint in (get_type_hints(kind)[field.name] for field in fields(kind))):
+        if first < 0:
+            found.append("after it")
+        elif size is None:
+            found.append(f"from {first}")
+        else:
+            found.append(str(first) if size == 1 else f"{first} to {first + size - 1}")
+        first = -1 if size is None or first < 0 else first + size
+    return found
+
+
+_SIZES: Final = {int: 8, bool: 1, messages.Client: 24, messages.Count: 16}
+
+
+def field_rows(kind: type[Any], first: int) -> Iterator[str]:
+    """The table of a class's fields, of which the first stands at byte ``first``; nothing for one that has none."""
     if not fields(kind):
         return
     docs, hints = field_docs(kind), get_type_hints(kind)
-    yield "| field | type | meaning |"
-    yield "|---|---|---|"
-    for field in fields(kind):
-        yield f"| {field.name} | {type_name(hints[field.name])} | {docs.get(field.name, '')} |"
+    yield "| bytes | field | type | meaning |"
+    yield "|---|---|---|---|"
+    for field, at in zip(fields(kind), places(kind, first), strict=True):
+        yield f"| {at} | {field.name} | {type_name(hints[field.name])} | {docs.get(field.name, '')} |"
     yield ""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,20 @@ def test_every_packet_is_read_and_every_message_has_one() -> None:
     assert found == {*wire.TAGS.values()}
     assert len({row["id"] for row in rows}) == len(rows)
     assert sum(row["message"] is None for row in rows) > 100
+
+
+def test_each_number_stands_where_the_page_of_the_wire_format_has_it() -> None:
+    """In every packet among the vectors, read by the places of the tables alone."""
+    checked = set()
+    for row in map(json.loads, (ROOT / "spec" / "vectors" / "bytes.jsonl").read_text().splitlines()):
+        if row.get("message") is None:
+            continue
+        packet = bytes.fromhex(row["bytes"])
+        message = wire.decode(packet)
+        for field, place in zip(fields(message), generate.places(type(message), 1), strict=True):
+            value = getattr(message, field.name)
+            if type(value) is int and " to " in place:
+                first, last = map(int, place.split(" to "))
+                assert int.from_bytes(packet[first : last + 1], "big", signed=True) == value
+                checked.add((type(message).__name__, field.name))
+    assert {("BindReply", "errno"), ("NotReady", "incarnation"), ("Adopt", "weight")} <= checked
