@@ -3,9 +3,9 @@
 A mutated transition is looked at in finite scopes first (`proofs.induction.finite_scope`): a state that has the whole
 invariant, and a step after which some conjunct is false, kills the mutant.  Where there is none, Z3 is asked of every
 obligation of the transition, at any size: one that it cannot discharge is no longer proved, which kills the mutant too.
- If all still hold, safety does not need what was dropped; then it is for the bridge to see that the relation does not
- say what the
-code does.
+If all still hold, safety does not need what was dropped.  A guard may follow from the transition's other guards and the
+invariant: then dropping it changes nothing in any state that can be reached, as Z3 shows.  Otherwise it is for the
+bridge to see that the relation does not say what the code does.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ from proofs.solve.solver import EFFORT, ROOT, Obligation, Parts, Theory, registe
 FATES: Final = KEPT / "proof_mutants"
 """What the last run of all has found."""
 SEPARATOR: Final = " | "
+ITS_GUARD: Final = "the guard itself"
+"""In place of a conjunct: the guard that was dropped follows from the others and the invariant."""
+LITTLE: Final = 500_000
+"""Z3's units of work to show that a guard is implied: where it is, a tenth of this has been enough."""
 WORLDS: Final = 150
 """Worlds of each pinned configuration that the bridge compares."""
 WALKS: Final = 10
@@ -118,10 +122,20 @@ def touched(mutant: RelationMutant) -> list[str]:
 def formula(name: str, assume: Sequence[str]) -> Parts:
     """The obligation of a mutated transition: `induction.formula`, but for what was dropped."""
     mutated, _, conjunct = name.partition(SEPARATOR)
-    step = relation_mutants()[mutated].step()
-    goal = INVARIANT[conjunct].says(View(STATE, step.changed))
+    mutant = relation_mutants()[mutated]
+    step = mutant.step()
+    if conjunct == ITS_GUARD:
+        assert mutant.guard is not None, "no guard is dropped"
+        goal = step_of(ACTIONS.by_name[mutant.transition]).guards[mutant.guard][1]
+    else:
+        goal = INVARIANT[conjunct].says(View(STATE, step.changed))
     assumptions = [(other, before(INVARIANT[other].says)) for other in assume]
     return [*assumptions, ("guard", guard_of(step)), ("goal", z3.Not(goal))]
+
+
+def is_implied(mutant: RelationMutant, effort: int = LITTLE) -> bool:
+    """Whether the transition's other guards and the invariant imply the guard, so that dropping it changes nothing."""
+    return solve(Obligation(THEORY.name, f"{mutant.name}{SEPARATOR}{ITS_GUARD}"), None, effort).holds
 
 
 def guard_of(step: Step) -> z3.BoolRef:
@@ -137,6 +151,7 @@ class Fate(Enum):
 
     KILLED = "refuted by the induction"
     UNPROVED = "no longer proved"
+    IMPLIED = "implied by the other guards and the invariant"
     NOTICED = "noticed by the bridge"
     SURVIVED = "noticed by neither"
 
@@ -163,7 +178,7 @@ def judge(mutant: RelationMutant, effort: int = EFFORT) -> Verdict:
         quick = hint is not None and solve(asked, [n for n in hint if n in INDUCTIVE], effort // 4).holds
         if not quick and not solve(asked, None, effort).holds:
             return Verdict(mutant, Fate.UNPROVED, conjunct)
-    return Verdict(mutant, Fate.SURVIVED)
+    return Verdict(mutant, Fate.IMPLIED if mutant.guard is not None and is_implied(mutant) else Fate.SURVIVED)
 
 
 @cache
@@ -217,6 +232,8 @@ class Noticed:
 
     def refused(self, state: State, refused: Transition, parameters: Mapping[str, Any]) -> None:
         """Note the guard that is the only one that is false."""
+        if all(mutant.guard is None or mutant.transition != refused.name for mutant in self.among):
+            return
         verdicts = refused.verdicts(state, parameters)
         if verdicts.count(False) == 1:
             mutant = RelationMutant(refused.name, guard=verdicts.index(False))
@@ -262,7 +279,7 @@ def rendered(verdict: Verdict) -> str:
     match verdict.fate:
         case Fate.KILLED | Fate.UNPROVED:
             return f"{verdict.fate.value}: {verdict.conjunct}"
-        case Fate.NOTICED:
+        case Fate.NOTICED | Fate.IMPLIED:
             return str(verdict.fate.value)
     if verdict.mutant.assignment and STATE.symbols[verdict.mutant.assignment].ghost:
         return f"{verdict.fate.value}: a ghost"

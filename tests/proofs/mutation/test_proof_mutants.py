@@ -10,6 +10,7 @@ from proofs.mutation.proof_mutants import (
     broken_by,
     counted,
     facts,
+    is_implied,
     judge,
     judged,
     main,
@@ -60,6 +61,27 @@ def test_the_relation_itself_is_not(monkeypatch):
 
 def test_what_safety_does_not_need_is_reported_as_such():
     assert judge(relation_mutant("dynamic_rest_is_over", "dynamic_resting")).fate is Fate.SURVIVED
+
+
+@pytest.mark.parametrize(
+    ("which", "implied"),
+    [
+        (("receives_accepted", "row(s!)"), True),
+        (("sees_dialog_end", "row(s!)"), True),
+        (("releases_dropped", "life == up"), True),
+        (("releases", "arrival"), False),
+        (("issues_accept", "c.seat"), False),
+    ],
+)
+def test_a_guard_that_follows_from_the_rest_is_distinguished(which, implied):
+    assert is_implied(relation_mutant(*which)) is implied
+
+
+def test_each_guard_that_is_kept_as_implied_is():
+    by_label = {each.label: each for each in relation_mutants().values()}
+    labels = [label for label, fate in kept.read(FATES).items() if fate == Fate.IMPLIED.value]
+    assert len(labels) > 30
+    assert [label for label in labels if not is_implied(by_label[label])] == []
 
 
 def test_every_guard_and_every_assignment_is_dropped_once():
