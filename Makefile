@@ -178,7 +178,7 @@ compat: $(VENV)/.compat ## Run the servers of the compatibility table, and write
 cpython: $(VENV)/.test ## Run CPython's own tests of sockets behind Distributors, and compare with plain Python
 	@$(BIN)/python -m tests.compat.cpython
 
-bench: compiler $(VENV)/.test ## Measure beside HAProxy, nginx and the kernel (twenty-five minutes)
+bench: compile $(VENV)/.test ## Measure beside HAProxy, nginx and the kernel (twenty-five minutes)
 	@command -v haproxy >/dev/null || { $(call install,haproxy,the benchmark's peer is missing); }
 	@$(PIP) -e '.[bench]'
 	@$(BIN)/python -m benchmarks $(BENCH)

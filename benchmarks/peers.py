@@ -3,19 +3,20 @@
 A `Peer` is running and answers from every copy when its context is entered, and is gone when it is left.  Processes
 are ended by handles of this program's own (a child's Popen, a pidfd), never by name.
 
-===============  ============================================================================================
-kind             what stands between a client and the copies
-===============  ============================================================================================
-``direct``       nothing: one copy
-``haproxy``      HAProxy, TCP mode, ``balance leastconn``
-``haproxy-one``  the same with ``maxconn 1`` for each copy, so that it queues in HAProxy
-``nginx``        nginx, stream module, ``least_conn``
-``shared``       the kernel: all copies accept from one listener, inherited over fork
-``reuseport``    the kernel: each copy has a listener of its own (``SO_REUSEPORT``)
-``own``          what the program itself offers: gunicorn's workers, uvicorn's workers
-``maitred``      maitred
-``maitred-one``  the same with ``max_clients = 1``
-===============  ============================================================================================
+=================  ==========================================================================================
+kind               what stands between a client and the copies
+=================  ==========================================================================================
+``direct``         nothing: one copy
+``haproxy``        HAProxy, TCP mode, ``balance leastconn``
+``haproxy-one``    the same with ``maxconn 1`` for each copy, so that it queues in HAProxy
+``nginx``          nginx, stream module, ``least_conn``
+``shared``         the kernel: all copies accept from one listener, inherited over fork
+``reuseport``      the kernel: each copy has a listener of its own (``SO_REUSEPORT``)
+``own``            what the program itself offers: gunicorn's workers, uvicorn's workers
+``maitred``        maitred, as it is installed: compiled, where `make compile` has been run
+``maitred-plain``  the same as plain Python
+``maitred-one``    the same with ``max_clients = 1``
+=================  ==========================================================================================
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ SERVERS = Path(__file__).parent / "servers"
 SEATS = 64
 """Clients that one copy serves at a time: maitred's default, and the proxies have the same limit."""
 HAPROXY = "haproxy"
-START = 30.0
+START = 60.0
 """Seconds that a peer has to answer from all its copies; and as many more for each copy as `EACH` says."""
 EACH = 2.0
 STOP = 10.0
@@ -131,10 +132,12 @@ def tail(log: Path) -> str:
 
 
 @contextmanager
-def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A child process, ended on leaving."""
+def running(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process with this in its environment more, ended on leaving."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **environment}
+        )
     try:
         yield process
     finally:
@@ -183,7 +186,8 @@ def arguments_of(server: str, port: int) -> list[str]:
     return [str(SERVERS / f"{server}.py"), str(port)]
 
 
-QUIET_UVICORN = ("--no-access-log", "--log-level", "warning")
+QUIET_UVICORN = ("--loop", "asyncio", "--no-access-log", "--log-level", "warning")
+"""uvloop, which it prefers where it is installed, makes its sockets in C: maitred cannot serve it."""
 
 
 def server_command(server: str, port: int) -> list[str]:
@@ -276,7 +280,11 @@ def haproxy_config(port: int, servers: list[int], seats: int) -> str:
 
 def nginx(server: str, copies: int, place: Path, seats: int = SEATS) -> AbstractContextManager[Peer]:
     """nginx's stream module, the client going to the copy with the fewest connections."""
-    command = [installed("nginx", "nginx libnginx-mod-stream"), "-e", "stderr", "-p", str(place), "-c"]
+    nginx = installed("nginx", "nginx libnginx-mod-stream")
+    built = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=False).stderr.split()
+    if not NGINX_MODULE.exists() and "--with-stream" not in built:  # Debian's is built --with-stream=dynamic
+        raise Absent("nginx has no stream module here (apt-get install libnginx-mod-stream)")
+    command = [nginx, "-e", "stderr", "-p", str(place), "-c"]
     return proxy("nginx", command, nginx_config, server, copies, place, seats)
 
 
@@ -310,11 +318,15 @@ def master(kind: str, command: Callable[[int], list[str]], server: str, copies: 
     log = place / f"{name}.log"
     with ended_at_last() as handles, running(command(port), log) as process:
         end = monotonic() + START
-        while len(pids := (process.pid, *descendants(process.pid))) < copies and monotonic() < end:
+        while len(descendants(process.pid)) + 1 < copies and monotonic() < end:
             sleep(0.01)
         wait_for_copies(name, port, 1, process, log)  # a kernel may always prefer the same one while it is idle
-        handles += [os.pidfd_open(pid) for pid in pids[1:]]
-        yield Peer(name, kind, server, copies, port, (), (), pids, log)
+        pids = [process.pid]
+        for pid in descendants(process.pid):
+            with suppress(ProcessLookupError):  # a program may start one for a moment
+                handles.append(os.pidfd_open(pid))
+                pids.append(pid)
+        yield Peer(name, kind, server, copies, port, (), (), tuple(pids), log)
 
 
 def kernel(kind: str, server: str, copies: int, place: Path) -> AbstractContextManager[Peer]:
@@ -342,7 +354,7 @@ def own(server: str, copies: int, place: Path) -> AbstractContextManager[Peer]:
 
 @contextmanager
 def maitred(
-    server: str, copies: int, place: Path, *options: str, seats: int = SEATS, kind: str = "maitred"
+    server: str, copies: int, place: Path, *options: str, seats: int = SEATS, kind: str = "maitred", plain: bool = False
 ) -> Iterator[Peer]:
     """`maitred run` from a file, with these options more; its control socket is NAME/control."""
     name = "-".join([kind, server, str(copies), *(option[2:] for option in options if option.startswith("--"))])
@@ -354,7 +366,7 @@ def maitred(
     command = [sys.executable, "-m", "maitred", "run", "--config", str(file), "--control", str(control), *options]
     with ExitStack() as stack:
         handles = stack.enter_context(ended_at_last())
-        process = stack.enter_context(running(command, log))
+        process = stack.enter_context(running(command, log, **({"MAITRED_CORE": "plain"} if plain else {})))
         wait_for_copies(name, port, copies, process, log)
         status = maitred_status(name, control)
         while not _waits(status["monitor"]["standby"]):  # else its start is counted with what connections cost
@@ -370,14 +382,15 @@ def maitred(
 
 
 def maitred_config(server: str, copies: int, port: int, seats: int) -> str:
-    """What a user would write; a server in C stands where the Python interpreter would (see c/server.c)."""
-    arguments = arguments_of(server, port)
+    """What a user would write; the server in C keeps the start contract by itself (see c/server.c)."""
     if server == "c":
-        arguments = [str(program("server")), str(port)]
-    kind, (name, *rest) = ("module", arguments[1:]) if arguments[0] == "-m" else ("script", arguments)
-    lines = ["[[class]]", 'name = "bench"', f"{kind} = {json.dumps(name)}", f"args = {json.dumps(rest)}"]
+        runs = [f"program = {json.dumps([str(program('server')), str(port)])}"]
+    else:
+        arguments = arguments_of(server, port)
+        kind, (name, *rest) = ("module", arguments[1:]) if arguments[0] == "-m" else ("script", arguments)
+        runs = [f"{kind} = {json.dumps(name)}", f"args = {json.dumps(rest)}"]
+    lines = ["[[class]]", 'name = "bench"', *runs]
     lines += [f'listen = "{HOST}:{port}"', f"static = {copies}", f"max_clients = {seats}"]
-    lines += [f"interpreter = {json.dumps(name)}"] if server == "c" else []
     return "\n".join(lines) + "\n"
 
 
@@ -388,6 +401,16 @@ def maitred_status(name: str, control: Path) -> Any:  # Any: parsed JSON
     if said.returncode:
         raise Failed(f"{name}: no status:\n{said.stderr}")
     return json.loads(said.stdout)
+
+
+def distributors_of(peer: Peer) -> list[int]:
+    """The Distributors that run for it now, by the names of their processes."""
+    found = []
+    for pid in descendants(peer.others[0]):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            if Path(f"/proc/{pid}/comm").read_text().startswith("distr:") and stat(pid)[0] != "Z":
+                found.append(pid)
+    return found
 
 
 def _waits(standby: int | None) -> bool:
@@ -431,6 +454,7 @@ PEERS: dict[str, Callable[..., AbstractContextManager[Peer]]] = {
     "reuseport": partial(kernel, "reuseport"),
     "own": own,
     "maitred": maitred,
+    "maitred-plain": partial(maitred, kind="maitred-plain", plain=True),
     "maitred-one": partial(maitred, seats=1, kind="maitred-one"),
 }
 

@@ -2,7 +2,8 @@
 
 Every Python process of the instance gets a `sitecustomize` which, from one SIGRTMIN to the next, looks every few
 milliseconds of CPU (ITIMER_PROF) at which function of ours is running, whatever it calls: system calls count for the
-function that makes them.  Nothing runs in a process that gets no such signal.
+function that makes them.  All runs as plain Python: compiled functions could not be told apart.  Nothing runs in a
+process that gets no such signal.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def distributor(place: Path, copies: int, seconds: float) -> dict[str, dict[str,
     """
     samples = place / "samples"
     samples.mkdir()
-    with _sampled(samples), peers.maitred("c", copies, place) as peer:
+    with _sampled(samples), peers.maitred("c", copies, place, plain=True) as peer:
         (pid,) = peer.front
         _ask(pid, samples)
         before = peers.cpu_seconds(peer.front), int(peers.stat(pid)[12])

@@ -8,7 +8,7 @@
  * "GET /" answers 64 bytes that begin with the pid, "GET /N" answers N bytes, and "GET /sleep/N" sleeps N microseconds
  * first, in which the process does nothing else.  "Connection: close" ends the connection after the answer.
  *
- * As an Application Server it stands in the place of the Python interpreter and speaks spec/wire.md itself.  It keeps
+ * As an Application Server it keeps the start contract, spec/start.md, and speaks spec/wire.md itself.  It keeps
  * no clients in its registry, so the Distributor's audit finds nothing to correct there.  Nothing else is left out.
  */
 #define _GNU_SOURCE

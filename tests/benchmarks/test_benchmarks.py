@@ -254,7 +254,7 @@ def results_of(maitred, haproxy, stage="pinned"):
     settings = {"seconds": 1.0, "seats": 64, "warmup": 0.2}
     stages = {stage: report.Stage([0.01] * len(rounds), described, rounds)}
     calls = {"maitred-c-4": {"alone": {"front": {"recvmsg": 3.0, "read": 0.01}}}}
-    return report.Results({"cpus": "2"}, settings, [], stages, [0.5, 0.4], calls, PROFILE)
+    return report.Results({"cpus": "2"}, settings, [], stages, [0.5, 0.4], [0.9], calls, PROFILE)
 
 
 def test_medians_are_over_rounds_and_ratios_within_each():
@@ -283,9 +283,12 @@ def test_restarts_calls_and_what_is_missing_are_published():
     results.absent.append("nginx is not installed")
     page = report.page(results)
     assert "| servers in C, pinned | **1.00** | 1 | 1.6 |" in page
-    assert "spends 250 µs of CPU on a connection, 30 of them in the kernel" in page and "14 in codecs." in page
+    assert (
+        "a Distributor as plain Python spends 250 µs of CPU on a connection, 30 of them in the kernel" in page
+        and "14 in codecs." in page
+    )
     assert "| `core/wire.py:encode` | 7.1 |" in page
-    assert "to the next client served: **450 (400 to 500) ms**" in page
+    assert "to the next client served: **450 (400 to 500) ms**" in page and "**900 ms**" in page
     assert "| maitred-c-4, alone, front | 3.0 | recvmsg 3 |" in page
     assert "Not measured: nginx is not installed." in page
 
@@ -309,7 +312,9 @@ def test_a_run_of_some_stages_replaces_those_and_keeps_the_others():
     both = report.merged(old, new)
     assert both.stages == {**old.stages, **new.stages}
     assert list(report.merged(new, old).stages) == ["pinned", "free"], "in the order of the page"
-    assert report.merged(old, report.Results(new.machine, new.settings, [], {}, [], {}, {})).restarts == old.restarts
+    assert (
+        report.merged(old, report.Results(new.machine, new.settings, [], {}, [], [], {}, {})).restarts == old.restarts
+    )
 
 
 def test_a_recorded_run_reads_back_the_same(tmp_path):
