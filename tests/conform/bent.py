@@ -184,7 +184,7 @@ class ListensInSpiteOfAnError(Right):
         reply = super().bind(port)
         if reply > 0:
             self.own = socket.create_server(("127.0.0.1", port), reuse_port=True)
-        return max(reply, 0)
+        return min(reply, 0)
 
     def run(self):
         signal.pause()

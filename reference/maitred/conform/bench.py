@@ -255,7 +255,13 @@ class Server:
 
     @property
     def port(self) -> Port:
-        """The first that the program has asked for."""
+        """The first that the program has asked for.
+
+        Raises:
+            Failed: no dialog is open.
+        """
+        if not self.dialogs:
+            raise Failed("a dialog that is open", "none: the program has ended, or closed them", ("OWN-3.5a",))
         return next(iter(self.dialogs))
 
     def send(self, port: Port, message: messages.ToServer, fds: Sequence[int] = ()) -> None:
