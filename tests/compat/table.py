@@ -57,8 +57,11 @@ TAIL = """
 - *A program that goes to the background* (a daemon): its main process ends, and the copy with it; this is logged. Run
   it in the foreground.
 - *Reloaders without `-b`* where the child process binds and runs another command than its parent: name the port.
-- *A program that first checks whether its port answers*, and takes another if so: the Distributor answers there. The
-  log names the port that it has bound instead. Have it bind its port without that check.
+- *A program that first checks whether its port answers*, and takes another if so, without `-b`: once one copy has
+  bound the port, the Distributor answers to the others, and the log names the port that these bind instead. Name the
+  port with `-b`: then nobody answers to a copy that has not bound it yet.
+- *A file or a port that only one process can have* (a pid file, a port for metrics), with the same name in each copy:
+  the second ends, with the program's own error, and the log says what to do. Write `{server}` in its name.
 - *A listener that is sent to a process which no copy has started*: that is no process of the copy, and its clients are
   not counted. Have the copy start it.
 - *A program that joins the process group of another*: a copy is in a session of its own. To lead a group or a session
@@ -66,8 +69,9 @@ TAIL = """
 - *A program that polls its listener, and ends by connecting to itself*: while the port is open, that connection may go
   to another copy; once it is closed, it wakes what blocks in `accept`, not what polls. Wake it through a pipe.
 - *What a listener fixes with a connection's first packet* (`TCP_MAXSEG`, the scale of the window by `SO_RCVBUF`,
-  `TCP_SAVE_SYN`, `TCP_DEFER_ACCEPT`, `TCP_FASTOPEN`): the Distributor's listener has answered it by then. Every other
-  option of the program's listener passes on to its connections.
+  `TCP_SAVE_SYN`, `TCP_DEFER_ACCEPT`, `TCP_FASTOPEN`): the Distributor's listener has answered it by then; the log
+  names such an option. That listener is there for all copies, so none of them may set it. For a smaller segment, set
+  the route's `advmss` (`ip route`). Every other option of the program's listener passes on to its connections.
 - *A connection that only C code closes* (an extension, `ctypes`, `open(connection.detach())`; not `os.fdopen`), one
   that outlives its process in a program that is not waited for, and one that a killed process shared with others: the
   seat is taken until the next audit, 5 s at most.

@@ -202,10 +202,19 @@ class Program:
     """A real program, started as the Monitor starts it."""
 
     def __init__(
-        self, distributor, *program, trace=None, options=(), environment=None, open_files=None, directory=None
+        self,
+        distributor,
+        *program,
+        trace=None,
+        options=(),
+        environment=None,
+        open_files=None,
+        directory=None,
+        listen=(),
     ):
         fds = {"control": distributor.theirs.fileno(), "registry": distributor.registry.fd, "trace": trace}
-        identity = json.dumps({"version": 1, "class": 0, "server": 7, **fds, "main": "PID"}).replace('"PID"}', "")
+        known = {"version": 1, "class": 0, "server": 7, **fds, "listen": [*listen], "main": "PID"}
+        identity = json.dumps(known).replace('"PID"}', "")
         shell = 'MAITRED_SERVER="$1$$}"; export MAITRED_SERVER; shift; exec "$@"'
         python = [sys.executable, *options, "-c", CODE.format(home=HOME), *map(str, program)]
         self.process = subprocess.Popen(

@@ -45,6 +45,7 @@ TITLES: Final = {
     "exec_server": "Exec of a server",
     "bootstrap": "Bootstrap",
     "workers": "Workers",
+    "listener": "Listener",
     "descendants": "Descendants",
     "kernel": "Kernel",
     "sock_diag": "Socket diagnosis",

@@ -8,6 +8,7 @@ import errno
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from maitred.core.messages import (
     Refused,
     RestartReply,
 )
+from maitred.shell.inside import addresses
 from maitred.shell.io import channel
 
 pytestmark = pytest.mark.system
@@ -1055,6 +1057,95 @@ def test_a_program_can_connect_to_itself_to_end_its_accept(tmp_path):
         distributor.until(lambda: program.process.poll() is not None)
         assert told(program) == [["127.0.0.1"] * 2, [errno.ECONNREFUSED] * 3]
         assert not any(isinstance(message, Accepted) for _, message in distributor.received)  # it is no client
+
+
+LOOKS = """
+import errno, json, os, socket, subprocess, sys
+port, other = int(sys.argv[1]), int(sys.argv[2])
+NAMES = {0: "answers", errno.ECONNREFUSED: "refused"}
+def looked(host, at=port, family=socket.AF_INET):
+    with socket.socket(family) as sock: return NAMES.get(sock.connect_ex((host, at)), "?")
+def connected():
+    try: socket.create_connection(("127.0.0.1", port)).close(); return "answers"
+    except ConnectionRefusedError: return "refused"
+def worker():
+    code = f"import socket; print(socket.socket().connect_ex(('127.0.0.1', {port})))"
+    return NAMES[int(subprocess.check_output([sys.executable, "-c", code]))]
+def all_of_them():
+    own = [looked(host) for host in ("127.0.0.1", "localhost", "0.0.0.0")]
+    own += [looked("::ffff:127.0.0.1", port, socket.AF_INET6)]
+    return own + [connected(), worker()], [looked("127.0.0.1", other), looked("127.0.0.2")]
+before = all_of_them()
+with socket.socket() as strange:
+    for address in (("127.0.0.1",), ("127.0.0.1", "x"), (5, port), ("a" * 300, port)):
+        try: strange.connect(address)
+        except (OSError, TypeError, UnicodeError): pass
+listener = socket.create_server(("127.0.0.1", port))
+print(json.dumps([before, all_of_them()]))
+"""
+
+
+def test_until_a_server_has_bound_its_port_nobody_answers_there(tmp_path):
+    """As if it were alone: it may look for another instance.  Another port, or another host, is somebody else's."""
+    with socket.create_server(("0.0.0.0", 0)) as everywhere, socket.create_server(("127.0.0.1", 0)) as strange:
+        port, other = everywhere.getsockname()[1], strange.getsockname()[1]
+        with behind("script", script(tmp_path, LOOKS), port, other, listen=[f"127.0.0.1:{port}"]) as (
+            distributor,
+            program,
+        ):
+            distributor.until(lambda: program.process.poll() is not None)
+            (before, of_others), (after, still) = told(program)
+    assert before == ["refused"] * 6 and after == ["answers"] * 6
+    assert of_others == still == ["answers"] * 2
+
+
+@pytest.mark.parametrize(
+    ("listener", "host", "gets"),
+    [
+        ("127.0.0.1:80", "127.0.0.1", True),
+        ("127.0.0.1:80", "127.0.0.2", False),
+        ("0.0.0.0:80", "127.0.0.2", True),
+        ("0.0.0.0:80", "::1", False),
+        ("[::]:80", "::1", True),
+        ("[::]:80", "127.0.0.1", False),
+        ("[::1]:80", "::1", True),
+        ("*:80", "127.0.0.1", True),
+        ("*:80", "::1", True),
+        ("some.name:80", "10.0.0.1", True),
+    ],
+)
+def test_which_listener_gets_what_is_sent_to_a_host(listener, host, gets):
+    assert addresses.covers(listener, host) is gets
+
+
+WITHOUT_EFFECT = """
+import socket, sys
+listener = socket.socket()
+for option in (socket.TCP_MAXSEG, socket.TCP_DEFER_ACCEPT):
+    listener.setsockopt(socket.IPPROTO_TCP, option, 500)
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+connection, _ = listener.accept()
+connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 500)
+print(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) > 500)
+"""
+
+
+def test_an_option_that_connections_cannot_have_is_named_once(tmp_path):
+    """The kernel takes it on a connection that is there, and goes by what its first packet has settled."""
+    port = free_port()
+    with behind("script", script(tmp_path, WITHOUT_EFFECT), port) as (distributor, program):
+        distributor.ready(port)
+        distributor.seat(port)
+        assert program.wait() == 0
+        output = program.output.decode()
+    assert re.findall(r"the program sets (\w+) on its listener for port (\d+)", output) == [
+        ("TCP_MAXSEG", str(port)),
+        ("TCP_DEFER_ACCEPT", str(port)),
+    ]
+    assert output.endswith("True\n")
 
 
 LEADS = """

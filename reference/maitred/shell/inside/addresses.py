@@ -12,6 +12,8 @@ from maitred.shell.io.sock_diag import SO_COOKIE, SocketAddress
 Passed: TypeAlias = Any  # Any: an argument of a real method, passed on as it is
 
 _SO_DOMAIN: Final = 39
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where a connection to every interface leads."""
 
 
 def port_of(sock: _socket.socket, address: Passed) -> Port:
@@ -46,6 +48,31 @@ def resolve(sock: _socket.socket, address: Passed) -> tuple[SocketAddress, Addre
     else:
         text = f"[{host}]:{port}"
     return (host, port, *rest), text
+
+
+def host_here(sock: _socket.socket, address: Passed) -> str | None:
+    """The host of this machine that a connection to the address leads to; None where it leads elsewhere, or nowhere."""
+    try:
+        host = str(resolve(sock, address)[0][0])
+    except (OSError, TypeError, ValueError, OverflowError):
+        return None
+    return _LOOPBACK.get(host, host.removeprefix("::ffff:"))
+
+
+def covers(listener: Address, host: str) -> bool:
+    """Whether a listener at the configured address gets what is sent to this host of this machine.
+
+    A name may stand for any of them.
+    """
+    place = listener.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    return place in (host, "*", "::" if ":" in host else "0.0.0.0") or not _is_numeric(place)
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        return bool(_socket.getaddrinfo(host, 0, 0, 0, 0, _socket.AI_NUMERICHOST))
+    except OSError:
+        return False
 
 
 def is_v6only(sock: _socket.socket) -> bool:

@@ -13,7 +13,7 @@ key            value
 ``registry``   that of its registry
 ``trace``      that of the trace file, or of the ring for the verifier, or null
 ``main``       the process id of the main process
-``fixed``      whether the class's ports are configured (then a forked worker may bind them, too); or absent
+``listen``     the class's addresses, where they are configured (then a forked worker may bind them, too); or absent
 ``path``       the class's entries for the module search path, which are in PYTHONPATH too; or absent
 ``name``       of the process, for ``ps``; or absent
 =============  =======================================================================================
@@ -140,7 +140,7 @@ def _install(record: dict[str, Any], *, begins: bool) -> DescriptorTable:  # Any
         private |= _duplicates(number)  # where it is a ring, that is mapped
         if begins:
             trace.start()
-    main_process, fixed = int(record["main"]), bool(record.get("fixed"))
+    main_process, listen = int(record["main"]), tuple(record.get("listen", ()))
     program = tuple(record["program"])
     same = tuple(sys.orig_argv[-len(program) :]) == program
     begun = os.getpid()  # a process that this one forks later runs the same command, and is no main process
@@ -148,13 +148,21 @@ def _install(record: dict[str, Any], *, begins: bool) -> DescriptorTable:  # Any
     endpoint = Endpoint(endpoint_registry, channel.attach(control), trace, dialogs)
 
     def reports() -> bool:
-        return fixed or os.getpid() == main_process or (same and os.getpid() == begun)
+        return bool(listen) or os.getpid() == main_process or (same and os.getpid() == begun)
 
     identity = Identity(
-        record["class"], record["server"], control, registry, number, passed_listeners.fds, main_process, fixed, program
+        record["class"],
+        record["server"],
+        control,
+        registry,
+        number,
+        passed_listeners.fds,
+        main_process,
+        listen,
+        program,
     )
     descriptors = DescriptorTable(endpoint, private, passed_listeners)
-    install(StandIn(descriptors, reports), Processes(descriptors, main_process, identity))
+    install(StandIn(descriptors, reports, listen), Processes(descriptors, main_process, identity))
     green_threads.watch()
     native_sockets.watch(endpoint_registry.note_foreign)
     return descriptors

@@ -154,6 +154,10 @@ class Endpoint:
         self._answer_initial_msg(port)
         return 0 if port in self.dialogs else EADDRINUSE  # ended at once: another process of the server has it
 
+    def has_bound(self, port: Port) -> bool:
+        """Whether a process of the server has ever bound the port, or the program has closed the registry."""
+        return port in self.dialogs or self._run(lambda: port in self._machine.state.listeners) is not False
+
     def take_over(self, port: Port, dialog: channel.Socket) -> None:
         """Have a dialog that another process of the server has passed to this one, unless it has that already."""
         if self.dialogs.setdefault(port, dialog) is dialog:

@@ -61,8 +61,8 @@ class ServerSpec:
     """A file for stdout and stderr; None: those of the Monitor."""
     group: str | None
     """A control group to join."""
-    fixed: bool
-    """Whether the ports of the class are configured."""
+    listen: tuple[str, ...]
+    """The configured addresses of the class; empty: the first bind of a program decides."""
     name: str
     """Of the process: of the class, and the number of the copy."""
 
@@ -202,7 +202,7 @@ def _contract(spec: ServerSpec, control: int, **others: object) -> str:
 def _identity(spec: ServerSpec, control: int, registry: int | None, trace: int | None) -> str:
     """What the bootstrap must know beside."""
     return _contract(
-        spec, control, registry=registry, trace=trace, fixed=spec.fixed, path=list(spec.path), name=spec.name
+        spec, control, registry=registry, trace=trace, listen=list(spec.listen), path=list(spec.path), name=spec.name
     )
 
 

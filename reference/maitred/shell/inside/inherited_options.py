@@ -1,7 +1,8 @@
 """Which options of a program's listener its connections inherit: those of TCP and IP that the kernel copies at accept.
 
 The Distributor's listener has the defaults, so what the program has set on its own is set on each connection that it is
-handed.  What is fixed with a connection's first packet (TCP_MAXSEG, the window scale, TCP_SAVE_SYN) cannot be.
+handed.  What is fixed with a connection's first packet (TCP_MAXSEG, the window scale, TCP_SAVE_SYN) cannot be:
+to set it on the Distributor's listener would set it for the clients of all copies, and one copy harms no other's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _NUMBERS: Final = {
 """By level, the numbers of the options that a connection may inherit.  Left out are those that the kernel does not pass
 on (SO_PRIORITY, SO_INCOMING_CPU, IP_OPTIONS, IPV6_V6ONLY, TCP_DEFER_ACCEPT, TCP_QUICKACK, TCP_FASTOPEN), and those that
 are no settings (SO_ERROR, filters, SO_COOKIE, TCP_INFO, TCP_REPAIR, keys, TCP_ZEROCOPY_RECEIVE...)."""
+_OF_THE_FIRST_PACKET: Final = {2: "TCP_MAXSEG", 9: "TCP_DEFER_ACCEPT", 23: "TCP_FASTOPEN", 27: "TCP_SAVE_SYN"}
+"""Options of TCP that only the listener itself can have: it has answered a client's first packet by them."""
 _LONGEST: Final = 64
 _BUFFERS: Final = {_socket.SO_SNDBUF: (1, 32), _socket.SO_RCVBUF: (2, 33)}
 """`getsockopt` gives twice what was set.  With each, its bit in SO_BUF_LOCK, which is 1 once it has been set, and the
@@ -40,6 +43,19 @@ def inherited_options(listener: _socket.socket) -> tuple[Option, ...]:
     try:
         plain.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         return tuple(_differences(listener, plain))
+    finally:
+        plain.close()
+
+
+def options_without_effect(listener: _socket.socket) -> list[str]:
+    """The names of those that the program has set, and that no connection here can have."""
+    plain = _socket.socket(listener.family, _socket.SOCK_STREAM)
+    try:
+        return [
+            name
+            for number, name in _OF_THE_FIRST_PACKET.items()
+            if _option(listener, _socket.IPPROTO_TCP, number) != _option(plain, _socket.IPPROTO_TCP, number)
+        ]
     finally:
         plain.close()
 

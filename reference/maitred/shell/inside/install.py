@@ -52,6 +52,8 @@ def _install_in_socket(standin: StandIn) -> None:
             listener_socket.disguise(self)
 
     def connect(self: socket.socket, address: Passed, /) -> None:
+        if standin.refuses(self, address):
+            raise error(ECONNREFUSED)
         try:
             real_calls.connect(self, address)
         except ConnectionRefusedError:
@@ -59,7 +61,8 @@ def _install_in_socket(standin: StandIn) -> None:
                 raise
 
     def connect_ex(self: socket.socket, address: Passed, /) -> int:
-        number = real_calls.connect_ex(self, address)
+        refused = standin.refuses(self, address)
+        number = ECONNREFUSED if refused else real_calls.connect_ex(self, address)
         return 0 if number == ECONNREFUSED and standin.connects_to_itself(self, address) else number
 
     def real_close(self: socket.socket, _ss: Passed = None) -> None:

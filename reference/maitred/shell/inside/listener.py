@@ -8,8 +8,9 @@ from typing import Final
 
 from maitred.core.messages import Port
 from maitred.shell.inside.addresses import is_v6only
-from maitred.shell.inside.inherited_options import Option, inherited_options
+from maitred.shell.inside.inherited_options import Option, inherited_options, options_without_effect
 from maitred.shell.inside.passed_listeners import Row
+from maitred.shell.io import report
 from maitred.shell.io.sock_diag import SocketAddress
 
 
@@ -31,6 +32,8 @@ class Listener:
         """Other processes have it too."""
         self.own_connections: Final[deque[int]] = deque()
         """Connections that this very process has made, to be accepted."""
+        self._named: set[str] = set()
+        """The options that have no effect, as far as they were logged."""
         self.inherited_options: tuple[Option, ...] = ()
         """The options that connections inherit, where they are not the default."""
 
@@ -66,6 +69,13 @@ class Listener:
     def note_inherited_options(self) -> None:
         """Note the options that connections accepted from now on are to have."""
         self.inherited_options = inherited_options(self.original)
+        names = [name for name in options_without_effect(self.original) if name not in self._named]
+        self._named.update(names)
+        for name in names:
+            report.info(
+                f"the program sets {name} on its listener for port {self.port}: that has no effect here,"
+                " as the Distributor's listener has answered a client's first packet by then"
+            )
 
     def overlaps(self, family: int, host: str, v6only: bool) -> bool:
         """Whether the kernel would see a second bind of the port, to this address, in this one's way."""

@@ -16,6 +16,8 @@ Rules
 4.  `accept` returns one connection, or raises that it would block.  (A blocking listener that the program has polled
     before may make it wait: a Distributor that was restarted has sent an `InitialMsg`, and there is no client.)
 5.  When the Distributor has closed a port, this process may connect to its own listener there: some programs end so.
+6.  Until a process of the server has bound a port of the class, none of them can connect to it: alone, nobody would
+    answer there.  (Some programs look so for another instance of theirs, and give way to it.)
 
 Which descriptors are listeners and connections: `maitred.shell.inside.descriptor_table`.  What happens to them at a
 fork or an exec: `maitred.shell.inside.processes`.
@@ -27,14 +29,14 @@ import _socket
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from errno import EADDRINUSE, EAGAIN, EINVAL, ENOTCONN
 from typing import Any, Final, TypeAlias
 
-from maitred.core.messages import BIND_YOURSELF, Client, Port
+from maitred.core.messages import BIND_YOURSELF, Address, Client, Port
 from maitred.shell.inside import native_sockets, real_calls
-from maitred.shell.inside.addresses import as_seen_by, is_v6only, port_of, resolve
+from maitred.shell.inside.addresses import as_seen_by, covers, host_here, is_v6only, port_of, resolve
 from maitred.shell.inside.connections import Connection
 from maitred.shell.inside.descriptor_table import DescriptorTable
 from maitred.shell.inside.epoll_registrations import Registrations
@@ -51,16 +53,23 @@ _SLICE: Final = 0.5
 class StandIn:
     """What this process's listeners do."""
 
-    def __init__(self, descriptors: DescriptorTable, reports: Callable[[], bool]) -> None:
+    def __init__(
+        self, descriptors: DescriptorTable, reports: Callable[[], bool], listen: Iterable[Address] = ()
+    ) -> None:
         """Stand in.
 
         Args:
             descriptors: of this process.
             reports: whether a bind in this process is reported to the Distributor.
+            listen: the configured addresses of the class.
         """
         self.descriptors: Final = descriptors
         self.endpoint: Final = descriptors.endpoint
         self._reports: Final = reports
+        self._unbound: Final[dict[Port, list[Address]]] = {}
+        """The configured addresses of the class, by port, while the server is not known to have bound it."""
+        for address in listen:
+            self._unbound.setdefault(int(address.rpartition(":")[2]), []).append(address)
 
     # ---------------------------------------------------------------- bind
 
@@ -195,6 +204,20 @@ class StandIn:
         self.descriptors.leave_port(listener)
 
     # ---------------------------------------------------------------- connections to itself
+
+    def refuses(self, sock: _socket.socket, address: Passed) -> bool:
+        """Whether a connection is to a port of the class that the server has not bound (rule 6)."""
+        if not self._unbound or sock.type != _socket.SOCK_STREAM or not isinstance(address, tuple):
+            return False
+        port = address[1] if len(address) > 1 and isinstance(address[1], int) else 0
+        listeners = self._unbound.get(port)
+        if listeners is None or sock.family not in (_socket.AF_INET, _socket.AF_INET6):
+            return False
+        if self.endpoint.has_bound(port):
+            self._unbound.pop(port, None)
+            return False
+        host = host_here(sock, address)
+        return host is not None and any(covers(listener, host) for listener in listeners)
 
     def connects_to_itself(self, sock: _socket.socket, address: Passed) -> bool:
         """Whether a connection that was refused is to a listener of this process, to which it is made then.

@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from maitred.core.messages import Address
 from maitred.shell.start_contract import ENVIRONMENT
 
 HOOK: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hook")
@@ -52,8 +53,8 @@ class Identity:
     """Both ends of the channel of `maitred.shell.inside.passed_listeners`."""
     main: int
     """The process id of the main process."""
-    fixed: bool
-    """Whether the ports of the class are configured."""
+    listen: tuple[Address, ...]
+    """The configured addresses of the class."""
     program: tuple[str, ...]
     """The interpreter's arguments that say what the main process runs: ``-m NAME ...`` or ``PATH ...``."""
 
@@ -67,7 +68,7 @@ class Identity:
             "trace": self.trace,
             "passed_listeners": self.passed_listeners,
             "main": self.main,
-            "fixed": self.fixed,
+            "listen": self.listen,
             "program": self.program,
         }
 

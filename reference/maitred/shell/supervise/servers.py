@@ -247,7 +247,7 @@ class Servers:
             environment=(*environment, (placeholders.NUMBER, known["server"])),
             log=None if logs is None else os.fspath(logs / f"{cls.name}-{effect.place}.log"),
             group=None if group is None else os.fspath(group),
-            fixed=cls.fixed,
+            listen=tuple(address for _, address in cls.listeners),
             name=f"{cls.name}/{known['server']}",
         )
 
