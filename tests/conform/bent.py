@@ -199,13 +199,13 @@ class EndsAtGarbage(Right):
 
 
 class LeavesAChildBehind(Right):
-    """A child in a session of its own holds the dialog after its parent's death."""
+    """A child in a session of its own holds the dialog after its parent's death: for a minute, as nobody may see it."""
 
     def run(self):
         if os.fork() == 0:
             os.setsid()
-            while True:
-                signal.pause()
+            signal.alarm(60)
+            signal.pause()
         super().run()
 
 
