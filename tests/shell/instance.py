@@ -38,6 +38,14 @@ def open_descriptors(pid):
     return sorted(kinds)
 
 
+def children(pid):
+    """The pids of its children now."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -48,7 +56,7 @@ def alive(pid):
 class Instance:
     """A Monitor that runs."""
 
-    def __init__(self, directory, *, ports=None, args=None, program="fake", limit=None, **options):
+    def __init__(self, directory, *, ports=None, args=None, program="fake", limit=None, group=None, **options):
         self.directory = directory
         self.ports = ports or [free_port()]
         self.control = directory / "control.sock"
@@ -67,7 +75,11 @@ class Instance:
         self.log = directory / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, PROGRAM, json.dumps(given)], stderr=log, stdout=log, stdin=subprocess.DEVNULL
+                [sys.executable, PROGRAM, json.dumps(given)],
+                stderr=log,
+                stdout=log,
+                stdin=subprocess.DEVNULL,
+                process_group=group,
             )
         self.pid = self.process.pid
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.shell.instance import Instance, alive, eventually, open_descriptors, read_line
+from tests.shell.instance import Instance, alive, children, eventually, open_descriptors, read_line
 
 from maitred.core.monitor import ServerGone
 from maitred.shell.io.loop import Loop
@@ -234,6 +234,18 @@ def test_ctrl_c_does_not_reach_the_children(start):
     sessions = {os.getsid(pid) for pid in (*instance.servers().values(), instance.distributor())}
     assert os.getsid(instance.pid) not in sessions
     assert len(sessions) == 3
+
+
+@pytest.mark.parametrize("milliseconds", [20, 40, 60, 80, 120])
+def test_ctrl_c_while_processes_start_prints_no_traceback(start, milliseconds):
+    instance = start(static=4, group=0)
+    for _ in range(1_000_000):  # without a pause: an interpreter is up in some hundredths of a second
+        if children(instance.pid):
+            break
+    time.sleep(milliseconds / 1_000)
+    os.killpg(instance.pid, signal.SIGINT)
+    assert instance.wait() == 0
+    assert "Traceback" not in instance.logged(), instance.logged()
 
 
 def test_a_crash_loop_is_given_up(start):

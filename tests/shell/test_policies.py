@@ -21,7 +21,7 @@ NO_POLICY = {
     "supervise.servers": set(),
     "supervise.distributors": set(),
     "supervise.spares": set(),
-    "supervise.standby": {"FROM_TERMINAL"},
+    "supervise.standby": set(),
     "supervise.requests": set(),
     "supervise.news": {"EXIT_CODES"},
 }

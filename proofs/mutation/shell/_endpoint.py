@@ -492,7 +492,7 @@ MUTANTS: Final = (
         Kind.EFFECT_DROPPED,
         "A terminal that is closed ends the servers, and cuts their clients off.",
         "exec_server.run",
-        "        os.setsid()\n",
+        "        kernel.leave_terminal()\n",
         "",
         tests=("tests/shell/test_monitor_process.py::test_ctrl_c_does_not_reach_the_children",),
     ),

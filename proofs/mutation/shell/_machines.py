@@ -428,7 +428,7 @@ MUTANTS: Final = (
         Kind.EFFECT_DROPPED,
         "Ctrl-Z stops the Distributor together with the Monitor, and no client is served.",
         "distributor.run",
-        "    os.setsid()\n",
+        "    kernel.leave_terminal()\n",
         "",
         tests=(f"{M}::test_ctrl_c_does_not_reach_the_children",),
     ),

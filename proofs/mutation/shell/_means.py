@@ -251,6 +251,15 @@ MUTANTS: Final = (
         tests=(f"{SHORTAGE}::test_what_lies_in_the_monitor_s_directory_is_not_run",),
     ),
     Mutant(
+        "a_new_interpreter_hears_ctrl_c",
+        Kind.EFFECT_DROPPED,
+        "Ctrl-C just after the start prints tracebacks of what is ours.",
+        "launch.start",
+        ", kernel.terminal_held_back()",
+        "",
+        tests=("tests/shell/test_monitor_process.py::test_ctrl_c_while_processes_start_prints_no_traceback[60]",),
+    ),
+    Mutant(
         "the_environment_of_the_launch_leaks_into_the_program",
         Kind.EFFECT_DROPPED,
         "The program does not find modules beside itself (PYTHONSAFEPATH is set).",

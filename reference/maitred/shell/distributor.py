@@ -19,7 +19,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import socket
 import sys
 import time
@@ -38,7 +37,7 @@ from maitred.shell.binding import Binding
 from maitred.shell.dialogs import Dialogs
 from maitred.shell.distributor_status import LOG, StatusSocket, status_of
 from maitred.shell.driver import Driver
-from maitred.shell.io import channel, report
+from maitred.shell.io import channel, kernel, report
 from maitred.shell.io.loop import READ, Loop
 from maitred.shell.io.process_name import name_process
 from maitred.shell.listeners import Listeners
@@ -442,10 +441,8 @@ def run(spec: DistributorSpec, handed: object) -> None:
     del handed
     if spec.log is not None:
         report.log_to(spec.log)
-    os.setsid()
+    kernel.leave_terminal()
     name_process(f"distr:{spec.name}")
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
     try:
         os.sched_setaffinity(0, spec.cpus)
     except OSError as error:

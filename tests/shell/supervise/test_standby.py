@@ -11,6 +11,7 @@ from tests.shell.instance import Instance, alive, eventually
 
 from maitred.core.timing import Durations
 from maitred.shell.distributor import DistributorSpec
+from maitred.shell.io import kernel
 from maitred.shell.supervise import standby
 
 pytestmark = pytest.mark.system
@@ -28,7 +29,7 @@ def instance(tmp_path):
 def waiting(instance):
     """The pid of the standby, once it waits: it ignores what a terminal sends."""
     pid = eventually(instance.standby, what="a standby")
-    ignored = f"{sum(1 << number - 1 for number in standby.FROM_TERMINAL):x}"
+    ignored = f"{sum(1 << number - 1 for number in kernel.FROM_TERMINAL):x}"
     eventually(lambda: int(field(pid, "SigIgn"), 16) & int(ignored, 16) == int(ignored, 16), what="it waits")
     return pid
 

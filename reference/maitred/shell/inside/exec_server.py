@@ -76,7 +76,7 @@ def run(spec: ServerSpec, handed: object) -> NoReturn:
     """
     del handed
     try:
-        os.setsid()
+        kernel.leave_terminal()
         _join(spec.group)
         _redirect(spec.log)
         _settle_on(spec.cpus)

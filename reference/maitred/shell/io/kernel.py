@@ -13,11 +13,15 @@ import resource
 import signal
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 _CREDENTIALS: Final = struct.Struct("=iII")
 """``struct ucred`` (unix(7)): pid, uid, gid."""
 _PR_SET_CHILD_SUBREAPER: Final = 36
+FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+"""What a terminal sends to every process of its session's foreground group."""
 _PYTHONS_OWN: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 """An interpreter ignores them from its start."""
 
@@ -39,6 +43,27 @@ def heed_signals_again() -> None:
     for number in signal.valid_signals() - _PYTHONS_OWN:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def terminal_held_back() -> Iterator[None]:
+    """Have a process that is made meanwhile heed nothing from the terminal until it calls `leave_terminal`.
+
+    Else a Ctrl-C while its interpreter starts has it print a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_TERMINAL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_terminal() -> None:
+    """Enter a session of our own, and heed signals from now on: what has come since the start ends us without a word."""
+    os.setsid()
+    for number in FROM_TERMINAL:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def working_directory() -> str | None:

@@ -112,13 +112,16 @@ def start(target: Callable[[Any, object], None], spec: object, fds: tuple[int, .
     context = multiprocessing.get_context("spawn")
     context.set_executable(_INTERPRETER)
     process = context.Process(target=_run, args=arguments)
-    with _settled(), _safe_path():
+    with _settled(), _safe_path(), kernel.terminal_held_back():
         process.start()
     return Child(process)
 
 
 def _run(target: Callable[[Any, object], None], spec: object, handed: Handed, safe_path: str | None) -> None:  # Any: so
-    """The process: with the environment as the user has it, and with signals as if nobody had ignored any."""
+    """The process: with the environment as the user has it, and with signals as if nobody had ignored any.
+
+    The terminal's are held back until the target leaves it, or ignores them.
+    """
     _set_safe_path(safe_path)
     kernel.heed_signals_again()
     target(spec, handed)

@@ -31,7 +31,6 @@ LONGEST_SPEC: Final = 1 << 16
 """Bytes of a specification that is sent; a Distributor with a longer one is started without a standby."""
 MOST_DESCRIPTORS: Final = 253
 """SCM_MAX_FD (unix(7)): the kernel takes no more in one message."""
-FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 class Standby:
@@ -55,7 +54,6 @@ class Standby:
         """Start a standby, unless there is one.  Where none can be started, a Distributor is started without."""
         if self.child is not None:
             return
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, FROM_TERMINAL)  # until it ignores them
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
@@ -67,8 +65,6 @@ class Standby:
         except OSError as error:
             report.debug(f"no standby can be started: {kernel.in_words(error)}")
             return
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         self.child, self._socket = child, ours
         child.watch_end(self._loop, partial(self._on_end, child))
 
@@ -136,7 +132,7 @@ def run(fd: int, handed: object) -> None:
         handed: the same descriptor; it is enough that it has come along.
     """
     del handed
-    for number in FROM_TERMINAL:
+    for number in kernel.FROM_TERMINAL:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     name_process("standby")
@@ -148,8 +144,6 @@ def run(fd: int, handed: object) -> None:
     old = launch.descriptors(spec)
     if len(fds) != len(old):
         raise SystemExit(f"maitred: out of descriptors: {len(fds)} of {len(old)} of a Distributor have come")
-    for number in FROM_TERMINAL:
-        signal.signal(number, signal.SIG_DFL)
     distributor.run(renumbered(spec, dict(zip(old, fds, strict=True))), None)
 
 
