@@ -255,9 +255,9 @@ MUTANTS: Final = (
         Kind.EFFECT_DROPPED,
         "Ctrl-C just after the start prints tracebacks of what is ours.",
         "launch.start",
-        ", kernel.terminal_held_back()",
-        "",
-        tests=("tests/shell/test_monitor_process.py::test_ctrl_c_while_processes_start_prints_no_traceback[60]",),
+        "with kernel.terminal_held_back():",
+        "if True:",
+        tests=("tests/shell/supervise/test_launch.py::test_the_terminal_is_held_back_until_a_process_has_left_it",),
     ),
     Mutant(
         "the_environment_of_the_launch_leaks_into_the_program",

@@ -59,7 +59,7 @@ def terminal_held_back() -> Iterator[None]:
 
 
 def leave_terminal() -> None:
-    """Enter a session of our own, and heed signals from now on: what has come since the start ends us without a word."""
+    """Enter a session of our own, and heed signals from now on: one that has come since the start ends us, silently."""
     os.setsid()
     for number in FROM_TERMINAL:
         signal.signal(number, signal.SIG_DFL)

@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import reduction, spawn
+from multiprocessing import reduction, resource_tracker, spawn
 from multiprocessing.context import SpawnProcess
 from typing import Any, Final
 
@@ -112,8 +112,10 @@ def start(target: Callable[[Any, object], None], spec: object, fds: tuple[int, .
     context = multiprocessing.get_context("spawn")
     context.set_executable(_INTERPRETER)
     process = context.Process(target=_run, args=arguments)
-    with _settled(), _safe_path(), kernel.terminal_held_back():
-        process.start()
+    with _settled(), _safe_path():
+        resource_tracker.ensure_running()  # else multiprocessing does it meanwhile, and no longer blocks SIGINT then
+        with kernel.terminal_held_back():
+            process.start()
     return Child(process)
 
 
