@@ -262,7 +262,7 @@ def test_the_column_names_the_transition_at_which_a_mutant_and_the_relation_diff
     found = answers([*mutants, without], lambda: reports.append(None))
     assert found == {
         "the_maximum_is_ignored": ("releases is not enabled",),
-        "who_waited_is_never_released": ("sends_hand is not enabled",),
+        "who_waited_is_never_released": ("releases does not happen",),
         "it_begins_twice": (),
     }
     assert len(reports) == 3
