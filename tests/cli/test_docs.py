@@ -1,5 +1,6 @@
 """The command's reference page has every option, and the help has the defaults that hold."""
 
+import argparse
 import io
 import json
 import re
@@ -31,10 +32,18 @@ def section(command):
     return COMMAND.split(f"\n## `maitred {command}`\n", 1)[1].partition("\n## ")[0]
 
 
+def options(parser):
+    """Of a parser and of its commands."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from options(inner)
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_option_of_the_parser_is_on_the_page_and_no_other(command):
-    actions = import_module(f"maitred.cli.{command}").parser()._actions
-    flags = {flag for action in actions for flag in action.option_strings} - {"-h", "--help"}
+    flags = set(options(import_module(f"maitred.cli.{command}").parser())) - {"-h", "--help"}
     documented = set(
         re.findall(r"(?<![\w-])--?[a-z][a-z-]*", "\n".join(re.findall(r"^\| (`-.*?) \|", section(command), re.M)))
     )
