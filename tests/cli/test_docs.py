@@ -42,7 +42,7 @@ def test_every_option_of_the_parser_is_on_the_page_and_no_other(command):
 
 
 def test_every_duration_that_a_user_would_want_is_an_option():
-    inner = {"rest", "accept_retry"}
+    inner = {"rest", "accept_retry", "sweep"}
     options = {option.name.replace("-", "_") for option in OPTIONS}
     assert set(Durations.__dataclass_fields__) - options == inner
 
@@ -89,8 +89,10 @@ def test_the_status_of_a_monitor_has_the_described_fields(tmp_path):
     distributing = step(distributor, distributing, distributor.BindRequested(1, 4049, "*:4049"))
     ready = RestartReply(1, Count(0, 1))
     distributing = step(distributor, distributing, distributor.Received(1, 4049, ready))
-    for cookie in (7, 8):  # one is handed to the server, the other waits
-        distributing = step(distributor, distributing, distributor.ConnectionRequest(4049, cookie))
+    counted = distributor.BacklogCounted(4049, 2)
+    for event in (counted, *(distributor.ConnectionRequest(4049, cookie) for cookie in (7, 8))):
+        # one is handed to the server, the other waits
+        distributing = step(distributor, distributing, event)
     part = shell_status.part_of(json.dumps(shell_distributor.status_of(distributing, {8: 1.0})).encode())
 
     document = shell_status.build(config, state, {1: 102}, {0: 101}, {0: part})

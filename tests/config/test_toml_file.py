@@ -48,6 +48,7 @@ create_delay = 0.02
 delete_delay = 3
 rest = 0.2
 accept_retry = 0.3
+sweep = 0.4
 audit_period = 4
 backoff_first = 0.5
 backoff_cap = 6
@@ -133,7 +134,7 @@ def test_every_key_arrives(load, tmp_path):
     assert config.log_directory == tmp_path / "logs"
     assert config.control == tmp_path / "x.sock"
     assert config.trace == tmp_path / "x.trace"
-    assert dataclasses.astuple(config.durations) == (1, 2.5, 12, 0.02, 3, 0.2, 0.3, 4, 0.5, 6, 7, 8, 9, 11)
+    assert dataclasses.astuple(config.durations) == (1, 2.5, 12, 0.02, 3, 0.2, 0.3, 0.4, 4, 0.5, 6, 7, 8, 9, 11)
     assert [dataclasses.astuple(element) for element in config.elements] == [("left", (CPU,), 3), ("right", (CPU,), 1)]
     assert dataclasses.astuple(cls) == (
         "employee_svc",

@@ -30,6 +30,7 @@ from maitred.core.distributor import (
     Audit,
     AuditDue,
     Audited,
+    BacklogCounted,
     BacklogEmpty,
     BindRequested,
     CloseCopy,
@@ -37,6 +38,7 @@ from maitred.core.distributor import (
     CloseListeners,
     ConnectionRequest,
     ControlEnded,
+    CountBacklog,
     CreateDelay,
     Creation,
     DeleteDelay,
@@ -62,6 +64,7 @@ from maitred.core.distributor import (
     Unfit,
     Unsent,
     Watch,
+    Withdraw,
     canonical,
     enabled,
     guard,
@@ -332,7 +335,8 @@ class TestRule3AServerHasAtMostOneRequestOutstanding:
         run.adopt(1, 0, most=9)
         first = run.arrive()
         assert run.handed() == [(1, first)]
-        assert run.of(SetTimer) == [SetTimer(HandOffTimeout(1))]
+        assert run.of(SetTimer, CountBacklog) == [SetTimer(HandOffTimeout(1)), CountBacklog(PORT)]
+        run.take(BacklogCounted(PORT, 1))
         second = run.arrive()
         assert (run.handed(), run.queue()) == ([], [second])
 
@@ -340,6 +344,7 @@ class TestRule3AServerHasAtMostOneRequestOutstanding:
         run = operating()
         run.adopt(1, 0, most=9)
         first = run.arrive()
+        run.take(BacklogCounted(PORT, 1))
         second = run.arrive()
         assert run.of(CloseCopy) == []
         effects = run.accepted(1, 1)
@@ -669,6 +674,140 @@ class TestRule8AtTheBoundOfTheWaitingListTheDistributorStopsAccepting:
         run.adopt(1, 0)
         assert run.take(AcceptFailed(PORT)) == [SetTimer(AcceptRetry(PORT))]
         assert run.take(Fired(AcceptRetry(PORT))) == [Accept(PORT, True)]
+
+
+def about_to_be_free(most=2, **options):
+    """A Distributor with one server, which has yet to answer about its first client, and has room for another."""
+    run = operating(**options)
+    run.adopt(1, 0, most=most)
+    run.arrive()
+    return run
+
+
+class TestRule10WhoWillBeSeatedInAMomentStaysInTheBacklogForIt:
+    def test_the_accept_is_withheld_until_the_answer(self):
+        run = about_to_be_free()
+        assert run.of(Accept, Withdraw) == []
+        assert run.declines(ConnectionRequest(PORT, 7)) is Reason.NOT_ACCEPTING
+        run.accepted(1, 1)
+        assert run.of(Accept) == [Accept(PORT, True)]
+        last = run.arrive()
+        assert (run.handed(), run.of(Accept)) == ([(1, last)], [Accept(PORT, True)])
+
+    def test_an_accept_that_is_outstanding_is_withdrawn(self):
+        """One free server of two ports takes a client of either."""
+        run = operating_on_two_ports()
+        run.adopt(1, 0, ports=(PORT, OTHER), most=2)
+        run.arrive(PORT)
+        assert run.of(Accept, Withdraw) == [Withdraw(OTHER)]
+        assert run.declines(ConnectionRequest(OTHER, 7)) is Reason.NOT_ACCEPTING
+        run.accepted(1, 1)
+        assert run.of(Accept) == [Accept(PORT, True), Accept(OTHER, True)]
+
+    def test_while_another_server_is_free_nothing_is_withheld(self):
+        run = about_to_be_free()
+        run.adopt(2, 0)
+        assert run.of(Accept) == [Accept(PORT, True)]
+
+    @pytest.mark.parametrize("most", [1, 2])
+    def test_a_server_that_will_be_full_is_not_about_to_be_free(self, most):
+        run = operating()
+        run.adopt(1, most - 1, most=most)
+        run.arrive()
+        assert run.of(Accept) == [Accept(PORT, True)]
+
+    def test_nor_one_that_is_draining(self):
+        run = about_to_be_free()
+        run.take(Unfit(1))
+        assert run.of(Accept) == [Accept(PORT, True)]
+
+    def test_nor_one_that_rests(self):
+        run = about_to_be_free()
+        run.refused(1)
+        assert run.of(Accept) == [Accept(PORT, True)]
+
+    def test_nor_one_that_owes_an_answer_on_another_dialog(self):
+        """It is not ready there: `opened` by another server."""
+        run = restarted(Adopt(1, 5, 1, False, False, (PORT, OTHER), (PORT,)), Adopt(2, 1, 1, False, False, (PORT,), ()))
+        run.ready(2, 1)
+        run.ready(1, 0, OTHER)
+        assert run.of(Withdraw) == []
+        assert run.state.ports[OTHER].answering == 0
+
+    def test_nor_one_that_listens_no_more(self):
+        run = about_to_be_free()
+        run.take(Received(1, PORT, NotReady(0, run.count(0))))
+        assert run.of(Accept) == [Accept(PORT, True)]
+
+    def test_whoever_waits_goes_first(self):
+        run = about_to_be_free(most=3)
+        run.take(BacklogCounted(PORT, 1))
+        waiting = run.arrive()
+        run.accepted(1, 1)
+        assert (run.handed(), run.of(Accept)) == ([(1, waiting)], [])
+
+    def test_while_closing_nothing_is_withheld(self):
+        run = about_to_be_free()
+        assert run.take(Close()) == [Accept(PORT, False)]
+        run.arrive()
+        assert run.of(Accept, CountBacklog) == [Accept(PORT, False)]
+
+    def test_while_closing_nothing_is_withdrawn(self):
+        """It has completed already, as it did not wait: what it gave must not be lost."""
+        run = operating_on_two_ports(limit=1)
+        run.adopt(1, 0, ports=(PORT, OTHER))
+        run.arrive(PORT)
+        run.take(Close())
+        run.arrive(PORT)
+        assert run.of(Withdraw) == []
+        run.arrive(OTHER)
+        assert run.state.waiting == 2
+
+
+class TestRule11ABacklogIsSweptWhileClientsStayThere:
+    def test_it_is_asked_for_when_an_accept_is_withheld(self):
+        run = about_to_be_free()
+        assert run.of(CountBacklog) == [CountBacklog(PORT)]
+
+    def test_no_hand_off_answer_or_accept_puts_it_off(self):
+        run = about_to_be_free(most=9)
+        for clients in range(1, 4):
+            run.accepted(1, clients)
+            run.arrive()
+            assert run.of(CountBacklog) == []
+
+    def test_after_an_empty_backlog_the_next_is_asked_for(self):
+        run = about_to_be_free()
+        assert run.take(BacklogCounted(PORT, 0)) == [CountBacklog(PORT)]
+
+    def test_it_is_heeded_too_where_nothing_is_withheld_at_that_moment(self):
+        run = about_to_be_free(most=3)
+        run.accepted(1, 1)
+        assert run.take(BacklogCounted(PORT, 2)) == []
+        run.arrive()
+        assert run.of(Accept) == [Accept(PORT, True)], "one is due"
+
+    def test_who_was_counted_is_accepted_and_waits(self):
+        run = about_to_be_free()
+        assert run.take(BacklogCounted(PORT, 2)) == [Accept(PORT, True)]
+        first = run.arrive()
+        assert run.of(Accept) == [Accept(PORT, True)]
+        second = run.arrive()
+        assert run.queue() == [first, second]
+        assert run.of(Accept, CountBacklog) == [CountBacklog(PORT)]
+        assert run.declines(ConnectionRequest(PORT, 7)) is Reason.NOT_ACCEPTING
+
+    def test_it_asks_for_a_dynamic_server_where_the_others_never_answer(self):
+        run = about_to_be_free(dynamic=1)
+        run.take(BacklogCounted(PORT, 1))
+        run.arrive()
+        assert SetTimer(CreateDelay()) in run.effects
+
+    def test_a_stop_ends_it(self):
+        run = about_to_be_free()
+        run.take(BacklogCounted(PORT, 2), Close())
+        info = run.state.ports[PORT]
+        assert (info.due, info.sweeping) == (0, False)
 
 
 class TestRule9WhileSomebodyWaitsNoServerIsFree:
@@ -1018,6 +1157,7 @@ class TestANewDistributorTakesOverFromADeadOne:
         assert run.queue(OTHER) == [client(5, OTHER)]
         run.ready(1)
         assert run.handed() == [(1, client(4))]
+        run.take(BacklogCounted(PORT, 1))
         late = run.arrive()
         assert late.arrival == 8
         assert run.queue() == [client(7), late]
@@ -1218,6 +1358,12 @@ def closing():
     return run
 
 
+def swept_while_closing():
+    run = about_to_be_free()
+    run.take(Close())
+    return run
+
+
 def closed():
     run = operating()
     run.take(Close(), BacklogEmpty(PORT))
@@ -1255,6 +1401,9 @@ REFUSALS = [
     (starting, ConnectionRequest(PORT, 1), Reason.NOT_ACCEPTING),
     (starting, AcceptFailed(PORT), Reason.NOT_ACCEPTING),
     (with_one_idle, BacklogEmpty(PORT), Reason.NOT_CLOSING),
+    (with_one_idle, BacklogCounted(OTHER, 1), Reason.UNKNOWN_PORT),
+    (with_one_idle, BacklogCounted(PORT, 1), Reason.NOT_SWEEPING),
+    (swept_while_closing, BacklogCounted(PORT, 1), Reason.NOT_SWEEPING),
     (waiting, PeerClosed(NOT_THERE, True, False), Reason.NOT_WAITING),
     (waiting, PeerClosed(client(1, OTHER), True, False), Reason.NOT_WAITING),
     (waiting, PeerClosed(Client(1, 1_002, PORT), False, True), Reason.NOT_HANG_UP),
@@ -1305,6 +1454,10 @@ def test_a_whole_life_meets_every_event_message_timer_and_effect():
     run.accepted(1, 1)
     run.take(Fired(AuditDue()), Audited(1, (client(5),)))
     run.take(AcceptFailed(PORT), Fired(AcceptRetry(PORT)))
+    run.take(Received(1, PORT, Disconnect(client(5), run.count(0))))
+    run.arrive()
+    run.take(BacklogCounted(PORT, 0))
+    run.accepted(1, 1)
     run.take(Received(1, PORT, NotReady(0, run.count(1))))
     run.take(Received(1, PORT, NotReady(2, run.count(1))))
     waiting = [run.arrive() for _ in range(3)]
@@ -1344,7 +1497,7 @@ def likely(state, number, flag):
     yield from (Begin(), Close(), CreationFailed(), *enabled(state))
     for port, info in state.ports.items():
         yield from (ConnectionRequest(port, number), ConnectionRequest(port, number + 1))
-        yield from (AcceptFailed(port), BacklogEmpty(port))
+        yield from (AcceptFailed(port), BacklogEmpty(port), BacklogCounted(port, number % 3))
         for address, up in info.listeners.items():
             yield Listening(port, address)
             if not up:
@@ -1466,6 +1619,7 @@ def test_after_every_step_of_any_run_the_indexes_agree_with_the_tables(start, ch
         for info in state.ports.values():
             free = Tree.of((Seat.of(s), None) for s in state.servers.values() if s.free_on(info.port))
             assert info.free == free
+            assert info.answering == sum(s.answering_on(info.port) for s in state.servers.values())
             assert all(who.port == info.port for who in info.waiting)
         assert state.waiting == sum(len(info.waiting) for info in state.ports.values())
         requests = [status.request for status in state.servers.values() if status.request]

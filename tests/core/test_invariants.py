@@ -28,6 +28,11 @@ def busy():
     return run.state
 
 
+def about_to_be_free():
+    """A Distributor whose one server has yet to answer about its first client, and has room for another."""
+    return test_distributor.about_to_be_free().state
+
+
 def closed():
     run = test_distributor.with_one_idle()
     run.take(distributor.Close(), distributor.BacklogEmpty(PORT))
@@ -50,7 +55,7 @@ def ended():
     return test_monitor.ended().state
 
 
-SOUND = (busy, closed, served, watched, ended)
+SOUND = (busy, about_to_be_free, closed, served, watched, ended)
 
 
 @pytest.mark.parametrize("state", SOUND)
@@ -213,6 +218,49 @@ BROKEN = [
         "accepts_only_where_it_listens",
         lambda: replace(with_port(busy(), accepting=True), phase=distributor.Phase.CLOSED),
         ("an accept is outstanding on port 4049, and the Distributor is closed",),
+    ),
+    (
+        "index_is_true",
+        lambda: with_port(about_to_be_free(), answering=0),
+        ("kept as number of servers answering on port 4049: 0; by the table: 1",),
+    ),
+    (
+        "an_accept_is_outstanding_exactly_where_it_is_wanted",
+        lambda: with_port(about_to_be_free(), accepting=True),
+        ("an accept is outstanding on port 4049, though about to be free is server 1",),
+    ),
+    (
+        "an_accept_is_outstanding_exactly_where_it_is_wanted",
+        lambda: replace(with_port(busy(), opened=False, pausing=True), waiting_limit=1),
+        (
+            "an accept is outstanding on port 4049, though no server has answered there, the last one has just failed,"
+            " as many wait as may",
+        ),
+    ),
+    (
+        "an_accept_is_outstanding_exactly_where_it_is_wanted",
+        lambda: with_port(busy(), listeners=Tree.of([(ADDRESS, False)])),
+        ("an accept is outstanding on port 4049, though not every address is listened on",),
+    ),
+    (
+        "an_accept_is_outstanding_exactly_where_it_is_wanted",
+        lambda: with_port(about_to_be_free(), due=1),
+        ("no accept is outstanding on port 4049, though a client would be welcome",),
+    ),
+    (
+        "closing_withholds_nothing",
+        lambda: replace(with_port(busy(), accepting=False), phase=distributor.Phase.CLOSING),
+        ("no accept is outstanding on port 4049, and the Distributor is closing: the backlog stays as it is",),
+    ),
+    (
+        "who_is_withheld_will_be_swept",
+        lambda: with_port(about_to_be_free(), sweeping=False),
+        ("clients stay in the backlog of port 4049, and no sweep is to come",),
+    ),
+    (
+        "who_is_withheld_will_be_swept",
+        lambda: with_port(closed(), due=1),
+        ("a sweep of port 4049 is to come, or has been made, and the Distributor is closed",),
     ),
     (
         "servers_are_wanted_only_by_waiters",

@@ -3,10 +3,11 @@
 from tests.core.driving import OTHER, PORT, client
 from tests.core.test_distributor import operating, operating_on_two_ports, restarted
 
-from maitred.core.distributor import Accept, ConnectionRequest, DialogEnded, Received
+from maitred.core.distributor import Accept, ConnectionRequest, DialogEnded, Received, Withdraw
 from maitred.core.messages import Adopt, Count, Disconnect, RestartReply, Store
 from maitred.core.monitor import CRASH_LOOP
 from maitred.core.timing import Durations
+from maitred.core.transition import Reason
 
 
 def test_the_numbers_that_the_requirements_name():
@@ -54,13 +55,11 @@ def test_who_comes_back_waits_although_the_bound_is_reached():
     assert run.of(Accept) == []
 
 
-def test_an_accept_that_was_outstanding_on_another_port_completes_although_the_bound_is_reached():
+def test_an_accept_that_is_outstanding_on_another_port_is_withdrawn_where_the_bound_is_reached():
     run = operating_on_two_ports(limit=1)
     run.adopt(1, 1, ports=(PORT, OTHER))
+
     first = run.arrive(PORT)
-    assert (run.queue(PORT), run.of(Accept)) == ([first], [])
 
-    run.take(ConnectionRequest(OTHER, 7))
-
-    assert (run.state.waiting, run.of(Accept)) == (2, [])
-    assert [who.cookie for who in run.queue(OTHER)] == [7]
+    assert (run.queue(PORT), run.of(Accept, Withdraw)) == ([first], [Withdraw(OTHER)])
+    assert run.declines(ConnectionRequest(OTHER, 7)) is Reason.NOT_ACCEPTING

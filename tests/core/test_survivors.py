@@ -243,7 +243,7 @@ def test_a_flag_that_is_lowered_is_false():
     run.take(Received(1, PORT, RestartReply(2, Count(0, 1))), ConnectionRequest(PORT, 7))
     run.take(Received(1, PORT, Accepted(run.state.servers[1].request, Count(1, 2))))
     run.take(AcceptFailed(PORT), distributor.Fired(AcceptRetry(PORT)), ConnectionRequest(PORT, 8))
-    run.take(Received(1, PORT, Refused(run.state.servers[1].request, Count(1, 3))), ConnectionRequest(PORT, 9))
+    run.take(ConnectionRequest(PORT, 9), Received(1, PORT, Refused(run.state.servers[1].request, Count(1, 3))))
     assert not run.state.ports[PORT].accepting
     run.take(distributor.Fired(RestOver(1)), ControlEnded(1), Close())
     assert not run.state.ports[PORT].accepting

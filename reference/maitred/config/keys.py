@@ -150,6 +150,7 @@ DURATIONS: Final = tuple(
         ("delete_delay", "How long a dynamic server is kept idle."),
         ("rest", "How long a server that refused a client is left out."),
         ("accept_retry", "The pause after an accept failed for lack of descriptors."),
+        ("sweep", "How long clients may stay in the kernel's backlog, unseen, while a server is about to be free."),
         ("audit_period", "How often the kernel is asked about the connections that servers count."),
         (
             "backoff_first",

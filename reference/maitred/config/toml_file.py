@@ -343,7 +343,8 @@ def _durations(top: _Table) -> Durations:
 
 def least(key: str) -> float:
     """The shortest that a duration may be: a timer that sets itself again must not keep a CPU busy."""
-    again = ("create_delay", "rest", "accept_retry", "audit_period", "backoff_first", "backoff_cap", "start_warning")
+    paced = ("create_delay", "rest", "accept_retry", "sweep", "audit_period", "start_warning")
+    again = (*paced, "backoff_first", "backoff_cap")
     return 0.01 if key in again else 0.1 if key in ("queue_timeout", "hand_off_timeout") else 0.0
 
 

@@ -16,12 +16,18 @@ Rules
 7.  Who starts to wait is stored with the Monitor; who stops waiting is released *before* being handed to a server.
 8.  At the bound of the waiting list the Distributor stops accepting; the rest wait in the kernel's backlog.
 9.  While somebody waits, no server is free on that port: after every step, once the initialisation is over.
+10. While no server is free on a port, and some server there is *answering* (about to be free: its answer is
+    outstanding, and it has room for one more), a client stays in the kernel's backlog for that instant: an accept that
+    is outstanding is withdrawn.  So who is seated in a moment is neither stored nor released.
+11. But not for ever: a *sweep* counts the backlog after a while.  Whom it has counted is *due*, and is accepted all the
+    same.  No hand-off, answer or accept puts a sweep off.
 
 Theory of operation
 -------------------
 One `DistributorState` is the patent's ServerStatus and PortInfo tables (FIG. 6 steps 96 and 102).  Each `PortInfo` has
 an index of the servers that are free on the port, ordered as rule 2 wants them, so that finding the best server is
-finding the first; `_Work.update` keeps the index true whenever a `ServerStatus` changes.
+finding the first, and the number of those that are answering; `_Work.update` keeps both true whenever a `ServerStatus`
+changes.
 
 A Distributor begins without servers.  Its Monitor sends it the living ones (`Adopt`) and the clients that waited when
 the last Distributor died (`Restore`), then `Begin`.  To every dialog it sends `InitialMsg`; a dialog is usable when
@@ -42,7 +48,7 @@ event             initialising operating      closing      closed may be rejecte
 Adopt             + 1          + 1            + 1          2      1 DUPLICATE_SERVER 2 CLOSED
 Restore           + 1          2              2            2      1 DUPLICATE_CLIENT 2 ALREADY_BEGUN
 Begin             operating    1              1            1      1 ALREADY_BEGUN
-CreationFailed    1            + 1            + 1          + 1    1 NOT_REQUESTED
+CreationFailed    1            + 1            + 1          1      1 NOT_REQUESTED
 Close             1            closing closed 2            2      1 NOT_BEGUN 2 ALREADY_CLOSING
 Listening         + 123        + 123          + 123        12     1 UNKNOWN_PORT 2 UNKNOWN_ADDRESS 3 ALREADY_LISTENING
 ListeningFailed   + 123        + 123          + closed 123 12     1 UNKNOWN_PORT 2 UNKNOWN_ADDRESS 3 ALREADY_LISTENING
@@ -50,6 +56,7 @@ BindRequested     + 1          + 1            + 1          + 1    1 UNKNOWN_SERV
 ConnectionRequest 12           + 12           + 12         12     1 UNKNOWN_PORT 2 NOT_ACCEPTING
 AcceptFailed      12           + 12           + 12         12     1 UNKNOWN_PORT 2 NOT_ACCEPTING
 BacklogEmpty      12           123            + closed 12  12     1 UNKNOWN_PORT 2 NOT_ACCEPTING 3 NOT_CLOSING
+BacklogCounted    12           + 12           12           12     1 UNKNOWN_PORT 2 NOT_SWEEPING
 PeerClosed        + 12         + 12           + closed 12  1      1 NOT_WAITING 2 NOT_HANG_UP
 RestartReply      + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
 Accepted          + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
@@ -227,6 +234,15 @@ class ServerStatus:
             and not self.resting
         )
 
+    def answering_on(self, port: Port) -> bool:
+        """Rule 10: it is free on the port as soon as it has answered, and is about to answer."""
+        return (
+            self.request is not None
+            and self.answers_on(port)
+            and not self.draining
+            and self.count.clients + 1 < self.max_clients
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Seat:
@@ -265,12 +281,23 @@ class PortInfo:
     waiting: Tree[Client, None] = Tree()
     """The waiting list, in the order of arrival."""
     free: Tree[Seat, None] = Tree()
-    """The servers that are free here, best first: an index, derived from the server table."""
+    """The servers that are free here, best first: an index, derived from the server table, as is the next."""
+    answering: int = 0
+    """How many servers are answering here."""
+    due: int = 0
+    """How many clients of the backlog are still to be accepted of those whom the last sweep has counted there."""
+    sweeping: bool = False
+    """A sweep is to come: a count of the backlog is outstanding."""
 
     @property
     def listening(self) -> bool:
         """Every address of the port is bound and listened on."""
         return bool(self.listeners) and all(self.listeners.values())
+
+    @property
+    def withholds(self) -> bool:
+        """Rule 10: no server is free, one is about to be, and nobody is due."""
+        return self.answering > 0 and not self.free and self.due == 0
 
 
 class Creation(Enum):
@@ -438,6 +465,15 @@ class BacklogEmpty:
 
 
 @dataclass(frozen=True, slots=True)
+class BacklogCounted:
+    """The outstanding sweep has come: so many clients are in the port's backlog."""
+
+    port: Port
+    clients: int
+    """0 or more."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerClosed:
     """A waiting client has closed its side, or has reset the connection."""
 
@@ -521,6 +557,7 @@ Event: TypeAlias = (
     | ConnectionRequest
     | AcceptFailed
     | BacklogEmpty
+    | BacklogCounted
     | PeerClosed
     | Received
     | DialogEnded
@@ -550,6 +587,20 @@ class Accept:
     port: Port
     wait: bool
     """Whether to wait for a client; otherwise `BacklogEmpty` follows at once where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The accept that is outstanding on the port has ended: no client is accepted until another is issued."""
+
+    port: Port
+
+
+@dataclass(frozen=True, slots=True)
+class CountBacklog:
+    """Count the clients in the port's backlog after a while (`Durations.sweep`); `BacklogCounted` follows then."""
+
+    port: Port
 
 
 @dataclass(frozen=True, slots=True)
@@ -632,6 +683,8 @@ class Audit:
 Effect: TypeAlias = (
     Listen
     | Accept
+    | Withdraw
+    | CountBacklog
     | CloseListeners
     | Send
     | SendControl
@@ -674,6 +727,11 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
             return None if event.server in state.servers else Reason.UNKNOWN_SERVER
         case ConnectionRequest() | AcceptFailed() | BacklogEmpty():
             return _guard_accept(state, event)
+        case BacklogCounted():
+            info = state.ports.get(event.port, None)
+            if info is None:
+                return Reason.UNKNOWN_PORT
+            return None if info.sweeping else Reason.NOT_SWEEPING
         case PeerClosed():
             if not _waits(state, event.client):
                 return Reason.NOT_WAITING
@@ -826,10 +884,11 @@ class _Work:
             after = Seat.of(new) if new and new.free_on(port) else None
             info = self.state.ports[port]
             opened = info.opened or bool(new and new.answers_on(port))
-            if before != after or opened != info.opened:
+            more = bool(new and new.answering_on(port)) - bool(old and old.answering_on(port))
+            if before != after or opened != info.opened or more:
                 free = info.free.remove(before) if before else info.free
                 free = free.set(after, None) if after else free
-                self.put(replace(info, free=free, opened=opened))
+                self.put(replace(info, free=free, opened=opened, answering=info.answering + more))
         if new and new.spare and not (old and old.spare):
             self.effects.append(SetTimer(DeleteDelay(new.server)))
         if new and new.drained and not (old and old.drained):
@@ -902,7 +961,7 @@ class _Work:
     # ------------------------------------------------ what follows from every step
 
     def settle(self) -> None:
-        """Restore the rules that hold after each step: 9 (who waits is seated), 8 (accepting), closing."""
+        """Restore the rules that hold after each step: 9 (who waits is seated), 8, 10, 11 (accepting), closing."""
         if self.state.phase in (Phase.OPERATING, Phase.CLOSING):
             while (client := self.next_to_seat()) is not None:
                 self.leave(client)
@@ -926,16 +985,29 @@ class _Work:
             self.effects.append(SetTimer(CreateDelay()))
 
     def accept(self, info: PortInfo) -> None:
-        """Issue an accept where none is outstanding and a client would be welcome (rule 8)."""
-        if (
-            (info.opened or self.state.phase is Phase.CLOSING)
+        """Issue an accept where a client would be welcome, and withdraw one that no longer is (rules 8, 10 and 11).
+
+        While closing, an accept completes at once, and so is not withdrawn.
+        """
+        operating = self.state.phase is Phase.OPERATING
+        welcome = (
+            (info.opened or not operating)
             and info.listening
-            and not info.accepting
             and not info.pausing
             and self.state.waiting < self.state.waiting_limit
-        ):
+        )
+        if welcome and operating and info.withholds:
+            welcome = False
+            if not info.sweeping:
+                info = replace(info, sweeping=True)
+                self.put(info)
+                self.effects.append(CountBacklog(info.port))
+        if welcome and not info.accepting:
             self.put(replace(info, accepting=True))
-            self.effects.append(Accept(info.port, wait=self.state.phase is Phase.OPERATING))
+            self.effects.append(Accept(info.port, wait=operating))
+        elif info.accepting and operating and not welcome:
+            self.put(replace(info, accepting=False))
+            self.effects.append(Withdraw(info.port))
 
     def finish(self) -> None:
         """While closing: let idle servers go, and end when nothing is left to do."""
@@ -1087,13 +1159,18 @@ def _open_dialog(work: _Work, status: ServerStatus, port: Port) -> None:
 def _connection_request(work: _Work, event: ConnectionRequest) -> None:
     client = Client(work.state.next_arrival, event.cookie, event.port)
     work.state.next_arrival = client.arrival + 1
-    work.put(replace(work.state.ports[event.port], accepting=False))
+    info = work.state.ports[event.port]
+    work.put(replace(info, accepting=False, due=max(info.due - 1, 0)))
     work.place(client)
 
 
 def _accept_failed(work: _Work, event: AcceptFailed) -> None:
     work.put(replace(work.state.ports[event.port], accepting=False, pausing=True))
     work.effects.append(SetTimer(AcceptRetry(event.port)))
+
+
+def _backlog_counted(work: _Work, event: BacklogCounted) -> None:
+    work.put(replace(work.state.ports[event.port], due=event.clients, sweeping=False))
 
 
 def _peer_closed(work: _Work, event: PeerClosed) -> None:
@@ -1220,7 +1297,7 @@ def _close(work: _Work, event: Close) -> None:
     """
     work.state.phase = Phase.CLOSING
     for info in work.state.ports.values():
-        work.put(replace(info, accepting=False))
+        work.put(replace(info, accepting=False, due=0, sweeping=False))
 
 
 def _backlog_empty(work: _Work, event: BacklogEmpty) -> None:
@@ -1276,6 +1353,7 @@ _ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action 
     ConnectionRequest: _connection_request,
     AcceptFailed: _accept_failed,
     BacklogEmpty: _backlog_empty,
+    BacklogCounted: _backlog_counted,
     PeerClosed: _peer_closed,
     Received: _received,
     DialogEnded: _dialog_ended,

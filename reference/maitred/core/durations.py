@@ -26,6 +26,8 @@ class Durations:
     """How long a server that refused a client is spared."""
     accept_retry: float = 0.05
     """How long to wait after an accept failed because no descriptor was left."""
+    sweep: float = 0.1
+    """How long clients may stay in the backlog, unseen, while a server is about to be free."""
     audit_period: float = 5.0
     """How often the kernel is asked about the connections that servers count."""
     backoff_first: float = 0.1

@@ -18,7 +18,7 @@ from maitred.core.distributor import (
     Phase,
     Seat,
 )
-from maitred.core.messages import Accepted, Client, Disconnect, FromServer, NotReady, RestartReply
+from maitred.core.messages import Accepted, Client, Disconnect, FromServer, NotReady, Port, RestartReply, ServerId
 from maitred.core.monitor import DistributorPhase, MonitorState, PlacePhase
 from maitred.core.monitor import Phase as MonitorPhase
 from maitred.core.server import EndpointState
@@ -27,11 +27,16 @@ from maitred.core.server import EndpointState
 
 
 def index_is_true(state: DistributorState) -> Iterator[str]:
-    """Each port's index of free servers holds the servers that are free there, with their present load and rank."""
+    """Each port's index of free servers holds the servers that are free there, with their present load and rank; and
+    its number of those that are answering is true.
+    """
     for port, info in state.ports.items():
         derived = [Seat.of(status) for status in state.servers.values() if status.free_on(port)]
         if len(info.free) != len(derived) or any(seat not in info.free for seat in derived):
             yield f"free on port {port}, by the index: {_seats(info.free)}; by the table: {_seats(derived)}"
+        answering = sum(status.answering_on(port) for status in state.servers.values())
+        if info.answering != answering:
+            yield f"kept as number of servers answering on port {port}: {info.answering}; by the table: {answering}"
 
 
 def _seats(seats: Iterable[Seat]) -> str:
@@ -150,6 +155,58 @@ def accepts_only_where_it_listens(state: DistributorState) -> Iterator[str]:
             yield f"an accept is outstanding on port {port}, and no socket is there"
         elif info.accepting and state.phase not in (Phase.OPERATING, Phase.CLOSING):
             yield f"an accept is outstanding on port {port}, and the Distributor is {state.phase.value}"
+
+
+def an_accept_is_outstanding_exactly_where_it_is_wanted(state: DistributorState) -> Iterator[str]:
+    """In operation, an accept is outstanding where some server has answered, every address is listened on, the last
+    accept has not just failed, and fewer wait than may: if a server is free there, none is about to be, or a sweep has
+    counted clients that are yet to be accepted.
+    """
+    if state.phase is not Phase.OPERATING:
+        return
+    for port, info in state.ports.items():
+        withheld = _withholders(state, port)
+        reasons = [
+            *(["no server has answered there"] if not info.opened else []),
+            *(["not every address is listened on"] if not info.listening else []),
+            *(["the last one has just failed"] if info.pausing else []),
+            *(["as many wait as may"] if state.waiting >= state.waiting_limit else []),
+            *([f"about to be free is server {withheld[0]}"] if withheld and not info.due else []),
+        ]
+        if info.accepting and reasons:
+            yield f"an accept is outstanding on port {port}, though {', '.join(reasons)}"
+        elif not info.accepting and not reasons:
+            yield f"no accept is outstanding on port {port}, though a client would be welcome"
+
+
+def _withholders(state: DistributorState, port: Port) -> list[ServerId]:
+    """The servers for which clients stay in the backlog: none is free on the port, and these are about to be."""
+    rows = list(state.servers.values())
+    return [] if any(row.free_on(port) for row in rows) else [row.server for row in rows if row.answering_on(port)]
+
+
+def closing_withholds_nothing(state: DistributorState) -> Iterator[str]:
+    """While closing, an accept is outstanding wherever sockets listen, unless the last has just failed or as many wait
+    as may: whether servers are free or not.
+    """
+    if state.phase is not Phase.CLOSING or state.waiting >= state.waiting_limit:
+        return
+    for port, info in state.ports.items():
+        if info.listening and not info.pausing and not info.accepting:
+            yield f"no accept is outstanding on port {port}, and the Distributor is closing: the backlog stays as it is"
+
+
+def who_is_withheld_will_be_swept(state: DistributorState) -> Iterator[str]:
+    """Where nothing but a server that is about to be free keeps clients in the backlog, a sweep is to come; and
+    otherwise none runs but in operation.
+    """
+    operating, full = state.phase is Phase.OPERATING, state.waiting >= state.waiting_limit
+    for port, info in state.ports.items():
+        kept = info.opened and info.listening and not info.pausing and not full
+        if not operating and (info.sweeping or info.due):
+            yield f"a sweep of port {port} is to come, or has been made, and the Distributor is {state.phase.value}"
+        elif operating and kept and not info.accepting and not info.sweeping:
+            yield f"clients stay in the backlog of port {port}, and no sweep is to come"
 
 
 def servers_are_wanted_only_by_waiters(state: DistributorState) -> Iterator[str]:
@@ -334,6 +391,9 @@ DISTRIBUTOR: Final[Mapping[str, Callable[[DistributorState], Iterator[str]]]] = 
         rows_and_ports_agree,
         binders_await_the_listeners,
         accepts_only_where_it_listens,
+        an_accept_is_outstanding_exactly_where_it_is_wanted,
+        closing_withholds_nothing,
+        who_is_withheld_will_be_swept,
         servers_are_wanted_only_by_waiters,
         closed_means_over,
         ranks_are_past,

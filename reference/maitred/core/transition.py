@@ -50,6 +50,7 @@ class Reason(Enum):
     NOT_REQUESTED = "no dynamic server is being asked for"
     NOT_SERVING = "the server has no clients"
     NOT_RESTING = "the server is not resting"
+    NOT_SWEEPING = "no sweep of the port's backlog is to come"
     NOT_CLOSING = "no graceful stop is under way"
     ALREADY_CLOSING = "the Distributor has begun to close already"
     CLOSED = "the Distributor has closed"
