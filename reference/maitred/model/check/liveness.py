@@ -155,6 +155,35 @@ def who_is_in_the_backlog_is_seated_or_ends(world: World, cookie: int) -> bool:
     return world.guests[cookie].fate is Fate.BACKLOG
 
 
+def _port_of(world: World, cookie: int) -> distributor.PortInfo | None:
+    """The port in whose backlog the client is."""
+    places = (i for i, backlog in enumerate(world.kernel.backlog, 1) if cookie in backlog)
+    return world.distributor.ports.get(next(places, 0), None) if world.distributor is not None else None
+
+
+def _is_accepted_or_due(world: World, cookie: int) -> bool:
+    info = _port_of(world, cookie)
+    return world.guests[cookie].fate is not Fate.BACKLOG or not _powered(world) or (info is not None and info.due > 0)
+
+
+@_leads_to(_is_accepted_or_due, _clients, lambda b: b.clients > b.servers and b.max_clients > 1)
+def every_backlog_is_swept(world: World, cookie: int) -> bool:
+    """A client that stays in the backlog because a server is about to be free is accepted or counted in the end."""
+    info = _port_of(world, cookie)
+    return info is not None and info.withholds
+
+
+@_leads_to(
+    lambda world, cookie: world.guests[cookie].fate is not Fate.BACKLOG or not _powered(world),
+    _clients,
+    lambda b: b.clients > 1 and b.ports > 1,
+)
+def each_port_has_its_turn(world: World, cookie: int) -> bool:
+    """A client in the backlog of one port is accepted in the end, however many come to another."""
+    info = _port_of(world, cookie)
+    return info is not None and info.opened
+
+
 @_leads_to(_client_is_provided_for, _clients, lambda b: b.clients > 0 and b.hang_ups != 0)
 def who_hangs_up_while_waiting_is_let_go(world: World, cookie: int) -> bool:
     """A waiting client that closes its side is dropped in the end, if it is not seated before."""
@@ -278,6 +307,21 @@ def a_condemned_server_frees_its_place(world: World, number: int) -> bool:
 
 def _asks(world: World) -> bool:
     return world.distributor is not None and world.distributor.creation is distributor.Creation.REQUESTED
+
+
+@_leads_to(
+    lambda world, cookie: _client_is_provided_for(world, cookie) or _asks(world) or _all_dynamic_servers_run(world),
+    _clients,
+    lambda b: b.clients > b.servers and b.max_clients > 1 and b.dynamic > 0 and b.creations == ANY,
+)
+def a_server_is_asked_for_behind_those_who_never_answer(world: World, cookie: int) -> bool:
+    """Behind servers that are about to be free and never are, a dynamic server is asked for in the end."""
+    info = _port_of(world, cookie)
+    return info is not None and info.withholds
+
+
+def _all_dynamic_servers_run(world: World) -> bool:
+    return not world.monitor.classes[CLASS].vacant
 
 
 @_leads_to(lambda world, _: not _asks(world), _the_whole, lambda b: b.dynamic > 0 and b.creations != 0)

@@ -18,7 +18,9 @@ from maitred.core.monitor import MonitorState
 from maitred.model.claims.fairness import RULES, Fairness, Named, distributor_timer, monitor_timer
 from maitred.model.world import Action, DistributorTakes, MonitorStep, Stride, System, World
 
-Request: TypeAlias = "distributor.Timer | monitor.Timer | distributor.Accept | distributor.Watch"
+Request: TypeAlias = (
+    "distributor.Timer | monitor.Timer | distributor.Accept | distributor.CountBacklog | distributor.Watch"
+)
 Event: TypeAlias = "distributor.Event | monitor.Event"
 _NOTHING: Final[frozenset[Named]] = frozenset()
 
@@ -64,6 +66,8 @@ class Requested:
         for info in state.ports.values():
             if info.accepting:
                 yield distributor.Accept(info.port, wait=state.phase is not distributor.Phase.CLOSING)
+            if info.sweeping:
+                yield distributor.CountBacklog(info.port)
             yield from (distributor.Watch(client) for client in info.waiting)
 
     def _changes(self, who: str, state: MonitorState | DistributorState, event: Event) -> bool:
@@ -124,7 +128,7 @@ def _request(effect: object) -> Request | None:
             return _plain(effect.timer)
         case distributor.SetTimer():
             return effect.timer
-        case distributor.Accept() | distributor.Watch():
+        case distributor.Accept() | distributor.CountBacklog() | distributor.Watch():
             return effect
         case _:
             return None
@@ -141,6 +145,8 @@ def _ended(event: object) -> frozenset[Request]:
             return frozenset({distributor.HandOffTimeout(event.server)})
         case distributor.ConnectionRequest() | distributor.AcceptFailed() | distributor.BacklogEmpty():
             return frozenset(distributor.Accept(event.port, wait) for wait in (True, False))
+        case distributor.BacklogCounted():
+            return frozenset({distributor.CountBacklog(event.port)})
         case _:
             return frozenset()
 
@@ -150,6 +156,8 @@ def _name(world: World, request: Request) -> Named:
     match request:
         case distributor.Accept():
             return Named("the Distributor accepts", f"port {request.port}")
+        case distributor.CountBacklog():
+            return Named("sweeps come due", f"port {request.port}")
         case distributor.Watch():
             return Named("hang-ups are reported", f"client {request.client.cookie}")
         case (

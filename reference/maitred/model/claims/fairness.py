@@ -127,6 +127,7 @@ RULES: Final[Mapping[str, Rule]] = _rules(
     Rule("restarts come due", _W, "A timer that was set runs out."),
     Rule("rests end", _W, "A timer that was set runs out."),
     Rule("accepts are tried again", _W, "A timer that was set runs out."),
+    Rule("sweeps come due", _W, "A timer that was set runs out."),
     Rule("kill delays end", _W, "A timer that was set runs out."),
     Rule("the grace ends", _W, "A timer that was set runs out."),
     Rule("the queue's time-out ends", _W, "A timer that was set runs out.", "queue_timeouts"),
@@ -340,6 +341,8 @@ def _distributor(world: World, action: DistributorStep) -> Named:
             return distributor_timer(world, distributor.HandOffTimeout(event.server))
         case distributor.Unfit():
             return Named("faults cease", f"unfit, {server_name(world, event.server)}")
+        case distributor.BacklogCounted():
+            return Named("sweeps come due", f"port {event.port}")
         case distributor.Listening() | distributor.ListeningFailed() | distributor.Unsent() | distributor.Audited():
             return Named("the Distributor takes what it brought upon itself", "distributor")
         case _:

@@ -8,7 +8,7 @@ from typing import assert_never
 from maitred.core import distributor, monitor, server
 from maitred.model.search.explorer import Path, Step
 from maitred.model.story.explanation import retake, why
-from maitred.model.story.text import changes, describe, holders
+from maitred.model.story.text import changes, counted, describe, holders
 from maitred.model.world import (
     Action,
     ClientCloses,
@@ -125,6 +125,8 @@ def _verb(event: object, say: Callable[[object], str]) -> str:
             return f"finds server {event.server} serving, although it has not answered its hand-off in time"
         case distributor.Unfit():
             return f"finds that server {event.server} is not to be kept"
+        case distributor.BacklogCounted():
+            return f"counts {counted(event.clients, 'client')} in the backlog of port {event.port}"
         case distributor.PeerClosed():
             return f"sees that {describe(event.client)}, who waits, has closed" + (
                 " after sending" if event.unread else ""

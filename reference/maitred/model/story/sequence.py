@@ -260,6 +260,8 @@ def _causes(action: Action) -> Iterator[tuple[str, str, str]]:
             yield KERNEL, DISTRIBUTOR, "accept failed"
         case distributor.BacklogEmpty():
             yield KERNEL, DISTRIBUTOR, "backlog empty"
+        case distributor.BacklogCounted():
+            yield KERNEL, DISTRIBUTOR, f"backlog: {what.clients}"
         case distributor.PeerClosed():
             yield KERNEL, DISTRIBUTOR, f"{describe(what.client)} closed"
         case distributor.DialogEnded():

@@ -66,6 +66,8 @@ SILENT: Final = (
     distributor.Watch,
     distributor.CloseCopy,
     distributor.Accept,
+    distributor.Withdraw,
+    distributor.CountBacklog,
     distributor.CloseDialog,
     distributor.Audit,
 )
@@ -427,6 +429,8 @@ class System(Machines):
                         yield distributor.AcceptFailed(port), None, "accept_failures", False
                 elif state.phase is distributor.Phase.CLOSING:
                     yield distributor.BacklogEmpty(port), None, "", False
+            if info.sweeping:
+                yield distributor.BacklogCounted(port, len(world.kernel.backlog[i])), None, "", False
             for client in info.waiting:
                 guest = world.guests[client.cookie]
                 if guest.hung == 1 or guest.fate is Fate.DROPPED:

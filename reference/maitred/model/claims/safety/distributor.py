@@ -488,6 +488,104 @@ def one_accept_at_a_time(before: DistributorState, event: object, stride: Stride
             yield f"the table has an accept outstanding on port {port}, and none is issued: nobody will come"
 
 
+@always_of_steps("distributor", witnesses=("an_accept_is_withdrawn",))
+def an_accept_ends_or_is_withdrawn(before: DistributorState, event: object, stride: Stride) -> Iterator[str]:
+    """In operation, an accept that the table has outstanding no longer has completed, or is withdrawn in that step; and
+    while closing none is withdrawn, as it has completed.
+    """
+    if stride.rejected is not None:
+        return
+    withdrawn = [effect.port for effect in stride.effects if isinstance(effect, distributor.Withdraw)]
+    ended = [
+        port
+        for port in before.ports
+        if _accept_goes_on(before, event, port)
+        and not (port in stride.state.ports and stride.state.ports[port].accepting)
+    ]
+    for port in {*ended, *withdrawn}:
+        if port not in withdrawn:
+            yield f"the accept on port {port} is outstanding, the table says that none is, and it is not withdrawn"
+        elif port not in ended or withdrawn.count(port) > 1 or stride.state.phase is not Phase.OPERATING:
+            yield f"an accept on port {port} is withdrawn, and none was to be: whoever it gives is lost"
+
+
+# ================================================================ who stays in the backlog for an instant
+
+
+@always_of_steps("distributor", witnesses=("who_was_counted_is_accepted", "a_waiter_is_seated"))
+def a_newcomer_is_stored_only_if_nobody_answers_or_it_is_swept(
+    before: DistributorState, event: object, stride: Stride
+) -> Iterator[str]:
+    """In operation, a client that is accepted is stored only where no server is about to be free, or a sweep has
+    counted it.
+    """
+    if not isinstance(event, distributor.ConnectionRequest) or stride.rejected is not None:
+        return
+    stored = [
+        e.message.client for e in stride.effects if isinstance(e, distributor.Tell) and isinstance(e.message, Store)
+    ]
+    if before.phase is not Phase.OPERATING or not stored or before.ports[event.port].due:
+        return
+    answering = [row.server for row in before.servers.values() if row.answering_on(event.port)]
+    if answering:
+        yield (
+            f"{describe(stored[0])} is stored, although server {answering[0]} is about to be free and no sweep has"
+            " counted the client"
+        )
+
+
+@always_of_steps("distributor", witnesses=("the_earlier_of_two_waiters_goes_first",))
+def a_newcomer_never_passes_a_waiter_of_its_port(
+    before: DistributorState, event: object, stride: Stride
+) -> Iterator[str]:
+    """A client that is accepted is sent at once only where nobody waits on its port."""
+    if not isinstance(event, distributor.ConnectionRequest) or stride.rejected is not None:
+        return
+    waiting = before.ports[event.port].waiting
+    for number, client in _hand_offs(stride):
+        if client.cookie == event.cookie and waiting:
+            yield f"{describe(client)} is sent to server {number} at once, while {listed(map(describe, waiting))} waits"
+
+
+@always_of_steps("distributor", witnesses=("a_backlog_is_swept", "who_was_counted_is_accepted"))
+def who_is_due_was_counted(before: DistributorState, event: object, stride: Stride) -> Iterator[str]:
+    """As many are due on a port as the last sweep has counted there, less those who were accepted since; a stop ends
+    that.
+    """
+    if stride.rejected is not None:
+        return
+    for port, info in stride.state.ports.items():
+        known = before.ports.get(port, None)
+        due = known.due if known is not None else 0
+        match event:
+            case distributor.BacklogCounted(port=counted_there, clients=clients) if counted_there == port:
+                due = clients
+            case distributor.ConnectionRequest(port=accepted_there) if accepted_there == port:
+                due = max(due - 1, 0)
+            case Close():
+                due = 0
+        if info.due != due:
+            yield f"after {describe(event)}, {counted(info.due, 'client')} of port {port} should be {due} due"
+
+
+@always_of_steps("distributor", witnesses=("a_backlog_is_swept",))
+def a_sweep_is_never_put_off(before: DistributorState, event: object, stride: Stride) -> Iterator[str]:
+    """A sweep of a port is asked for where none is to come, or has come, and not again; and one that is to come comes,
+    unless a stop ends it.
+    """
+    if stride.rejected is not None:
+        return
+    asked = [effect.port for effect in stride.effects if isinstance(effect, distributor.CountBacklog)]
+    for port, info in stride.state.ports.items():
+        known = before.ports.get(port, None)
+        came = isinstance(event, distributor.BacklogCounted) and event.port == port
+        runs = known is not None and known.sweeping and not came and not isinstance(event, Close)
+        if port in asked and runs:
+            yield f"the sweep of port {port} is put off: clients may stay in the backlog for ever"
+        elif info.sweeping is not (runs or port in asked):
+            yield f"by the table a sweep of port {port} is {'' if info.sweeping else 'not '}to come"
+
+
 def _accept_goes_on(before: DistributorState, event: object, port: Port) -> bool:
     """Whether an accept is outstanding there that the event neither completes nor, being `Close`, ends."""
     info = before.ports.get(port, None)

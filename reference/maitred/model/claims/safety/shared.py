@@ -131,6 +131,25 @@ always_of_states(
 always_of_states("distributor", invariants.accepts_only_where_it_listens, "a_stop_takes_what_the_backlog_holds")
 always_of_states(
     "distributor",
+    invariants.an_accept_is_outstanding_exactly_where_it_is_wanted,
+    "an_accept_is_withdrawn",
+    "a_backlog_is_swept",
+    occasion=lambda b: b.max_clients > 1,
+)
+always_of_states(
+    "distributor",
+    invariants.closing_withholds_nothing,
+    "a_stop_takes_what_the_backlog_holds",
+    occasion=lambda b: b.stops != 0,
+)
+always_of_states(
+    "distributor",
+    invariants.who_is_withheld_will_be_swept,
+    "a_backlog_is_swept",
+    occasion=lambda b: b.max_clients > 1,
+)
+always_of_states(
+    "distributor",
     invariants.servers_are_wanted_only_by_waiters,
     "the_monitor_is_asked_for_a_server",
     "a_dynamic_server_starts",

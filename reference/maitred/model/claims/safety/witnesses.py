@@ -320,6 +320,35 @@ def an_accept_fails_and_is_tried_again(before: World, action: Action, after: Wor
     return isinstance(action.what, distributor.Fired) and isinstance(action.what.timer, distributor.AcceptRetry)
 
 
+@sometimes(lambda b: b.ports > 1 and b.max_clients > 1 and b.clients >= b.servers and b.fixed)
+def an_accept_is_withdrawn(before: World, action: Action, after: World) -> bool:
+    """A server is handed a client of one port, and the accept that was outstanding on another is withdrawn."""
+    old, new = before.distributor, after.distributor
+    if old is None or new is None or not _completed(action, distributor.ConnectionRequest):
+        return False
+    assert isinstance(action.what, distributor.ConnectionRequest)
+    return any(
+        info.accepting and port != action.what.port and port in new.ports and not new.ports[port].accepting
+        for port, info in old.ports.items()
+    )
+
+
+@sometimes(lambda b: b.max_clients > 1 and b.clients > b.servers)
+def a_backlog_is_swept(before: World, action: Action, after: World) -> bool:
+    """A sweep counts clients in the backlog, while a server is about to be free."""
+    return isinstance(action.what, distributor.BacklogCounted) and action.what.clients > 0
+
+
+@sometimes(lambda b: b.max_clients > 1 and b.clients > b.servers)
+def who_was_counted_is_accepted(before: World, action: Action, after: World) -> bool:
+    """A client is accepted that a sweep has counted, and waits while a server is about to be free."""
+    old, new = before.distributor, after.distributor
+    if old is None or new is None or not _completed(action, distributor.ConnectionRequest):
+        return False
+    assert isinstance(action.what, distributor.ConnectionRequest)
+    return old.ports[action.what.port].due > 0 and new.waiting > old.waiting
+
+
 @sometimes(lambda b: b.unsent != 0 and b.clients > 0)
 def an_unsent_client_is_placed_anew(before: World, action: Action, after: World) -> bool:
     """The kernel declines to send a hand-off, and the client is placed again."""
