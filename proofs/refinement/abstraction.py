@@ -122,7 +122,9 @@ def canonical_form(state: State) -> dict[str, Any]:
     out["places"] = [get("filled", place) for place in domains["Place"]]
     out["ports"] = [[get("socket", p), get("unkept", p)] for p in ports]
     if is_up:
-        out["ports"].append([[get(n, p) for n in ("accepting", "pausing", "opened", "listens")] for p in ports])
+        out["ports"].append(
+            [[get(n, p) for n in ("accepting", "due", "sweeping", "pausing", "opened", "listens")] for p in ports]
+        )
     known = [c for c in clients if _is_known(state, c)]
     turn = _order({get("arrival", c) for c in known} | ({get("next_arrival")} if is_up else set()))
     line = {c: (turn[get("arrival", c)], get("port_of", c)) for c in known}

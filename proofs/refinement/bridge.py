@@ -569,6 +569,8 @@ def _event(step: PerformedStep, before: distributor.DistributorState, now: State
             return [("learns_that_none_comes", {})]
         case distributor.ConnectionRequest():
             return [("accepts", {"c": event.cookie})]
+        case distributor.BacklogCounted():
+            return [("sweeps_backlog", {"p": event.port, "n": event.clients})]
         case distributor.AcceptFailed():
             return [("accept_fails", {"p": event.port})]
         case distributor.PeerClosed():
@@ -680,6 +682,10 @@ def _effects(
                 yield "opens_dialog", {"s": s, "p": p}
             case distributor.Accept():
                 yield "issues_accept", {"p": effect.port}
+            case distributor.Withdraw():
+                yield "withdraws_accept", {"p": effect.port}
+            case distributor.CountBacklog():
+                yield "asks_for_sweep", {"p": effect.port}
             case distributor.SetTimer(timer=distributor.CreateDelay()):
                 yield "wants_server", {}
             case distributor.Listen():

@@ -82,6 +82,7 @@ NOT_MODELLED: Final[Mapping[str, str]] = {
     "ServerStatus.full_at": "decides whether a time-out counts: they come at any time in the relation",
     "PortInfo.port": KEY,
     "PortInfo.free": f"{INDEX}; the relation chooses among all servers",
+    "PortInfo.answering": f"{INDEX}; the relation asks of all servers",
     "Seat.rank": "in PortInfo.free: follows from ServerStatus.rank",
     "Seat.server": KEY,
     "MonitorState.phase": "running: what closes is outside the relation",

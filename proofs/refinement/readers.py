@@ -471,6 +471,8 @@ reads("waiting", "PortInfo.waiting Client.cookie")(
 )
 reads("arrival", "Client.arrival")(lambda x: {(c,): client.arrival for c, client in x.clients.items()})
 reads("accepting", "PortInfo.accepting")(lambda x: {(p,): info.accepting for p, info in x.ports})
+reads("due", "PortInfo.due")(lambda x: {(p,): info.due for p, info in x.ports})
+reads("sweeping", "PortInfo.sweeping")(lambda x: {(p,): info.sweeping for p, info in x.ports})
 reads("pausing", "PortInfo.pausing")(lambda x: {(p,): info.pausing for p, info in x.ports})
 reads("opened", "PortInfo.opened")(lambda x: {(p,): info.opened for p, info in x.ports})
 reads("listens", "PortInfo.listeners")(lambda x: {(p,): info.listening for p, info in x.ports})

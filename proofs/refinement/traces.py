@@ -73,7 +73,7 @@ TOLD_BY: Final[Mapping[str, tuple[str, ...]]] = {
         *("operating", "next_rank", "next_arrival", "total", "creation", "promised", "row", "attached", "draining"),
         *("resting", "heard", "known", "said_drained", "rank", "count", "count_sequence", "requested", "request"),
         *("dialog", "binding", "ready", "dialog_sequence", "owed", "accepting", "pausing", "opened", "listens"),
-        "waiting",
+        *("waiting", "due", "sweeping"),
     ),
 }
 """The symbols that a machine's own state determines."""

@@ -108,6 +108,8 @@ _is("dropping", Bool, meaning="a client has been shut down, and is to be release
 _is("dropped", Client, meaning="that client")
 _is("accepting", Port, Bool, meaning="an accept is outstanding")
 _is("pausing", Port, Bool, meaning="the last accept failed")
+_is("due", Port, Int, meaning="how many of the backlog a sweep has counted that are yet to be accepted")
+_is("sweeping", Port, Bool, meaning="a sweep is to come")
 _is("opened", Port, Bool, meaning="some server has answered on the port since this Distributor began")
 _is("listens", Port, Bool, meaning="the Distributor knows that its socket listens")
 _is("creation", Creation, meaning="whether a dynamic server is being asked for")
@@ -287,10 +289,44 @@ def best(v: View, s: Any, p: Any) -> Any:
     return z3.And(free(v, s, p), others)
 
 
+def answering(v: View, s: Any, p: Any) -> Any:
+    """`ServerStatus.answering_on`."""
+    return z3.And(
+        v.row(s),
+        v.dialog(s, p),
+        v.ready(s, p),
+        z3.Not(owes_any(v, s)),
+        v.count(s) + 1 < v.max_clients(s),
+        v.requested(s),
+        z3.Not(v.draining(s)),
+    )
+
+
+def withholds(v: View, p: Any) -> Any:
+    """`PortInfo.withholds`, rule 10 of the Distributor: no server is free, one is about to be, and nobody is due."""
+    s, t = z3.Const("s.answers", Server), z3.Const("s.seat", Server)
+    about_to_be_free = z3.And(z3.Exists([s], answering(v, s, p)), z3.Not(z3.Exists([t], free(v, t, p))))
+    return z3.And(v.due(p) == 0, about_to_be_free)
+
+
+def open_for_clients(v: View, p: Any) -> Any:
+    """Rule 8 of the Distributor: there is room to wait on the port, and nothing hinders an accept."""
+    return z3.And(v.operating, v.opened(p), v.listens(p), z3.Not(v.pausing(p)), v.total < v.limit)
+
+
 def accept_wanted(v: View, p: Any) -> Any:
-    """Rule 8 of the Distributor: an accept would be welcome, and none is outstanding."""
-    may = z3.And(v.operating, v.opened(p), v.listens(p), z3.Not(v.accepting(p)), z3.Not(v.pausing(p)))
-    return z3.And(may, v.total < v.limit)
+    """Rules 8 and 10 of the Distributor: an accept would be welcome, and none is outstanding."""
+    return z3.And(open_for_clients(v, p), z3.Not(withholds(v, p)), z3.Not(v.accepting(p)))
+
+
+def accept_unwanted(v: View, p: Any) -> Any:
+    """An accept is outstanding, and is welcome no longer."""
+    return z3.And(v.operating, v.accepting(p), z3.Or(withholds(v, p), z3.Not(open_for_clients(v, p))))
+
+
+def sweep_wanted(v: View, p: Any) -> Any:
+    """Rule 11 of the Distributor: clients stay in the backlog, and no sweep is to come."""
+    return z3.And(open_for_clients(v, p), withholds(v, p), z3.Not(v.sweeping(p)))
 
 
 def server_wanted(v: View) -> Any:
@@ -325,7 +361,8 @@ def hands_free(v: View) -> Any:
 def between_events(v: View) -> Any:
     """The Distributor has done all that follows from the last event: it may read the next."""
     p, s = z3.Const("p.set", Port), z3.Const("s.set", Server)
-    no_accept = z3.ForAll([p], z3.Not(accept_wanted(v, p)))
+    settled = z3.Not(z3.Or(accept_wanted(v, p), accept_unwanted(v, p), sweep_wanted(v, p)))
+    no_accept = z3.ForAll([p], settled)
     all_said = z3.ForAll([s], z3.Implies(drained(v, s), v.said_drained(s)))
     return z3.And(hands_free(v), nobody_seatable(v), no_accept, z3.Not(server_wanted(v)), all_said)
 

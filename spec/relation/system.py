@@ -47,6 +47,7 @@ from spec.relation.state import (
     Place,
     Port,
     Server,
+    accept_unwanted,
     accept_wanted,
     alive,
     best,
@@ -63,6 +64,7 @@ from spec.relation.state import (
     reports_state,
     seatable,
     server_wanted,
+    sweep_wanted,
     unread,
     unread_up,
     unsent_up,
@@ -212,6 +214,20 @@ def issues_accept(require, now, then, p: Port):
 
 
 @action()
+def withdraws_accept(require, now, then, p: Port):
+    """settle: an accept that is outstanding is withdrawn where a client would no longer be welcome."""
+    require(hands_free(now), nobody_seatable(now), accept_unwanted(now, p))
+    then.accepting[p] = False
+
+
+@action()
+def asks_for_sweep(require, now, then, p: Port):
+    """settle: while clients stay in the backlog, it will be counted after a while."""
+    require(hands_free(now), nobody_seatable(now), sweep_wanted(now, p))
+    then.sweeping[p] = True
+
+
+@action()
 def wants_server(require, now, then):
     """settle: a dynamic server will be asked for after a delay."""
     require(hands_free(now), nobody_seatable(now), server_wanted(now))
@@ -249,8 +265,17 @@ def accepts(require, now, then, c: Client):
     then.arrival[c] = now.next_arrival
     then.next_arrival = now.next_arrival + 1
     then.accepting[p] = False
+    then.due[p] = If(now.due(p) > 0, now.due(p) - 1, 0)
     then.holding = True
     then.hand = c
+
+
+@environment
+def sweeps_backlog(require, now, then, p: Port, n: Int):
+    """BacklogCounted: so many, any number here, are accepted next, whoever is about to be free."""
+    require(between_events(now), now.operating, now.sweeping(p), n >= 0)
+    then.due[p] = n
+    then.sweeping[p] = False
 
 
 @environment
@@ -734,8 +759,9 @@ def ends(now, then):
     then.every("unsent", lambda s, c: z3.BoolVal(False))
     for name in ("dialog", "binding", "ready", "owed", "initial_due"):
         then.every(name, lambda s, p: z3.BoolVal(False))
-    for name in ("accepting", "pausing", "opened", "listens", "unkept"):
+    for name in ("accepting", "pausing", "opened", "listens", "unkept", "sweeping"):
         then.every(name, lambda p: z3.BoolVal(False))
+    then.every("due", lambda p: z3.IntVal(0))
 
 
 @environment
@@ -1345,7 +1371,7 @@ def initial(v: View):
     no_dialog = And(*(Not(f(s, p)) for f in (*dialogs, v.kept_effective, v.used_effective)))
     no_message = And(v.down_head(s, p) == 0, v.down_tail(s, p) == 0, v.owes(s, p) == 0)
     no_word = And(v.last_dialog_word(s, p) == -1, v.last_use_word(s, p) == -1)
-    ports = (v.accepting, v.pausing, v.opened, v.listens, v.socket, v.unkept)
+    ports = (v.accepting, v.pausing, v.opened, v.listens, v.socket, v.unkept, v.sweeping)
     return And(
         v.life == ABSENT,
         Not(v.condemned),
@@ -1365,7 +1391,7 @@ def initial(v: View):
         ForAll([s], And(no_server, zero)),
         ForAll([s, c], And(*(Not(f(s, c)) for f in (v.serving, v.lapsed, v.undelivered, v.unsent)))),
         ForAll([s, p], And(no_dialog, no_message, no_word)),
-        ForAll([p], And(*(Not(f(p)) for f in ports))),
+        ForAll([p], And(v.due(p) == 0, *(Not(f(p)) for f in ports))),
         ForAll([place], Not(v.filled(place))),
         ForAll([e], v.usable(e)),
         ForAll([s], And(v.max_clients(s) >= 1, v.weight(s) >= 1)),
