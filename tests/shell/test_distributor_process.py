@@ -309,6 +309,50 @@ def test_at_the_bound_of_the_waiting_list_clients_stay_in_the_backlog(start):
         browser.close()
 
 
+# ---------------------------------------------------------------- while a server is about to be free
+
+
+def test_who_comes_while_a_server_is_about_to_be_free_is_never_stored(start):
+    monitor = start(durations=Durations(audit_period=60, sweep=30)).begin()
+    server = monitor.server()
+    browsers = [monitor.connect() for _ in range(20)]
+    for arrival in range(20):
+        assert server.accept(monitor.port)[0].arrival == arrival
+    assert eventually(lambda: len(monitor.events("ConnectionRequest")) == 20)
+    assert "Store" not in monitor.effects()
+    for browser in browsers:
+        browser.close()
+
+
+def test_a_sweep_finds_who_stays_in_the_backlog_behind_a_server_that_does_not_answer(start):
+    monitor = start(durations=Durations(audit_period=60, sweep=0.2)).begin()
+    server = monitor.server()
+    browsers = [monitor.connect() for _ in range(4)]
+    gone = monitor.connect()
+    reset(gone)
+    time.sleep(0.1)
+    assert len(monitor.events("ConnectionRequest")) == 1
+    assert eventually(lambda: monitor.status()["waiting"] == 3, 2), "and one, who has gone, was dropped"
+    counted = next(event for event in monitor.events("BacklogCounted") if event["clients"])
+    assert counted["clients"] == 4, "with the one that has gone"
+    for _ in range(4):
+        server.accept(monitor.port)
+    for browser in browsers:
+        browser.close()
+
+
+def test_an_idle_distributor_counts_no_backlog(start):
+    monitor = start(durations=Durations(audit_period=60, sweep=0.05)).begin()
+    server = monitor.server()
+    with monitor.connect():
+        server.accept(monitor.port)
+        time.sleep(0.3)
+        seen = len(monitor.events("BacklogCounted"))
+        assert seen <= 2, "one may have been to come when the server answered"
+        time.sleep(0.3)
+        assert len(monitor.events("BacklogCounted")) == seen
+
+
 # ---------------------------------------------------------------- those who wait
 
 

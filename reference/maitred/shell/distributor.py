@@ -111,7 +111,13 @@ class Distributor:
         self._binding = Binding(spec.name, fixed=spec.fixed, machine=self.machine, dialogs=dialogs, warnings=warnings)
         self._audit = Audit(spec.name, spec.durations, self.loop, self.machine, dialogs)
         self._listeners = Listeners(
-            spec.kept, fixed=spec.fixed, loop=self.loop, handle=handle, copies=self._copies, warnings=warnings
+            spec.kept,
+            fixed=spec.fixed,
+            sweep=spec.durations.sweep,
+            loop=self.loop,
+            handle=handle,
+            copies=self._copies,
+            warnings=warnings,
         )
         self._monitor: channel.Socket | None = channel.attach(spec.channel)
         self._status = StatusSocket(spec.status, self.loop, self._status_document, self._open_again)
@@ -131,6 +137,8 @@ class Distributor:
         return {
             core.Listen: self._listeners.listen,
             core.Accept: self._listeners.accept,
+            core.Withdraw: self._listeners.withdraw,
+            core.CountBacklog: self._listeners.count_backlog,
             core.CloseListeners: self._listeners.close,
             core.Send: self._send,
             core.SendControl: self._binding.send_control,

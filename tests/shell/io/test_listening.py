@@ -2,6 +2,7 @@
 
 import select
 import socket
+import struct
 
 import pytest
 from tests.machine import free_port
@@ -9,7 +10,7 @@ from tests.machine import free_port
 from maitred.core import wire
 from maitred.core.messages import Begin
 from maitred.shell.io import channel, listening
-from maitred.shell.io.listening import open_listeners
+from maitred.shell.io.listening import backlog_of, open_listeners
 from maitred.shell.io.loop import Loop
 
 
@@ -77,3 +78,19 @@ def test_a_packet_that_is_cut_is_no_message_whatever_its_beginning(monkeypatch):
     assert channel.receive(other).message == Begin()
     one.close()
     other.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_the_backlog_is_counted_with_those_who_have_gone_again(host):
+    port = free_port()
+    [listener] = open_listeners(f"{host}:{port}")
+    assert backlog_of(listener) == 0
+    clients = [socket.create_connection((host.strip("[]"), port), 2) for _ in range(3)]
+    assert backlog_of(listener) == 3
+    clients[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    clients[0].close()
+    assert backlog_of(listener) == 3
+    accepted, _ = listener.accept()
+    assert backlog_of(listener) == 2
+    for each in (listener, accepted, *clients):
+        each.close()

@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import socket
+import time
 
 import pytest
 
@@ -278,3 +279,34 @@ def test_the_clock_goes_on_while_a_handler_waits(loop, pair):
     with loop.interrupt_waits():
         loop.turn()
     assert interrupted == [True, True]
+
+
+def test_what_is_for_the_end_of_a_turn_comes_after_handlers_and_alarms_and_once():
+    loop, called = Loop(), []
+    mine, other = socket.socketpair()
+    other.send(b"x")
+
+    def handler(flags):
+        mine.recv(1)
+        loop.at_end_of_turn(lambda: called.append("end"))
+        called.append("handler")
+
+    loop.watch(mine.fileno(), select.EPOLLIN, handler)
+    loop.set_timer("due", 0, lambda: called.append("alarm"))
+    loop.turn(1)
+    assert called == ["handler", "alarm", "end"]
+    loop.turn(0)
+    assert called == ["handler", "alarm", "end"]
+    for each in (loop, mine, other):
+        each.close()
+
+
+def test_a_turn_does_not_wait_where_something_is_for_its_end():
+    loop, called = Loop(), []
+    loop.at_end_of_turn(lambda: loop.at_end_of_turn(lambda: called.append("next")))
+    began = time.monotonic()
+    loop.turn(10)
+    assert called == []
+    loop.turn(10)
+    assert called == ["next"] and time.monotonic() - began < 5
+    loop.close()

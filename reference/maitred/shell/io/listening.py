@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from typing import Final, TypeAlias
 
 from maitred.core.messages import Address
@@ -19,6 +20,8 @@ SocketAddress: TypeAlias = "tuple[str, int] | tuple[str, int, int, int]"
 BACKLOG: Final = 65_535  # as long as the kernel allows: it is where clients wait while a Distributor restarts
 MAX_PORT: Final = 65_535
 _EVERYWHERE: Final = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
+_UNACKED: Final = 24
+"""Where ``struct tcp_info`` has ``tcpi_unacked`` (linux/tcp.h)."""
 _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
@@ -42,6 +45,15 @@ def says_where(address: Address, port: int) -> bool:
         return number == port and (host == "*" or bool(socket.getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)))
     except (OSError, ValueError):
         return False
+
+
+def backlog_of(listener: socket.socket) -> int:
+    """How many clients are in the backlog: connected, and not accepted.  One that has reset since is among them.
+
+    For a listening socket, ``tcpi_unacked`` is the length of that queue (Linux, net/ipv4/tcp.c, `tcp_get_info`).
+    """
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED + 4)
+    return int.from_bytes(info[_UNACKED:], sys.byteorder)
 
 
 def open_listeners(address: Address, *, apart: bool = False) -> list[socket.socket]:

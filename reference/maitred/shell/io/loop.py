@@ -1,6 +1,7 @@
 """Readiness and time: the epoll loop under the Distributor and the Monitor.
 
-A turn waits until a descriptor is ready or a timer is due, then calls the handlers of what is ready.  What was watched
+A turn waits until a descriptor is ready or a timer is due, then calls the handlers of what is ready, the alarms that
+are due, and what is to be done at its end (`at_end_of_turn`).  What was watched
 as ``last`` comes last, and in a turn in which nothing else was ready: news of free seats is read before another client
 is let in.  But it is not passed over for ever: servers that never fall silent must not keep clients out.
 
@@ -65,6 +66,7 @@ class Loop:
         self._entries: dict[Hashable, float] = {}
         self._heap: list[tuple[float, int, Hashable]] = []
         self._serial = itertools.count()
+        self._at_end: list[Alarm] = []
         self._passed_over = 0
         self._ticks = self._ticking = self._waits = self._found_waiting = False
         self.turns = 0
@@ -144,6 +146,13 @@ class Loop:
 
     # ------------------------------------------------ turning
 
+    def at_end_of_turn(self, call: Alarm) -> None:
+        """Call once, at the end of this turn; if asked between turns, or at the end of one, of the next.
+
+        The next turn does not wait then.
+        """
+        self._at_end.append(call)
+
     @contextmanager
     def interrupt_waits(self) -> Iterator[None]:
         """Let no handler's call into the kernel wait for long, in turns within; SIGALRM is this loop's from now on.
@@ -171,7 +180,7 @@ class Loop:
 
     def turn(self, at_most: float = math.inf) -> None:
         """Wait for readiness or a timer, at most so many seconds, and handle what has come."""
-        wait = at_most
+        wait = 0.0 if self._at_end else at_most
         if self._heap and (left := self._heap[0][0] - self._clock()) < wait:
             wait = left if left > 0 else 0.0
         self._waits = True
@@ -197,6 +206,10 @@ class Loop:
                 watch.handler(flags)
         if self._heap and self._heap[0][0] <= self._clock():
             self._ring()
+        if self._at_end:
+            calls, self._at_end = self._at_end, []
+            for call in calls:
+                call()
         if self._found_waiting:  # where signals are events too (set_wakeup_fd), the tick itself has made this turn
             self._found_waiting = False
             self._stop_clock()
