@@ -17,6 +17,7 @@ from maitred.core.distributor import (
     DistributorState,
     Phase,
     Seat,
+    ServerStatus,
 )
 from maitred.core.messages import Accepted, Client, Disconnect, FromServer, NotReady, Port, RestartReply, ServerId
 from maitred.core.monitor import DistributorPhase, MonitorState, PlacePhase
@@ -34,7 +35,7 @@ def index_is_true(state: DistributorState) -> Iterator[str]:
         derived = [Seat.of(status) for status in state.servers.values() if status.free_on(port)]
         if len(info.free) != len(derived) or any(seat not in info.free for seat in derived):
             yield f"free on port {port}, by the index: {_seats(info.free)}; by the table: {_seats(derived)}"
-        answering = sum(status.answering_on(port) for status in state.servers.values())
+        answering = sum(is_about_to_be_free(status, port) for status in state.servers.values())
         if info.answering != answering:
             yield f"kept as number of servers answering on port {port}: {info.answering}; by the table: {answering}"
 
@@ -182,7 +183,16 @@ def an_accept_is_outstanding_exactly_where_it_is_wanted(state: DistributorState)
 def _withholders(state: DistributorState, port: Port) -> list[ServerId]:
     """The servers for which clients stay in the backlog: none is free on the port, and these are about to be."""
     rows = list(state.servers.values())
-    return [] if any(row.free_on(port) for row in rows) else [row.server for row in rows if row.answering_on(port)]
+    about_to_be = [row.server for row in rows if is_about_to_be_free(row, port)]
+    return [] if any(row.free_on(port) for row in rows) else about_to_be
+
+
+def is_about_to_be_free(status: ServerStatus, port: Port) -> bool:
+    """Whether the server will be free on the port with its next answer: `ServerStatus.answering_on`, in other words."""
+    dialog = status.dialogs.get(port, None)
+    listens = dialog is not None and dialog.phase is DialogPhase.READY
+    room = status.max_clients - status.count.clients - (status.request is not None)
+    return bool(listens and status.request and room > 0 and not status.owed and not status.draining)
 
 
 def closing_withholds_nothing(state: DistributorState) -> Iterator[str]:

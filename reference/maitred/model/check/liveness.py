@@ -310,14 +310,21 @@ def _asks(world: World) -> bool:
 
 
 @_leads_to(
-    lambda world, cookie: _client_is_provided_for(world, cookie) or _asks(world) or _all_dynamic_servers_run(world),
+    lambda world, cookie: _client_is_sent(world, cookie) or _asks(world) or _all_dynamic_servers_run(world),
     _clients,
     lambda b: b.clients > b.servers and b.max_clients > 1 and b.dynamic > 0 and b.creations == ANY,
 )
 def a_server_is_asked_for_behind_those_who_never_answer(world: World, cookie: int) -> bool:
-    """Behind servers that are about to be free and never are, a dynamic server is asked for in the end."""
+    """For a client that stays in the backlog behind servers that are about to be free, and never are, a dynamic server
+    is asked for in the end.
+    """
     info = _port_of(world, cookie)
     return info is not None and info.withholds
+
+
+def _client_is_sent(world: World, cookie: int) -> bool:
+    """It does not wait: a hand-off of it is unanswered, or it needs none any more."""
+    return _client_is_provided_for(world, cookie) or not _hand_off_is_settled(world, cookie)
 
 
 def _all_dynamic_servers_run(world: World) -> bool:

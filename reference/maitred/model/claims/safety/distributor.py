@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from maitred.core import distributor
 from maitred.core.distributor import DialogPhase, DistributorState, Phase, ServerStatus
+from maitred.core.invariants import is_about_to_be_free
 from maitred.core.messages import (
     Accepted,
     Acknowledge,
@@ -526,7 +527,7 @@ def a_newcomer_is_stored_only_if_nobody_answers_or_it_is_swept(
     ]
     if before.phase is not Phase.OPERATING or not stored or before.ports[event.port].due:
         return
-    answering = [row.server for row in before.servers.values() if row.answering_on(event.port)]
+    answering = [row.server for row in before.servers.values() if is_about_to_be_free(row, event.port)]
     if answering:
         yield (
             f"{describe(stored[0])} is stored, although server {answering[0]} is about to be free and no sweep has"
