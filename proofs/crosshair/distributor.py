@@ -139,8 +139,8 @@ class Scene:
     places: tuple[Place, ...]
     rows: tuple[Row, ...]
     plain: bool = True
-    """An accept is outstanding on each port that can have one, two dynamic servers are configured, one is being asked
-    for, and no arrivals are equal: the paths do not split over these."""
+    """The waiting limit is far, a sweep is to come, two dynamic servers are configured, one is being asked for, and no
+    arrivals are equal: the paths do not split over these."""
 
     @property
     def label(self) -> str:
@@ -179,11 +179,21 @@ class _Known:
         self.drained = z3.If(z3.And(self.idle, truth(status.draining)), z3.IntVal(1), z3.IntVal(0))
         self.drainable = z3.And(self.idle, z3.Not(truth(status.draining)))
         self.promised = z3.If(coming, term(status.max_clients), z3.IntVal(0))
+        self.almost = z3.And(
+            asked,
+            z3.BoolVal(not row.owed),
+            term(status.count.clients) + 1 < term(status.max_clients),
+            z3.Not(truth(status.draining)),
+        )
         self.ready = frozenset(port for port, phase in row.dialogs.items() if phase is READY)
 
     def free_on(self, port: int) -> z3.BoolRef:
         """Rule 1."""
         return z3.And(z3.BoolVal(port in self.ready), self.willing)
+
+    def answering_on(self, port: int) -> z3.BoolRef:
+        """Rule 10."""
+        return z3.And(z3.BoolVal(port in self.ready), self.almost)
 
 
 def _status(i: int, row: Row, next_rank: int, next_arrival: int, distinct: bool) -> ServerStatus:
@@ -215,21 +225,37 @@ def _status(i: int, row: Row, next_rank: int, next_arrival: int, distinct: bool)
     )
 
 
-def _info(place: Place, scene: Scene, rows: Sequence[_Known]) -> PortInfo:
-    plain = scene.plain
-    settled = scene.phase is Phase.CLOSING and not place.late
-    accepts = bool(place.up) and (settled or scene.phase is Phase.OPERATING)
+def _info(place: Place, scene: Scene, rows: Sequence[_Known], crowded: z3.BoolRef) -> PortInfo:
+    plain, operating = scene.plain, scene.phase is Phase.OPERATING
+    listening = bool(place.up) and not place.late
+    opened = plain or flag(f"opened_{place.port}")
+    pausing = not plain and flag(f"pausing_{place.port}")
+    due = number(f"due_{place.port}", 0) if operating and not plain else 0
+    sweeping = operating and (plain or flag(f"sweeping_{place.port}"))
+    answering = z3.Sum(*(z3.If(known.answering_on(place.port), 1, 0) for known in rows), z3.IntVal(0))
     free = [known.status for known in rows if decide(known.free_on(place.port))]
+    welcome = z3.And(z3.BoolVal(listening), z3.Not(truth(pausing)), z3.Not(crowded))
+    accepting = listening and scene.phase in (Phase.OPERATING, Phase.CLOSING) and flag(f"accepting_{place.port}")
+    if operating:
+        withheld = z3.And(z3.BoolVal(not free), answering > 0, term(due) == 0)
+        welcome = z3.And(welcome, truth(opened))
+        assume(truth(accepting) == z3.And(welcome, z3.Not(withheld)))
+        assume(z3.Or(z3.Not(welcome), truth(accepting), truth(sweeping)))
+    elif scene.phase is Phase.CLOSING:
+        assume(z3.Or(z3.Not(welcome), truth(accepting)))
     with ResumedTracing():  # to put the seats in order is to compare what is symbolic
         seats = Tree.of((Seat.of(status), None) for status in free)
     return PortInfo(
         place.port,
         listeners=Tree.of(place.listeners.items()),
-        opened=plain or flag(f"opened_{place.port}"),
-        accepting=accepts and (plain or flag(f"accepting_{place.port}")),
-        pausing=not plain and flag(f"pausing_{place.port}"),
+        opened=opened,
+        accepting=accepting,
+        pausing=pausing,
         waiting=Tree.of((Client(arrival, arrival, place.port), None) for arrival in place.waiting),
         free=seats,
+        answering=integer(answering),
+        due=due,
+        sweeping=sweeping,
     )
 
 
@@ -250,11 +276,14 @@ def state_of(scene: Scene) -> DistributorState:
     creation = Creation.DELAYED if scene.plain else choice("creation", tuple(Creation))
     if scene.phase is Phase.OPERATING and creation is Creation.NONE:
         assume(z3.Or(term(dynamic) == 0, waiting <= promised))
-    ports = [_info(place, scene, rows) for place in scene.places]
+    limit = number("waiting_limit", 1)
+    if scene.plain:
+        assume(term(limit) > waiting + len(rows) + 1)
+    ports = [_info(place, scene, rows, term(limit) <= waiting) for place in scene.places]
     return DistributorState(
         incarnation=number("incarnation", 1),
         dynamic=dynamic,
-        waiting_limit=number("waiting_limit", 1),
+        waiting_limit=limit,
         fixed=flag("fixed"),
         phase=scene.phase,
         servers=Tree.of((known.status.server, known.status) for known in rows),
@@ -278,7 +307,7 @@ ASIDE = (Place(waiting=ARRIVALS[:2]), Place(OTHER, waiting=ARRIVALS[2:]))
 
 
 SEATING = (
-    Scene(Phase.OPERATING, CROWD, (ASKED, RESTING, COMING)),
+    Scene(Phase.OPERATING, (Place(waiting=ARRIVALS[:1]),), (ASKED, RESTING, COMING)),
     Scene(Phase.OPERATING, QUIET, (IDLE, ASKED, FULL)),
     Scene(Phase.OPERATING, CROWD, (OWING, FULL, LEAVING)),
     Scene(Phase.CLOSING, (Place(up=None),), (DRAINED, SPARE, BUSY)),
@@ -502,6 +531,12 @@ CONTRACTS = (
         (*ALL, *DRAINING),
         lambda state: core.BacklogEmpty(number("port")),
         (DRAINING[0], DRAINING[2]),
+    ),
+    _contract(
+        "backlog_counted",
+        (core.BacklogCounted,),
+        (*ALL, *ANY),
+        lambda state: core.BacklogCounted(number("port"), number("counted", 0)),
     ),
     _contract(
         "peer_closed",

@@ -274,6 +274,25 @@ def an_accept_is_issued_where_one_becomes_outstanding(before: DistributorState, 
     return all(effect.port in done.state.ports and effect.wait == operating for effect in issued)
 
 
+def only_an_accept_that_was_outstanding_is_withdrawn(before: DistributorState, event: object, done: Done) -> bool:
+    """In operation, an accept is withdrawn where the table no longer has it outstanding, unless it has completed."""
+    withdrawn = [effect.port for effect in _of(distributor.Withdraw, done.effects)]
+    if done.state.phase is not distributor.Phase.OPERATING:
+        return not withdrawn
+    completed = [event.port] if isinstance(event, distributor.ConnectionRequest | distributor.AcceptFailed) else []
+    had = [port for port, info in before.ports.items() if info.accepting and port not in completed]
+    ports = done.state.ports
+    return _alike(withdrawn, [port for port in had if port not in ports or not ports[port].accepting])
+
+
+def a_sweep_is_asked_for_once(before: DistributorState, event: object, done: Done) -> bool:
+    """A sweep is asked for where none was to come and one is now, or the last has come."""
+    asked = [effect.port for effect in _of(distributor.CountBacklog, done.effects)]
+    came = [event.port] if isinstance(event, distributor.BacklogCounted) else []
+    running = [port for port, info in before.ports.items() if info.sweeping and port not in came]
+    return _alike(asked, [port for port, info in done.state.ports.items() if info.sweeping and port not in running])
+
+
 def the_end_is_reported_last_and_once(before: DistributorState, event: object, done: Done) -> bool:
     """`Closed` is the last that is said, when the phase becomes so; `Drained` is said of whoever becomes so."""
     ends = done.state.phase is distributor.Phase.CLOSED and before.phase is not distributor.Phase.CLOSED
@@ -436,6 +455,8 @@ DISTRIBUTOR: Final[tuple[Law, ...]] = (
     what_is_handed_off_is_the_request,
     a_copy_is_closed_only_when_it_may_be,
     an_accept_is_issued_where_one_becomes_outstanding,
+    only_an_accept_that_was_outstanding_is_withdrawn,
+    a_sweep_is_asked_for_once,
     the_end_is_reported_last_and_once,
     a_dialog_is_kept_before_it_is_used,
     addresses_are_let_be,
