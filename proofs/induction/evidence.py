@@ -173,6 +173,24 @@ SAFETY_EVIDENCE: Final[Mapping[str, Answer]] = {
         "under its own number, is explored",
     ),
     "binders_await_the_listeners": _not_modelled(_BOOKS),
+    "an_accept_is_outstanding_exactly_where_it_is_wanted": _guarded(
+        "accepts", "receives_accepted", how="the next event is read only when each accept is as it is wanted"
+    ),
+    "an_accept_ends_or_is_withdrawn": _guarded(
+        "withdraws_accept", how="the accept is outstanding, and wanted no longer; nothing else ends one in operation"
+    ),
+    "a_newcomer_is_stored_only_if_nobody_answers_or_it_is_swept": _guarded(
+        "accepts", how="the next event is read only when an accept that is not wanted has been withdrawn"
+    ),
+    "a_newcomer_never_passes_a_waiter_of_its_port": _guarded(
+        "accepts", how="the next event is read only when nobody who waits could be seated"
+    ),
+    "closing_withholds_nothing": _not_modelled(_ENDING),
+    "who_is_withheld_will_be_swept": _guarded(
+        "accepts", "receives_accepted", how="the next event is read only when each sweep that is wanted is to come"
+    ),
+    "who_is_due_was_counted": _guarded("accepts", "sweeps_backlog", how="nothing else changes how many are due"),
+    "a_sweep_is_never_put_off": _guarded("asks_for_sweep", how="none is to come"),
     "accepts_only_where_it_listens": _guarded("issues_accept", how="the port's socket listens"),
     "servers_are_wanted_only_by_waiters": _guarded("wants_server", how="more wait than will soon be seated"),
     "closed_means_over": _not_modelled(_ENDING),
@@ -202,6 +220,9 @@ LIVENESS_EVIDENCE: Final[Mapping[str, Answer]] = {
         "is taken, and all other beginnings, is explored",
     ),
     "who_is_in_the_backlog_is_seated_or_ends": _not_modelled(_ONE_CASE),
+    "every_backlog_is_swept": _not_modelled(_ONE_CASE),
+    "each_port_has_its_turn": _not_modelled(_ONE_CASE),
+    "a_server_is_asked_for_behind_those_who_never_answer": _not_modelled(_ONE_CASE),
     "who_hangs_up_while_waiting_is_let_go": _not_modelled(_ONE_CASE),
     "a_hand_off_is_settled": _not_modelled(_ONE_CASE),
     "a_lost_connection_is_forgotten": _not_modelled("about audits, which the relation does not model"),

@@ -47,6 +47,7 @@ DISTRIBUTOR = {
     distributor.ConnectionRequest: "distributor_accepts",
     distributor.AcceptFailed: "accept_fails",
     distributor.BacklogEmpty: "distributor_finds_the_backlog_empty",
+    distributor.BacklogCounted: "distributor_counts_a_backlog",
     distributor.PeerClosed: "distributor_sees_a_waiter_close",
     distributor.Received: "distributor_reads_a_server",
     distributor.DialogEnded: "distributor_sees_a_dialog_end",

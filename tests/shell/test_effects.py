@@ -136,6 +136,31 @@ def test_what_servers_send_is_read_before_another_client_is_let_in(played, serve
         channel.close(packet.fds)
 
 
+def test_an_accept_is_tried_at_the_end_of_the_turn_in_which_it_was_issued(played, server):
+    """The second client is known to be there when the server's answer makes it free: it is handed over in that turn."""
+    distributor, port, dialog = played.distributor, played.port, server
+    with socket.create_connection(("127.0.0.1", port), 5), socket.create_connection(("127.0.0.1", port), 5):
+        packets = [channel.receive(dialog)]
+        for _ in range(2):
+            distributor.loop.turn(1)
+        packets.append(channel.receive(dialog))
+        first = packets[1].message.client
+        spy = distributor.machine.trace = Spy(played.far)
+        channel.send(dialog, m.Accepted(first, m.Count(1, 2)))
+
+        distributor.loop.turn(1)
+
+    assert [name for name, _ in spy.noted if name in ("Received", "Accept", "ConnectionRequest")] == [
+        "Received",
+        "Accept",
+        "ConnectionRequest",
+    ]
+    packets.append(channel.receive(dialog))
+    assert isinstance(packets[2].message, m.HandOff)
+    for packet in packets:
+        channel.close(packet.fds)
+
+
 def test_what_a_client_gives_its_server_to_send_costs_the_server_nothing(played, server):
     """However many clients it serves in a second, it is read at once: each read finds a packet, and counts as one."""
     distributor, port, dialog = played.distributor, played.port, server
