@@ -218,7 +218,7 @@ def configurations_page() -> str:
 
 
 def _configuration_row(one: Configuration) -> str:
-    counts = [f"{one.counts[key]:,}" if one.counts else "" for key in COUNTS]
+    counts = [f"{one.counts[key]:,}" if one.counts and key in one.counts else "" for key in COUNTS]
     bounds = _bounds_text(one.bounds) + (", symmetric" if one.symmetric else "")
     return f"| {one.name}: {one.why} | {bounds} | {' | '.join(counts)} | {len(one.liveness) or ''} |"
 

@@ -94,7 +94,20 @@ def formula(name: str, assume: Sequence[str]) -> Parts:
     proof = proofs()[name]
     wanted = [*proof.because, *AXIOMS] if proof.because else assume
     assumed = [(other, before(INVARIANT[other].says if other in INVARIANT else AXIOMS[other])) for other in wanted]
-    return [*assumed, *proof.parts]
+    return [*assumed, *_with_rest_named(proof.parts)]
+
+
+def _with_rest_named(parts: Parts) -> Parts:
+    """The same question, in which one name stands for "the Distributor is at rest".
+
+    Most guards require it and most goals speak of it.  Where it only has to be the same in both, the solver need not
+    look into it: it has quantifiers within quantifiers.
+    """
+    rest, name = between_events(NOW), z3.Bool("at_rest!")
+    named = [(what, z3.substitute(part, (rest, name))) for what, part in parts]
+    if all(new.eq(old) for (_, new), (_, old) in zip(named, parts, strict=True)):
+        return parts
+    return [*named, ("what rest is", name == rest)]
 
 
 THEORY: Final = register(Theory("proofs.induction.progress", formula, (*INVARIANT, *AXIOMS), HINTS))
