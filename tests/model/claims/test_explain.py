@@ -23,6 +23,7 @@ from maitred.core.messages import (
     HandOff,
     Release,
     RestartReply,
+    Store,
     Unresponsive,
 )
 from maitred.core.monitor import PlacePhase
@@ -465,12 +466,12 @@ def test_what_is_not_broken_is_not_explained():
 # ================================================================ sound states
 
 
-def operating(count=0):
-    """A Distributor with servers 1 and 2 ready on port 1, and a client sent to the first."""
+def operating(count=0, most=1):
+    """A Distributor with servers 1 and 2 ready on port 1, and so many clients that have come."""
     state = distributor.initial(1, 0, 4, ((1, ADDRESS),), True)
     events = [Begin(), Listening(1, ADDRESS)]
     for number in (1, 2):
-        events += [Adopt(number, 1, 1, False, False, (), ()), distributor.BindRequested(number, 1, ADDRESS)]
+        events += [Adopt(number, most, 1, False, False, (), ()), distributor.BindRequested(number, 1, ADDRESS)]
         events += [Received(number, 1, RestartReply(1, Count(0, 1)))]
     for cookie in range(count):
         events.append(distributor.ConnectionRequest(1, cookie))
@@ -479,6 +480,11 @@ def operating(count=0):
         assert not isinstance(taken, Rejected), (event, taken)
         state = taken.state
     return state
+
+
+def withholding():
+    """The same, with a request outstanding at each, and room for one more client."""
+    return operating(count=2, most=2)
 
 
 def with_row(state, number, **changes):
@@ -621,6 +627,18 @@ ALTERED = (
         *(lambda effects: (*effects, ANOTHER), "on port 1 while it pauses after one that failed"),
     ),
     (
+        *("an_accept_ends_or_is_withdrawn", "distributor", operating(), LEFT),
+        *(lambda effects: (*effects, distributor.Withdraw(1)), "an accept on port 1 is withdrawn, and none was to be"),
+    ),
+    (
+        *("a_sweep_is_never_put_off", "distributor", withholding(), LEFT),
+        *(lambda effects: (*effects, distributor.CountBacklog(1)), "the sweep of port 1 is put off"),
+    ),
+    (
+        *("a_sweep_is_never_put_off", "distributor", withholding(), distributor.BacklogCounted(1, 0)),
+        *(without(distributor.CountBacklog), "by the table a sweep of port 1 is to come"),
+    ),
+    (
         *("copies_are_closed_when_clients_are_let_go", "distributor", operating(count=1)),
         *(Received(1, 1, Accepted(GUEST, Count(1, 2))), without(distributor.CloseCopy)),
         "client 0 is let go, and the Distributor's copy of its connection stays open",
@@ -722,6 +740,35 @@ def test_an_accept_that_the_table_does_not_have_outstanding_is_named():
     state = with_port(operating(), accepting=False)
     said = stepped("one_accept_at_a_time", state, LEFT, state, ANOTHER)
     assert said == "an accept is issued on port 1 that the table does not have outstanding"
+
+
+def test_an_accept_that_ends_and_is_not_withdrawn_is_named():
+    state = with_port(operating(), accepting=False)
+    said = stepped("an_accept_ends_or_is_withdrawn", operating(), LEFT, state)
+    assert said == "the accept on port 1 is outstanding, the table says that none is, and it is not withdrawn"
+
+
+def test_a_client_that_is_stored_though_a_server_is_about_to_be_free_is_named():
+    state, stored = with_port(withholding(), accepting=True), distributor.Tell(Store(Client(2, 2, 1)))
+    event = distributor.ConnectionRequest(1, 2)
+    said = stepped("a_newcomer_is_stored_only_if_nobody_answers_or_it_is_swept", state, event, state, stored)
+    assert said.startswith("client 2 is stored, although server 1 is about to be free")
+    due = with_port(state, due=1)
+    step = PROPERTIES["a_newcomer_is_stored_only_if_nobody_answers_or_it_is_swept"].step
+    assert [*step(due, event, Stride(due, (stored,), None, ()))] == []
+
+
+def test_a_newcomer_that_passes_who_waits_is_named():
+    state, sent = operating(count=3), distributor.Send(1, 1, HandOff(Client(3, 3, 1)))
+    event = distributor.ConnectionRequest(1, 3)
+    said = stepped("a_newcomer_never_passes_a_waiter_of_its_port", state, event, state, sent)
+    assert said == "client 3 is sent to server 1 at once, while client 2 waits"
+
+
+def test_who_is_due_without_having_been_counted_is_named():
+    state = withholding()
+    said = stepped("who_is_due_was_counted", state, distributor.BacklogCounted(1, 2), with_port(state, due=1))
+    assert said == "after BacklogCounted(port=1, clients=2), 1 client of port 1 is due, and it should be 2"
 
 
 @pytest.mark.parametrize(
