@@ -768,7 +768,7 @@ def test_a_newcomer_that_passes_who_waits_is_named():
 def test_who_is_due_without_having_been_counted_is_named():
     state = withholding()
     said = stepped("who_is_due_was_counted", state, distributor.BacklogCounted(1, 2), with_port(state, due=1))
-    assert said == "after BacklogCounted(port=1, clients=2), 1 client of port 1 is due, and it should be 2"
+    assert said == "after BacklogCounted(port=1, clients=2), 1 client of port 1 is due: it should be 2"
 
 
 @pytest.mark.parametrize(

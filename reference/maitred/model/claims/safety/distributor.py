@@ -566,7 +566,7 @@ def who_is_due_was_counted(before: DistributorState, event: object, stride: Stri
             case Close():
                 due = 0
         if info.due != due:
-            yield f"after {describe(event)}, {counted(info.due, 'client')} of port {port} is due, and it should be {due}"
+            yield f"after {describe(event)}, {counted(info.due, 'client')} of port {port} is due: it should be {due}"
 
 
 @always_of_steps("distributor", witnesses=("a_backlog_is_swept",))
