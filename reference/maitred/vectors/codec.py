@@ -46,7 +46,7 @@ EXACT: Final = 2**53 - 1
 LEFT_OUT: Final[Mapping[type, tuple[str, ...]]] = {
     distributor.DistributorState: ("waiting", "next_rank", "drainable", "drained", "outstanding", "promised"),
     distributor.ServerStatus: ("server", "rank"),
-    distributor.PortInfo: ("port", "free"),
+    distributor.PortInfo: ("port", "free", "answering"),
     monitor.ClassState: ("vacant", "living"),
     monitor.Place: ("place", "dynamic"),
     monitor.ElementState: ("processes",),
@@ -191,6 +191,7 @@ def _completed_distributor(found: Any, order: tuple[int, ...]) -> distributor.Di
                 info,
                 port=port,
                 free=Tree.of((distributor.Seat.of(row), None) for row in rows.values() if row.free_on(port)),
+                answering=sum(row.answering_on(port) for row in rows.values()),
             ),
         )
         for port, info in found.ports.items()
@@ -241,7 +242,9 @@ def _endpoint(state: Any) -> server.EndpointState:
 
 _EMPTY: Final[Mapping[str, object]] = {
     **dict.fromkeys(("free", "drainable", "vacant", "living"), Tree()),
-    **dict.fromkeys(("waiting", "next_rank", "drained", "outstanding", "promised", "server", "rank", "port"), 0),
+    **dict.fromkeys(
+        ("waiting", "next_rank", "drained", "outstanding", "promised", "answering", "server", "rank", "port"), 0
+    ),
     **dict.fromkeys(("place", "processes"), 0),
     "dynamic": False,
 }
