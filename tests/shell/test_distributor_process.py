@@ -305,6 +305,10 @@ def test_at_the_bound_of_the_waiting_list_clients_stay_in_the_backlog(start):
         server.leave(monitor.port, client)
         client, _ = server.accept(monitor.port)
         assert client.arrival == arrival
+    server.leave(monitor.port, client)
+    time.sleep(0.1)  # the backlog has been found empty meanwhile
+    browsers.append(monitor.connect())
+    assert server.accept(monitor.port)[0].arrival == 5
     for browser in browsers:
         browser.close()
 

@@ -12,6 +12,7 @@ M: Final = "tests/shell/test_monitor_process.py"
 SHORTAGE: Final = "tests/shell/test_shortage.py"
 H: Final = "tests/shell/test_hostile_server.py"
 CONDUCT: Final = "tests/shell/test_conduct.py"
+ACCEPTANCE: Final = "tests/system/test_acceptance.py"
 EFFECTS: Final = "tests/shell/test_effects.py"
 RESERVE: Final = "tests/shell/test_reserve.py"
 STANDBY: Final = "tests/shell/supervise/test_standby.py"
@@ -128,11 +129,47 @@ MUTANTS: Final = (
     Mutant(
         "a_muted_listener_is_not_heard_again",
         Kind.EFFECT_DROPPED,
-        "Once the waiting list was full, nobody is let in again.",
-        "listeners.Listeners.accept",
+        "Once no accept was outstanding when a client came, nobody is let in after those who were there then.",
+        "listeners.Listeners._listen_again",
         "self._loop.change(listener.fileno(), READ)",
         "pass",
         tests=(f"{D}::test_at_the_bound_of_the_waiting_list_clients_stay_in_the_backlog",),
+    ),
+    Mutant(
+        "an_issued_accept_is_not_tried",
+        Kind.EFFECT_DROPPED,
+        "Who came while no accept was outstanding stays in the backlog for ever.",
+        "listeners.Listeners.accept",
+        "if listeners.muted:",
+        "if False:",
+        tests=(f"{EFFECTS}::test_an_accept_is_tried_at_the_end_of_the_turn_in_which_it_was_issued",),
+    ),
+    Mutant(
+        "an_accept_is_not_withdrawn",
+        Kind.EFFECT_DROPPED,
+        "A client that was to stay in the backlog is accepted, and closed as the Distributor does not want it.",
+        "listeners.Listeners.withdraw",
+        "armed = False",
+        "armed = True",
+        tests=(f"{ACCEPTANCE}::test_a_saturated_port_does_not_keep_the_clients_of_another_out",),
+    ),
+    Mutant(
+        "ports_take_no_turns",
+        Kind.ORDER_CHANGED,
+        "While clients keep coming to one port, those of another wait for a sweep.",
+        "listeners.Listeners._takes_its_turn",
+        "self._ports[port] = self._ports.pop(port)",
+        "self._ports[port]",
+        tests=(f"{ACCEPTANCE}::test_a_saturated_port_does_not_keep_the_clients_of_another_out",),
+    ),
+    Mutant(
+        "a_backlog_is_counted_as_empty",
+        Kind.WRONG_WORD,
+        "Behind a server that does not answer, clients stay in the backlog without a time-out.",
+        "listeners.Listeners._count",
+        "sum(map(backlog_of, listeners.all()))",
+        "0",
+        tests=(f"{D}::test_a_sweep_finds_who_stays_in_the_backlog_behind_a_server_that_does_not_answer",),
     ),
     Mutant(
         "clients_do_not_come_last",
