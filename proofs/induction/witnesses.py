@@ -139,6 +139,10 @@ def reaching(state: State) -> State:
     return replace(state, domains={**state.domains, "Int": tuple(range(-1, max(tails) + 2))})
 
 
+COUNTED: Final = range(3)
+"""How many a sweep may find in a backlog: the relation allows any number."""
+
+
 def choices(state: State, name: str) -> list[dict[str, Value]]:
     """Parameters that the transition may have; of messages, those that are unread."""
     found: list[dict[str, Value]] = [{}]
@@ -150,6 +154,8 @@ def choices(state: State, name: str) -> list[dict[str, Value]]:
 def _of_sort(state: State, sort: str, given: Mapping[str, Value]) -> Sequence[Value]:
     if sort != "Int":
         return state.domains[sort]
+    if "s" not in given:
+        return COUNTED
     s = given["s"]
     return [q for q in range(1, state.value("sequence", s) + 1) if not state.value("up_read", s, q)]
 

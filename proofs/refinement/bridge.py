@@ -242,7 +242,9 @@ BY_DISTRIBUTOR: Final = frozenset(
     if action.exact and any(_speaks_of(term, up(NOW)) for _, term in action.step(STATE).guards)
 )
 """The exact transitions that only a living Distributor takes."""
-ANY_ORDER: Final = ({"sends_initial"}, {"issues_accept"}, {"issues_accept", "wants_server"})
+SETTLES: Final = ("issues_accept", "withdraws_accept", "asks_for_sweep", "wants_server")
+"""What follows last from an event, on each port for itself."""
+ANY_ORDER: Final = ({"sends_initial"}, *({one, other} for one in SETTLES for other in SETTLES))
 """Of these, several may follow from one event, and the relation has them in any order."""
 
 # ================================================================ an action, as transitions
