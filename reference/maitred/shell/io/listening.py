@@ -50,7 +50,7 @@ def says_where(address: Address, port: int) -> bool:
 def backlog_of(listener: socket.socket) -> int:
     """How many clients are in the backlog: connected, and not accepted.  One that has reset since is among them.
 
-    For a listening socket, ``tcpi_unacked`` is the length of that queue (Linux, net/ipv4/tcp.c, `tcp_get_info`).
+    For a listening socket, ``tcpi_unacked`` is the length of that queue (the kernel's net/ipv4/tcp.c, tcp_get_info).
     """
     info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _UNACKED + 4)
     return int.from_bytes(info[_UNACKED:], sys.byteorder)
