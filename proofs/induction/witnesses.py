@@ -77,7 +77,7 @@ SIZES: Final = {"Server": 3, "Client": 2, "Port": 1, "Place": 2, "Element": 1}
 """The first place is for a static server, the second for a dynamic one; the third server is to follow the first."""
 RIGID: Final[dict[str, Callable[..., Value]]] = {
     "port_of": lambda c: "port 1",
-    "max_clients": lambda s: 1,
+    "max_clients": lambda s: 2 if s == "server 1" else 1,
     "weight": lambda s: 1,
     "place_of": lambda s: "place 2" if s == "server 2" else "place 1",
     "element_of": lambda s: "element 1",
