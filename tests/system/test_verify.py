@@ -186,18 +186,24 @@ def test_a_bent_machine_is_reported_with_its_step_and_the_last_50_events(verifie
 
     instance.wait_log("DIVERGENCE of distributor 0 1 at step", within=LONG)
 
-    said = instance.log
-    report = said[said.index("DIVERGENCE") :].splitlines()
+    def report() -> list[str]:
+        said = instance.log
+        return said[said.index("DIVERGENCE") :].splitlines()
+
+    def events() -> list[str]:
+        return [line for line in report()[2:] if re.match(r"  step \d+: ", line)][:50]
+
+    eventually(lambda: len(events()) == 50, "the report is written to its end", within=LONG)
     told = re.match(
-        r"DIVERGENCE of distributor 0 1 at step (\d+): effect .*Accept.*: the event of step (\d+) (.*)$", report[0]
+        r"DIVERGENCE of distributor 0 1 at step (\d+): effect .*Accept.*: the event of step (\d+) (.*)$", report()[0]
     )
     assert told[1] == told[2] and "HandOffTimeout" in told[3]
     step = int(told[1])
     assert step >= 200
-    assert report[1] == "  the last 50 events of distributor 0 1:"
-    events = [line for line in report[2:] if re.match(r"  step \d+: ", line)][:50]
-    assert [int(re.match(r"  step (\d+)", line)[1]) for line in events] == list(range(step - 49, step + 1))
-    assert f"step {step}: ConnectionRequest(port={instance.port}," in events[-1] and "-> Send(server=" in events[-1]
+    assert report()[1] == "  the last 50 events of distributor 0 1:"
+    assert [int(re.match(r"  step (\d+)", line)[1]) for line in events()] == list(range(step - 49, step + 1))
+    last = events()[-1]
+    assert f"step {step}: ConnectionRequest(port={instance.port}," in last and "-> Send(server=" in last
     assert instance.verify()["divergences"] >= 1
     serve(instance, 10)  # service goes on
     assert instance.end()[4] >= 1
