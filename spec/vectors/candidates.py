@@ -20,7 +20,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from unittest import mock
@@ -33,10 +33,8 @@ from proofs.crosshair.engine import Case
 from proofs.crosshair.report import CONTRACTS
 from proofs.mutation.core.steps import explored
 
-from maitred.core.invariants import broken
-from maitred.core.tree import Tree
-from maitred.vectors import codec
 from maitred.vectors.codec import MACHINES, Event, State
+from maitred.vectors.fresh import lifted
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -53,16 +51,6 @@ class Candidate(NamedTuple):
     event: Event
     source: str
     """What the note of the vector says about where it comes from."""
-
-
-def is_usable(machine: str, state: State) -> bool:
-    """Whether the abstraction has all of the state, which keeps its invariants."""
-    if broken(state):
-        return False
-    try:
-        return codec.decode_state(machine, codec.encode_state(state)) == codec.canonical(state)
-    except codec.CodecError:
-        return False
 
 
 # ================================================================ where they come from
@@ -252,25 +240,3 @@ def of_large_numbers(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
         counts[sort] += 1
         if counts[sort] <= 4:
             yield Candidate(machine, lifted(state), lifted(event), f"{source}, with large numbers")
-
-
-RISING: Final = ("arrival", "cookie", "sequence", "next_arrival", "incarnation", "asked")
-"""Fields whose numbers only rise, or mean nothing but themselves: they may be large in life."""
-FAR: Final = 2**53
-"""From here on a double does not hold every whole number."""
-
-
-def lifted(value: Any, by: int = FAR) -> Any:  # Any: a state or an event, and what is in it
-    """The same with such numbers so much higher; what is not above 0 stays, as it stands for none."""
-    if isinstance(value, Tree):
-        return Tree.of((lifted(key, by), lifted(inner, by)) for key, inner in value.items())
-    if isinstance(value, tuple):
-        return tuple(lifted(inner, by) for inner in value)
-    if not is_dataclass(value) or isinstance(value, type):
-        return value
-    changes = {}
-    for field in fields(value):
-        inner = getattr(value, field.name)
-        rises = field.name in RISING and type(inner) is int and inner > 0
-        changes[field.name] = inner + by if rises else lifted(inner, by)
-    return replace(value, **changes)

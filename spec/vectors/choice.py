@@ -26,12 +26,13 @@ from typing import Any, Final, TypeAlias
 from docs.step_tables import named, phases
 from proofs.mutation.core import CATALOGUE
 from proofs.mutation.core.mutant import Mutant
-from spec.vectors.candidates import Candidate, is_usable
+from spec.vectors.candidates import Candidate
 
 from maitred.core.transition import Rejected
 from maitred.vectors import codec
 from maitred.vectors.codec import MACHINES, Json, Outcome
 from maitred.vectors.compare import differences
+from maitred.vectors.fresh import is_usable
 
 Goal: TypeAlias = Hashable
 PER_KIND: Final = 3

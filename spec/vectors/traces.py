@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from docs.step_tables import named
-from spec.vectors.candidates import is_usable, of_unit_tests
+from spec.vectors.candidates import of_unit_tests
 
 from maitred.core import distributor, monitor, server
 from maitred.core.record import MACHINES as EVENTS
@@ -26,6 +26,7 @@ from maitred.core.record import from_record
 from maitred.core.transition import Rejected
 from maitred.vectors import codec
 from maitred.vectors.codec import MACHINES, Json
+from maitred.vectors.fresh import is_usable
 
 FILE: Final = Path(__file__).with_name("traces.jsonl")
 LONGEST: Final = 400

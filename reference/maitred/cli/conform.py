@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from maitred.cli import complain
 from maitred.config.error import ConfigError
@@ -15,15 +15,25 @@ from maitred.config.error import ConfigError
 if TYPE_CHECKING:
     from maitred.conform.bench import Bench
     from maitred.conform.cases import Case, Outcome
+    from maitred.conform.lines import Lines
+
+B = TypeVar("B")
+"""What a case is given."""
 
 KINDS: Final = {
     "endpoint": "an Application Server: start it, play Monitor, Distributor and clients, and check each answer",
+    "step": "an implementation of the machines: have it answer each vector of spec/vectors, and compare",
 }
 """What can be tested."""
 _EPILOG: Final = (
     "Ends with 0 if all is as expected, 1 if something is not, 2 if the command line or a file is wrong."
     " Example: maitred conform endpoint -- ./server --flag"
 )
+_STEP_EPILOG: Final = _EPILOG.partition(" Example")[0] + " Example: maitred conform step --seed 7 -- ./steps"
+_VALUED: Final = ("--clients", "--say", "--away", "--patience", "--seed")
+"""Options with a value that a case depends on."""
+EVERY: Final = 250
+"""The progress of cases that take no time is shown after so many."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,6 +74,31 @@ def parser() -> argparse.ArgumentParser:
         "--away", type=_seconds, default=1.0, metavar="S", help="a Distributor is away for so long (1)"
     )
     endpoint.add_argument("command", nargs="*", metavar="-- COMMAND", help="the program, with its arguments")
+    step = kinds.add_parser(
+        "step",
+        help=KINDS["step"],
+        description="Start a program that has the steps of the machines, in whatever language. It reads questions, the"
+        " test vectors, from its stdin, a line of JSON each, and answers each with a line on its stdout:"
+        " spec/vectors/README.md. Of an answer the state and the effects are compared, or the reason of the rejection.",
+        epilog=_STEP_EPILOG,
+        allow_abbrev=False,
+    )
+    _add_choice(step)
+    step.add_argument(
+        "--machine",
+        action="append",
+        default=[],
+        dest="machines",
+        choices=("distributor", "server", "monitor", "wire"),
+        help="only this machine, or the packets (wire); may be given several times",
+    )
+    step.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="ask for random walks of each machine as well, which are in no file and are the same for the same N",
+    )
+    step.add_argument("command", nargs="*", metavar="-- COMMAND", help="the program, with its arguments")
     return made
 
 
@@ -76,7 +111,7 @@ def _add_choice(made: argparse.ArgumentParser) -> None:
         default=[],
         dest="texts",
         metavar="TEXT",
-        help="only cases whose name or a requirement contains the text; may be given several times",
+        help="only cases whose name, requirement or (step) note contains the text; may be given several times",
     )
     made.add_argument("--expected-failures", metavar="FILE", help="cases that must fail, a name a line")
     made.add_argument("-x", "--first", action="store_true", help="stop at the first case that is not as expected")
@@ -104,7 +139,7 @@ def main(argv: Sequence[str]) -> int:
     own, command = _split(argv)
     options = parser().parse_args(own)
     options.command = command or options.command
-    return _endpoint(options, own)
+    return {"endpoint": _endpoint, "step": _step}[options.kind](options, own)
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -123,8 +158,7 @@ def _endpoint(options: argparse.Namespace, own: Sequence[str]) -> int:
     chosen = ENDPOINT.chosen(options.texts)
     if options.list:
         return _list(chosen)
-    if not options.command:
-        raise ConfigError("conform endpoint: needs the program: maitred conform endpoint -- COMMAND...")
+    _need_command(options)
     command = testee.as_is(options.command) if options.as_is else testee.command_line(options.command)
     settings = Settings(
         patience=options.patience,
@@ -147,19 +181,47 @@ def _endpoint(options: argparse.Namespace, own: Sequence[str]) -> int:
     return _run(options, own, chosen, {case.name for case in ENDPOINT.cases}, run)
 
 
-def _list(chosen: Sequence[Case[Bench]]) -> int:
+def _step(options: argparse.Namespace, own: Sequence[str]) -> int:
+    from maitred.conform import cases, steps, testee
+    from maitred.conform.lines import Lines
+    from maitred.shell.io import kernel
+
+    found = steps.collection(tuple(options.machines) or steps.MACHINES, options.seed)
+    chosen = found.chosen(options.texts, notes=True)
+    if options.list:
+        return _list(chosen)
+    _need_command(options)
+    lines = Lines(testee.as_is(options.command), options.patience)
+    kernel.become_subreaper()
+
+    def run(case: Case[Lines]) -> Outcome:
+        return cases.run(case, lines, lambda: lines.exchange, lines.output, directed=False)
+
+    try:
+        return _run(options, own, chosen, {case.name for case in found.cases}, run)
+    finally:
+        lines.close()
+        testee.end_orphans()
+
+
+def _need_command(options: argparse.Namespace) -> None:
+    if not options.command:
+        raise ConfigError(f"conform {options.kind}: needs the program: maitred conform {options.kind} -- COMMAND...")
+
+
+def _list(chosen: Sequence[Case[B]]) -> int:
     for case in chosen:
         marks = " (--directed)" if case.directed else ""
-        print(f"{case.name}{marks}\n    {case.says}\n    {', '.join(case.requirements)}")
+        print("\n    ".join(filter(None, (f"{case.name}{marks}", case.says, ", ".join(case.requirements)))))
     return 0
 
 
 def _run(
     options: argparse.Namespace,
     own: Sequence[str],
-    chosen: Sequence[Case[Bench]],
+    chosen: Sequence[Case[B]],
     known: set[str],
-    run: Callable[[Case[Bench]], Outcome],
+    run: Callable[[Case[B]], Outcome],
 ) -> int:
     """Run the cases one by one, and report.
 
@@ -181,7 +243,10 @@ def _run(
         outcome = report.against(run(case), expected)
         outcome.reproduce = report.reproduce(options.kind, case.name, _kept(own), options.command)
         outcomes.append(outcome)
-        print(f"{number:>3}/{len(chosen)}  {report.row(outcome)}", file=said, flush=True)
+        if options.kind == "endpoint" or not outcome.verdict.is_well:
+            print(f"{number:>3}/{len(chosen)}  {report.row(outcome)}", file=said, flush=True)
+        elif number % EVERY == 0:
+            print(f"{number:>3}/{len(chosen)}", file=said, flush=True)
         if options.first and not outcome.verdict.is_well:
             break
     wrong = [outcome for outcome in outcomes if not outcome.verdict.is_well]
@@ -204,9 +269,9 @@ def _kept(own: Sequence[str]) -> list[str]:
     words = iter(own[1:])
     for word in words:
         name, equals, _ = word.partition("=")
-        if name in ("--directed", "--as-is") or (name in ("--clients", "--say", "--away", "--patience") and equals):
+        if name in ("--directed", "--as-is") or (name in _VALUED and equals):
             kept.append(word)
-        elif name in ("--clients", "--say", "--away", "--patience"):
+        elif name in _VALUED:
             kept += [word, next(words)]
     return kept
 

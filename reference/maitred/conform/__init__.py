@@ -1,7 +1,7 @@
 """The conformance kit: whether a program in any language keeps the protocol, and if not, where it does not.
 
-``maitred conform`` starts a program, plays everybody around it on real sockets, and checks each answer by the machines
-of `maitred.core`.  A case is a function with a name, a sentence and the ids of the requirements that it asks for:
+``maitred conform`` starts a program, plays everybody around it on real sockets or asks it the test vectors, and checks
+each answer by the machines of `maitred.core`.  A case has a name, a sentence, and the requirements that it asks for:
 
 ==========================  ==========================================================================================
 module                      what
@@ -13,5 +13,7 @@ module                      what
 `maitred.conform.bench`     Monitor, Distributor and clients of one endpoint
 `maitred.conform.endpoint`  the cases for an endpoint
 `maitred.conform.program`   an ordinary server that listens and closes on demand
+`maitred.conform.lines`     a program that answers lines of JSON
+`maitred.conform.steps`     the cases for an implementation of the machines' steps: the vectors
 ==========================  ==========================================================================================
 """

@@ -19,12 +19,22 @@ B = TypeVar("B")
 class Failed(Exception):
     """The program under test does not do what it should."""
 
-    def __init__(self, expected: str, came: str, requirements: Sequence[str] = ()) -> None:
-        """What should have come and what came, in words; the requirements, where they are not those of the case."""
+    def __init__(
+        self, expected: str, came: str, requirements: Sequence[str] = (), differences: Sequence[str] = ()
+    ) -> None:
+        """What should have come and what came.
+
+        Args:
+            expected: in words.
+            came: in words.
+            requirements: where they are not those of the case.
+            differences: each place where the two differ, if there may be several.
+        """
         super().__init__(f"expected {expected}; came {came}")
         self.expected = expected
         self.came = came
         self.requirements = tuple(requirements)
+        self.differences = tuple(differences)
 
 
 class Skipped(Exception):
@@ -70,6 +80,7 @@ class Outcome:
     seconds: float = 0.0
     expected: str = ""
     came: str = ""
+    differences: tuple[str, ...] = ()
     exchange: list[str] = field(default_factory=list)
     """The last that was sent and received, in order."""
     output: str = ""
@@ -95,14 +106,15 @@ class Collection(Generic[B]):
 
         return add
 
-    def chosen(self, texts: Iterable[str]) -> list[Case[B]]:
-        """Those whose name or a requirement contains one of the texts; all where there is none."""
+    def chosen(self, texts: Iterable[str], *, notes: bool = False) -> list[Case[B]]:
+        """Those whose name or a requirement (or sentence, with `notes`) has one of the texts; all if there is none."""
         wanted = tuple(texts)
-        return [
-            case
-            for case in self.cases
-            if not wanted or any(text in name for text in wanted for name in (case.name, *case.requirements))
-        ]
+
+        def is_wanted(case: Case[B]) -> bool:
+            said = (case.name, *case.requirements, *((case.says,) if notes else ()))
+            return any(text in part for text in wanted for part in said)
+
+        return [case for case in self.cases if not wanted or is_wanted(case)]
 
 
 def run(
@@ -127,7 +139,7 @@ def run(
         outcome.verdict, outcome.came = Verdict.SKIPPED, str(reason)
     except Failed as failure:
         outcome.verdict = Verdict.FAILED
-        outcome.expected, outcome.came = failure.expected, failure.came
+        outcome.expected, outcome.came, outcome.differences = failure.expected, failure.came, failure.differences
         outcome.requirements = failure.requirements or case.requirements
         outcome.exchange, outcome.output = exchange(), output()
     outcome.seconds = time.monotonic() - began

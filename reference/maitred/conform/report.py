@@ -71,12 +71,15 @@ def explanation(outcome: Outcome) -> str:
         "",
         f"{outcome.case}: {outcome.verdict.value}",
         f"  {outcome.says}",
-        f"  requirements  {', '.join(outcome.requirements)} (spec/requirements.toml)",
     ]
+    if outcome.requirements:
+        lines.append(f"  requirements  {', '.join(outcome.requirements)} (spec/requirements.toml)")
     if outcome.verdict is Verdict.UNEXPECTED:
         lines.append("  it passes: take it off the list of expected failures")
     else:
         lines += [f"  expected      {outcome.expected}", f"  came          {outcome.came}"]
+    if len(outcome.differences) > 1:
+        lines += ["  differences", *(f"    {text}" for text in outcome.differences)]
     if outcome.exchange:
         lines += ["  exchange (-> sent to the program, <- received from it)", *(f"    {e}" for e in outcome.exchange)]
     if outcome.output:
@@ -108,6 +111,7 @@ def document(kind: str, command: Sequence[str], outcomes: Sequence[Outcome]) -> 
                 "seconds": round(outcome.seconds, 3),
                 "expected": outcome.expected,
                 "came": outcome.came,
+                "differences": list(outcome.differences),
                 "exchange": outcome.exchange,
                 "output": outcome.output,
                 "reproduce": outcome.reproduce,

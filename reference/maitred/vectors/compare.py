@@ -6,6 +6,7 @@ collection: the same ones, each as often; and of their order only what ``spec/ve
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -74,8 +75,8 @@ def differences(machine: str, expected: Outcome, answer: Outcome) -> Iterator[st
 def along(machine: str, trace: Trace) -> Iterator[str]:
     """Where the core, which keeps its own state, parts from the trace; it ends with the first step that differs."""
     state = decode_state(machine, trace.state)
-    for number, (json, then) in enumerate(trace.steps):
-        event = decode_event(machine, json, f"step {number}: event")
+    for number, (happens, then) in enumerate(trace.steps):
+        event = decode_event(machine, happens, f"step {number}: event")
         outcome = MACHINES[machine].module.step(state, event)
         if not isinstance(outcome, Rejected):
             state = outcome.state
@@ -86,7 +87,7 @@ def along(machine: str, trace: Trace) -> Iterator[str]:
         if wrong:
             yield from (f"step {number}: {text}" for text in wrong)
             return
-    yield from _places(trace.end, encode_state(canonical(state)), "the state at the end")
+    yield from places(trace.end, encode_state(canonical(state)), "the state at the end")
 
 
 def check(machine: str, expected: Json, answer: Json) -> tuple[str, ...]:
@@ -108,10 +109,10 @@ def _named(outcome: Outcome) -> str:
 
 def _unlike(expected: Json, answer: Json) -> Iterator[str]:
     assert isinstance(expected, dict) and isinstance(answer, dict)
-    yield from _places(expected["state"], answer["state"], "state")
+    yield from places(expected["state"], answer["state"], "state")
 
 
-def _places(expected: Json, answer: Json, where: str) -> Iterator[str]:
+def places(expected: Json, answer: Json, where: str) -> Iterator[str]:
     """The places where two values differ; both are in the order of `encode`."""
     if expected == answer:
         return
@@ -121,9 +122,9 @@ def _places(expected: Json, answer: Json, where: str) -> Iterator[str]:
             return
         if expected.keys() == answer.keys() and not any(name.startswith("#") for name in expected):
             for name in expected:
-                yield from _places(expected[name], answer[name], f"{where}.{name}")
+                yield from places(expected[name], answer[name], f"{where}.{name}")
             return
-    yield f"{where}: expected {_shown(expected)}, came {_shown(answer)}"
+    yield f"{where}: expected {shown(expected)}, came {shown(answer)}"
 
 
 def _entries(expected: Json, answer: Json, where: str) -> Iterator[str]:
@@ -131,11 +132,11 @@ def _entries(expected: Json, answer: Json, where: str) -> Iterator[str]:
     for text in {**wanted, **given}:
         key = (wanted.get(text) or given[text])[0]
         if text not in given:
-            yield f"{where}: has no {_shown(key)}"
+            yield f"{where}: has no {shown(key)}"
         elif text not in wanted:
-            yield f"{where}: has {_shown(key)}, should not have it"
+            yield f"{where}: has {shown(key)}, should not have it"
         else:
-            yield from _places(wanted[text][1], given[text][1], f"{where}[{_shown(key)}]")
+            yield from places(wanted[text][1], given[text][1], f"{where}[{shown(key)}]")
 
 
 def _pairs(entries: Json) -> Iterator[tuple[Json, Json]]:
@@ -165,7 +166,7 @@ def _effects(machine: str, expected: Sequence[Effect], answer: Sequence[Effect])
 
 
 def _effect(machine: str, effect: Effect) -> str:
-    return _shown(encode(MACHINES[machine].effect, effect))
+    return shown(encode(MACHINES[machine].effect, effect))
 
 
 def _fits(pattern: str, effect: Effect) -> bool:
@@ -183,6 +184,7 @@ def _field(effect: Effect, name: str) -> object:
     return _ABSENT
 
 
-def _shown(json: object) -> str:
-    text = repr(json)
+def shown(value: object) -> str:
+    """The JSON of the value, cut if it is long."""
+    text = json.dumps(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
