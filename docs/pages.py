@@ -45,6 +45,8 @@ PAGES: Final = (
         "docs.step_tables",
         tuple(f"reference/maitred/core/{name}.py" for name in ("distributor", "server", "monitor")),
     ),
+    Page("spec.vectors.schema", ("spec/vectors/vectors.schema.json",)),
+    Page("spec.vectors.tables", ("docs/generated/step-tables.md",)),
     Page("tests.compat.table", ("docs/reference/compatibility.md",)),
     Page("tests.abuse --render", ("docs/explanation/load-and-abuse.md",)),
     Page("tests.faults.report", ("docs/benchmarks/faults.md", "docs/benchmarks/faults.svg")),

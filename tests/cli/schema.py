@@ -1,4 +1,6 @@
-"""As much of JSON Schema (draft 2020-12) as ``docs/reference/check.schema.json`` uses; another keyword is refused."""
+"""As much of JSON Schema (draft 2020-12) as the schemas of this repository use; another keyword is refused."""
+
+import re
 
 TYPES = {
     "null": type(None),
@@ -78,8 +80,22 @@ def _others(value, asked, schema, root, at):
 
 
 def _items(value, asked, schema, root, at):
-    for i, each in enumerate(value if isinstance(value, list) else ()):
-        yield from faults(each, asked, root, f"{at}[{i}]")
+    first = len(schema.get("prefixItems", ()))
+    for i, each in enumerate(value[first:] if isinstance(value, list) else (), first):
+        if asked is False:
+            yield f"{at}: should have no more than {first}"
+        else:
+            yield from faults(each, asked, root, f"{at}[{i}]")
+
+
+def _prefix_items(value, asked, schema, root, at):
+    for i, (each, inner) in enumerate(zip(value if isinstance(value, list) else (), asked, strict=False)):
+        yield from faults(each, inner, root, f"{at}[{i}]")
+
+
+def _pattern(value, asked, schema, root, at):
+    if isinstance(value, str) and not re.search(asked, value):
+        yield f"{at}: {value!r} should be as {asked}"
 
 
 def _min_items(value, asked, schema, root, at):
@@ -92,6 +108,11 @@ def _minimum(value, asked, schema, root, at):
         yield f"{at}: {value} should be at least {asked}"
 
 
+def _maximum(value, asked, schema, root, at):
+    if isinstance(value, (int, float)) and value > asked:
+        yield f"{at}: {value} should be at most {asked}"
+
+
 RULES = {
     "type": _type,
     "enum": _enum,
@@ -102,6 +123,9 @@ RULES = {
     "properties": _properties,
     "additionalProperties": _others,
     "items": _items,
+    "prefixItems": _prefix_items,
+    "pattern": _pattern,
     "minItems": _min_items,
     "minimum": _minimum,
+    "maximum": _maximum,
 }

@@ -9,17 +9,17 @@ import signal
 import socket
 import sys
 import time
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+from maitred.core import messages, server, wire
+from maitred.core.messages import Accepted, Disconnect, Refused, RestartReply
+from maitred.core.value import replace
+
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "examples/ports/python")]
-
-import endpoint  # noqa: E402 - where it is was just said
-
-from maitred.core import messages, server, wire  # noqa: E402
-from maitred.core.messages import Accepted, Disconnect, Refused, RestartReply  # noqa: E402
-from maitred.core.value import replace  # noqa: E402
-
+_SPEC = spec_from_file_location("endpoint", ROOT / "examples/ports/python/endpoint.py")
+endpoint = module_from_spec(_SPEC)
+_SPEC.loader.exec_module(endpoint)
 Right = endpoint.Endpoint
 
 
@@ -233,6 +233,7 @@ HAND = {
 }
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     how, name, port = sys.argv[1:]
     if how == "hand":
         endpoint.main(int(port), HAND[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ B = TypeVar("B")
 KINDS: Final = {
     "endpoint": "an Application Server: start it, play Monitor, Distributor and clients, and check each answer",
     "step": "an implementation of the machines: have it answer each vector of spec/vectors, and compare",
+    "trace": "what machines have recorded of a run: was every step one of theirs?",
 }
 """What can be tested."""
 _EPILOG: Final = (
@@ -30,6 +32,7 @@ _EPILOG: Final = (
     " Example: maitred conform endpoint -- ./server --flag"
 )
 _STEP_EPILOG: Final = _EPILOG.partition(" Example")[0] + " Example: maitred conform step --seed 7 -- ./steps"
+_TRACE_EPILOG: Final = _EPILOG.partition(" Example")[0] + " Example: maitred conform trace run.trace"
 _VALUED: Final = ("--clients", "--say", "--away", "--patience", "--seed")
 """Options with a value that a case depends on."""
 EVERY: Final = 250
@@ -55,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_choice(endpoint)
+    _add_patience(endpoint)
     endpoint.add_argument(
         "--directed",
         action="store_true",
@@ -84,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_choice(step)
+    _add_patience(step)
     step.add_argument(
         "--machine",
         action="append",
@@ -99,6 +104,17 @@ def parser() -> argparse.ArgumentParser:
         help="ask for random walks of each machine as well, which are in no file and are the same for the same N",
     )
     step.add_argument("command", nargs="*", metavar="-- COMMAND", help="the program, with its arguments")
+    trace = kinds.add_parser(
+        "trace",
+        help=KINDS["trace"],
+        description="Play recorded traces (docs/reference/trace.md) through the machines again, each file as a case of"
+        " its own, and report where one is not what the machines would have written. A trace that has been split"
+        " into several files is for `maitred replay`.",
+        epilog=_TRACE_EPILOG,
+        allow_abbrev=False,
+    )
+    _add_choice(trace)
+    trace.add_argument("command", nargs="*", metavar="FILE", help="the traces")
     return made
 
 
@@ -115,9 +131,12 @@ def _add_choice(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--expected-failures", metavar="FILE", help="cases that must fail, a name a line")
     made.add_argument("-x", "--first", action="store_true", help="stop at the first case that is not as expected")
-    made.add_argument("--patience", type=_seconds, default=10.0, metavar="S", help="seconds to wait for an answer (10)")
     made.add_argument("--json", action="store_true", help="print a document for programs; the progress goes to stderr")
     made.add_argument("--junit", metavar="FILE", help="write JUnit XML there as well")
+
+
+def _add_patience(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--patience", type=_seconds, default=10.0, metavar="S", help="seconds to wait for an answer (10)")
 
 
 def _seconds(text: str) -> float:
@@ -139,7 +158,7 @@ def main(argv: Sequence[str]) -> int:
     own, command = _split(argv)
     options = parser().parse_args(own)
     options.command = command or options.command
-    return {"endpoint": _endpoint, "step": _step}[options.kind](options, own)
+    return {"endpoint": _endpoint, "step": _step, "trace": _trace}[options.kind](options, own)
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -204,6 +223,35 @@ def _step(options: argparse.Namespace, own: Sequence[str]) -> int:
         testee.end_orphans()
 
 
+def _trace(options: argparse.Namespace, own: Sequence[str]) -> int:
+    from maitred.cli import replay
+    from maitred.conform import cases, recordings
+
+    if not options.command:
+        raise ConfigError("conform trace: needs a trace: maitred conform trace FILE...")
+    for file in options.command:
+        try:
+            fd = replay.opened(file)
+        except (OSError, ValueError) as error:  # ValueError: a name with a NUL character
+            raise ConfigError(f"{file}: cannot be read: {getattr(error, 'strerror', error)}") from error
+        try:
+            number = replay.overlong(fd)
+        finally:
+            os.close(fd)
+        if number is not None:
+            raise ConfigError(f"{file}: line {number}: longer than {replay.MAX_LINE >> 20} MiB: this is no trace")
+    found = recordings.collection(options.command)
+    chosen = found.chosen(options.texts)
+    if options.list:
+        return _list(chosen)
+
+    def run(case: Case[list[str]]) -> Outcome:
+        exchange: list[str] = []
+        return cases.run(case, exchange, lambda: exchange, str, directed=False)
+
+    return _run(options, own, chosen, {case.name for case in found.cases}, run)
+
+
 def _need_command(options: argparse.Namespace) -> None:
     if not options.command:
         raise ConfigError(f"conform {options.kind}: needs the program: maitred conform {options.kind} -- COMMAND...")
@@ -243,7 +291,7 @@ def _run(
         outcome = report.against(run(case), expected)
         outcome.reproduce = report.reproduce(options.kind, case.name, _kept(own), options.command)
         outcomes.append(outcome)
-        if options.kind == "endpoint" or not outcome.verdict.is_well:
+        if options.kind != "step" or not outcome.verdict.is_well:
             print(f"{number:>3}/{len(chosen)}  {report.row(outcome)}", file=said, flush=True)
         elif number % EVERY == 0:
             print(f"{number:>3}/{len(chosen)}", file=said, flush=True)

@@ -46,8 +46,8 @@ def main(argv: Sequence[str]) -> int:
     file = files[0]
     try:
         for file in files:
-            fds.append(_open(file))
-            if (number := _overlong(fds[-1])) is not None:
+            fds.append(opened(file))
+            if (number := overlong(fds[-1])) is not None:
                 return complain(f"{file}: line {number}: longer than {MAX_LINE >> 20} MiB: this is no trace", 1)
         found = replay(*(f"/proc/self/fd/{fd}" for fd in fds))
     except OSError as error:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _open(file: str) -> int:
+def opened(file: str) -> int:
     """Open the trace.
 
     Raises:
@@ -82,7 +82,7 @@ def _open(file: str) -> int:
     return fd
 
 
-def _overlong(fd: int) -> int | None:
+def overlong(fd: int) -> int | None:
     """The number of the first line that is longer than any of ours, from 1; looked for before a line is read whole."""
     number, length, offset = 1, 0, 0
     while piece := os.pread(fd, 1 << 20, offset):

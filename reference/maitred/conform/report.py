@@ -81,7 +81,9 @@ def explanation(outcome: Outcome) -> str:
     if len(outcome.differences) > 1:
         lines += ["  differences", *(f"    {text}" for text in outcome.differences)]
     if outcome.exchange:
-        lines += ["  exchange (-> sent to the program, <- received from it)", *(f"    {e}" for e in outcome.exchange)]
+        between = any(text.startswith(("->", "<-")) for text in outcome.exchange)
+        title = "exchange (-> sent to the program, <- received from it)" if between else "lines of the trace"
+        lines += [f"  {title}", *(f"    {text}" for text in outcome.exchange)]
     if outcome.output:
         lines += ["  the program's output", *(f"    {line}" for line in outcome.output.splitlines())]
     lines += ["  reproduce", f"    {outcome.reproduce}"]
