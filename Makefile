@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 .PHONY: help run fast unit test lint types core pages records dist compile lock clean properties campaign \
-  campaign-faults hostile abuse mutants shell-mutants mutation compat cpython bench
+  campaign-faults hostile abuse mutants shell-mutants mutation compat cpython bench bench-ports ports
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 PYTEST := $(BIN)/python -m pytest
@@ -137,6 +137,11 @@ core: $(VENV)/.test ## Run the tests of the core: every branch is covered, or it
 	@$(BIN)/python -m coverage run -m pytest -q -m "$(QUICK)" $(CORE)
 	@$(BIN)/python -m coverage report --include='*/maitred/core/*' --fail-under=100 --precision=2
 
+ports: compiler $(VENV)/.test ## Build the ports in C and Rust, and check that the one in Rust does what every vector asks
+	@mkdir -p build/ports
+	@$${CC:-cc} -O2 -Wall -Wextra -Werror -o build/ports/endpoint examples/ports/c/endpoint.c && echo "== C: built"
+	@$(PYTEST) -q tests/conform/test_ports.py
+
 records: $(VENV)/.test ## Run the long tests whose sources have changed since they were recorded, and record them
 	@$(PYTEST) -q -n 2 --dist worksteal --recorded --record -m "recorded and $(QUICK)" --durations=10
 
@@ -182,6 +187,9 @@ bench: compile $(VENV)/.test ## Measure beside HAProxy, nginx and the kernel (tw
 	@command -v haproxy >/dev/null || { $(call install,haproxy,the benchmark's peer is missing); }
 	@$(PIP) -e '.[bench]'
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-ports: $(VENV)/.test ## Time the steps of the Rust port beside plain Python's
+	@$(BIN)/python -m benchmarks.ports
 
 ##@ The house
 
