@@ -11,7 +11,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 .PHONY: help run fast unit test lint types core pages records dist compile lock clean properties campaign \
-  campaign-faults hostile abuse mutants shell-mutants mutation compat cpython bench bench-ports ports
+  campaign-faults hostile abuse mutants shell-mutants mutation compat compat-native cpython bench bench-ports ports \
+  native native-check
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install -qq
 PYTEST := $(BIN)/python -m pytest
@@ -88,7 +89,19 @@ compile: compiler $(VENV)/.compile ## Compile what every connection passes with 
 	@$(BIN)/python -m maitred.compiled
 	@$(BIN)/maitred --version
 
-.PHONY: compiler
+# NATIVE: where the library goes.  The functions that it stands in for, and no others, can be seen from outside.
+NATIVE       ?= reference/native/built
+NATIVE_FLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -g
+NATIVE_PARTS := $(addprefix reference/native/,machine.c wire.c held.c endpoint.c standin.c)
+SANITIZED    := -O1 -fsanitize=undefined -fno-sanitize-recover=all
+
+native: compiler ## Build the native stand-in, which servers in other languages are started with (LD_PRELOAD)
+	@mkdir -p $(NATIVE)
+	@$${CC:-cc} $(NATIVE_FLAGS) -O2 -fPIC -shared -fvisibility=hidden -o $(NATIVE)/libmaitred.so.new $(NATIVE_PARTS) -pthread -ldl
+	@mv $(NATIVE)/libmaitred.so.new $(NATIVE)/libmaitred.so
+	@echo "maitred: $(NATIVE)/libmaitred.so"
+
+.PHONY: compiler native-driver
 compiler:
 	@command -v $${CC:-cc} >/dev/null || { $(call install,gcc libc6-dev,a C compiler is missing); }
 
@@ -126,6 +139,11 @@ lint: $(VENV)/.test ## Check style (ruff) and the import contracts
 	@$(BIN)/ruff format --check .
 	@echo "== imports"
 	@$(BIN)/lint-imports --no-logo
+
+native-driver: compiler # the native machine, with sanitizers, as a program that reads events
+	@mkdir -p $(NATIVE)
+	@$${CC:-cc} $(NATIVE_FLAGS) $(SANITIZED) -fsanitize=address -Ireference/native -o $(NATIVE)/machine-driver \
+	  tests/native/driver.c reference/native/machine.c reference/native/wire.c
 
 types: $(VENV)/.test ## Check types (mypy --strict)
 	@echo "== types"
@@ -174,11 +192,21 @@ shell-mutants: $(VENV)/.test ## Run every mutant of the shell against its killer
 mutation: $(VENV)/.test ## Run mutmut over the core (it goes on where it stopped), and publish the score
 	@nice $(BIN)/python -m proofs.mutation.mutmut --write
 
+native-check: native-driver native $(VENV)/.test ## Compare the native machine with the core's in 100,000 steps; ask the native stand-in all of the kit
+	@$(BIN)/python -m tests.native.machines 100000 $(NATIVE)/machine-driver
+	@$(BIN)/maitred conform endpoint --directed --as-is -- /usr/bin/env LD_PRELOAD=$(abspath $(NATIVE))/libmaitred.so \
+	  $$($(BIN)/python -c 'import sys; print(sys.executable)') -I reference/maitred/conform/program.py 4049
+
 compat: $(VENV)/.compat ## Run the servers of the compatibility table, and write the page
 	@MAITRED_COMPAT_RESULTS=docs/reference/compatibility.json \
 	  $(PYTEST) -q tests/compat/test_servers.py tests/compat/test_foreign.py
 	@$(BIN)/python -m tests.compat.table
 	@$(BIN)/python -m docs.campaigns --record docs/reference/compatibility.md
+
+compat-native: compiler $(VENV)/.test ## Run the servers in other languages behind the native stand-in, and write their page
+	@MAITRED_COMPAT_RESULTS=docs/reference/compatibility-native.json \
+	  $(PYTEST) -q -rs tests/native/test_servers.py tests/native/test_lifecycle.py
+	@$(BIN)/python -m tests.native.table
 
 cpython: $(VENV)/.test ## Run CPython's own tests of sockets behind Distributors, and compare with plain Python
 	@$(BIN)/python -m tests.compat.cpython

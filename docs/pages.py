@@ -48,6 +48,7 @@ PAGES: Final = (
     Page("spec.vectors.schema", ("spec/vectors/vectors.schema.json",)),
     Page("spec.vectors.tables", ("docs/generated/step-tables.md",)),
     Page("tests.compat.table", ("docs/reference/compatibility.md",)),
+    Page("tests.native.table", ("docs/reference/compatibility-native.md",)),
     Page("tests.abuse --render", ("docs/explanation/load-and-abuse.md",)),
     Page("tests.faults.report", ("docs/benchmarks/faults.md", "docs/benchmarks/faults.svg")),
     Page("tests.hostile.report", ("docs/benchmarks/hostile.md",)),

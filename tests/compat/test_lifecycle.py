@@ -38,20 +38,17 @@ SEEN_BY_THE_SERVER = sorted(WAYS.keys() - SEEN_BY_THE_KERNEL - ENDS_THE_SERVER)
 class Stage:
     """An instance with one server, the program of ways, and the way to let it go on."""
 
-    def __init__(self, directory, certificate, audit_period, **options):
+    def __init__(self, directory, certificate, audit_period, program=lambda arguments: {}, **options):
+        """The program is the script, or what is made of its arguments: keys of its class."""
         directory.mkdir()
         self.port = free_port()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(directory / "words"))
         self._listener.listen()
         self._listener.settimeout(PATIENCE)
-        cls = {
-            "name": "ways",
-            "script": lifecycle_program.__file__,
-            "args": [str(self.port), str(directory / "words"), str(certificate)],
-            "listen": f"127.0.0.1:{self.port}",
-            "static": 1,
-        }
+        arguments = [str(self.port), str(directory / "words"), str(certificate)]
+        script = {"script": lifecycle_program.__file__, "args": arguments}
+        cls = {"name": "ways", "listen": f"127.0.0.1:{self.port}", "static": 1, **(program(arguments) or script)}
         durations = {"audit_period": audit_period, "backoff_first": 0.05, "backoff_cap": 0.1}
         config = write_config(directory / "config.toml", [cls], **durations)
         self.instance = Instance(directory / "instance", ["--config", config], **options)
