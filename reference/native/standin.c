@@ -728,7 +728,11 @@ void _exit(int status) {
 
 void _Exit(int status) { _exit(status); }
 
-__attribute__((destructor)) static void at_exit(void) { end_child(); }
+__attribute__((destructor)) static void at_exit(void) {
+    if (!endpoint_is_here() || getpid() == endpoint_main()) return;
+    fflush(NULL); /* which exit does only after this: a stream may be a client's */
+    end_child();
+}
 
 /* This process, or a child that shares its memory, is about to become another program.  The server's main process may do
  * so until it has bound a port: the next program is the server then, as behind a shell, or a launcher. */

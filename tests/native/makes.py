@@ -69,6 +69,12 @@ MAKES = (
     Make("accept loop, a thread for each client", command="HERE/lines threads PORT", quick=True, **C),
     Make("accept loop, a child forked for each client", command="HERE/lines forks PORT", **C),
     Make(
+        "accept loop, a program started for each client",
+        command="HERE/lines execs PORT",
+        remark="As inetd does. That a client has left is seen when its program is waited for.",
+        **C,
+    ),
+    Make(
         "three children that accept",
         command="HERE/lines preforked PORT",
         remark="All processes of a copy have one count.",
