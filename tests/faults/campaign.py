@@ -19,7 +19,8 @@ from tests.faults.account import account
 from tests.faults.kernel import DISTRIBUTOR, HELPER, MONITOR, SERVER, STANDBY, VERIFIER, census, level_of
 from tests.faults.violence import KINDS, RECOVERY, Violence
 from tests.machine import free_port
-from tests.system.harness import eventually, is_alive, write_config
+from tests.processes import alive
+from tests.system.harness import eventually, write_config
 
 import maitred
 
@@ -148,7 +149,7 @@ def settled(instance, ports, static=STATIC):
 
 
 def _roles(instance, ports):
-    return Counter(process.role for process in census(instance, ports) if is_alive(process.pid))
+    return Counter(process.role for process in census(instance, ports) if alive(process.pid))
 
 
 def _at_rest(instance, ports, expected):

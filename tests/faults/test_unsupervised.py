@@ -10,7 +10,8 @@ from tests.faults import clients
 from tests.faults.campaign import Crowd, Plan, configuration, settled
 from tests.faults.kernel import DISTRIBUTOR, MONITOR, SERVER, census
 from tests.machine import free_port
-from tests.system.harness import cpu_seconds, eventually, is_alive, processes_with
+from tests.processes import alive
+from tests.system.harness import cpu_seconds, eventually, processes_with
 
 pytestmark = [pytest.mark.system, pytest.mark.chance, pytest.mark.timeout(600)]
 PLAN = Plan(seconds=4, clients=60, seed=1)
@@ -35,7 +36,7 @@ def orphaned(maitred, tmp_path):
 
 
 def of(instance, ports, *roles):
-    return [process for process in census(instance, ports) if process.role in roles and is_alive(process.pid)]
+    return [process for process in census(instance, ports) if process.role in roles and alive(process.pid)]
 
 
 def visits_since(directory, when):
@@ -77,7 +78,7 @@ def test_who_dies_then_stays_dead_and_the_rest_serve_on(orphaned):
     os.kill(victim.pid, signal.SIGKILL)
     died = time.monotonic()
 
-    eventually(lambda: not is_alive(victim.pid), "it is dead")
+    eventually(lambda: not alive(victim.pid), "it is dead")
     eventually(lambda: served_since(directory, died) == set(ports), "clients are served on every port", within=60)
     assert {process.pid for process in of(instance, ports, SERVER)} == left, "nobody is started in its place"
     told = instance.command("status", "--control", instance.control).stderr

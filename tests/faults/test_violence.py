@@ -4,14 +4,14 @@ import os
 import random
 import resource
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pytest
 from tests.faults.campaign import ELEMENTS, configuration, settled
 from tests.faults.kernel import CHILD, DISTRIBUTOR, HELPER, MONITOR, SERVER, census
 from tests.faults.violence import KINDS, Violence
 from tests.machine import free_port
-from tests.system.harness import Guest, eventually, is_alive
+from tests.processes import alive, state_of
+from tests.system.harness import Guest, eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 WAIT = 60
@@ -27,11 +27,6 @@ def violence(maitred, tmp_path):
     yield made
     made.pay(everything=True)
     instance.wait_all_ready(WAIT)
-
-
-def state_of(pid):
-    """One letter, as in ps."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def ready(violence):
@@ -54,7 +49,7 @@ def test_the_killed_are_dead_and_there_is_another(violence, role):
 
         (fault,) = violence.faults
         assert (fault.kind, fault.role, fault.deadly) == (f"kill {role}", ROLES[role], True)
-        eventually(lambda: not is_alive(fault.pid), "it is dead")
+        eventually(lambda: not alive(fault.pid), "it is dead")
     if role == "helper":  # it is made again for the next process that is started, and needed by none before
         KINDS["kill server"](violence)
     if role != "child":
@@ -68,7 +63,7 @@ def test_both_are_of_one_class(violence):
 
     roles = {fault.role: fault for fault in violence.faults}
     assert roles.keys() == {SERVER, DISTRIBUTOR}
-    eventually(lambda: not any(is_alive(fault.pid) for fault in violence.faults), "both are dead")
+    eventually(lambda: not any(alive(fault.pid) for fault in violence.faults), "both are dead")
     log = violence.instance.log
     (name,) = [line.split(" of ")[1].split()[0] for line in log.splitlines() if f"{roles[SERVER].pid}," in line]
     assert f"the Distributor of {name} (pid {roles[DISTRIBUTOR].pid}," in log

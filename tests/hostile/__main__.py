@@ -28,17 +28,11 @@ def parser():
         "--attacks", nargs="+", choices=ATTACKS, default=list(ATTACKS), metavar="ATTACK", help="only these"
     )
     made.add_argument("--write", action="store_true", help="record it in docs/benchmarks/")
-    current = "say whether the record is of the code as it is (status 0), and do nothing else"
-    made.add_argument("--whether-current", action="store_true", help=current)
     return made
 
 
 def main(argv):
     arguments = parser().parse_args(argv)
-    if arguments.whether_current:
-        current = report.recorded()["sources"] == report.digest()
-        print("recorded of the code as it is" if current else "the code has changed since it was recorded")
-        return not current
     plan = Plan(arguments.seconds, tuple(arguments.attacks), seed=arguments.seed)
     directory = Path(tempfile.mkdtemp(prefix="maitred-hostile-"))
     print(f"what is recorded is in {directory}, and stays there if anything is wrong", flush=True)

@@ -33,6 +33,8 @@ from maitred.core import messages, wire
 SO_COOKIE = 57
 BRED = 60
 """Processes of a fork bomb that live at a time, at most: enough to be many, few enough for a small machine."""
+LINGERING = 20
+"""Connections beside one packet, each of which whoever closes it would have to wait for."""
 HOARDED = 1.0
 """Seconds that a refused connection is kept: its client is served by another copy, and sees no end until then."""
 NUMBERS = (0, 1, -1, 2, 31, 33, 255, 65_535, 65_536, 70_000, 1 << 31, 1 << 50, (1 << 63) - 1, -(1 << 63))
@@ -194,6 +196,18 @@ def _lingering():
 _unread = []
 
 
+def _hidden():
+    """Sockets in whose queues others linger: to close one is to close the other."""
+    made = []
+    for _ in range(LINGERING):
+        one, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        lingering = _lingering()
+        one.sendmsg([b"x"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", lingering))])
+        _close(lingering)
+        made.append(other.detach())
+    return made
+
+
 def _cycle():
     """Each of a pair is on its way through the other."""
     one, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -225,6 +239,8 @@ DESCRIPTORS = {
     "TCP": lambda inside: [_socket.socket(_socket.AF_INET, _socket.SOCK_STREAM).detach()],
     "TCP, listening": lambda inside: _listening(_socket.AF_INET, _socket.SOCK_STREAM),
     "TCP, lingering": lambda inside: _lingering(),
+    "TCP, lingering, many": lambda inside: [fd for _ in range(LINGERING) for fd in _lingering()],
+    "TCP, lingering, in a queue": lambda inside: _hidden(),
     "netlink": lambda inside: [_socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, 0).detach()],
     "stream": lambda inside: [end.detach() for end in _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)],
     "datagram": lambda inside: [end.detach() for end in _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM)],

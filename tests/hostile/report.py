@@ -1,40 +1,23 @@
 """What a hostile campaign has shown, as JSON and as the page docs/benchmarks/hostile.md.
 
 The page is made from docs/benchmarks/hostile.json and from nothing else: `python -m tests.hostile.report` makes it
-again.  It states when it was recorded, and of which sources; `python -m tests.hostile --whether-current` shows whether
-they are still those.  A build does not fail where they are not: ten minutes are too long for every change, and `make
-test` makes a shorter campaign of the code as it is.
+again.  `docs/campaigns.py` knows of which sources it is.
 """
 
-import hashlib
 import json
-import os
 from pathlib import Path
 
 from benchmarks.report import markdown
 from tests.faults.account import quantile
-from tests.faults.report import DOCS, ROOT, machine
+from tests.faults.report import DOCS, machine
 from tests.hostile.campaign import DURATIONS, HONEST, HOSTILE
 
-SOURCES = ("reference/maitred/core", "reference/maitred/shell", "tests/hostile")
-BESIDE = ("test_", "report")
-"""Files that what is recorded does not depend on."""
 SHARES = (0.5, 0.99, 1.0)
-
-
-def digest():
-    """Of the code that the campaign is about, and of the campaign itself; the first 16 digits of a SHA-256."""
-    found = hashlib.sha256()
-    files = (path for name in SOURCES for path in (ROOT / name).rglob("*.py"))
-    for file in sorted(path for path in files if not path.name.startswith(BESIDE)):
-        found.update(os.fsencode(file.relative_to(ROOT)) + b"\0" + file.read_bytes() + b"\0")
-    return found.hexdigest()[:16]
 
 
 def results(plan, account):
     """The figures of a campaign, as JSON has them."""
     return {
-        "sources": digest(),
         "machine": machine(),
         "settings": {
             "seconds": plan.seconds,
@@ -78,10 +61,8 @@ classes: **{attacks:,} attacks, {visits:,} hostile visits**. {clients} clients o
 
 {verdict}
 
-Recorded on {date}, of the sources with the digest `{sources}`
-(`{names}`):
-`python -m tests.hostile --whether-current` says whether they are still those, and `make hostile` records them again.
-`make test` makes a campaign of some seconds of the code as it is.
+Recorded on {date}; [the page of all campaigns](../generated/campaigns.md) shows what has changed since then, and
+`make hostile` records it again. `make test` makes a campaign of some seconds of the code as it is.
 
 ## How long clients of good will waited
 
@@ -131,8 +112,6 @@ def page(found):
         visits=sum(found["guests"].values()),
         verdict="\n".join(f"\n**Wrong:** {wrong}\n" for wrong in found["wrong"]) or WELL,
         date=found["machine"]["date"],
-        sources=found["sources"],
-        names="`, `".join(SOURCES),
         waits=markdown(
             ["class and time", "visits", "median", "p99", "longest"],
             [

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.log import plain
 from tests.machine import PATIENCE, free_port
+from tests.processes import alive
 
 PROGRAM = Path(__file__).with_name("monitor_program.py")
 
@@ -36,21 +37,6 @@ def open_descriptors(pid):
         with contextlib.suppress(FileNotFoundError):
             kinds.append(os.readlink(f"/proc/{pid}/fd/{fd}").split(":")[0])
     return sorted(kinds)
-
-
-def children(pid):
-    """The pids of its children now."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 class Instance:

@@ -24,6 +24,7 @@ from maitred.shell.binding import FOREIGN_PORTS
 from maitred.shell.conduct import A_SECOND
 from maitred.shell.conduct import PATIENCE as BORNE
 from maitred.shell.io import channel
+from maitred.shell.io.loop import TICK
 
 __all__ = ["start"]
 
@@ -145,6 +146,56 @@ def test_a_descriptor_that_lingers_holds_nobody_up_beside_a_bind(start):
         goes_on(monitor)
 
 
+MANY = 200
+"""So many descriptors in one packet, each of which would have the Distributor wait until its clock ticks."""
+
+
+def many_lingering(stack):
+    """As many connections whose close waits for ages, and small ones; their peers live as long as the stack."""
+    made = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+        for _ in range(MANY):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 12)
+            connection.connect(listener.getsockname())
+            stack.enter_context(listener.accept()[0])
+            stuff(connection)
+            made.append(connection)
+    return made
+
+
+def hidden(connection):
+    """In the queue of another socket, where no option of it can be set; to close that one is to close it."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with near:
+        socket.send_fds(near, [b"x"], [connection.fileno()])
+    connection.close()
+    return far
+
+
+@pytest.mark.parametrize("are", ["open", "hidden"])
+@pytest.mark.parametrize("beside", ["garbage", "a bind"])
+def test_many_that_linger_in_one_packet_are_closed_in_a_moment(start, are, beside):
+    """Not in a moment for each."""
+    monitor = start().begin()
+    server = monitor.server()
+    with contextlib.ExitStack() as stack:
+        made = many_lingering(stack)
+        sent = made if are == "open" else [hidden(connection) for connection in made]
+        bind = channel.wire.encode(m.BindRequest(monitor.port, monitor.address))
+        packet = bind if beside == "a bind" else b"\xff"
+        with stopped(monitor):
+            with socket.socket(fileno=os.dup(server.control.fileno())) as control:
+                socket.send_fds(control, [packet], [each.fileno() for each in sent])
+            for each in sent:
+                each.close()
+        began = time.monotonic()
+        assert eventually(lambda: status_of(monitor)["offence"])
+        assert time.monotonic() - began < MANY * TICK / 2
+        goes_on(monitor)
+
+
 # ---------------------------------------------------------------- descriptors
 
 
@@ -180,6 +231,61 @@ def test_a_bind_with_a_descriptor_of_another_kind_is_that_servers_fault_alone(st
         assert sorted([*before, "socket"]) == open_descriptors(monitor.child.pid), "the dialog, and nothing else"
     printed = breaches(capfd, len(KINDS))
     assert len(printed) == len(KINDS) and all("its end of a new dialog" in breach for breach in printed)
+
+
+def test_a_bind_brings_one_descriptor(start, capfd):
+    monitor = start().begin()
+    server, (mine, theirs) = Server(monitor, 1).adopt(), channel.pair()
+    channel.send(server.control, m.BindRequest(monitor.port, monitor.address), (theirs.fileno(), theirs.fileno()))
+    assert "2 descriptors came with BindRequest" in breaches(capfd)[0]
+    for end in (mine, theirs):
+        end.close()
+
+
+@pytest.mark.parametrize("how", ["something was sent to it", "its other end is closed"])
+def test_a_dialog_that_is_not_new_is_none(start, capfd, how):
+    """To close it is to close what is in it: each time another, that takes the Distributor time."""
+    monitor = start().begin()
+    server, (mine, theirs) = Server(monitor, 1).adopt(), channel.pair()
+    mine.send(b"")
+    if how == "its other end is closed":
+        mine.close()
+    channel.send(server.control, m.BindRequest(monitor.port, monitor.address), (theirs.fileno(),))
+    assert "is not its end of a new dialog" in breaches(capfd)[0]
+    for end in (mine, theirs):
+        end.close()
+
+
+def test_a_bind_that_is_asked_for_again_brings_the_same_dialog(start, capfd):
+    """The server has had no reply; it may have been in use meanwhile."""
+    monitor = start().begin()
+    server, (mine, theirs) = Server(monitor, 1).adopt(), channel.pair()
+    bind = m.BindRequest(monitor.port, monitor.address)
+    channel.send(server.control, bind, (theirs.fileno(),))
+    assert server.receive_control() == m.BindReply(monitor.port, 0)
+    with stopped(monitor):
+        server.dialogs[monitor.port] = mine
+        server.answer(monitor.port)
+        channel.send(server.control, bind, (theirs.fileno(),))
+    theirs.close()
+    assert server.receive_control() == m.BindReply(monitor.port, 0)
+    eventually(lambda: status_of(monitor)["ready"])
+    assert breaches(capfd, 0) == []
+
+
+def test_a_server_that_sends_descriptors_on_a_dialog_breaks_the_protocol(start, capfd):
+    """Whatever they come beside; a true message counts all the same."""
+    monitor = start().begin()
+    server = monitor.server()
+    before = open_descriptors(monitor.child.pid)
+    with raw(server, monitor.port) as dialog:
+        for _ in range(BORNE):
+            message = m.RestartReply(1, server.count())
+            socket.send_fds(dialog, [channel.wire.encode(message)], [dialog.fileno(), dialog.fileno()])
+    assert monitor.receive_until(m.Unresponsive) == m.Unresponsive(1)
+    eventually(lambda: len(monitor.events("Received")) == 1 + BORNE)
+    assert open_descriptors(monitor.child.pid) == before
+    assert "a descriptor came on the dialog" in breaches(capfd)[0]
 
 
 def test_a_servers_own_end_is_no_dialog(start, capfd):

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.shell.instance import Instance, alive, children, eventually, open_descriptors, read_line
+from tests.processes import alive, children
+from tests.shell.instance import Instance, eventually, open_descriptors, read_line
 
 from maitred.core.monitor import ServerGone
 from maitred.shell.io.loop import Loop

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.log import plain
 from tests.machine import PATIENCE
+from tests.processes import alive
 
 SERVERS = Path(__file__).parent / "servers"
 TOKEN = "MAITRED_TEST"
@@ -90,14 +91,6 @@ def command_of(pid):
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return "(gone)"
-
-
-def is_alive(pid):
-    """Whether the process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def cpu_seconds(pid):
@@ -352,7 +345,7 @@ class Instance:
     def kill(self, pid):
         """`kill -9` of a process of this instance, and of no other; ProcessLookupError where it is dead already."""
         mine = self.token.encode() in Path(f"/proc/{pid}/environ").read_bytes()
-        if not mine and not is_alive(pid):
+        if not mine and not alive(pid):
             raise ProcessLookupError(pid)
         assert mine, f"{pid} is none of this instance's"
         os.kill(pid, signal.SIGKILL)

@@ -11,9 +11,9 @@ import signal
 import socket
 import time
 from collections import deque
-from pathlib import Path
 
 from tests.machine import free_port
+from tests.processes import state_of
 from tests.system.harness import SERVERS, Instance, command_of, eventually, processes_with, write_config
 from tests.system.prediction import (
     ENDED,
@@ -294,8 +294,3 @@ class Reality:
         """The end of the trace."""
         with self.instance.trace.open() as lines:
             return "".join(line[:300].rstrip() + "\n" for line in deque(lines, count))
-
-
-def state_of(pid):
-    """One letter: how the process is."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

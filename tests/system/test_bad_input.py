@@ -16,6 +16,7 @@ import time
 
 import pytest
 from tests.machine import PATIENCE, free_port
+from tests.processes import alive
 from tests.system.harness import (
     SERVERS,
     Guest,
@@ -23,7 +24,6 @@ from tests.system.harness import (
     cpu_seconds,
     eventually,
     greeter,
-    is_alive,
     refused,
     write_config,
 )
@@ -108,7 +108,7 @@ def test_a_program_that_never_listens(maitred, tmp_path):
 
     assert f"127.0.0.1:{port}" in warning or f" {port}" in warning, warning
     pid = instance.servers()[0]["pid"]
-    assert is_alive(pid) and instance.process.poll() is None
+    assert alive(pid) and instance.process.poll() is None
     assert instance.servers()[0]["state"] == "starting"
 
 

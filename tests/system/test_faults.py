@@ -12,7 +12,8 @@ from tests.faults import rounds
 from tests.faults.campaign import Plan
 from tests.faults.violence import KINDS
 from tests.machine import free_port
-from tests.system.harness import SERVERS, eventually, greeter, is_alive, write_config
+from tests.processes import alive
+from tests.system.harness import SERVERS, eventually, greeter, write_config
 from tests.system.test_servers import LineClient
 
 pytestmark = [pytest.mark.system, pytest.mark.chance]
@@ -177,8 +178,8 @@ def test_the_children_of_a_killed_server_die_with_it(maitred):
     instance.kill(parents[0])
 
     assert clients[0].lines.readline() == b""
-    eventually(lambda: not is_alive(children[0]), "the child is killed")
-    assert is_alive(children[1]) and clients[1].works()
+    eventually(lambda: not alive(children[0]), "the child is killed")
+    assert alive(children[1]) and clients[1].works()
     instance.wait_all_ready()
     instance.wait_counts([0, 1])
     for client in clients:

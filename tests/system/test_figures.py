@@ -7,7 +7,8 @@ import os
 
 import pytest
 from tests.machine import free_port
-from tests.system.harness import eventually, greeter, inode_of_connection, is_alive, sockets_of, write_config
+from tests.processes import alive
+from tests.system.harness import eventually, greeter, inode_of_connection, sockets_of, write_config
 
 pytestmark = pytest.mark.system
 CPUS = sorted(os.sched_getaffinity(0))
@@ -111,7 +112,7 @@ def test_figure_11_a_server_is_created_for_one_client_too_many(maitred, guests, 
         lambda: "dynamic" not in {server["kind"] for server in instance.servers() if server["pid"]},
         "the idle dynamic server is stopped after the delete delay",
     )
-    assert not is_alive(seat)
+    assert not alive(seat)
     assert {server["pid"] for server in instance.servers() if server["pid"]} == static
 
 
@@ -142,7 +143,7 @@ def test_figure_12_an_element_fails_and_its_client_comes_back(maitred, guests, t
 
     fail(instance, failing)
 
-    eventually(lambda: not is_alive(lost), "what is on the element dies")
+    eventually(lambda: not alive(lost), "what is on the element dies")
     assert clients[lost].ended(), "the client sees its connection end"
     again = guests(port)
     assert again.seated() != lost
@@ -169,7 +170,7 @@ def test_figure_12_the_distributor_was_on_the_element_that_fails(maitred, guests
     fail(instance, failing)
 
     again = guests(port)  # at once: the Distributor is dead, the port is not
-    eventually(lambda: not any(map(is_alive, [distributor["pid"], *lost])), "all that is on the element dies together")
+    eventually(lambda: not any(map([distributor["pid"], *lost])), "all that is on the element dies together")
     (victim,) = lost
     assert clients[victim].ended()
     assert again.seated() not in lost

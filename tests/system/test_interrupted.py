@@ -10,7 +10,8 @@ import signal
 import pytest
 from proofs.refinement.traces import validate
 from tests.machine import free_port
-from tests.system.harness import SERVERS, Guest, eventually, is_alive, session_of
+from tests.processes import alive
+from tests.system.harness import SERVERS, Guest, eventually, session_of
 
 pytestmark = [pytest.mark.system, pytest.mark.chance]
 
@@ -64,7 +65,7 @@ def test_a_client_whose_answer_found_no_room_is_not_served_twice(maitred, guests
         pause.unlink()
         assert not last.is_greeted(within=1), "nobody is delivered whose answer is not in the socket"
         instance.kill(asked)
-        eventually(lambda: not is_alive(asked), "it is dead")
+        eventually(lambda: not alive(asked), "it is dead")
     finally:
         os.kill(distributor, signal.SIGCONT)
 

@@ -9,7 +9,8 @@ import time
 
 import pytest
 from tests.machine import PATIENCE, free_port
-from tests.system.harness import SERVERS, eventually, greeter, is_alive, refused, write_config
+from tests.processes import alive
+from tests.system.harness import SERVERS, eventually, greeter, refused, write_config
 
 pytestmark = pytest.mark.system
 
@@ -29,7 +30,7 @@ def test_an_idle_instance_ends_at_once_when_asked(maitred):
 
     assert instance.wait() == 0
     assert time.monotonic() - began < 20, "it does not wait for the grace of thirty seconds to end"
-    assert not any(map(is_alive, [*servers, distributor]))
+    assert not any(map([*servers, distributor]))
     assert refused(port)
 
 
@@ -104,7 +105,7 @@ def test_a_second_signal_ends_it_at_once(maitred, guests):
     assert instance.wait() == 0
     assert time.monotonic() - began < 20, "it does not wait for the grace of thirty seconds to end"
     assert served.ended()
-    assert not any(map(is_alive, [*servers, distributor]))
+    assert not any(map([*servers, distributor]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
@@ -266,7 +267,7 @@ def test_a_server_that_ignores_sigterm_is_killed(maitred, tmp_path):
 
     assert instance.wait() == 0
     assert time.monotonic() - began > 0.4
-    assert not any(map(is_alive, servers))
+    assert not any(map(servers))
 
 
 def test_what_a_server_started_itself_ends_with_it(maitred, tmp_path):
@@ -281,12 +282,12 @@ def test_what_a_server_started_itself_ends_with_it(maitred, tmp_path):
     )
     instance = maitred("-b", f"127.0.0.1:{port}", "--static", "1", program, port, notes)
     grandchild = int(notes.read_text())
-    assert is_alive(grandchild)
+    assert alive(grandchild)
 
     instance.signal(signal.SIGTERM)
 
     assert instance.wait() == 0
-    assert not is_alive(grandchild)
+    assert not alive(grandchild)
 
 
 def test_the_command_can_be_started_again_at_the_same_place(maitred, guests):

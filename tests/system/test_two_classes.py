@@ -11,7 +11,8 @@ from collections import Counter
 
 import pytest
 from tests.machine import free_port
-from tests.system.harness import SERVERS, Guest, eventually, is_alive, refused, write_config
+from tests.processes import alive
+from tests.system.harness import SERVERS, Guest, eventually, refused, write_config
 
 pytestmark = pytest.mark.system
 CPUS = sorted(os.sched_getaffinity(0))
@@ -298,8 +299,8 @@ def test_a_stop_waits_for_the_clients_of_each_class(sides):
     for side in sides:
         eventually(lambda side=side: refused(side.port), lambda: f"newcomers are refused\n{instance.log}")
     guests[0][0].close()
-    eventually(lambda: not any(map(is_alive, processes[0])), lambda: f"the first class ends\n{instance.log}")
-    assert all(map(is_alive, processes[1] & {guest.seated() for guest in guests[1]}))
+    eventually(lambda: not any(map(alive, processes[0])), lambda: f"the first class ends\n{instance.log}")
+    assert all(map(alive, processes[1] & {guest.seated() for guest in guests[1]}))
     assert [guest.ask("hello") for guest in guests[1]] == ["hello"] * 2
     assert first.status()["distributor"]["phase"] == "closed"
     assert second.status()["distributor"]["phase"] == "closing"
@@ -309,7 +310,7 @@ def test_a_stop_waits_for_the_clients_of_each_class(sides):
         guest.close()
 
     assert instance.wait() == 0
-    assert not any(map(is_alive, processes[0] | processes[1]))
+    assert not any(map(alive, processes[0] | processes[1]))
     outcome = instance.replay()
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     machines = {json.loads(line)["who"] for line in instance.trace.read_text().splitlines()}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.machine import free_port
+from tests.processes import state_of
 from tests.system.harness import Guest, Instance, command_of, eventually, greeter, write_config
 
 pytestmark = pytest.mark.system
@@ -297,7 +298,3 @@ def test_when_the_monitor_is_killed_those_who_serve_on_are_verified_on(verified)
             os.close(handle)
         instance.control.unlink(missing_ok=True)
         instance.expected = -signal.SIGKILL
-
-
-def state_of(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

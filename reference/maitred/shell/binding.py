@@ -76,7 +76,9 @@ class Binding:
         number, offence = None, ""
         if not 0 < port <= MAX_PORT:  # such a dialog could pass for the control socket
             offence = f"no message on the control socket: BindRequest of port {port}"
-        elif not channel.is_end(dialog) or self._holds_other_end(dialog):
+        elif len(fds) > 1:
+            offence = f"{len(fds)} descriptors came with BindRequest of port {port}"
+        elif not channel.is_end(dialog) or self._holds_other_end(dialog) or _is_used(dialog, held, port):
             offence = f"what came with BindRequest of port {port} is not its end of a new dialog"
         elif not (self._fixed or says_where(address, port)):
             offence = f"BindRequest of port {port} at {address[:100]!r}, no numeric address of it"
@@ -138,6 +140,19 @@ class Binding:
             f"the program binds port {port}, which is not behind this Distributor (port {ports} is):"
             " clients find that server there, not here"
         )
+
+
+def _is_used(fd: int, held: Server, port: Port) -> bool:
+    """Whether something is in the new dialog already, or its server has closed the other end.
+
+    To close a socket is to close the descriptors in its queue: again and again, that takes time.
+    """
+    if channel.is_unused(fd):
+        return False
+    known = held.dialogs.get(port)
+    if known is not None and os.path.sameopenfile(fd, known.fileno()):
+        return False
+    return not channel.has_ended(held.control)  # else its server has died since
 
 
 def _reply(held: Server, message: messages.ControlToServer) -> None:

@@ -2,7 +2,9 @@
 
 One server harms its own place only.  A dialog that is ready is read once in a turn: a look that finds it empty would be
 a system call more for each message.  And of each server only so many packets are read in a second.
-Its descriptors are looked at before they are used, and closed without waiting.
+Its descriptors are looked at before they are used, and closed without waiting.  On a dialog none are expected: the
+kernel closes the first that come, which takes a moment where they linger (`maitred.shell.io.loop`); further ones are
+taken, and dropped.
 
 Bytes on a dialog that are no message are reported and skipped.  They are not its end: the server that wrote them may
 have taken the client, which must not be given to another.  Messages that break the protocol are skipped, too
@@ -187,7 +189,7 @@ class Dialogs:
         if dialog is None:
             return
         try:
-            packet = channel.receive(dialog, bare=True)
+            packet = _receive(dialog) if held.conduct.offences else channel.receive(dialog, bare=True)
         except BlockingIOError:
             return
         except (wire.WireError, OSError) as error:
@@ -197,6 +199,8 @@ class Dialogs:
             self._machine.handle(core.DialogEnded(server, port))
             self.drop_dialog(server, port)
         else:
+            if packet.fds or packet.truncated:
+                self.offends(server, held, f"a descriptor came on the dialog of port {port}")
             self._on_message(server, held, port, packet.message)
 
     def _on_message(self, server: ServerId, held: Server, port: Port, message: wire.Message) -> None:
@@ -250,3 +254,11 @@ class Dialogs:
         held.forget(message.forget)
         del held.unsent[port]
         self._loop.change(dialog.fileno(), held.flags(port))
+
+
+def _receive(dialog: channel.Socket) -> channel.Packet | None:
+    """The next packet, whose descriptors are closed already, without waiting."""
+    packet = channel.receive(dialog)
+    if packet is not None:
+        channel.drop(packet.fds)
+    return packet

@@ -1,6 +1,5 @@
 """The explorer: one worker and several come to the same, from the disk as well; and what is kept of a world."""
 
-import contextlib
 import json
 import os
 import pickle
@@ -15,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from tests.model.outcome import shown
+from tests.processes import alive, children
 
 from maitred.model.check.checker import Verdict, check, enquire
 from maitred.model.claims.safety import PROPERTIES
@@ -224,19 +224,6 @@ def test_a_worker_that_is_killed_between_two_levels_is_missed():
             team.level(None, (), lambda *_: None)
     finally:
         team.close()
-
-
-def children(pid):
-    with contextlib.suppress(FileNotFoundError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def until(true, seconds=20):

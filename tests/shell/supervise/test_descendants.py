@@ -10,7 +10,8 @@ import sys
 import time
 
 import pytest
-from tests.shell.instance import alive, eventually
+from tests.processes import alive
+from tests.shell.instance import eventually
 
 from maitred.shell.io import kernel
 from maitred.shell.supervise import descendants

@@ -7,7 +7,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.shell.instance import Instance, alive, eventually
+from tests.processes import alive
+from tests.shell.instance import Instance, eventually
 
 from maitred.core.timing import Durations
 from maitred.shell.distributor import DistributorSpec

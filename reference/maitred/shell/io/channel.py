@@ -48,6 +48,7 @@ CROWDED: Final = frozenset({errno.EAGAIN, errno.ETOOMANYREFS, errno.EMFILE, errn
 
 _FDS: Final = 253  # SCM_MAX_FD: the kernel takes no more in one message
 _ROOM: Final = _socket.CMSG_SPACE(_FDS * array("i").itemsize)
+_SCM_PIDFD: Final = 4
 _LINGER: Final = struct.Struct("ii")
 _poll: Final = select.poll  # green threads replace it, or take it away
 _SEND: Final = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
@@ -183,7 +184,7 @@ def descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
     """The descriptors that came with a packet."""
     fds: list[int] = []
     for level, kind, payload in ancillary:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+        if level == _socket.SOL_SOCKET and kind in (_socket.SCM_RIGHTS, _SCM_PIDFD):
             numbers = array("i")
             numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
             fds.extend(numbers)
@@ -199,13 +200,14 @@ def parse(
         wire.WireError: it is no message; its descriptors have been closed.
     """
     fds = descriptors(ancillary) if ancillary else []
-    if not data and not fds and _ended(sock):
+    if not data and not fds and has_ended(sock):
         return None
     try:
         if flags & _socket.MSG_TRUNC:
             raise wire.WireError(f"a packet of more than {wire.LIMIT} bytes is no message")
         message = wire.decode(data)
     except wire.WireError:
+        _unlinger_all(fds)
         close(fds)
         raise
     return Packet(message, tuple(fds), bool(flags & _socket.MSG_CTRUNC))
@@ -232,12 +234,17 @@ def unlinger(sock: Socket) -> None:
 
 def drop(fds: Iterable[int]) -> None:
     """Close descriptors of any kind that somebody else may have made, without waiting."""
+    fds = tuple(fds)
+    _unlinger_all(fds)
+    close(fds)
+
+
+def _unlinger_all(fds: Iterable[int]) -> None:
     for fd in fds:
         with suppress(OSError):  # not a socket, or the mere name of one (O_PATH)
             borrowed = _borrow(fd)
             unlinger(borrowed)
             borrowed.detach()
-        _close(fd)
 
 
 def is_end(fd: int) -> bool:
@@ -256,13 +263,20 @@ def is_end(fd: int) -> bool:
         borrowed.detach()
 
 
+def is_unused(fd: int) -> bool:
+    """Whether nothing has been sent to the end of a channel, and somebody holds the other."""
+    poll = _poll()
+    poll.register(fd, select.POLLIN)
+    return not poll.poll(0)
+
+
 def _borrow(fd: int) -> Socket:
     """The C type around somebody else's descriptor, whose flags stay as they are."""
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
 
 
-def _ended(sock: HasFileno) -> bool:
-    """Whether an empty packet is the end: somebody might have sent one."""
+def has_ended(sock: HasFileno) -> bool:
+    """Whether nobody holds the other end: an empty packet alone is no sign of that, somebody might have sent one."""
     poll = _poll()
     poll.register(sock.fileno(), select.POLLRDHUP)
     return bool(poll.poll(0))
