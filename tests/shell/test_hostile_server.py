@@ -242,14 +242,11 @@ def test_a_bind_brings_one_descriptor(start, capfd):
         end.close()
 
 
-@pytest.mark.parametrize("how", ["something was sent to it", "its other end is closed"])
-def test_a_dialog_that_is_not_new_is_none(start, capfd, how):
+def test_a_dialog_that_is_not_new_is_none(start, capfd):
     """To close it is to close what is in it: each time another, that takes the Distributor time."""
     monitor = start().begin()
     server, (mine, theirs) = Server(monitor, 1).adopt(), channel.pair()
     mine.send(b"")
-    if how == "its other end is closed":
-        mine.close()
     channel.send(server.control, m.BindRequest(monitor.port, monitor.address), (theirs.fileno(),))
     assert "is not its end of a new dialog" in breaches(capfd)[0]
     for end in (mine, theirs):

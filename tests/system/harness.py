@@ -178,7 +178,7 @@ class Instance:
         self.traced = self.replays = traced
         """Whether there is a trace, and whether it is to be replayed at the end."""
         self.replay_patience = PATIENCE
-        """Seconds within which it is."""
+        """Seconds within which it is, beside those that its length allows."""
 
     # ------------------------------------------------ its life
 
@@ -299,7 +299,7 @@ class Instance:
         return self.ask({"request": "status"})
 
     def replay(self):
-        return self.command("replay", self.trace, within=self.replay_patience)
+        return self.command("replay", self.trace, within=self.replay_patience + self.trace.stat().st_size / REPLAYED)
 
     # ------------------------------------------------ the status, by part
 
@@ -351,6 +351,8 @@ class Instance:
         os.kill(pid, signal.SIGKILL)
 
 
+REPLAYED = 50_000
+"""Bytes of a trace that any machine replays in a second: the slower it is, the longer the trace of a test."""
 READY = re.compile(r"\bready\b", re.IGNORECASE)
 
 

@@ -143,16 +143,12 @@ class Binding:
 
 
 def _is_used(fd: int, held: Server, port: Port) -> bool:
-    """Whether something is in the new dialog already, or its server has closed the other end.
+    """Whether something is in the dialog already, and it is not one that is asked for again.
 
     To close a socket is to close the descriptors in its queue: again and again, that takes time.
     """
-    if channel.is_unused(fd):
-        return False
     known = held.dialogs.get(port)
-    if known is not None and os.path.sameopenfile(fd, known.fileno()):
-        return False
-    return not channel.has_ended(held.control)  # else its server has died since
+    return channel.is_used(fd) and not (known is not None and os.path.sameopenfile(fd, known.fileno()))
 
 
 def _reply(held: Server, message: messages.ControlToServer) -> None:

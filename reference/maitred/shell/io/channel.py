@@ -200,7 +200,7 @@ def parse(
         wire.WireError: it is no message; its descriptors have been closed.
     """
     fds = descriptors(ancillary) if ancillary else []
-    if not data and not fds and has_ended(sock):
+    if not data and not fds and _ended(sock):
         return None
     try:
         if flags & _socket.MSG_TRUNC:
@@ -263,11 +263,11 @@ def is_end(fd: int) -> bool:
         borrowed.detach()
 
 
-def is_unused(fd: int) -> bool:
-    """Whether nothing has been sent to the end of a channel, and somebody holds the other."""
+def is_used(fd: int) -> bool:
+    """Whether something can be read at the end of a channel whose other end is open."""
     poll = _poll()
     poll.register(fd, select.POLLIN)
-    return not poll.poll(0)
+    return any(flags & select.POLLIN and not flags & select.POLLHUP for _, flags in poll.poll(0))
 
 
 def _borrow(fd: int) -> Socket:
@@ -275,8 +275,8 @@ def _borrow(fd: int) -> Socket:
     return _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fd)
 
 
-def has_ended(sock: HasFileno) -> bool:
-    """Whether nobody holds the other end: an empty packet alone is no sign of that, somebody might have sent one."""
+def _ended(sock: HasFileno) -> bool:
+    """Whether an empty packet is the end: somebody might have sent one."""
     poll = _poll()
     poll.register(sock.fileno(), select.POLLRDHUP)
     return bool(poll.poll(0))
