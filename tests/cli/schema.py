@@ -57,6 +57,18 @@ def _one_of(value, asked, schema, root, at):
         yield f"{at}: is {fitting} of {len(asked)} things, should be one"
 
 
+def _any_of(value, asked, schema, root, at):
+    tried = [list(faults(value, each, root, at)) for each in asked]
+    if all(tried):
+        yield from min(tried, key=len)
+
+
+def _pattern(value, asked, schema, root, at):
+    """As ECMA has it: ``$`` is the very end."""
+    if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", asked), value, re.ASCII):
+        yield f"{at}: {value!r} does not match {asked}"
+
+
 def _required(value, asked, schema, root, at):
     for key in asked if isinstance(value, dict) else ():
         if key not in value:
@@ -93,11 +105,6 @@ def _prefix_items(value, asked, schema, root, at):
         yield from faults(each, inner, root, f"{at}[{i}]")
 
 
-def _pattern(value, asked, schema, root, at):
-    if isinstance(value, str) and not re.search(asked, value):
-        yield f"{at}: {value!r} should be as {asked}"
-
-
 def _min_items(value, asked, schema, root, at):
     if isinstance(value, list) and len(value) < asked:
         yield f"{at}: should have at least {asked}"
@@ -108,12 +115,21 @@ def _minimum(value, asked, schema, root, at):
         yield f"{at}: {value} should be at least {asked}"
 
 
+def _max_items(value, asked, schema, root, at):
+    if isinstance(value, list) and len(value) > asked:
+        yield f"{at}: should have at most {asked}"
+
+
 def _maximum(value, asked, schema, root, at):
     if isinstance(value, (int, float)) and value > asked:
         yield f"{at}: {value} should be at most {asked}"
 
 
 RULES = {
+    "anyOf": _any_of,
+    "maximum": _maximum,
+    "maxItems": _max_items,
+    "pattern": _pattern,
     "type": _type,
     "enum": _enum,
     "const": _const,
@@ -124,8 +140,6 @@ RULES = {
     "additionalProperties": _others,
     "items": _items,
     "prefixItems": _prefix_items,
-    "pattern": _pattern,
     "minItems": _min_items,
     "minimum": _minimum,
-    "maximum": _maximum,
 }

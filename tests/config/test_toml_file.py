@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from maitred.config import checks, instances, keys, toml_file
-from maitred.config.error import ConfigError
+from maitred.config.error import ConfigError, ConfigErrors
 from maitred.config.model import Program
 from maitred.core import monitor
 from maitred.core.timing import Durations
@@ -82,6 +82,31 @@ directory = "logs"
 environment = {{ LANG = "C.UTF-8" }}
 memory_limit = "512M"
 stop_signal = "INT"
+"""
+
+
+MISTAKES = """naem = "x"
+[durations]
+grace = -1
+"a\\nb" = 1
+
+[[element]]
+name = "left"
+[[element]]
+name = "no name"
+[[class]]
+name = "web"
+module = "json"
+static = 0
+listen = [
+  "8000:x",
+]
+[[class]]
+name = "api"
+elements = ["right"]
+path = 3
+module = "mine"
+[[class]]
 """
 
 
@@ -221,24 +246,28 @@ def test_a_program_is_found_beside_the_file_or_on_the_path(load, tmp_path, monke
     assert cls.program.args == ("--flag", "{server}")
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("'./server'", "class[0].program: './server' will not do: should be a list"),
-        ("[]", "class[0].program: [] will not do: should be a command such as ['./server', '--flag']"),
-        ("['']", "class[0].program: [''] will not do: should be a command"),
-        ("['./server', 1]", "class[0].program: item 1: 1 will not do: should be a string"),
-        ("['./no-such']", "no-such does not exist"),
-        ("['no-such']", "no-such is not a command on the PATH; a file is named with a slash, as ./no-such"),
-        ("['./logs']", "logs is a directory; name an executable file"),
-        ("['./manager.py']\nargs = ['x']", "class[0].args: is for module and script: write them into program"),
-        ("['./manager.py']\npath = ['x']", "class[0].path: is for module and script: program is run without an inter"),
-        ("['./manager.py']\nscript = 'manager.py'", "class[0]: say what to run: one of module, script and program"),
-    ],
-)
+PROGRAM_ERRORS = [
+    ("'./server'", "class 'a': program: './server' will not do: should be a list"),
+    ("[]", "class 'a': program: [] will not do: should be a command such as ['./server', '--flag']"),
+    ("['']", "class 'a': program: [''] will not do: should be a command"),
+    ("['./server', 1]", "class 'a': program: item 1: 1 will not do: should be a string"),
+    ("['./no-such']", "no-such does not exist"),
+    ("['no-such']", "no-such is not a command on the PATH; a file is named with a slash, as ./no-such"),
+    ("['./logs']", "logs is a directory; name an executable file"),
+    ("['./manager.py']\nargs = ['x']", "class 'a': args: is for module and script: write them into program"),
+    (
+        "['./manager.py']\npath = ['x']",
+        "class 'a': path: is for module and script: program is run without an inter",
+    ),
+    ("['./manager.py']\nscript = 'manager.py'", "class 'a': say what to run: one of module, script and program"),
+]
+
+
+@pytest.mark.parametrize(("text", "complaint"), PROGRAM_ERRORS)
 def test_a_program_that_will_not_do(load, text, complaint):
-    with pytest.raises(ConfigError, match=re.escape(complaint)):
+    with pytest.raises(ConfigError) as caught:
         load(PROGRAM + text)
+    assert complaint in "\n".join(caught.value.problems)
 
 
 def test_an_executable_under_the_key_of_scripts_is_seen(load, tmp_path):
@@ -252,86 +281,123 @@ def test_an_executable_under_the_key_of_scripts_is_seen(load, tmp_path):
 CLASS = "[[class]]\nname = 'a'\nmodule = 'json'\n"
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("", "class: is missing: give under a line [[class]]"),
-        ("class = 3", "class: 3 will not do: should be tables, each under a line [[class]]"),
-        ("naem = 'x'\n" + CLASS, "naem: unknown key; did you mean 'name'?"),
-        ("xyzzy = 1\n" + CLASS, "xyzzy: unknown key; known are name, log_directory"),
-        ("name = '../x'\n" + CLASS, "name: '../x' will not do: should be a name"),
-        ("log_directory = 'nowhere'\n" + CLASS, "/nowhere is not a directory"),
-        ("trace = 'nowhere/x'\n" + CLASS, "trace: "),
-        ("trace = 'logs'\n" + CLASS, "/logs is a directory; name a file"),
-        ("verify = 1\n" + CLASS, "verify: 1 will not do: should be true or false"),
-        ("trace = 'x'\nverify = true\n" + CLASS, "verify: cannot be combined with a trace"),
-        (f"control = '{'x' * 200}'\n" + CLASS, "a socket's path has 1 to 107"),
-        ("control = 'manager.py'\n" + CLASS, "is not a socket; it is left alone"),
-        ("durations = 3\n" + CLASS, "durations: 3 will not do"),
-        ("durations.grcae = 3\n" + CLASS, "durations.grcae: unknown key; did you mean 'grace'?"),
-        ("durations.grace = -1\n" + CLASS, "durations.grace: -1 will not do: should be a number of seconds from 0"),
-        ("durations.grace = nan\n" + CLASS, "durations.grace: nan will not do"),
-        ("durations.grace = inf\n" + CLASS, "durations.grace: inf will not do"),
-        ("durations.grace = true\n" + CLASS, "durations.grace: True will not do"),
-        ("durations.rest = 0\n" + CLASS, "durations.rest: 0 will not do: should be a number of seconds from 0.01"),
-        ("durations.backoff_first = 31\n" + CLASS, "durations: backoff_first (31) is longer than backoff_cap (30)"),
-        ("[[element]]\ncpus = [0]\n" + CLASS, "element[0].name: is missing"),
-        ("[[element]]\nname = 'e'\n" + CLASS, "element[0].cpus: is missing"),
-        ("[[element]]\nname = 'e'\ncpus = [60000]\n" + CLASS, "element[0].cpus: CPU 60000 is not there"),
-        ("[[element]]\nname = 'e'\ncpus = '60000-60002'\n" + CLASS, "CPUs 60000-60002 are not there"),
-        (f"[[element]]\nname = 'e'\ncpus = {CPU}\nweight = 0\n" + CLASS, "element[0].weight: 0 will not do"),
-        (2 * f"[[element]]\nname = 'e'\ncpus = {CPU}\n" + CLASS, "element[1].name: 'e' is the name of element[0]"),
-        ("[[class]]\nname = 'a'", "class[0]: say what to run: one of module, script and program"),
-        (CLASS + "script = 'manager.py'", "class[0]: say what to run: one of module, script and program"),
-        (CLASS + CLASS, "class[1].name: 'a' is the name of class[0] already"),
-        (
-            CLASS + "listen = 80\n" + CLASS.replace("'a'", "'b'") + "listen = ['127.0.0.1:80']",
-            "collides with *:80 of class[0]",
+ERRORS = [
+    ("", "class: is missing: give under a line [[class]]"),
+    ("class = 3", "class: 3 will not do: should be tables, each under a line [[class]]"),
+    ("naem = 'x'\n" + CLASS, "naem: unknown key; did you mean 'name'?"),
+    ("xyzzy = 1\n" + CLASS, "xyzzy: unknown key; known are name, log_directory"),
+    ("name = '../x'\n" + CLASS, "name: '../x' will not do: should be a name"),
+    (
+        "log_directory = 'no/where'\n" + CLASS,
+        "no/where is not a directory, and cannot be made: there is no directory /",
+    ),
+    ("trace = 'nowhere/x'\n" + CLASS, "trace: "),
+    ("trace = 'logs'\n" + CLASS, "/logs is a directory; name a file"),
+    ("verify = 1\n" + CLASS, "verify: 1 will not do: should be true or false"),
+    ("trace = 'x'\nverify = true\n" + CLASS, "verify: cannot be combined with a trace"),
+    (f"control = '{'x' * 200}'\n" + CLASS, "a socket's path has 1 to 107"),
+    ("control = 'manager.py'\n" + CLASS, "is not a socket; it is left alone"),
+    ("durations = 3\n" + CLASS, "durations: 3 will not do"),
+    ("durations.grcae = 3\n" + CLASS, "durations.grcae: unknown key; did you mean 'grace'?"),
+    ("durations.grace = -1\n" + CLASS, "durations.grace: -1 will not do: should be a number of seconds from 0"),
+    ("durations.grace = nan\n" + CLASS, "durations.grace: nan will not do"),
+    ("durations.grace = inf\n" + CLASS, "durations.grace: inf will not do"),
+    ("durations.grace = true\n" + CLASS, "durations.grace: True will not do"),
+    ("durations.rest = 0\n" + CLASS, "durations.rest: 0 will not do: should be a number of seconds from 0.01"),
+    ("durations.backoff_first = 31\n" + CLASS, "durations: backoff_first (31) is longer than backoff_cap (30)"),
+    ("[[element]]\ncpus = [0]\n" + CLASS, "personnel.toml:1: element no. 1: name: is missing"),
+    ("[[element]]\nname = 'e'\n" + CLASS, "element 'e': cpus: is missing"),
+    ("[[element]]\nname = 'e'\ncpus = [60000]\n" + CLASS, "element 'e': cpus: CPU 60000 is not there"),
+    ("[[element]]\nname = 'e'\ncpus = '60000-60002'\n" + CLASS, "CPUs 60000-60002 are not there"),
+    (f"[[element]]\nname = 'e'\ncpus = {CPU}\nweight = 0\n" + CLASS, "element 'e': weight: 0 will not do"),
+    (
+        2 * f"[[element]]\nname = 'e'\ncpus = {CPU}\n" + CLASS,
+        "personnel.toml:5: element 'e': name: 'e' is the name of another element on line 1 already",
+    ),
+    ("[[class]]\nname = 'a'", "class 'a': say what to run: one of module, script and program"),
+    (CLASS + "script = 'manager.py'", "class 'a': say what to run: one of module, script and program"),
+    (CLASS + CLASS, "personnel.toml:5: class 'a': name: 'a' is the name of another class on line 1 already"),
+    (
+        CLASS + "listen = 80\n" + CLASS.replace("'a'", "'b'") + "listen = ['127.0.0.1:80']",
+        "class 'b': listen: 127.0.0.1:80 collides with *:80 of class 'a'",
+    ),
+    (CLASS + "listen = 99999", "class 'a': listen: 99999 will not do: should be [HOST:]PORT"),
+    (CLASS + "listen = ['80', 'x:y']", "class 'a': listen: item 1: 'x:y' will not do"),
+    (CLASS + f"listen = {list(range(1, 60_001))}", "class 'a': listen: too many addresses; at most 1024 fit"),
+    (
+        "".join(
+            CLASS.replace("'a'", f"'a{n}'") + f"listen = {list(range(n, n + 120))}\n" for n in range(1, 1_081, 120)
         ),
-        (CLASS + "listen = 99999", "class[0].listen: 99999 will not do: should be [HOST:]PORT"),
-        (CLASS + "listen = ['80', 'x:y']", "class[0].listen: item 1: 'x:y' will not do"),
-        (CLASS + f"listen = {list(range(1, 60_001))}", "class[0].listen: too many addresses; at most 1024 fit"),
-        (
-            "".join(
-                CLASS.replace("'a'", f"'a{n}'") + f"listen = {list(range(n, n + 120))}\n" for n in range(1, 1_081, 120)
-            ),
-            "class[8].listen: too many addresses; at most 1024 fit",
-        ),
-        (CLASS + "static = 0", "class[0].static: 0 will not do: should be a whole number from 1 to 4096"),
-        (CLASS + "static = '2'", "class[0].static: '2' will not do"),
-        (CLASS + "static = true", "class[0].static: True will not do"),
-        (CLASS + "dynamic = -1", "class[0].dynamic: -1 will not do"),
-        (
-            CLASS + "max_clients = 16385",
-            "class[0].max_clients: 16385 will not do: should be a whole number from 1 to 16384",
-        ),
-        (CLASS + "max_clients = 0", "class[0].max_clients: 0 will not do"),
-        (CLASS + "waiting_limit = 0", "class[0].waiting_limit: 0 will not do"),
-        (CLASS + "waiting_limit = 1.5", "class[0].waiting_limit: 1.5 will not do"),
-        (CLASS + "elements = ['cpx']", "class[0].elements: no element is named 'cpx'"),
-        (CLASS + "elements = []", "class[0].elements: [] will not do: should be at least one"),
-        (CLASS + "args = 'x'", "class[0].args: 'x' will not do: should be a list"),
-        (CLASS + "args = [1]", "class[0].args: item 0: 1 will not do: should be a string"),
-        (CLASS + 'args = ["\\u0000"]', "NUL"),
-        (CLASS + "interpreter = 'no-such-python'", "class[0].interpreter: no-such-python is not an executable file"),
-        (CLASS + "interpreter = './manager.py'", "manager.py is not an executable file"),
-        (CLASS + "directory = 'nowhere'", "class[0].directory: "),
-        (CLASS + "memory_limit = '1K'", "class[0].memory_limit: '1K' will not do"),
-        (CLASS + "environment = { PORT = 8000 }", "class[0].environment: PORT: 8000 will not do: should be a string"),
-        ("[[class]]\nname = 'a'\nscript = 'managr.py'", "managr.py does not exist; did you mean "),
-        ("[[class]]\nname = 'a'\nscript = 'logs'", "is a directory without a __main__.py"),
-        ("[[class]]\nname = 'a'\nmodule = 'no_such_module_anywhere'", "class[0].module: no module named"),
-        ("[[class]]\nname = 'a'\nmodule = 'manager.py'", "to run a file, leave out -m: manager.py"),
-        ("[[class]]\nname = 'a'\nmodule = 'a b'", "class[0].module: 'a b' will not do: should be the dotted name"),
-    ],
-)
+        "class 'a961': listen: too many addresses; at most 1024 fit",
+    ),
+    (CLASS + "static = 0", "class 'a': static: 0 will not do: should be a whole number from 1 to 4096"),
+    (CLASS + "static = '2'", "class 'a': static: '2' will not do"),
+    (CLASS + "static = true", "class 'a': static: True will not do"),
+    (CLASS + "dynamic = -1", "class 'a': dynamic: -1 will not do"),
+    (
+        CLASS + "max_clients = 16385",
+        "class 'a': max_clients: 16385 will not do: should be a whole number from 1 to 16384",
+    ),
+    (CLASS + "max_clients = 0", "class 'a': max_clients: 0 will not do"),
+    (CLASS + "waiting_limit = 0", "class 'a': waiting_limit: 0 will not do"),
+    (CLASS + "waiting_limit = 1.5", "class 'a': waiting_limit: 1.5 will not do"),
+    (CLASS + "elements = ['cpx']", "class 'a': elements: no element is named 'cpx'"),
+    (CLASS + "elements = []", "class 'a': elements: [] will not do: should be at least one"),
+    (CLASS + "args = 'x'", "class 'a': args: 'x' will not do: should be a list"),
+    (CLASS + "args = [1]", "class 'a': args: item 0: 1 will not do: should be a string"),
+    (CLASS + 'args = ["\\u0000"]', "NUL"),
+    (CLASS + "interpreter = 'no-such-python'", "class 'a': interpreter: no-such-python is not an executable file"),
+    (CLASS + "interpreter = './manager.py'", "manager.py is not an executable file"),
+    (CLASS + "directory = 'nowhere'", "class 'a': directory: "),
+    (CLASS + "memory_limit = '1K'", "class 'a': memory_limit: '1K' will not do"),
+    (CLASS + "environment = { PORT = 8000 }", "class 'a': environment: PORT: 8000 will not do: should be a string"),
+    ("[[class]]\nname = 'a'\nscript = 'managr.py'", "managr.py does not exist; did you mean "),
+    ("[[class]]\nname = 'a'\nscript = 'logs'", "is a directory without a __main__.py"),
+    ("[[class]]\nname = 'a'\nmodule = 'no_such_module_anywhere'", "class 'a': module: no module named"),
+    ("[[class]]\nname = 'a'\nmodule = 'manager.py'", "to run a file, leave out -m: manager.py"),
+    ("[[class]]\nname = 'a'\nmodule = 'a b'", "class 'a': module: 'a b' will not do: should be the dotted name"),
+]
+
+
+@pytest.mark.parametrize(("text", "complaint"), ERRORS)
 def test_an_error_names_file_key_and_remedy(load, text, complaint):
     with pytest.raises(ConfigError) as caught:
         load(text)
     message = str(caught.value)
-    assert complaint in message
-    assert "personnel.toml: " in message
-    assert "\n" not in message
+    assert "\n" not in message and caught.value.problems[0] in message
+    assert complaint in "\n".join(caught.value.problems)
+    assert all(re.search(r"/personnel\.toml(:\d+)?: ", problem) for problem in caught.value.problems)
+
+
+def test_every_mistake_is_found_at_once_on_its_line_by_the_name_of_its_class(load, tmp_path):
+    """Those that follow from another are not: a class that names an element, a module on a path that is wrong."""
+    with pytest.raises(ConfigErrors) as caught:
+        load(MISTAKES)
+    path = tmp_path / "personnel.toml"
+    assert [problem.removeprefix(str(path)) for problem in caught.value.problems] == [
+        ":1: naem: unknown key; did you mean 'name'?",
+        ":3: durations.grace: -1 will not do: should be a number of seconds from 0 to 1000000",
+        ":4: durations.'a\\nb': unknown key; known are " + ", ".join(keys.names(keys.DURATIONS)),
+        ":6: element 'left': cpus: is missing",
+        ":8: element no. 2: cpus: is missing",
+        ":9: element no. 2: name: 'no name' will not do: should be a name: at most 64 letters, digits, '_', '-' and"
+        " '.', beginning with a letter or digit",
+        ":13: class 'web': static: 0 will not do: should be a whole number from 1 to 4096",
+        ":14: class 'web': listen: '8000:x' will not do: should be [HOST:]PORT, where PORT is a number from 1 to 65535",
+        ":20: class 'api': path: 3 will not do: should be a list, in square brackets",
+        ":22: class no. 3: name: is missing",
+        ":22: class no. 3: say what to run: one of module, script and program",
+    ]
+    assert str(caught.value) == f"{caught.value.problems[0]} (10 more: maitred config check {path})"
+
+
+def test_a_mistake_leaves_nothing_behind(load, tmp_path, own_directory):
+    """The log directory is made, and the control socket's, once everything is right; and only then."""
+    with pytest.raises(ConfigError):
+        load("log_directory = 'new'\nverify = 3\n" + CLASS)
+    assert not (tmp_path / "new").exists() and not own_directory.exists()
+    assert load("log_directory = 'new'\n" + CLASS).log_directory == tmp_path / "new"
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700 and own_directory.exists()
 
 
 def test_dots_in_strings_and_comments_are_no_keys(load):

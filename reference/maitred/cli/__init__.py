@@ -30,6 +30,7 @@ COMMANDS = {
     "element": "take a processing element of a running instance out of use, or back into it",
     "stop": "stop a running instance: clients may leave first",
     "rotate": "open the log and the trace of a running instance again, after they were renamed",
+    "config": "write, check, show and compare configuration files",
     "check": "explore every behaviour of the machines, within bounds, and check their properties",
     "replay": "check that a recorded run was a behaviour of the machines",
     "conform": "check that a program in any language keeps the protocol",

@@ -207,6 +207,18 @@ def writable_directory(path: str) -> str:
     return path
 
 
+def directory_to_be(path: str) -> str:
+    """A directory where files can be made, or one that can be made beside others."""
+    parent = os.path.dirname(path.rstrip(os.sep))
+    if os.path.lexists(path):
+        return writable_directory(path)
+    if not os.path.isdir(parent):
+        raise ConfigError(f"{path} is not a directory, and cannot be made: there is no directory {parent}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path} is not a directory, and cannot be made: {parent} cannot be written to by us")
+    return path
+
+
 def new_file(path: str) -> str:
     """A file that can be written, whether it is there or not."""
     place = Path(path)

@@ -117,6 +117,11 @@ def default(name: str, *, chosen: bool) -> tuple[str, Path]:
     return name, claim(path)
 
 
+def first_choice(name: str) -> Path:
+    """Where the control socket of a new instance would be; nothing is made."""
+    return next(iter(candidates()), Path()) / f"{name}.sock"
+
+
 def running() -> list[Path]:
     """The control sockets of our instances that run, in the order of their names."""
     found = []

@@ -35,10 +35,18 @@ MAX_LISTENERS: Final = 1024
 """Of all classes: each address is compared with each."""
 MAX_WEIGHT: Final = 1_000_000
 MAX_CPU: Final = 1 << 16
+NUMBERS: Final = {
+    "static": (1, MAX_SERVERS),
+    "dynamic": (0, MAX_SERVERS),
+    "max_clients": (1, MAX_CLIENTS),
+    "waiting_limit": (1, MAX_WAITING),
+    "weight": (1, MAX_WEIGHT),
+}
+"""The least and the most of each key that is a whole number."""
 MIN_MEMORY: Final = 16 << 20
 """A bare interpreter needs about that much."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _HOST: Final = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 _SIZE: Final = re.compile(r"(\d{1,15})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _RANGE: Final = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
@@ -76,9 +84,14 @@ def filled(value: object) -> str:
 
 def name(value: object) -> str:
     """What names an instance, a class or an element, in messages and in file names."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if not isinstance(value, str) or not is_name(value):
         raise wrong(value, "a name: at most 64 letters, digits, '_', '-' and '.', beginning with a letter or digit")
     return value
+
+
+def is_name(value: object) -> bool:
+    """Whether it is such a name."""
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 def module(value: object) -> str:
@@ -119,6 +132,11 @@ def whole(low: int, high: int) -> Reader[int]:
         return value
 
     return read
+
+
+def whole_of(key: str) -> Reader[int]:
+    """The whole number of this key."""
+    return whole(*NUMBERS[key])
 
 
 def seconds(low: float) -> Reader[float]:
