@@ -14,7 +14,7 @@ from typing import Final
 from docs import start_tables
 from docs.refresh import refresh
 
-from maitred.cli import check, run
+from maitred.cli import check, new, run
 from maitred.config import keys
 from maitred.model.check.liveness import LIVENESS
 from maitred.model.claims.fairness import RULES, Fairness
@@ -45,7 +45,12 @@ TABLES: Final = {
         "element": keys.table(keys.ELEMENT),
         "durations": keys.table(keys.DURATIONS),
     },
-    "reference/command.md": {"run": run.table(), "bounds": check.table()},
+    "reference/command.md": {
+        "run": run.table(),
+        "questions": new.table(new.GENERAL),
+        "class_questions": new.table(new.CLASS),
+        "bounds": check.table(),
+    },
     "explanation/liveness.md": {
         "properties": rows(("property", "says"), ((f"`{each.name}`", each.text) for each in LIVENESS.values())),
         "fair": rules(fair=True),

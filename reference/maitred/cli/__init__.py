@@ -24,14 +24,14 @@ from maitred import __version__, compiled
 from maitred.config.error import ConfigError
 
 COMMANDS = {
-    "run": "run copies of a server program, and seat each client at the least busy one",
+    "run": "run copies of a server, and seat each client at the least busy one",
     "status": "show the servers, ports and waiting clients of a running instance",
     "top": "show a running instance on the full screen, once a second",
-    "element": "take a processing element of a running instance out of use, or back into it",
+    "element": "take a processing element out of use, or back into it",
     "stop": "stop a running instance: clients may leave first",
-    "rotate": "open the log and the trace of a running instance again, after they were renamed",
+    "rotate": "open log and trace again, after they were renamed",
     "config": "write, check, show and compare configuration files",
-    "check": "explore every behaviour of the machines, within bounds, and check their properties",
+    "check": "explore the machines within bounds, and check their properties",
     "replay": "check that a recorded run was a behaviour of the machines",
     "conform": "check that a program in any language keeps the protocol",
 }
@@ -39,9 +39,10 @@ COMMANDS = {
 _HELP = """\
 usage: maitred COMMAND ...
 
-Runs several copies of an unmodified server program and seats each client at the least busy copy. All full? Clients
-wait in line, or more copies are started. A copy died? It is started again. After the hand-off, client and server
-talk directly: maitred is out of the way.
+Runs several copies of an unmodified server program and seats each client at the
+least busy copy. All full? Clients wait in line, or more copies are started. A
+copy died? It is started again. After the hand-off, client and server talk
+directly: maitred is out of the way.
 
 commands:
 {commands}
@@ -51,10 +52,12 @@ options:
   --version   show the version, and whether the core is compiled
 
 examples:
-  maitred run -b 8000 -m http.server            as many http.servers as there are CPUs, behind port 8000
+  maitred run -b 8000 -m http.server
+      as many http.servers as there are CPUs, behind port 8000
   maitred run -b 8000 --static 2 --dynamic 4 --max-clients 10 app.py --verbose
-                                                2 to 6 copies of app.py, each with at most 10 clients at a time
-  maitred status                                who is serving whom
+      2 to 6 copies of app.py, each with at most 10 clients at a time
+  maitred status
+      who is serving whom
 """
 
 
@@ -102,7 +105,7 @@ def _dispatch(arguments: list[str]) -> int | None:
     if command in ("-h", "--help", "help"):
         print(help_text(), end="")
         return 0
-    if command in ("-V", "--version"):
+    if command in ("-V", "--version", "version"):
         print(f"maitred {__version__}\ncore and hot parts of the shell: {compiled.kind()}")
         return 0
     if command == "run":

@@ -43,27 +43,35 @@ FEW: Final = 8
 EPILOG = """\
 exit code:
   0  every property holds, and what should sometimes be seen was
-  1  a property is violated (a shortest counterexample is printed), something that should be seen never is, or, of a
-     configuration of the manifest, the outcome or a count is not what is recorded
+  1  a property is violated (a shortest counterexample is printed), something
+     that should be seen never is, or, of a configuration of the manifest, the
+     outcome or a count is not what is recorded
   2  --max-states was reached first; or the command line is wrong
 
 examples:
-  maitred check                                       a dozen small systems, each with something that can go wrong
-  maitred check --warm --distributor-crashes 1        one system: the Distributor may die, between any two effects
+  maitred check
+      a dozen small systems, each with something that can go wrong
+  maitred check --warm --distributor-crashes 1
+      one system: the Distributor may die, between any two effects
   maitred check --warm --servers 3 --clients 4 --symmetric
-                                                      identify states up to renaming
-  maitred check --warm --servers 1 --distributor-crashes 1 --to a_stored_client_is_restored_and_served --diagram way.svg
-                                                      draw a shortest run that reaches a property
-  maitred check --warm --server-crashes 1 --forked-children 1 --without last-process-ends
-                                                      why the machines need what they need of the kernel
+      identify states up to renaming
+  maitred check --to a_stored_client_is_restored_and_served --diagram way.svg
+      draw a shortest run that reaches a property
+  maitred check --warm --server-crashes 1 --forked-children 1 \\
+                --without last-process-ends
+      why the machines need what they need of the kernel
   maitred check --property no_client_is_lost --property never_above_the_maximum
-                                                      ask these only, of all small systems
+      ask these only, of all small systems
   maitred check --liveness --returns --servers 1 --warm
-                                                      what must happen in the end, however long clients keep coming
-  maitred check --list                                the configurations that every release is checked with
-  maitred check --all                                 check those that take seconds; --tier hours: all of them
-  maitred check --config two-ports                    one of them, with a row for each property
-  maitred check --all --tier hours --checkpoint DIR   can be killed, and goes on when it is started again
+      what must happen in the end, however long clients keep coming
+  maitred check --list
+      the configurations that every release is checked with
+  maitred check --all
+      check those that take seconds; --tier hours: all of them
+  maitred check --config two-ports
+      one of them, with a row for each property
+  maitred check --all --tier hours --checkpoint DIR
+      can be killed, and goes on when it is started again
 """
 
 
@@ -72,9 +80,10 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="maitred check",
         usage="maitred check [options]",
-        description="Explore every behaviour of the machines that run the servers, within bounds, and check their"
-        " properties. Without bounds: those of a dozen small systems, the portfolio. With any bound: of that one"
-        " system; each bound multiplies the number of states: begin small.",
+        description="Explore every behaviour of the machines that run the servers, within bounds,\n"
+        "and check their properties. Without bounds: those of a dozen small systems, the\n"
+        "portfolio. With any bound: of that one system; each bound multiplies the number\n"
+        "of states: begin small.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

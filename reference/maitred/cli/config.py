@@ -32,6 +32,18 @@ def parser() -> argparse.ArgumentParser:
     differ.add_argument("new", metavar="NEW")
     what = "print a JSON Schema of the file, for editors"
     commands.add_parser("schema", help=what, description=_sentence(what))
+    what = "ask what is needed, and write a configuration file and what starts it"
+    writer = commands.add_parser(
+        "new",
+        help=what,
+        description=_sentence(what) + " FILE.toml, start-FILE.sh and FILE.service, a unit of systemd, are written"
+        " beside each other. A question is answered by a line; ? explains it; Ctrl-C leaves nothing behind.",
+        allow_abbrev=False,
+    )
+    writer.add_argument("file", metavar="FILE", nargs="?", default="maitred.toml", help="default: maitred.toml")
+    writer.add_argument("--answers", metavar="ANSWERS", help="a TOML file that answers questions in advance")
+    writer.add_argument("--defaults", action="store_true", help="ask nothing: what has no answer has its default")
+    writer.add_argument("--force", action="store_true", help="replace files that are there")
     return made
 
 
@@ -49,6 +61,11 @@ def main(argv: Sequence[str]) -> int:
             return _show(arguments.file)
         case "diff":
             return _diff(arguments.old, arguments.new)
+        case "new":
+            from maitred.cli.new import new  # late: only it needs rich
+
+            options = {"answers": arguments.answers, "defaults": arguments.defaults, "force": arguments.force}
+            return new(arguments.file, **options)
         case _:
             from maitred.config.schema import schema
 
