@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -9,12 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from tests.machine import PATIENCE, free_port
 from tests.system.harness import SERVERS, TOKEN, Guest, eventually, processes_with, refused
 
 pytestmark = pytest.mark.system
+CPU = max(os.sched_getaffinity(0))
 
 
 @pytest.fixture
@@ -24,7 +27,8 @@ def written(tmp_path):
     answers = tmp_path / "answers.toml"
     answers.write_text(
         f"[[class]]\nname = 'greeters'\nprogram = ['{SERVERS / 'greeter.py'}', '127.0.0.1:{port}']\n"
-        f"address = '127.0.0.1'\nports = {port}\nstatic = 2\n"
+        f"address = '127.0.0.1'\nports = {port}\nstatic = 2\nelements = ['cpu{CPU}']\n"
+        "environment = { SHAPE = \"a = 'b'\" }\nmemory_limit = '512M'\n"
     )
     folder = tmp_path / "a $b 100% 'c'"
     folder.mkdir()
@@ -69,6 +73,18 @@ def two_servers(port, guests):
     return len({guest.seated() for guest in guests}) == 2
 
 
+def world(pid, folder):
+    """What the kernel knows of a server, of what the answers ask for."""
+    proc = Path(f"/proc/{pid}")
+    return {
+        "elements": re.search(r"Cpus_allowed_list:\t(.*)", (proc / "status").read_text())[1],
+        "memory_limit": re.search(r"Max data size +(\d+) +(\d+) +bytes", (proc / "limits").read_text()).groups(),
+        "environment": [item for item in (proc / "environ").read_bytes().split(b"\0") if item.startswith(b"SHAPE=")],
+        "directory": os.path.samefile(proc / "cwd", folder),
+        "program": (proc / "cmdline").read_bytes().split(b"\0")[-2:-1],
+    }
+
+
 def words_of_systemd(line):
     """The words of a command line in a unit (systemd.service(5)): double quotes, ``%%`` and ``$$``."""
     return [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line)]
@@ -86,6 +102,14 @@ def test_the_script_starts_what_was_asked_for_and_the_unit_stops_it_without_a_lo
         eventually(lambda process=process: process.poll() is not None or not refused(port), "nobody listens")
         guests = []
         eventually(lambda guests=guests: two_servers(port, guests), "the second server does not come", every=0.1)
+        for pid in {guest.seated() for guest in guests}:
+            assert world(pid, folder) == {
+                "elements": str(CPU),
+                "memory_limit": (str(512 << 20), str(512 << 20)),
+                "environment": [b"SHAPE=a = 'b'"],
+                "directory": True,
+                "program": [f"127.0.0.1:{port}".encode()],
+            }
 
         process.terminate()  # as KillMode=mixed has it: the main process, and no other
         eventually(lambda: refused(port), "it goes on listening")
