@@ -383,7 +383,8 @@ def test_every_mistake_is_found_at_once_on_its_line_by_the_name_of_its_class(loa
         ":9: element no. 2: name: 'no name' will not do: should be a name: at most 64 letters, digits, '_', '-' and"
         " '.', beginning with a letter or digit",
         ":13: class 'web': static: 0 will not do: should be a whole number from 1 to 4096",
-        ":14: class 'web': listen: '8000:x' will not do: should be [HOST:]PORT, where PORT is a number from 1 to 65535",
+        ":14: class 'web': listen: item 0: '8000:x' will not do: should be [HOST:]PORT, where PORT is a number from 1"
+        " to 65535",
         ":20: class 'api': path: 3 will not do: should be a list, in square brackets",
         ":22: class no. 3: name: is missing",
         ":22: class no. 3: say what to run: one of module, script and program",

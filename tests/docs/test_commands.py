@@ -16,6 +16,7 @@ from maitred.config.error import ConfigError
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 TYPED = re.compile(r"^\$ (.*)$", re.MULTILINE)
 QUOTED = re.compile(r"`((?:(?:\.venv/bin/)?python -m|make|(?:\.venv/bin/)?maitred) [^`]+)`")
+CONFIG = {"new", "check", "show", "diff", "schema"}
 PLACEHOLDER = re.compile(r"[A-Z]+\b|\.\.\.")
 
 
@@ -27,7 +28,7 @@ def commands(text):
         while words and re.match(r"[A-Z_]+=", words[0]):
             del words[0]
         if words:
-            yield words
+            yield words[: words.index(">")] if ">" in words else words
 
 
 def complaint(words):
@@ -37,7 +38,7 @@ def complaint(words):
             return [word for word in rest if re.fullmatch(r"[a-z-]+", word) and word not in TARGETS]
         case ["python", "-m", module, *rest] if not PLACEHOLDER.fullmatch(module):
             return complaint_of_module(module, rest)
-        case ["maitred", command, *rest] if command not in ("COMMAND", "--version", "--help", "-m"):
+        case ["maitred", command, *rest] if command not in ("COMMAND", "--version", "version", "--help", "-m"):
             return complaint_of_maitred(command, rest)
         case ["pytest", *rest]:
             return [word for word in rest if "/" in word and not (ROOT / word).exists()]
@@ -63,8 +64,8 @@ def complaint_of_maitred(command, rest):
     if command not in COMMANDS:
         return [command]
     words = ["1" if word == "N" else word for word in rest if word != "..."]
-    if not words:
-        return []  # it is named, not typed
+    if not words or (command == "config" and len(words) == 1 and words[0].isalpha()):
+        return [*{*words} - CONFIG]  # it is named, not typed
     try:
         if command == "run":
             line = split(words)
@@ -94,6 +95,7 @@ def test_each_command_exists_and_takes_its_options(path):
         "python -m proofs.nowhere",
         "python -m proofs.mutation.shell --wrote",
         "maitred serve",
+        "maitred config chekc",
         "maitred check --clents 2",
         "maitred run --statics 3 -m http.server",
         "maitred run examples/gone.py",
