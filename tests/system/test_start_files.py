@@ -87,6 +87,7 @@ def world(pid, folder):
 
 def words_of_systemd(line):
     """The words of a command line in a unit (systemd.service(5)): double quotes, ``%%`` and ``$$``."""
+    assert not set("%$") & set(line.replace("%%", "").replace("$$", "")), "it would be replaced"
     return [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line)]
 
 
