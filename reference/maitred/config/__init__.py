@@ -8,7 +8,11 @@
 `keys`           every key of a configuration file: the documentation's table is made from it
 `placeholders`   distinguishes the copies of a class in their arguments and their environment
 `toml_file`      a configuration file, read and checked
+`lines`          on which line of a file each key stands
+`render`         a configuration written as a file
+`schema`         a JSON Schema of the file
+`startfile`      a script and a unit of systemd that start a file
 `options`        the options of ``maitred run``, checked
-`place`          where the control socket of an instance is, and which instances there are
+`instances`      where the control socket of an instance is, and which instances there are
 ===============  ===============================================================================================
 """
