@@ -1,8 +1,8 @@
 """Every key of a configuration file with its default and its meaning.
 
 From these tables follow which keys `maitred.config.toml_file` accepts, the defaults there and on the command line
-(`DEFAULTS`), the options and help of ``maitred run`` (`maitred.cli.run`), the JSON Schema (`maitred.config.schema`), and
-the tables of the reference pages (``python -m docs.tables``).
+(`DEFAULTS`), the options and help of ``maitred run`` (`maitred.cli.run`), the JSON Schema (`maitred.config.schema`),
+and the tables of the reference pages (``python -m docs.tables``).
 """
 
 from __future__ import annotations
