@@ -197,6 +197,7 @@ CHANGES = st.dictionaries(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(general=st.dictionaries(st.sampled_from([q.key for q in new.GENERAL]), VALUES, max_size=2), changes=CHANGES)
+@example(general={}, changes={"path": [""]})
 @example(general={}, changes={"environment": {"a\0": 1}})
 def test_whatever_the_answers_are_they_are_used_or_refused_in_one_line(tmp_path, general, changes):
     document = tomllib.loads(ANSWERS)

@@ -220,6 +220,10 @@ def _names(text: str) -> list[str]:
     return _words(text.replace(",", " "))
 
 
+def _paths(text: str) -> list[str]:
+    return [values.filled(word) for word in _words(text)]
+
+
 def _number(key: str) -> Callable[[str], int]:
     return lambda text: values.whole_of(key)(values.number(text))
 
@@ -334,7 +338,7 @@ class Wizard:
 
         table: dict[str, render.Value] = {"name": ask("name", self._name)}
         kind = ask("kind", _one_of(("module", "script", "executable")))
-        path = ask("path", _words) if kind != "executable" else []
+        path = ask("path", _paths) if kind != "executable" else []
         words = ask("program", lambda text: self._program(kind, path, python, text))
         table.update({"program": words} if kind == "executable" else {kind: words[0], "args": words[1:]})
         host = ask("address", self._host)
