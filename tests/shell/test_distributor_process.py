@@ -432,16 +432,17 @@ def test_garbage_on_a_dialog_is_skipped_and_ends_nothing(start, capfd):
         connection = socket.socket(fileno=server.fds[0])
         dialog = socket.socket(fileno=os.dup(server.dialogs[monitor.port].fileno()))
         with dialog:
+            for _ in range(2):  # the first offence, and a later one
+                channel.send(dialog, m.Store(offered.client), (connection.fileno(),))  # not for this channel
             for garbage in (b"", b"\x00", b"\xff" * 100, b"\x04", b"\x02" + bytes(24), os.urandom(60_000)):
                 dialog.send(garbage)
-            channel.send(dialog, m.Store(offered.client), (connection.fileno(),))  # not for this channel
         server.send(monitor.port, m.Accepted(offered.client, m.Count(1, 10)))
         eventually(lambda: monitor.status()["servers"]["1"]["clients"] == 1)
         connection.sendall(b"still mine")
         assert browser.recv(100) == b"still mine"
         connection.close()
         assert browser.recv(1) == b""  # no duplicate was kept of what came beside the garbage
-    assert times_logged(capfd, "no message on the dialog") == 1
+    assert times_logged(capfd, "breaks the protocol: a descriptor came on the dialog") == 1
 
 
 def test_garbage_on_the_control_socket_is_skipped(start):
