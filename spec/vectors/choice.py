@@ -6,8 +6,8 @@ A step's *goals* are what it shows:
 goal            is reached by a step
 ==============  ========================================================================================================
 cell            of this event, in this phase of the machine, that is taken or is rejected for this reason
-effects         of this event, with effects of just these kinds, none, one or several of each
-change          of this event, that changes just these fields of the state
+effects         of this event in this phase, with effects of just these kinds, none, one or several of each
+change          of this event in this phase, that changes just these fields of the state
 arc             in which the core goes from this line of a function to that one
 mutant          that a mutant of the core takes otherwise; twice, by two steps
 large           with a number in this field that a double does not hold exactly
@@ -94,7 +94,8 @@ def _seen_from_outside(machine: str, state: Any, event: Any, outcome: Outcome) -
     several = tuple(sorted((kind, min(count, 2)) for kind, count in effects.items()))
     changed = _changed(codec.encode_state(state), codec.encode_state(outcome.state))
     cells = (machine, "cell", name, phase[:1], phases(machine, outcome.state, event)[:1])
-    return (cells, (machine, "effects", name, several), (machine, "change", name, tuple(sorted({*changed}))))
+    where = (name, phase[:1])
+    return (cells, (machine, "effects", where, several), (machine, "change", where, tuple(sorted({*changed}))))
 
 
 def _kind(effect: object) -> str:

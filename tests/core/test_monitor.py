@@ -242,6 +242,12 @@ class TestRule2ADynamicServerIsStartedWhenTheDistributorAsks:
             run.dies(server)
         assert Report(0, Complaint.CRASH_LOOP, server) in run.effects
 
+    def test_so_it_must_after_one_that_died_while_the_class_closes(self):
+        run = serving(config(static=1, dynamic=1))
+        run.send(CreateServer())
+        run.take(StopRequested())
+        assert SetTimer(DynamicRest(0, 0)) in run.dies(2)
+
     def test_one_that_became_ready_forgives_the_others(self):
         run = serving(config(static=1, dynamic=1))
         run.send(CreateServer())
