@@ -35,7 +35,7 @@ from maitred.vectors.compare import differences
 from maitred.vectors.fresh import is_usable
 
 Goal: TypeAlias = Hashable
-PER_KIND: Final = 3
+PER_KIND: Final = 6
 """So many candidates are looked at of those whose cell, effects and change are the same."""
 ALIKE: Final = 40
 """So many candidates are looked at more closely of those with the same event, phase and kinds of effects."""

@@ -38,16 +38,16 @@ _WHY: Final = {
     """,
     "It shows only in a later choice among equals: no trace is long enough, or has the servers for it.": """
         choices_are_not_numbered ranks_end_at_twice_the_servers ranks_begin_again_after_64
-        the_load_counts_the_client_twice
     """,
     "It takes 64 servers or clients, one after another: no step that was looked at has so many.": """
         server_ids_begin_again_after_64 who_is_restored_has_an_arrival_cut_to_6_bits
+        who_is_stored_has_an_arrival_cut_to_6_bits
     """,
     "It takes more at once, of classes, ports, servers, clients or deaths, than any vector has.": """
-        only_one_binder_is_answered who_is_taken_back_is_refused_on_the_first_port one_listen_is_for_every_port
-        a_failed_element_is_left_by_the_first_class_alone a_server_is_created_for_the_first_class
-        the_first_class_is_sent_the_failure a_successor_is_sent_no_more_than_may_wait a_proven_class_is_given_up
-        one_of_a_servers_deaths_is_forgotten
+        only_one_binder_is_answered a_failed_element_is_left_by_the_first_class_alone
+        a_server_is_created_for_the_first_class the_first_class_is_sent_the_failure
+        a_successor_is_sent_no_more_than_may_wait one_of_a_servers_deaths_is_forgotten
+        one_of_a_distributors_deaths_is_forgotten only_the_first_class_returns_to_an_element
     """,
     "How many processes run where follows from the places; that the count was wrong shows in a later choice.": """
         a_dead_distributor_stays_counted
