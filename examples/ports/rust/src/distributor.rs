@@ -603,7 +603,7 @@ impl Work<'_> {
     fn hand_off(&mut self, server: ServerId, client: Client) {
         self.state.order.retain(|other| *other != server);
         self.state.order.push(server);
-        self.row(server).request = Some(client.clone());
+        self.change(server, |row| row.request = Some(client.clone()));
         let port = client.port;
         self.effects.push(Effect::Send { server, port, message: ToServer::HandOff { client } });
         self.set_timer(Timer::HandOffTimeout { server });
@@ -718,7 +718,7 @@ impl Work<'_> {
         if row.full_at > 0 && row.count.clients < row.full_at {
             self.tell(ToMonitor::Unresponsive { server });
         } else {
-            row.full_at = row.count.clients;
+            self.change(server, |row| row.full_at = row.count.clients);
             self.set_timer(Timer::HandOffTimeout { server });
         }
     }
@@ -726,8 +726,11 @@ impl Work<'_> {
     /// Changes a row, and does what follows from that for the server by itself.
     fn change(&mut self, server: ServerId, change: impl FnOnce(&mut ServerStatus)) {
         let row = self.row(server);
-        let (was_spare, was_drained) = (row.is_spare(), row.is_drained());
+        let before = row.clone();
         change(row);
+        if *row == before {
+            return;
+        }
         if row.dialogs.is_empty() && !row.attached {
             self.state.servers.remove(&server);
             self.state.order.retain(|other| *other != server);
@@ -740,10 +743,10 @@ impl Work<'_> {
                 self.info(port).opened = true;
             }
         }
-        if is_spare && !was_spare {
+        if is_spare && !before.is_spare() {
             self.set_timer(Timer::DeleteDelay { server });
         }
-        if is_drained && !was_drained {
+        if is_drained && !before.is_drained() {
             self.tell(ToMonitor::Drained { server });
         }
     }

@@ -535,7 +535,7 @@ impl Work<'_> {
         let (deaths, unready_deaths) = (place.deaths, place.unready_deaths);
         if class.is_dynamic(at) {
             class.places.remove(&at);
-            if runs && unready_deaths > 0 {
+            if unready_deaths > 0 {
                 class.dynamic_deaths += 1;
                 class.dynamic_resting = true;
                 let deaths = class.dynamic_deaths;
