@@ -10,7 +10,7 @@ import tracemalloc
 import pytest
 
 from maitred.cli import verdicts
-from maitred.cli.replay import _overlong
+from maitred.cli.replay import overlong
 from maitred.core import monitor
 from maitred.core.record import to_record
 from maitred.model.check import checker, manifest
@@ -542,7 +542,7 @@ def test_a_long_line_is_counted_over_pieces(tmp_path, monkeypatch, length):
     path = tmp_path / "run.trace"
     path.write_bytes(b"\n\n" + b"x" * (3_000_000 + length) + b"\n" + b"y" * 10)
     with path.open("rb") as file:
-        assert _overlong(file.fileno()) == (3 if length > 0 else None)
+        assert overlong(file.fileno()) == (3 if length > 0 else None)
 
 
 def test_a_pipe_is_not_waited_for(maitred, tmp_path):
