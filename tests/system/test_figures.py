@@ -170,7 +170,7 @@ def test_figure_12_the_distributor_was_on_the_element_that_fails(maitred, guests
     fail(instance, failing)
 
     again = guests(port)  # at once: the Distributor is dead, the port is not
-    eventually(lambda: not any(map([distributor["pid"], *lost])), "all that is on the element dies together")
+    eventually(lambda: not any(map(alive, [distributor["pid"], *lost])), "all that is on the element dies together")
     (victim,) = lost
     assert clients[victim].ended()
     assert again.seated() not in lost

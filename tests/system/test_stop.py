@@ -30,7 +30,7 @@ def test_an_idle_instance_ends_at_once_when_asked(maitred):
 
     assert instance.wait() == 0
     assert time.monotonic() - began < 20, "it does not wait for the grace of thirty seconds to end"
-    assert not any(map([*servers, distributor]))
+    assert not any(map(alive, [*servers, distributor]))
     assert refused(port)
 
 
@@ -105,7 +105,7 @@ def test_a_second_signal_ends_it_at_once(maitred, guests):
     assert instance.wait() == 0
     assert time.monotonic() - began < 20, "it does not wait for the grace of thirty seconds to end"
     assert served.ended()
-    assert not any(map([*servers, distributor]))
+    assert not any(map(alive, [*servers, distributor]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
@@ -267,7 +267,7 @@ def test_a_server_that_ignores_sigterm_is_killed(maitred, tmp_path):
 
     assert instance.wait() == 0
     assert time.monotonic() - began > 0.4
-    assert not any(map(servers))
+    assert not any(map(alive, servers))
 
 
 def test_what_a_server_started_itself_ends_with_it(maitred, tmp_path):

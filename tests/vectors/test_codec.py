@@ -191,7 +191,7 @@ def test_a_state_that_differs_is_reported_by_its_place():
     bent["state"]["servers"]["#map"][0][1]["count"]["sequence"] = 5
     assert sorted(compare.check("distributor", right, bent)) == [
         "state.order: expected [2, 1], came [1, 2]",
-        "state.ports[80].accepting: expected True, came False",
+        "state.ports[80].accepting: expected true, came false",
         "state.servers[1].count.sequence: expected 0, came 5",
     ]
 

@@ -324,10 +324,14 @@ class Server:
         return visitor
 
     def restarts(self) -> None:
-        """The Distributor dies, and the next asks on all dialogs; the Monitor has kept them."""
+        """The Distributor dies, and the next asks on all dialogs, the newest first; the Monitor has kept them.
+
+        A port that is not listened on may be answered when the program looks for clients of another: so what wakes the
+        program, a message on the port that was bound first, comes last.
+        """
         self.incarnation += 1
         self._note(f"   a new Distributor, incarnation {self.incarnation}")
-        for port in self.dialogs:
+        for port in reversed(self.dialogs):
             self.ask(port)
 
     # ------------------------------------------------ what must come
