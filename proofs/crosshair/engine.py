@@ -6,9 +6,6 @@ the function that builds a case, which CrossHair runs again for each path.
 One thing of the core is set aside meanwhile.  A tree's shape follows the hashes of its keys, and to hash a symbolic
 number is to fix it.  So every key has the same priority here: the tree is a chain, with the same content.  That a
 tree's content does not depend on the priorities is a contract of its own (`tables`).
-
-Two things are done out of CrossHair's sight, which costs a third of the time otherwise and can split no path, as they
-look at no number: walking along a tree, and writing the function that `replace` calls for a class.
 """
 
 from __future__ import annotations
@@ -33,7 +30,7 @@ from crosshair.options import DEFAULT_OPTIONS
 from crosshair.statespace import VerificationStatus, context_statespace
 from crosshair.util import IgnoreAttempt, NotDeterministic
 
-from maitred.core import invariants, tree, value
+from maitred.core import invariants, tree
 from maitred.core.transition import Reason, Rejected, Transition
 from maitred.core.tree import Tree
 
@@ -268,22 +265,8 @@ def _same(before: list[object], after: list[object]) -> bool:
 
 @contextmanager
 def flat() -> Iterator[None]:
-    """All keys have the same priority, so that no key is hashed; what looks at no number is not followed."""
-    seen_walk, seen_replacing = tree._walk, vars(value)["_replacing"]  # mypy takes the standard library's for it
-
-    def walk(node: tree._Node[tree.Key, T] | None) -> Iterator[tuple[tree.Key, T]]:
-        with NoTracing():
-            return iter([*seen_walk(node)])
-
-    def replacing(kind: type) -> object:
-        with NoTracing():
-            return seen_replacing(kind)
-
-    with (
-        mock.patch.object(tree, "_priority", _level),
-        mock.patch.object(tree, "_walk", walk),
-        mock.patch.object(value, "_replacing", replacing),
-    ):
+    """All keys have the same priority, so that no key is hashed."""
+    with mock.patch.object(tree, "_priority", _level):
         yield
 
 
