@@ -47,7 +47,7 @@ def the_last_effect_is_forgotten(answer, question):
 
 
 def answers_twice(answer, question):
-    print(json.dumps(answer), flush=True)
+    print(json.dumps(answer))  # written with the second, in one piece
     return answer
 
 
