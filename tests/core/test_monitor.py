@@ -45,6 +45,7 @@ from maitred.core.monitor import (
     DistributorExited,
     DistributorPhase,
     DistributorStable,
+    DrainOver,
     DropDuplicate,
     DropListener,
     DropServer,
@@ -59,9 +60,12 @@ from maitred.core.monitor import (
     KillDistributor,
     Phase,
     PlacePhase,
+    Replace,
     Report,
     RestartDistributor,
     RestartServer,
+    Retire,
+    Scale,
     ServerExited,
     ServerGone,
     ServerStable,
@@ -147,7 +151,7 @@ class TestRule1WhatShouldRunIsStartedAndStartedAgain:
         run = Watched(config(static=2))
         run.take(Started())
         assert run.of(StartDistributor, StartServer) == [
-            StartDistributor(0, 1, 0, ((PORT, ADDRESS),)),
+            StartDistributor(0, 1, 0, ((PORT, ADDRESS),), 0),
             StartServer(0, 1, 0, 0),
             StartServer(0, 2, 1, 0),
         ]
@@ -199,7 +203,7 @@ class TestRule1WhatShouldRunIsStartedAndStartedAgain:
         run.take(DistributorExited(0))
         assert restart(run) == [RestartDistributor(0, 0)]
         run.take(Fired(RestartDistributor(0, 0)))
-        assert run.of(StartDistributor) == [StartDistributor(0, 2, 0, ((PORT, ADDRESS),))]
+        assert run.of(StartDistributor) == [StartDistributor(0, 2, 0, ((PORT, ADDRESS),), 0)]
         run.take(DistributorExited(0))
         assert restart(run) == [RestartDistributor(0, 1)]
 
@@ -699,6 +703,8 @@ def test_a_whole_life_meets_every_event_message_timer_and_effect():
     run.take(Fired(ServerStable(0, 5)))
     run.take(DistributorExited(0), Fired(RestartDistributor(0, 0)), Fired(DistributorStable(0, 2)))
     run.take(ElementFailed(0), ElementRestored(0), DistributorExited(0), Fired(RestartDistributor(0, 0)))
+    run.take(Scale(0, 3, 1), Replace(0, (0,), 0, at_once=True), Retire(0, 3, limited=True))
+    run.take(Fired(DrainOver(0, run.place(3).server)))
     run.take(StopRequested())
     run.send(ListenFailed(PORT, ADDRESS, 98), DropListeners(PORT))
     run.take(Fired(GraceOver()))
@@ -718,7 +724,10 @@ ARBITRARY = values(
     monitor.Event,
     integers=st.one_of(st.integers(0, 4), st.just(PORT)),
     texts=st.just(ADDRESS),
-    instead={Client: st.builds(client, st.integers(0, 4))},
+    instead={
+        Client: st.builds(client, st.integers(0, 4)),
+        Scale: st.builds(Scale, st.integers(0, 1), st.integers(0, 4), st.integers(-1, 3)),
+    },
 )
 
 
@@ -739,6 +748,12 @@ def likely(state):
             yield from (Told(class_id, message) for message in possible)
         for server in cls.living:
             yield from (ServerExited(class_id, server), ServerGone(class_id, server))
+        for place in cls.places:
+            yield from (Retire(class_id, place, limited=True), Retire(class_id, place, limited=False))
+        for program in (cls.program, cls.program + 1):
+            yield Replace(class_id, tuple(cls.places)[:2], program, at_once=False)
+            yield Replace(class_id, (), program, at_once=True)
+        yield from (Scale(class_id, 1, 0), Scale(class_id, 3, 2))
 
 
 CHOICES = st.lists(st.one_of(st.integers(0, 60), ARBITRARY), max_size=60)
@@ -809,8 +824,10 @@ def test_after_every_step_of_any_run_the_tables_agree(choices):
             assert dict(cls.living.items()) == {place.server: place.place for place in alive}
             dynamic = [place for place in cls.places.values() if place.dynamic]
             assert all(place.alive for place in dynamic)
-            assert len(dynamic) + len(cls.vacant) == cls.config.dynamic
-            assert sum(not place.dynamic for place in cls.places.values()) == cls.config.static
+            if cls.replacement is None:
+                assert sum(place.stays for place in dynamic) + len(cls.vacant) == cls.config.dynamic
+                staying = sum(not place.dynamic and place.stays for place in cls.places.values())
+                assert staying == cls.config.static
             for place in alive:
                 occupied[place.element] += 1
             if cls.distributor.phase is DistributorPhase.RUNNING:
@@ -828,7 +845,8 @@ def test_in_any_run_no_server_id_is_used_twice_and_no_more_run_than_configured(c
             continue
         started += [effect.server for effect in outcome.effects if isinstance(effect, StartServer)]
         for cls in outcome.state.classes.values():
-            assert len(cls.living) <= cls.config.static + cls.config.dynamic
+            staying = sum(place.stays for place in cls.places.values() if place.alive)
+            assert staying <= cls.config.static + cls.config.dynamic + (cls.replacement is not None)
     assert len(set(started)) == len(started)
 
 

@@ -79,7 +79,7 @@ def test_the_record_is_the_documented_one():
     }
     assert to_record(monitor.Exit(monitor.Complaint.GIVEN_UP)) == {"is": "Exit", "failure": "GIVEN_UP"}
     assert to_record(monitor.Exit(None)) == {"is": "Exit", "failure": None}
-    assert to_record(monitor.StartDistributor(0, 1, 2, ((PORT, ADDRESS),)))["listeners"] == [[PORT, ADDRESS]]
+    assert to_record(monitor.StartDistributor(0, 1, 2, ((PORT, ADDRESS),), 0))["listeners"] == [[PORT, ADDRESS]]
 
 
 def test_the_arguments_of_a_machines_start_come_back_too():

@@ -333,11 +333,11 @@ def test_a_server_that_hangs_again_is_restarted_later():
 
 def test_a_distributor_is_restarted_on_its_own_element_though_another_is_emptier():
     run = watching(static=2, elements=(0, 1), listeners=((PORT, ADDRESS),))
-    assert run.of(StartDistributor) == [StartDistributor(0, 1, 0, ((PORT, ADDRESS),))]
+    assert run.of(StartDistributor) == [StartDistributor(0, 1, 0, ((PORT, ADDRESS),), 0)]
     run.take(*dies(1), DistributorExited(0))
     assert [element.processes for element in run.state.elements.values()] == [1, 0]
     run.take(Fired(RestartDistributor(0, 0)))
-    assert run.of(StartDistributor) == [StartDistributor(0, 2, 0, ((PORT, ADDRESS),))]
+    assert run.of(StartDistributor) == [StartDistributor(0, 2, 0, ((PORT, ADDRESS),), 0)]
 
 
 def test_places_are_numbered_from_the_static_ones_on():

@@ -233,7 +233,7 @@ def test_a_distributor_that_cannot_be_started_leaves_no_descriptor(bare, monkeyp
 
     monkeypatch.setattr(socket, "socketpair", refuse)
     before = descriptors_at_rest()
-    bare.distributors.start(core.StartDistributor(0, 2, 0, ()))
+    bare.distributors.start(core.StartDistributor(0, 2, 0, (), 0))
     assert len(os.listdir("/proc/self/fd")) == len(before)  # of the spares some may have other numbers now
     assert bare.received == [core.DistributorExited(0)]
     assert "cannot be started" in capfd.readouterr().err

@@ -132,7 +132,7 @@ def test_a_distributor_for_which_there_is_no_socket_is_one_that_has_ended(bare, 
     else:
         monkeypatch.setattr(socket, "socketpair", refuse)
 
-    bare.distributors.start(core.StartDistributor(0, 2, 0, ()))
+    bare.distributors.start(core.StartDistributor(0, 2, 0, (), 0))
 
     assert bare.received == [core.DistributorExited(0)]
     assert "the Distributor of web cannot be started: Too many open files" in capfd.readouterr().err

@@ -87,6 +87,7 @@ from maitred.core.messages import (
     Acknowledge,
     Address,
     Adopt,
+    Allow,
     Begin,
     BindReply,
     Client,
@@ -96,6 +97,7 @@ from maitred.core.messages import (
     CreateServer,
     CreationFailed,
     Disconnect,
+    Drain,
     Drained,
     DropListeners,
     FromServer,
@@ -515,6 +517,8 @@ Event: TypeAlias = (
     | Begin
     | CreationFailed
     | Close
+    | Drain
+    | Allow
     | Listening
     | ListeningFailed
     | BindRequested
@@ -670,7 +674,9 @@ def guard(state: DistributorState, event: Event) -> Reason | None:
             return _guard_close(state)
         case Listening() | ListeningFailed():
             return _guard_listening(state, event)
-        case BindRequested() | ControlEnded() | Unfit():
+        case Allow():
+            return None
+        case BindRequested() | ControlEnded() | Unfit() | Drain():
             return None if event.server in state.servers else Reason.UNKNOWN_SERVER
         case ConnectionRequest() | AcceptFailed() | BacklogEmpty():
             return _guard_accept(state, event)
@@ -1212,6 +1218,14 @@ def _creation_failed(work: _Work, event: CreationFailed) -> None:
     work.state.creation = Creation.NONE
 
 
+def _drain(work: _Work, event: Drain) -> None:
+    work.drain(work.state.servers[event.server])
+
+
+def _allow(work: _Work, event: Allow) -> None:
+    work.state.dynamic = event.dynamic
+
+
 def _close(work: _Work, event: Close) -> None:
     """Stop waiting for new clients; take those in the backlog (a graceful stop).
 
@@ -1270,6 +1284,8 @@ _ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action 
     Begin: _begin,
     CreationFailed: _creation_failed,
     Close: _close,
+    Drain: _drain,
+    Allow: _allow,
     Listening: _listening,
     ListeningFailed: _listening_failed,
     BindRequested: _bind_requested,

@@ -19,7 +19,7 @@ from maitred.core.distributor import (
     Seat,
 )
 from maitred.core.messages import Accepted, Client, Disconnect, FromServer, NotReady, RestartReply
-from maitred.core.monitor import DistributorPhase, MonitorState, PlacePhase
+from maitred.core.monitor import NO_PLACE, ClassState, DistributorPhase, MonitorState, Place, PlacePhase, Retirement
 from maitred.core.monitor import Phase as MonitorPhase
 from maitred.core.server import EndpointState
 
@@ -255,17 +255,64 @@ def living_is_true(state: MonitorState) -> Iterator[str]:
 
 
 def places_are_within_the_configuration(state: MonitorState) -> Iterator[str]:
-    """Static places are always there; dynamic ones are filled or vacant; together as many as configured."""
+    """Static places are always there; dynamic ones are filled or vacant; together as many as configured.  One more
+    comes up while a server is replaced, and those that are to be struck off do not count.
+    """
     for cls in state.classes.values():
-        places = list(cls.places.values())
+        places = [place for place in cls.places.values() if place.stays]
         dynamic = sum(place.dynamic for place in places)
-        if len(places) - dynamic != cls.config.static:
-            yield f"static places: {len(places) - dynamic}; configured: {cls.config.static}"
-        if dynamic + len(cls.vacant) != cls.config.dynamic:
-            yield f"dynamic places: {dynamic} filled, {len(cls.vacant)} vacant; configured: {cls.config.dynamic}"
-        for place in places:
-            if place.dynamic and place.place in cls.vacant:
-                yield f"dynamic place {place.place} is filled, and counts as vacant"
+        surge = _surge(cls)
+        static = cls.config.static + (surge is not None and not surge.dynamic)
+        if len(places) - dynamic != static:
+            yield f"static places: {len(places) - dynamic}; configured: {static}{_AND_ONE if surge else ''}"
+        # The place of a dynamic server that left while its successor comes up is the successor's.
+        more = surge is not None and surge.dynamic and cls.replacement is not None and cls.replacement.old != NO_PLACE
+        if dynamic + len(cls.vacant) != cls.config.dynamic + more:
+            yield (
+                f"dynamic places: {dynamic} filled, {len(cls.vacant)} vacant; configured: {cls.config.dynamic}"
+                f"{_AND_ONE if more else ''}"
+            )
+        for number, place in cls.places.items():
+            if number in cls.vacant:
+                yield f"place {number} is {'filled' if place.dynamic else 'static'}, and counts as vacant"
+
+
+_AND_ONE: Final = ", and one more that is to replace another"
+
+
+def _surge(cls: ClassState) -> Place | None:
+    """The place in which the successor of another server comes up."""
+    return cls.places.get(cls.replacement.surge, None) if cls.replacement is not None else None
+
+
+def a_replacement_is_of_places_that_are_there(state: MonitorState) -> Iterator[str]:
+    """While servers are replaced, a successor of the one whose turn it is comes up, or that one is leaving."""
+    for cls in state.classes.values():
+        plan = cls.replacement
+        if plan is None:
+            continue
+        old, new = cls.places.get(plan.old, None), cls.places.get(plan.surge, None)
+        if plan.surge != NO_PLACE and (new is None or not (new.alive and new.stays) or new.program != plan.program):
+            yield f"place {plan.surge} is that of a successor, and none with program {plan.program} comes up there"
+        if plan.old != NO_PLACE and old is None:
+            yield f"it is the turn of place {plan.old}, which is not there"
+        if plan.surge == NO_PLACE and (old is None or old.stays):
+            yield f"no successor of the server in place {plan.old} comes up, and that one is not to leave"
+        if old is not None and new is not None and old.dynamic is not new.dynamic:
+            yield f"one of the places {plan.old} and {plan.surge} is dynamic, and the other is not"
+
+
+def who_is_to_leave_has_a_server(state: MonitorState) -> Iterator[str]:
+    """A place that is to be struck off or filled again has a server, which is to leave first; and only a server that is
+    to leave has a limit.
+    """
+    for cls in state.classes.values():
+        for place in cls.places.values():
+            leaves = place.retirement in (Retirement.REMOVE, Retirement.REFILL)
+            if leaves and not place.alive:
+                yield f"place {place.place} waits for its server to leave, and is empty"
+            if place.limited and (place.retirement is Retirement.NONE or not place.alive):
+                yield f"place {place.place} has a limit, and no server that is to leave"
 
 
 def processes_are_counted(state: MonitorState) -> Iterator[str]:
@@ -355,6 +402,8 @@ MONITOR: Final[Mapping[str, Callable[[MonitorState], Iterator[str]]]] = {
     for f in (
         living_is_true,
         places_are_within_the_configuration,
+        a_replacement_is_of_places_that_are_there,
+        who_is_to_leave_has_a_server,
         processes_are_counted,
         servers_are_new,
         an_empty_place_keeps_nothing,

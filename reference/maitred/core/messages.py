@@ -200,7 +200,21 @@ class Close:
     """End the operation phase: take what the backlog holds, stop listening, seat who waits (FIG. 7 step 140)."""
 
 
-ToDistributor: TypeAlias = Adopt | Restore | Begin | CreationFailed | Close
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Send this server no more clients, and report it once it serves none: its place is given up or filled again."""
+
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The class may have so many dynamic servers from now on."""
+
+    dynamic: int
+
+
+ToDistributor: TypeAlias = Adopt | Restore | Begin | CreationFailed | Close | Drain | Allow
 
 # ---------------------------------------------------------------- Distributor to Monitor
 

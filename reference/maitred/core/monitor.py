@@ -9,11 +9,19 @@ Rules
 3.  A process is started on its own processing element, or, if that has failed, on the one with the fewest processes.
 4.  When a server's main process dies, or does not answer, every process descended from it is killed.  Only when the
     last is gone is the server's place free.  The Distributor gets no message: it sees the dialogs end.
-5.  A server is asked to end (SIGTERM) only when its Distributor says that it is drained, or when the grace has ended.
+5.  A server is asked to end (SIGTERM) only when its Distributor says that it is drained, or when the grace has ended:
+    that of a stop, or its own where it is to leave within one.
 6.  The store has exactly the clients that wait.  All messages of a dead Distributor are read before its
     successor is sent the clients that wait.
 7.  Servers that die before they were ever ready are reported.  If none of the class has ever been ready, and each
     static server has died so `CRASH_LOOP` times, the class is given up: it cannot work.
+8.  A place that is *retired* gets no more clients.  Once its server has left, the place is filled again, stays empty or
+    is struck off, as the operator wished.
+9.  Servers are *replaced* one by one: a new one, in a place of its own, is ready before an old one is retired, and the
+    next begins when the old one has left.  So a class has at most one server more than configured, beside those that
+    leave, and never fewer that take clients than before.
+10. If a new server dies, or is not ready by the time of its warning, the replacement is over.  If it was to bring
+    another program, the places that have it already are replaced back.
 
 Theory of operation
 -------------------
@@ -70,12 +78,14 @@ from typing import Any, TypeAlias, assert_never
 from maitred.core.messages import (
     Address,
     Adopt,
+    Allow,
     Begin,
     Client,
     Close,
     Closed,
     CreateServer,
     CreationFailed,
+    Drain,
     Drained,
     DropListeners,
     Element,
@@ -101,7 +111,11 @@ from maitred.core.value import dataclass, replace
 ClassId: TypeAlias = int
 """A server class: its place in the configuration's list."""
 PlaceId: TypeAlias = int
-"""A place for a server within its class: the static ones first, from 0."""
+"""A place for a server within its class: at the start the static ones first, from 0; each new one gets the least number
+that is free."""
+ProgramId: TypeAlias = int
+"""What a server runs: 0 as configured at the start, later numbers as later asked for."""
+NO_PLACE: PlaceId = -1
 
 CRASH_LOOP = 5
 """This many deaths in a row are a crash loop."""
@@ -114,7 +128,7 @@ class ClassConfig:
     """One server class of the configuration: what this machine depends on."""
 
     static: int
-    """Servers that always run."""
+    """Servers that always run, at least one."""
     dynamic: int
     """Further servers that may be started under load."""
     max_clients: int
@@ -144,6 +158,15 @@ class PlacePhase(Enum):
     """Its main process is dead or condemned; its descendants are being killed."""
 
 
+class Retirement(Enum):
+    """Whether the operator wants a place's server to leave, and what becomes of the place then (rule 8)."""
+
+    NONE = "is not to leave"
+    REFILL = "its place is filled again"
+    HOLD = "its place stays empty"
+    REMOVE = "its place is struck off"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A server's place and who fills it."""
@@ -161,11 +184,27 @@ class Place:
     """Of those, in a row before having been ready: what rule 7 counts."""
     dialogs: Tree[Port, bool] = Tree()
     """The dialogs kept for it, and whether a hand-off may be unread in each."""
+    program: ProgramId = 0
+    """What its server runs, and the next one in this place."""
+    retirement: Retirement = Retirement.NONE
+    """Rule 8."""
+    limited: bool = False
+    """It is to leave within a grace."""
 
     @property
     def alive(self) -> bool:
         """Some process of the server may live."""
         return self.phase is not PlacePhase.DOWN
+
+    @property
+    def active(self) -> bool:
+        """Its server has been asked to end by nobody."""
+        return self.phase in (PlacePhase.STARTING, PlacePhase.READY)
+
+    @property
+    def stays(self) -> bool:
+        """It counts as one of those that are configured."""
+        return self.retirement is not Retirement.REMOVE
 
 
 class DistributorPhase(Enum):
@@ -195,6 +234,26 @@ class DistributorPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class Replacement:
+    """Servers of a class are being replaced (rule 9)."""
+
+    program: ProgramId
+    """What the new ones run."""
+    before: ProgramId
+    """What the class ran before."""
+    queue: Tree[PlaceId, None]
+    """The places whose turn has yet to come."""
+    old: PlaceId = NO_PLACE
+    """The place whose turn it is; `NO_PLACE` also where that was a dynamic one which has left of its own accord."""
+    surge: PlaceId = NO_PLACE
+    """Where its successor comes up; `NO_PLACE` once that is ready."""
+
+    def involves(self, place: PlaceId) -> bool:
+        """Whether the place is being replaced, will be, or replaces another."""
+        return place in (self.old, self.surge) or place in self.queue
+
+
+@dataclass(frozen=True, slots=True)
 class ClassState:
     """One server class."""
 
@@ -216,6 +275,9 @@ class ClassState:
     """How many dynamic servers in a row have died before they were ready."""
     dynamic_resting: bool = False
     """For a while after such a death, no dynamic server is started."""
+    program: ProgramId = 0
+    """What a server in a new place runs."""
+    replacement: Replacement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +298,7 @@ class Complaint(Enum):
     NOT_LISTENING = "runs, but does not listen"
     CANNOT_LISTEN = "an address cannot be listened on"
     NO_ELEMENT = "no processing element is up"
+    NOT_REPLACED = "did not become ready: no server is replaced any more"
 
 
 class Phase(Enum):
@@ -346,6 +409,14 @@ class KillDelay:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainOver:
+    """The clients of a server that is to leave have had their time."""
+
+    class_id: ClassId
+    server: ServerId
+
+
+@dataclass(frozen=True, slots=True)
 class GraceOver:
     """Clients have had their time to leave."""
 
@@ -358,6 +429,7 @@ Timer: TypeAlias = (
     | DistributorStable
     | StartWarning
     | KillDelay
+    | DrainOver
     | GraceOver
 )
 
@@ -420,6 +492,37 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Retire:
+    """The operator wants the server in this place to leave once it has no clients; the place stays empty (rule 8)."""
+
+    class_id: ClassId
+    place: PlaceId
+    limited: bool
+    """Whether clients that stay are cut off after the grace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """The operator wants new servers in the stead of those in these places, and of all that run another program."""
+
+    class_id: ClassId
+    places: tuple[PlaceId, ...]
+    program: ProgramId
+    """What the new ones run."""
+    at_once: bool
+    """All leave at the same time, and each place is filled again once it is empty; otherwise rule 9."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The operator wants so many servers."""
+
+    class_id: ClassId
+    static: int
+    dynamic: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fired:
     """A timer's time has come."""
 
@@ -435,6 +538,9 @@ Event: TypeAlias = (
     | ElementFailed
     | ElementRestored
     | StopRequested
+    | Retire
+    | Replace
+    | Scale
     | Fired
 )
 
@@ -449,6 +555,7 @@ class StartServer:
     server: ServerId
     place: PlaceId
     element: Element
+    program: ProgramId = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,6 +566,7 @@ class StartDistributor:
     incarnation: Incarnation
     element: Element
     listeners: tuple[tuple[Port, Address], ...]
+    dynamic: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -591,10 +699,34 @@ def guard(state: MonitorState, event: Event) -> Reason | None:
             if cls is None:
                 return Reason.UNKNOWN_CLASS
             return None if cls.distributor.alive else Reason.NO_SUCH_PROCESS
+        case Retire() | Replace() | Scale():
+            return _guard_wish(state, event)
         case Fired():
             return _guard_timer(state, event.timer)
         case _:
             assert_never(event)
+
+
+def _guard_wish(state: MonitorState, event: Retire | Replace | Scale) -> Reason | None:
+    if state.phase is not Phase.RUNNING:
+        return Reason.NOT_RUNNING
+    cls = state.classes.get(event.class_id, None)
+    if cls is None:
+        return Reason.UNKNOWN_CLASS
+    match event:
+        case Retire():
+            if event.place not in cls.places:
+                return Reason.UNKNOWN_PLACE
+            return Reason.REPLACING if cls.replacement and cls.replacement.involves(event.place) else None
+        case Replace():
+            if not all(place in cls.places for place in event.places):
+                return Reason.UNKNOWN_PLACE
+        case Scale():
+            if event.static < 1 or event.dynamic < 0:
+                return Reason.NO_STATIC_SERVER
+        case _:
+            assert_never(event)
+    return Reason.REPLACING if cls.replacement else None
 
 
 def _guard_message(state: MonitorState, event: Told) -> Reason | None:
@@ -626,21 +758,23 @@ def _guard_timer(state: MonitorState, timer: Timer) -> Reason | None:
     match timer:
         case RestartServer():
             place = cls.places.get(timer.place, None)
-            due = place is not None and place.phase is PlacePhase.DOWN and state.phase is Phase.RUNNING
-            return None if due else Reason.TIMER_IS_STALE
+            down = place is not None and place.phase is PlacePhase.DOWN and place.retirement is Retirement.NONE
+            return None if down and state.phase is Phase.RUNNING else Reason.TIMER_IS_STALE
         case DynamicRest():
             return None if cls.dynamic_resting else Reason.TIMER_IS_STALE
         case RestartDistributor():
-            down = cls.distributor.phase is DistributorPhase.DOWN
-            return None if down and state.phase in (Phase.RUNNING, Phase.CLOSING) else Reason.TIMER_IS_STALE
+            gone = cls.distributor.phase is DistributorPhase.DOWN
+            return None if gone and state.phase in (Phase.RUNNING, Phase.CLOSING) else Reason.TIMER_IS_STALE
         case DistributorStable():
             same = cls.distributor.incarnation == timer.incarnation
             up = cls.distributor.phase is DistributorPhase.RUNNING
             return None if same and up and cls.distributor.deaths else Reason.TIMER_IS_STALE
-        case ServerStable() | StartWarning() | KillDelay():
+        case ServerStable() | StartWarning() | KillDelay() | DrainOver():
             place = _place_of(state, timer.class_id, timer.server)
             if place is None:
                 return Reason.NO_SUCH_PROCESS
+            if isinstance(timer, DrainOver):
+                return None if place.limited and place.active else Reason.TIMER_IS_STALE
             if isinstance(timer, ServerStable):
                 fresh = place.phase is PlacePhase.READY and place.deaths
                 return None if fresh else Reason.TIMER_IS_STALE
@@ -670,6 +804,7 @@ def enabled(state: MonitorState) -> Iterator[Fired]:
             timers.append(ServerStable(class_id, place.server))
             timers.append(StartWarning(class_id, place.server))
             timers.append(KillDelay(class_id, place.server))
+            timers.append(DrainOver(class_id, place.server))
     return (Fired(timer) for timer in timers if _guard_timer(state, timer) is None)
 
 
@@ -735,7 +870,7 @@ class _Work:
         self.put_place(class_id, place)
         self.occupy(element, 1)
         self.effects += [
-            StartServer(class_id, server, place.place, element),
+            StartServer(class_id, server, place.place, element, place.program),
             SetTimer(StartWarning(class_id, server)),
         ]
         self.send(class_id, self.adoption(class_id, place))
@@ -748,7 +883,7 @@ class _Work:
             max_clients=self.state.classes[class_id].config.max_clients,
             weight=self.state.elements[place.element].weight,
             dynamic=place.dynamic,
-            draining=place.phase not in (PlacePhase.STARTING, PlacePhase.READY),
+            draining=not place.active or place.retirement is not Retirement.NONE,
             dialogs=tuple(place.dialogs),
             owed=tuple(port for port, used in place.dialogs.items() if used),
         )
@@ -768,7 +903,8 @@ class _Work:
         )
         self.put_class(class_id, replace(cls, distributor=place))
         self.occupy(element, 1)
-        self.effects.append(StartDistributor(class_id, place.incarnation, element, tuple(cls.listeners)))
+        listeners, dynamic = tuple(cls.listeners), cls.config.dynamic
+        self.effects.append(StartDistributor(class_id, place.incarnation, element, listeners, dynamic))
         self.effects.append(SetTimer(DistributorStable(class_id, place.incarnation)))
         for server in cls.places.values():
             if server.alive:
@@ -778,6 +914,99 @@ class _Work:
         self.send(class_id, Begin())
         if self.state.phase is Phase.CLOSING:
             self.send(class_id, Close())
+
+    # ------------------------------------------------ what the operator wishes
+
+    def retire(self, class_id: ClassId, place: Place, retirement: Retirement, *, limited: bool) -> None:
+        """Rule 8.  A place that is to be struck off is, whatever is wished later."""
+        place = replace(place, retirement=retirement if place.stays else place.retirement)
+        if not place.alive:
+            self.vacate(class_id, place)
+            return
+        hurried = limited and not place.limited
+        self.put_place(class_id, replace(place, limited=place.limited or limited))
+        if place.active:
+            self.send(class_id, Drain(place.server))
+            if hurried:
+                self.effects.append(SetTimer(DrainOver(class_id, place.server)))
+
+    def vacate(self, class_id: ClassId, place: Place) -> None:
+        """A static place has no server, or none any more: rule 8."""
+        cls = self.state.classes[class_id]
+        if place.retirement is Retirement.REMOVE:
+            self.put_class(class_id, replace(cls, places=cls.places.remove(place.place)))
+            return
+        refill = place.retirement is Retirement.REFILL
+        retirement = Retirement.NONE if refill else place.retirement
+        place = replace(place, phase=PlacePhase.DOWN, dialogs=Tree(), retirement=retirement, limited=False)
+        self.put_place(class_id, place)
+        if refill and self.state.phase is Phase.RUNNING:
+            self.start_server(class_id, place)
+
+    def replace_next(self, class_id: ClassId) -> None:
+        """Rule 9: start the successor of the next server, or be done."""
+        cls = self.state.classes[class_id]
+        plan = cls.replacement
+        assert plan is not None, "replace_next is called while servers are replaced"
+        old, surge = next(_to_replace(cls, plan), None), _free_place(cls)
+        if old is None:
+            self.put_class(class_id, replace(cls, replacement=None))
+            return
+        plan = replace(plan, queue=plan.queue.remove(old.place), old=old.place, surge=surge)
+        self.put_class(class_id, replace(cls, replacement=plan))
+        new = Place(surge, dynamic=old.dynamic, program=plan.program)
+        self.put_place(class_id, new)
+        if not self.start_server(class_id, new):
+            self.give_up_replacement(class_id, new)
+
+    def take_over(self, class_id: ClassId, plan: Replacement) -> None:
+        """Rule 9: the successor is ready, so the old one may leave."""
+        cls = self.state.classes[class_id]
+        old = plan.old
+        self.put_class(class_id, replace(cls, program=plan.program, replacement=replace(plan, surge=NO_PLACE)))
+        if old != NO_PLACE:
+            self.retire(class_id, cls.places[old], Retirement.REMOVE, limited=True)
+        if old not in self.state.classes[class_id].places:
+            self.replace_next(class_id)
+
+    def give_up_replacement(self, class_id: ClassId, surge: Place) -> None:
+        """Rule 10: the successor has died, or could not be started, and its place is struck off."""
+        cls = self.state.classes[class_id]
+        plan = cls.replacement
+        assert plan is not None, "give_up_replacement is called while servers are replaced"
+        vacant = cls.vacant if plan.old != NO_PLACE else cls.vacant.set(surge.place, None)
+        cls = replace(cls, places=cls.places.remove(surge.place), vacant=vacant, program=plan.before, replacement=None)
+        self.put_class(class_id, cls)
+        if self.state.phase is not Phase.RUNNING:
+            return
+        self.effects.append(Report(class_id, Complaint.NOT_REPLACED, surge.server))
+        if plan.program != plan.before:
+            back = Replacement(plan.before, plan.before, Tree())
+            self.put_class(class_id, replace(cls, replacement=back))
+            self.replace_next(class_id)
+
+    def scale_static(self, class_id: ClassId, wanted: int) -> None:
+        cls = self.state.classes[class_id]
+        staying = [place for place in cls.places.values() if not place.dynamic and place.stays]
+        for _ in range(wanted - len(staying)):
+            cls = self.state.classes[class_id]
+            place = Place(_free_place(cls), dynamic=False, program=cls.program)
+            self.put_place(class_id, place)
+            self.start_server(class_id, place)
+        idle_first = sorted(staying, key=lambda place: (place.alive, -place.place))
+        for place in idle_first[: max(0, len(staying) - wanted)]:
+            self.retire(class_id, place, Retirement.REMOVE, limited=True)
+
+    def scale_dynamic(self, class_id: ClassId, wanted: int) -> None:
+        cls = self.state.classes[class_id]
+        filled = [place for place in cls.places.values() if place.dynamic and place.stays]
+        while len(cls.vacant) + len(filled) < wanted:
+            cls = replace(cls, vacant=cls.vacant.set(_free_place(cls), None))
+        for number in [*cls.vacant][max(0, wanted - len(filled)) :]:
+            cls = replace(cls, vacant=cls.vacant.remove(number))
+        self.put_class(class_id, cls)
+        for place in filled[wanted:]:
+            self.retire(class_id, place, Retirement.REMOVE, limited=True)
 
     # ------------------------------------------------ ending
 
@@ -801,7 +1030,7 @@ class _Work:
             for place in cls.places.values():
                 if at_once and place.alive:
                     self.kill(class_id, place)
-                elif place.phase in (PlacePhase.STARTING, PlacePhase.READY):
+                elif place.active:
                     self.terminate(class_id, place)
 
     def fail(self, class_id: ClassId, complaint: Complaint) -> None:
@@ -825,6 +1054,22 @@ class _Work:
             self.put_class(class_id, replace(cls, store=Tree()))
         self.state = replace(self.state, phase=Phase.ENDED)
         self.effects.append(Exit(state.failure))
+
+
+def _to_replace(cls: ClassState, plan: Replacement) -> Iterator[Place]:
+    """The places that are due: those that were named, and those that run another program and are to go on."""
+    for place in cls.places.values():
+        other = place.program != plan.program and place.retirement is not Retirement.HOLD
+        if place.stays and (place.place in plan.queue or other):
+            yield place
+
+
+def _free_place(cls: ClassState) -> PlaceId:
+    """The least number that no place has."""
+    number = 0
+    while number in cls.places or number in cls.vacant:
+        number += 1
+    return number
 
 
 # ================================================================ actions
@@ -856,19 +1101,41 @@ def _server_gone(work: _Work, event: ServerGone) -> None:
     work.effects.append(DropServer(class_id, event.server))
     work.occupy(place.element, -1)
     cls = work.state.classes[class_id]
-    cls = replace(cls, living=cls.living.remove(event.server))
-    if place.dynamic:
-        cls = replace(cls, places=cls.places.remove(place.place), vacant=cls.vacant.set(place.place, None))
-        if place.unready_deaths:
-            cls = _let_dynamic_rest(work, class_id, cls, event.server)
-    else:
-        place = replace(place, phase=PlacePhase.DOWN, dialogs=Tree())
-        cls = replace(cls, places=cls.places.set(place.place, place))
-    work.put_class(class_id, cls)
-    if place.dynamic or work.state.phase is not Phase.RUNNING:
+    work.put_class(class_id, replace(cls, living=cls.living.remove(event.server)))
+    plan = cls.replacement
+    if plan is not None and plan.surge == place.place:
+        work.give_up_replacement(class_id, place)
         return
+    if place.dynamic:
+        _leave_dynamic_place(work, class_id, place)
+    else:
+        work.vacate(class_id, place)
+    running = work.state.phase is Phase.RUNNING
+    if plan is not None and running and plan.old == place.place and plan.surge == NO_PLACE:
+        work.replace_next(class_id)
+    if not place.dynamic and running and place.retirement is Retirement.NONE:
+        _start_again_later(work, class_id, place)
+
+
+def _leave_dynamic_place(work: _Work, class_id: ClassId, place: Place) -> None:
+    """The place is vacant, unless it was given up, or its successor comes up already."""
+    cls = work.state.classes[class_id]
+    plan = cls.replacement
+    cls = replace(cls, places=cls.places.remove(place.place))
+    if plan is not None and plan.old == place.place and plan.surge != NO_PLACE:
+        cls = replace(cls, replacement=replace(plan, old=NO_PLACE))
+    elif place.stays:
+        cls = replace(cls, vacant=cls.vacant.set(place.place, None))
+    if place.unready_deaths:
+        cls = _let_dynamic_rest(work, class_id, cls, place.server)
+    work.put_class(class_id, cls)
+
+
+def _start_again_later(work: _Work, class_id: ClassId, place: Place) -> None:
+    """Rules 1 and 7: after a static server that should have stayed."""
+    cls = work.state.classes[class_id]
     if place.unready_deaths and place.unready_deaths % CRASH_LOOP == 0:
-        work.effects.append(Report(class_id, Complaint.CRASH_LOOP, event.server))
+        work.effects.append(Report(class_id, Complaint.CRASH_LOOP, place.server))
     work.effects.append(SetTimer(RestartServer(class_id, place.place, max(place.deaths - 1, 0))))
     if not cls.proven and all(p.unready_deaths >= CRASH_LOOP for p in cls.places.values() if not p.dynamic):
         work.fail(class_id, Complaint.GIVEN_UP)
@@ -917,7 +1184,7 @@ def _element_restored(work: _Work, event: ElementRestored) -> None:
         if cls.distributor.phase is DistributorPhase.DOWN:
             work.effects.append(SetTimer(RestartDistributor(class_id, 0)))
         for place in cls.places.values():
-            if place.phase is PlacePhase.DOWN and not place.dynamic:
+            if not place.alive and place.retirement is Retirement.NONE:
                 work.effects.append(SetTimer(RestartServer(class_id, place.place, 0)))
 
 
@@ -929,6 +1196,33 @@ def _stop_requested(work: _Work, event: StopRequested) -> None:
     work.effects.append(SetTimer(GraceOver()))
     for class_id in work.state.classes:
         work.send(class_id, Close())
+
+
+def _retire(work: _Work, event: Retire) -> None:
+    place = work.state.classes[event.class_id].places[event.place]
+    work.retire(event.class_id, place, Retirement.HOLD, limited=event.limited)
+
+
+def _replace(work: _Work, event: Replace) -> None:
+    cls = work.state.classes[event.class_id]
+    plan = Replacement(event.program, cls.program, Tree.of((place, None) for place in event.places))
+    if not event.at_once:
+        work.put_class(event.class_id, replace(cls, replacement=plan))
+        work.replace_next(event.class_id)
+        return
+    work.put_class(event.class_id, replace(cls, program=plan.program))
+    for place in _to_replace(cls, plan):
+        place = replace(place, program=plan.program)
+        work.retire(event.class_id, place, Retirement.REFILL, limited=True)
+
+
+def _scale(work: _Work, event: Scale) -> None:
+    cls = work.state.classes[event.class_id]
+    config = replace(cls.config, static=event.static, dynamic=event.dynamic)
+    work.put_class(event.class_id, replace(cls, config=config))
+    work.send(event.class_id, Allow(event.dynamic))
+    work.scale_static(event.class_id, event.static)
+    work.scale_dynamic(event.class_id, event.dynamic)
 
 
 def _message(work: _Work, event: Told) -> None:
@@ -980,11 +1274,16 @@ def _message_about_server(
                 cls = replace(work.state.classes[class_id], proven=True)
                 work.put_class(class_id, replace(cls, dynamic_deaths=0) if place.dynamic else cls)
                 work.effects.append(SetTimer(ServerStable(class_id, place.server)))
-            work.put_place(class_id, place)
+                work.put_place(class_id, place)
+                plan = cls.replacement
+                if plan is not None and plan.surge == place.place and work.state.phase is Phase.RUNNING:
+                    work.take_over(class_id, plan)
+            else:
+                work.put_place(class_id, place)
         case ServerNotReady():
             work.put_place(class_id, replace(place, dialogs=place.dialogs.set(message.port, False)))
         case Drained():
-            if place.phase in (PlacePhase.STARTING, PlacePhase.READY):
+            if place.active:
                 work.terminate(class_id, place)
         case Unresponsive():
             work.kill(class_id, replace(place, deaths=place.deaths + 1))
@@ -997,7 +1296,8 @@ def _create(work: _Work, class_id: ClassId) -> None:
     cls = work.state.classes[class_id]
     vacant = cls.vacant.first()
     running = work.state.phase is Phase.RUNNING and not cls.dynamic_resting
-    if not (vacant and running and work.start_server(class_id, Place(vacant[0], dynamic=True))):
+    new = Place(vacant[0], dynamic=True, program=cls.program) if vacant and running else None
+    if new is None or not work.start_server(class_id, new):
         work.send(class_id, CreationFailed())
 
 
@@ -1016,14 +1316,20 @@ def _fired(work: _Work, event: Fired) -> None:
             cls = work.state.classes[timer.class_id]
             stable = replace(cls.distributor, deaths=0)
             work.put_class(timer.class_id, replace(cls, distributor=stable))
-        case ServerStable() | StartWarning() | KillDelay():
+        case ServerStable() | StartWarning() | KillDelay() | DrainOver():
             place = _place_of(work.state, timer.class_id, timer.server)
             assert place is not None, "guarded"
             if isinstance(timer, ServerStable):
                 work.put_place(timer.class_id, replace(place, deaths=0))
             elif isinstance(timer, StartWarning):
                 work.effects.append(Report(timer.class_id, Complaint.NOT_LISTENING, place.server))
-                work.effects.append(SetTimer(timer))
+                plan = work.state.classes[timer.class_id].replacement
+                if plan is not None and plan.surge == place.place and work.state.phase is Phase.RUNNING:
+                    work.kill(timer.class_id, place)
+                else:
+                    work.effects.append(SetTimer(timer))
+            elif isinstance(timer, DrainOver):
+                work.terminate(timer.class_id, place)
             else:
                 work.kill(timer.class_id, place)
         case _:
@@ -1039,5 +1345,8 @@ _ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action 
     ElementFailed: _element_failed,
     ElementRestored: _element_restored,
     StopRequested: _stop_requested,
+    Retire: _retire,
+    Replace: _replace,
+    Scale: _scale,
     Fired: _fired,
 }

@@ -41,7 +41,7 @@ def duration(durations: Durations, timer: distributor.Timer | monitor.Timer) -> 
             return durations.stable_after
         case monitor.StartWarning():
             return durations.start_warning
-        case monitor.GraceOver():
+        case monitor.GraceOver() | monitor.DrainOver():
             return durations.grace
         case monitor.KillDelay():
             return durations.kill_delay

@@ -61,6 +61,10 @@ class Reason(Enum):
     UNKNOWN_ELEMENT = "the processing element is not configured"
     SAME_ELEMENT_STATE = "the processing element is in that state already"
     UNKNOWN_CLASS = "the server class is not configured"
+    UNKNOWN_PLACE = "the server class has no such place"
+    NOT_RUNNING = "the Monitor is not in operation"
+    REPLACING = "servers of the class are being replaced"
+    NO_STATIC_SERVER = "a server class has at least one static server, and no negative number of dynamic ones"
 
 
 @dataclass(frozen=True, slots=True)

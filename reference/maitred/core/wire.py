@@ -52,6 +52,8 @@ TAGS: Final[dict[int, type[Any]]] = {  # Any: the classes of Message have no com
     34: messages.Begin,
     35: messages.CreationFailed,
     36: messages.Close,
+    37: messages.Drain,
+    38: messages.Allow,
     48: messages.Store,
     49: messages.Release,
     50: messages.KeepDialog,
