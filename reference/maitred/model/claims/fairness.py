@@ -28,7 +28,7 @@ from enum import Enum
 from typing import Final, NamedTuple, assert_never
 
 from maitred.core import distributor, monitor, server
-from maitred.core.messages import Adopt, Begin, Close, CreationFailed, Port, Restore, ServerId
+from maitred.core.messages import Adopt, Allow, Begin, Close, CreationFailed, Drain, Port, Restore, ServerId
 from maitred.model.world import (
     ANY,
     CLASS,
@@ -128,6 +128,7 @@ RULES: Final[Mapping[str, Rule]] = _rules(
     Rule("rests end", _W, "A timer that was set runs out."),
     Rule("accepts are tried again", _W, "A timer that was set runs out."),
     Rule("kill delays end", _W, "A timer that was set runs out."),
+    Rule("limits of those who leave end", _W, "A timer that was set runs out."),
     Rule("the grace ends", _W, "A timer that was set runs out."),
     Rule("the queue's time-out ends", _W, "A timer that was set runs out.", "queue_timeouts"),
     Rule("create delays end", _W, "A timer that was set runs out.", "creations"),
@@ -145,6 +146,7 @@ RULES: Final[Mapping[str, Rule]] = _rules(
     Rule("faults cease", _C, "A fault that comes back for ever can keep a client out for ever."),
     Rule("processing elements return", _N, "Nobody needs to repair them."),
     Rule("stops are asked for", _N, "Nobody needs to stop the system."),
+    Rule("changes are asked for", _N, "Nobody needs to change the system."),
 )
 """Every rule by its name."""
 
@@ -287,6 +289,8 @@ def _monitor(world: World, event: monitor.Event) -> Named:
             return Named("processing elements return", f"element {event.element}")
         case monitor.StopRequested():
             return Named("stops are asked for", "operator")
+        case monitor.Retire() | monitor.Replace() | monitor.Scale():
+            return Named("changes are asked for", "operator")
         case monitor.Fired():
             return monitor_timer(world, event.timer)
         case _:
@@ -304,6 +308,8 @@ def monitor_timer(world: World, timer: monitor.Timer) -> Named:
             return Named("rests end", "dynamic servers")
         case monitor.KillDelay():
             return Named("kill delays end", server_name(world, timer.server))
+        case monitor.DrainOver():
+            return Named("limits of those who leave end", server_name(world, timer.server))
         case monitor.GraceOver():
             return Named("the grace ends", "monitor")
         case monitor.ServerStable():
@@ -319,7 +325,7 @@ def monitor_timer(world: World, timer: monitor.Timer) -> Named:
 def _distributor(world: World, action: DistributorStep) -> Named:
     event = action.what
     match event:
-        case Adopt() | Restore() | Begin() | CreationFailed() | Close():
+        case Adopt() | Restore() | Begin() | CreationFailed() | Close() | Drain() | Allow():
             head = event == world.to_distributor[0]
             return Named("the Distributor reads its Monitor" if head else "a later Adopt is read first", "distributor")
         case distributor.Received() if action.late:

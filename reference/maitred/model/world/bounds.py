@@ -94,6 +94,9 @@ class Bounds:
     audits: int = _bound(0, "events", "the kernel is asked about the connections", repeatable=True)
     leaks: int = _bound(0, "faults", "a connection is gone without the server noticing; only an audit finds it")
     stops: int = _bound(0, "events", "the operator asks for a stop; a second time for one at once")
+    retirements: int = _bound(0, "events", "the operator has a server leave")
+    replacements: int = _bound(0, "events", "the operator has all servers replaced by those of another program")
+    scalings: int = _bound(0, "events", "the operator has a static or a dynamic server more, or one fewer")
     interruptions: int = _bound(
         0, "faults", "one of a server's processes dies in the middle of a step, while others live on"
     )
@@ -170,6 +173,9 @@ class Budget(NamedTuple):
     audits: int
     leaks: int
     stops: int
+    retirements: int
+    replacements: int
+    scalings: int
     interruptions: int
 
     def less(self, name: str) -> Budget:

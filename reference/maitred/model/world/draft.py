@@ -222,7 +222,7 @@ class Draft:
 
     def _start_distributor(self, effect: StartDistributor) -> None:
         b = self.machines.bounds
-        state = distributor.initial(effect.incarnation, b.dynamic, b.waiting_limit, effect.listeners, b.fixed)
+        state = distributor.initial(effect.incarnation, effect.dynamic, b.waiting_limit, effect.listeners, b.fixed)
         if self.machines.first and effect.incarnation == 1:
             state = replace(state, next_arrival=self.machines.first, next_rank=self.machines.first)
         self.distributor = self.machines.interned(state)

@@ -50,7 +50,8 @@ class Machines(Components):
         Args:
             bounds: how large the system is and what may go wrong.
             judge: says which properties a machine's step breaks.
-            symmetric: identify worlds up to renaming of servers and clients.
+            symmetric: identify worlds up to renaming of servers and clients; not where servers are replaced, or made
+                fewer.
             steady: let every server and client keep its name, for people to read; the space is then infinite.
             first: renumber nothing at all, and begin every counter (arrivals, ranks, servers, counts) so far above
                 where it begins in life; None: renumber what only its order gives a meaning to.
@@ -59,7 +60,9 @@ class Machines(Components):
         self.bounds: Final = bounds
         self.steady: Final = steady or first is not None
         self.first: Final = first
-        self.normal: Final = Normal(self, symmetric=symmetric)
+        # The Monitor replaces and gives up servers in the order of their places: these are not interchangeable then.
+        ordered = bounds.replacements != 0 or bounds.scalings != 0
+        self.normal: Final = Normal(self, symmetric=symmetric and not ordered)
         self.ports: Final = tuple(range(1, bounds.ports + 1))
         self.splits: Final = bounds.interruptions != 0 or bounds.room != 0
         """Whether an endpoint's step, the sending of its replies and a client's delivery are steps of their own."""

@@ -305,6 +305,8 @@ class System(Machines):
                 yield fired, "", False
         if budget.stops:
             yield monitor.StopRequested(), "stops", False
+        for wish, spent in _wishes(state.classes[CLASS], budget):
+            yield wish, spent, False
         for element, status in state.elements.items():
             if budget.element_failures and status.up:
                 yield monitor.ElementFailed(element), "element_failures", False
@@ -617,6 +619,23 @@ class System(Machines):
                     yield server.MessageRead(link.port, message, intact=False), "descriptor_losses"
         for client in group.served:
             yield server.Disconnected(client), ""
+
+
+def _wishes(cls: monitor.ClassState, budget: Budget) -> Iterator[tuple[monitor.Event, str]]:
+    """What an operator may ask for."""
+    if budget.retirements:
+        for place in cls.places.values():
+            if place.retirement is monitor.Retirement.NONE:
+                for limited in (False, True):
+                    yield monitor.Retire(CLASS, place.place, limited), "retirements"
+    if budget.replacements:
+        for at_once in (False, True):
+            yield monitor.Replace(CLASS, (), cls.program + 1, at_once), "replacements"
+    if budget.scalings:
+        static, dynamic = cls.config.static, cls.config.dynamic
+        for more in (1, -1):
+            yield monitor.Scale(CLASS, static + more, dynamic), "scalings"
+            yield monitor.Scale(CLASS, static, dynamic + more), "scalings"
 
 
 _BUDGET: Final = World._fields.index("budget")

@@ -14,6 +14,7 @@ from maitred.core.messages import (
     Client,
     Close,
     Disconnect,
+    Drain,
     DropListeners,
     HandOff,
     KeepDialog,
@@ -215,12 +216,13 @@ def a_full_server_is_spared(before: DistributorState, event: object, stride: Str
 
 @always_of_steps("distributor", witnesses=("an_unfit_server_is_killed",))
 def the_unfit_are_sent_nobody(before: DistributorState, event: object, stride: Stride) -> Iterator[str]:
-    """An unfit server is marked as draining in the step that reports it, and no server loses that mark.
+    """An unfit server is marked as draining in the step that reports it, and one that is to leave in that which reads
+    so; and no server loses that mark.
 
     That a draining server is sent nobody is `hand_offs_go_to_free_servers`.
     """
     marked = {number for number, row in before.servers.items() if row.draining}
-    if isinstance(event, distributor.Unfit) and stride.rejected is None:
+    if isinstance(event, (distributor.Unfit, Drain)) and stride.rejected is None:
         marked.add(event.server)
     for number, row in stride.state.servers.items():
         if number in marked and not row.draining:

@@ -16,11 +16,11 @@ from maitred.model.world import Stride
 @always_of_steps(
     "monitor",
     witnesses=("an_idle_dynamic_server_is_let_go", "a_graceful_stop_completes"),
-    occasion=lambda b: b.stops != 0 or (b.dynamic > 0 and b.deletions != 0),
+    occasion=lambda b: b.stops != 0 or b.retirements != 0 or (b.dynamic > 0 and b.deletions != 0),
 )
 def only_drained_servers_are_asked_to_end(before: MonitorState, event: object, stride: Stride) -> Iterator[str]:
-    """A server is asked to end only when its Distributor has said that it is drained, or when the grace has ended; and
-    whoever is stopping from then on has been asked.
+    """A server is asked to end only when its Distributor has said that it is drained, or when the grace has ended, the
+    stop's or its own; and whoever is stopping from then on has been asked.
     """
     asked = [(effect.class_id, effect.server) for effect in stride.effects if isinstance(effect, monitor.Terminate)]
     stopping = _stopping(stride.state) - _stopping(before)
@@ -28,7 +28,7 @@ def only_drained_servers_are_asked_to_end(before: MonitorState, event: object, s
         if (class_id, number) not in asked:
             yield f"server {number} is marked as stopping, and is not asked to end"
             continue
-        if not _may_be_asked_to_end(event, class_id, number):
+        if not _may_be_asked_to_end(before, event, class_id, number):
             yield (
                 f"server {number} is asked to end on {describe(event)}, which is neither its Distributor's report that"
                 " it is drained nor the end of the grace"
@@ -39,8 +39,12 @@ def only_drained_servers_are_asked_to_end(before: MonitorState, event: object, s
             yield f"server {number} is asked to end {asked.count((class_id, number))} times"
 
 
-def _may_be_asked_to_end(event: object, class_id: int, number: ServerId) -> bool:
+def _may_be_asked_to_end(before: MonitorState, event: object, class_id: int, number: ServerId) -> bool:
     match event:
+        case monitor.Fired(timer=monitor.DrainOver(class_id=other, server=leaving)):
+            cls = before.classes[class_id]
+            place = cls.places[cls.living[number]]
+            return (other, leaving) == (class_id, number) and place.retirement is not monitor.Retirement.NONE
         case monitor.Fired(timer=monitor.GraceOver()):
             return True
         case monitor.Told(class_id=other, message=Drained(server=drained)):
@@ -95,8 +99,42 @@ def _has_reason(before: MonitorState, event: object, effect: monitor.Kill | moni
             return number == effect.server
         case monitor.Fired(timer=monitor.KillDelay(server=number)):
             return number == effect.server
+        case monitor.Fired(timer=monitor.StartWarning(server=number)):
+            return number == effect.server and _comes_up_for_another(cls, place)
         case _:
             return False
+
+
+def _comes_up_for_another(cls: monitor.ClassState, place: int | None) -> bool:
+    return cls.replacement is not None and cls.replacement.surge == place
+
+
+@always_of_steps("monitor", witnesses=("a_server_is_replaced",), occasion=lambda b: b.replacements != 0)
+def a_server_is_given_up_only_for_one_that_is_ready(
+    before: MonitorState, event: object, stride: Stride
+) -> Iterator[str]:
+    """A server is to leave only where the operator has named it or wants fewer or all at once, or in the very step in
+    which its successor, of the same kind, has become ready.
+    """
+    if isinstance(event, (monitor.Retire, monitor.Scale)) or (isinstance(event, monitor.Replace) and event.at_once):
+        return
+    for class_id, old in before.classes.items():
+        new = stride.state.classes[class_id]
+        for number, place in old.places.items():
+            now = new.places.get(number, None)
+            stays = now is not None and now.server == place.server
+            if place.retirement is not monitor.Retirement.NONE or not place.active:
+                continue
+            if stays and now is not None and now.retirement is not monitor.Retirement.NONE:
+                came = [
+                    p.dynamic
+                    for p in new.places.values()
+                    if p.phase is PlacePhase.READY
+                    and old.places[p.place].phase is PlacePhase.STARTING
+                    and _comes_up_for_another(old, p.place)
+                ]
+                if came != [place.dynamic]:
+                    yield f"server {place.server} is to leave on {describe(event)}, which brings no successor"
 
 
 @always_of_steps("monitor", witnesses=("a_dead_server_is_started_again", "an_unresponsive_server_is_killed"))
@@ -114,7 +152,8 @@ def deaths_are_counted(before: MonitorState, event: object, stride: Stride) -> I
         ]
         for number, place in old.places.items():
             now = new.places.get(number, None)
-            if now is not None:
+            given_up = not place.stays or (place.dynamic and now is not None and now.server != place.server)
+            if now is not None and not given_up:
                 deaths, unready = _server_deaths(class_id, place, event)
                 counts.append((f"place {number}", now.deaths, deaths))
                 counts.append((f"place {number}, before it was ready", now.unready_deaths, unready))
@@ -141,7 +180,8 @@ def _dynamic_deaths(class_id: int, old: monitor.ClassState, event: object) -> in
     match event:
         case monitor.ServerGone(class_id=other, server=number) if other == class_id and number in old.living:
             place = old.places[old.living[number]]
-            return old.dynamic_deaths + bool(place.dynamic and place.unready_deaths)
+            counts = place.dynamic and not _comes_up_for_another(old, place.place)
+            return old.dynamic_deaths + bool(counts and place.unready_deaths)
         case monitor.Told(class_id=other, message=ServerReady(server=number)) if other == class_id:
             place = old.places[old.living[number]] if number in old.living else monitor.Place(0, dynamic=False)
             return 0 if place.dynamic and place.phase is monitor.PlacePhase.STARTING else old.dynamic_deaths

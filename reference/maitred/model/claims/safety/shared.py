@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from maitred.core import distributor, invariants, monitor
 from maitred.core.distributor import DistributorState
-from maitred.core.messages import Drained, KeepDialog, ServerNotReady, ServerReady, Unresponsive
+from maitred.core.messages import Drain, Drained, KeepDialog, ServerNotReady, ServerReady, Unresponsive
 from maitred.core.monitor import MonitorState
 from maitred.core.transition import Reason
 from maitred.model.claims.property import MACHINES, always_of_states, always_of_steps
@@ -80,6 +80,16 @@ LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
         # The server, or each of its dialogs, ended while the kernel was being asked about its clients.
         (distributor.Audited, None, Reason.UNKNOWN_SERVER),
         (distributor.Audited, None, Reason.NO_DIALOG),
+        # The server was gone before the Distributor read that it is to leave.
+        (Drain, None, Reason.UNKNOWN_SERVER),
+        # The operator's wish came too late, or while another was being met.
+        (monitor.Retire, None, Reason.NOT_RUNNING),
+        (monitor.Retire, None, Reason.REPLACING),
+        (monitor.Replace, None, Reason.NOT_RUNNING),
+        (monitor.Replace, None, Reason.REPLACING),
+        (monitor.Scale, None, Reason.NOT_RUNNING),
+        (monitor.Scale, None, Reason.REPLACING),
+        (monitor.Scale, None, Reason.NO_STATIC_SERVER),
         # The server was gone, and its place free, before the Monitor read this about it.
         (monitor.Told, KeepDialog, Reason.UNKNOWN_SERVER),
         (monitor.Told, ServerReady, Reason.UNKNOWN_SERVER),
@@ -147,6 +157,18 @@ always_of_states("server", invariants.counts_are_issued_in_order, "a_full_dialog
 always_of_states("server", invariants.nothing_out_of_date_is_to_be_sent, "a_full_dialog_defers_messages")
 always_of_states("server", invariants.who_is_accepted_is_counted, "who_was_about_to_be_delivered_is_refused")
 always_of_states("monitor", invariants.living_is_true, "a_dead_server_is_started_again")
+always_of_states(
+    "monitor",
+    invariants.a_replacement_is_of_places_that_are_there,
+    "a_server_is_replaced",
+    occasion=lambda b: b.replacements != 0,
+)
+always_of_states(
+    "monitor",
+    invariants.who_is_to_leave_has_a_server,
+    "a_server_leaves_as_wished",
+    occasion=lambda b: b.retirements != 0 or b.replacements != 0,
+)
 always_of_states(
     "monitor",
     invariants.places_are_within_the_configuration,

@@ -142,6 +142,41 @@ def an_idle_dynamic_server_is_let_go(before: World, action: Action, after: World
     return action.what is Deed.ENDS
 
 
+@sometimes(lambda b: b.retirements != 0 or b.replacements != 0)
+def a_server_leaves_as_wished(before: World, action: Action, after: World) -> bool:
+    """A server that the operator wants to leave is drained, and ends."""
+    if not isinstance(action.what, monitor.ServerGone):
+        return False
+    cls = before.monitor.classes[CLASS]
+    place = cls.places[cls.living[action.what.server]]
+    return place.retirement is not monitor.Retirement.NONE and place.phase is monitor.PlacePhase.KILLING
+
+
+@sometimes(lambda b: b.replacements != 0)
+def a_server_is_replaced(before: World, action: Action, after: World) -> bool:
+    """A server that runs another program is ready, and one that it replaces is to leave."""
+    old, new = before.monitor.classes[CLASS], after.monitor.classes[CLASS]
+    return old.replacement is not None and old.program != new.program
+
+
+@sometimes(lambda b: b.scalings != 0 or b.replacements != 0)
+def a_place_is_struck_off(before: World, action: Action, after: World) -> bool:
+    """A place that is no longer wanted is empty, and is struck off."""
+    return any(
+        not place.stays and number not in after.monitor.classes[CLASS].places
+        for number, place in before.monitor.classes[CLASS].places.items()
+    )
+
+
+@sometimes(lambda b: b.replacements != 0 and b.server_crashes != 0)
+def a_replacement_is_called_off(before: World, action: Action, after: World) -> bool:
+    """A successor dies before it is ready, and no server is replaced any more."""
+    plan = before.monitor.classes[CLASS].replacement
+    if plan is None or plan.surge == monitor.NO_PLACE or not isinstance(action.what, monitor.ServerGone):
+        return False
+    return after.monitor.classes[CLASS].replacement != plan
+
+
 @sometimes(lambda b: b.dynamic > 0 and not 0 <= b.creations <= b.dynamic and _enough_clients(b))
 def a_dynamic_server_is_declined(before: World, action: Action, after: World) -> bool:
     """One more dynamic server is asked for than the class may have, and is declined."""

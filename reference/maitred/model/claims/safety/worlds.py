@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from maitred.core import distributor, monitor, server
-from maitred.core.messages import Accepted, Client, HandOff, Restore, Store
+from maitred.core.messages import Accepted, Adopt, Client, Drain, HandOff, Restore, Store
+from maitred.core.monitor import NO_PLACE, Retirement
 from maitred.model.claims.property import always
 from maitred.model.story.text import clients_listed, counted, describe, holders, listed
-from maitred.model.world import CLASS, Action, Fate, Group, World, is_lost, released, weight_of
+from maitred.model.world import CLASS, Action, Fate, Group, Life, World, is_lost, released, weight_of
 
 if TYPE_CHECKING:
     from maitred.model.search.explorer import Path
@@ -243,7 +244,7 @@ def rows_are_as_configured(world: World) -> Iterator[str]:
         compared = (
             ("maximum", row.max_clients, cls.config.max_clients),
             ("weight", row.weight, weight_of(group.element)),
-            ("being dynamic", row.dynamic, row.dynamic if place is None else place >= cls.config.static),
+            ("being dynamic", row.dynamic, row.dynamic if place is None else cls.places[place].dynamic),
         )
         for what, has, true in compared:
             if has != true:
@@ -253,14 +254,32 @@ def rows_are_as_configured(world: World) -> Iterator[str]:
 
 @always("a_dynamic_server_is_declined", "a_dead_server_is_started_again")
 def never_more_servers_than_configured(world: World) -> Iterator[str]:
-    """No more servers live than static and dynamic ones are configured."""
-    config = world.monitor.classes[CLASS].config
-    if sum(group.alive for group in world.groups) > config.static + config.dynamic:
-        living = [f"server {group.server}" for group in world.groups if group.alive]
+    """No more servers live than static and dynamic ones are configured, and one that is to replace another; those that
+    are leaving for good do not count.
+    """
+    cls = world.monitor.classes[CLASS]
+    config, surge = cls.config, cls.replacement is not None and cls.replacement.surge != NO_PLACE
+    leaving = {place.server for place in cls.places.values() if not place.stays}
+    living = [f"server {group.server}" for group in world.groups if group.alive and group.server not in leaving]
+    if len(living) > config.static + config.dynamic + surge:
         yield (
             f"{listed(living)} live at once, and the configuration has {config.static} static and"
-            f" {config.dynamic} dynamic: {config.static + config.dynamic} in all"
+            f" {config.dynamic} dynamic{' and one to replace another' if surge else ''}:"
+            f" {config.static + config.dynamic + surge} in all"
         )
+
+
+@always("a_server_leaves_as_wished", occasion=lambda b: b.retirements != 0 or b.replacements != 0)
+def who_is_to_leave_is_sent_nobody(world: World) -> Iterator[str]:
+    """A server that the operator wants to leave is draining at its Distributor, or that is on its way there."""
+    if world.distributor is None or world.life not in (Life.UP, Life.CONDEMNED):
+        return
+    coming = {message.server for message in world.to_distributor if isinstance(message, (Adopt, Drain))}
+    for place in world.monitor.classes[CLASS].places.values():
+        row = world.distributor.servers.get(place.server, None)
+        leaves = place.retirement is not Retirement.NONE and place.alive
+        if leaves and row is not None and not row.draining and place.server not in coming:
+            yield f"server {place.server} is to leave, and its Distributor has not been sent this"
 
 
 @always("a_client_is_served_and_leaves", "an_audit_corrects_a_count")
@@ -347,14 +366,17 @@ def no_client_with_a_server_is_restored(world: World) -> Iterator[str]:
 @always(
     "an_idle_dynamic_server_is_let_go",
     "a_graceful_stop_completes",
-    occasion=lambda b: b.stops != 0 or (b.dynamic > 0 and b.deletions != 0),
+    occasion=lambda b: b.stops != 0 or b.retirements != 0 or (b.dynamic > 0 and b.deletions != 0),
 )
 def no_one_is_cut_off_by_draining(world: World) -> Iterator[str]:
-    """Before the grace has ended, a server that is asked to end serves nobody and has nobody's hand-off unread."""
+    """Before the grace has ended, a server that is asked to end serves nobody and has no hand-off unread; one that
+    was to leave within a grace of its own may.
+    """
     if world.monitor.phase not in (monitor.Phase.RUNNING, monitor.Phase.CLOSING):
         return
+    hurried = {place.server for place in world.monitor.classes[CLASS].places.values() if place.limited}
     for group in world.groups:
-        if group.asked and group.alive and _truth(group):
+        if group.asked and group.alive and group.server not in hurried and _truth(group):
             yield (
                 f"server {group.server} was asked to end, and {_busy(group)}; the Monitor is"
                 f" {world.monitor.phase.value}, so the grace has not ended"
