@@ -28,23 +28,40 @@ def parser() -> argparse.ArgumentParser:
         description="Stop a running instance, and wait for its end: it takes no more clients, and ends when the last"
         " has left or the grace is over. Asked a second time, it ends at once.",
     )
+    made.add_argument(
+        "target",
+        metavar="SERVER|CLASS",
+        nargs="?",
+        help="only this server, or those of this class: their places stay empty until `maitred restart` fills them",
+    )
+    made.add_argument("--json", action="store_true", help="of servers: print what was done as a JSON object")
     made.add_argument("--quick", action="store_true", help="without a grace, as SIGINT: ask every server to end now")
     made.add_argument("--no-wait", action="store_true", help="do not wait for the end")
-    made.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="wait no longer; then the exit code is 1")
+    made.add_argument("--timeout", metavar="SECONDS", type=seconds, help="wait no longer; then the exit code is 1")
     add_arguments(made)
     return made
 
 
-def _seconds(text: str) -> float:
-    seconds = number(text)
-    if isinstance(seconds, str) or seconds < 0:
+def seconds(text: str) -> float:
+    """A number of seconds on the command line."""
+    given = number(text)
+    if isinstance(given, str) or given < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, such as 10 or 0.5")
-    return float(seconds)
+    return float(given)
 
 
 def main(argv: Sequence[str]) -> int:
     """Send the request and wait; 1 if nobody answers, or if it has not ended in time."""
-    arguments = parser().parse_args(argv)
+    made = parser()
+    arguments = made.parse_args(argv)
+    if arguments.target is not None:
+        from maitred.cli.change import change  # late, as it needs this module
+
+        if arguments.quick:
+            made.error("--quick is for the whole instance: a server that is stopped has the grace")
+        return change(arguments, {"request": "retire", "target": arguments.target, "limited": True})
+    if arguments.json:
+        made.error("--json is for servers: give the number of one, or the name of a class")
     monitors: list[int] = []
 
     def on_connect(pid: int) -> None:

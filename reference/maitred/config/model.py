@@ -93,6 +93,8 @@ class Config:
     """Whether a process of its own checks every step as it is taken; not where there is a `trace`."""
     log: Path | None = None
     """Where maitred's own log goes; None: to stderr."""
+    file: Path | None = None
+    """Where the configuration was read; None: on the command line."""
 
     def core(self) -> tuple[tuple[ClassConfig, ...], tuple[int, ...]]:
         """The arguments of `maitred.core.monitor.initial`, which knows elements by their place in the list."""

@@ -56,12 +56,7 @@ def load(
     Raises:
         ConfigError: it cannot be read, or something is wrong or missing in it.
     """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    document = parse(content, path)
+    document = _document(path)
     if control is not None:
         document["control"] = os.path.abspath(values.at("--control", checks.socket_path, control))
     for key, given in (("trace", trace), ("log", log)):
@@ -70,6 +65,24 @@ def load(
     if verify:
         document["verify"] = True
     return read(document, path)
+
+
+def reread(path: Path, running: Config) -> Config:
+    """Read the file of an instance that runs: its name and its control socket stay as they are.
+
+    Raises:
+        ConfigError: it cannot be read, or something is wrong or missing in it.
+    """
+    return read(_document(os.fspath(path)), os.fspath(path), running)
+
+
+def _document(path: str) -> dict[str, object]:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    return parse(content, path)
 
 
 def parse(content: bytes, path: str) -> dict[str, object]:
@@ -110,12 +123,13 @@ def _placed(path: str, text: str, complaint: str) -> str:
     return f"{path}:{line}:{column}: {match[1]}"
 
 
-def read(document: dict[str, object], path: str) -> Config:
+def read(document: dict[str, object], path: str, running: Config | None = None) -> Config:
     """The configuration that a parsed document stands for.
 
     Args:
         document: what `tomllib` makes of the file.
         path: of the file, for messages and for relative paths.
+        running: of an instance that has the control socket already.
 
     Raises:
         ConfigError: whatever the document holds, nothing else is raised.
@@ -132,7 +146,9 @@ def read(document: dict[str, object], path: str) -> Config:
     name = top.get("name", values.name, stem)
     control = top.get("control", top.path(checks.socket_path), None)
     try:
-        if control is None:
+        if running is not None:
+            name, socket_path = running.name, running.control
+        elif control is None:
             name, socket_path = instances.default(name, chosen="name" in document)
         else:
             socket_path = instances.claim(Path(control))
@@ -148,6 +164,7 @@ def read(document: dict[str, object], path: str) -> Config:
         log_directory=Path(log_directory) if log_directory else None,
         verify=verify,
         log=Path(log) if log else None,
+        file=Path(os.path.abspath(path)),
     )
 
 

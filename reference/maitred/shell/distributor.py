@@ -232,7 +232,7 @@ class Distributor:
                 self.handle(message)
                 if not fds:  # its connection has been lost on the way: what cannot be served must not wait
                     self.handle(core.PeerClosed(message.client, reset=True, unread=False))
-            case messages.Begin() | messages.CreationFailed() | messages.Close():
+            case messages.Begin() | messages.CreationFailed() | messages.Close() | messages.Drain() | messages.Allow():
                 channel.drop(fds)
                 self.handle(message)
             case _:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
+from maitred.config.error import ConfigError
 from maitred.config.model import Config
 from maitred.core import monitor as core
 from maitred.core.timing import duration
@@ -30,11 +31,13 @@ from maitred.shell.io.process_name import name_process
 from maitred.shell.observe.trace import Trace
 from maitred.shell.observe.verifier import VerifierMain
 from maitred.shell.supervise import leftovers, status
+from maitred.shell.supervise.changes import Changes, RefusedError
 from maitred.shell.supervise.descendants import kill_orphans, reap_orphans
 from maitred.shell.supervise.distributors import LAST_WAIT, Distributors
 from maitred.shell.supervise.kept import Kept
 from maitred.shell.supervise.launch import Child
 from maitred.shell.supervise.news import EXIT_CODES, News
+from maitred.shell.supervise.programs import Programs
 from maitred.shell.supervise.recording import Recording
 from maitred.shell.supervise.requests import Requests
 from maitred.shell.supervise.servers import KILL_AGAIN, Servers
@@ -48,8 +51,13 @@ QUICK: Final = (signal.SIGINT, signal.SIGQUIT)
 """Those that stop without a grace, as for nginx and gunicorn."""
 ROTATE: Final = signal.SIGUSR1
 """As for nginx and gunicorn."""
-KEPT: Final = {signal.SIGHUP: "reload", signal.SIGUSR2: "upgrade", signal.SIGTTIN: "scale"}
+RELOAD: Final = signal.SIGHUP
+MORE: Final = signal.SIGTTIN
+FEWER: Final = signal.SIGTTOU
+"""As for gunicorn: the file is read again; one static server more, or one fewer."""
+KEPT: Final = {signal.SIGUSR2: "upgrade"}
 """Signals that do nothing, and the command that each is kept for: what it makes other supervisors do."""
+CAUGHT: Final = (*STOPS, ROTATE, RELOAD, MORE, *KEPT)
 
 UNUSABLE: Final = 2
 """The exit code where the configuration does not fit this machine."""
@@ -85,13 +93,19 @@ class Monitor:
             stepped=lambda event, before: None,
             declined=_declined,
         )
-        servers = self._servers = Servers(config, loop, machine, elements, recording, lambda: distributors.children())
+        programs = Programs(config)
+        servers = self._servers = Servers(
+            config, loop, machine, elements, recording, programs, lambda: distributors.children()
+        )
         news = self._news = News(config, machine, servers)
         kept = Kept()
         distributors = self._distributors = Distributors(
             config, loop, machine, elements, recording, servers, kept, news
         )
-        requests = self._requests = Requests(config, loop, machine, servers, distributors, recording, self._stop)
+        changes = self._changes = Changes(config, machine, programs)
+        requests = self._requests = Requests(
+            config, loop, machine, servers, distributors, recording, changes, news, self._stop
+        )
         effects.update(self._effects(kept))
         self._exit: int | None = None
         kernel.become_subreaper()
@@ -121,9 +135,11 @@ class Monitor:
         for end in (reader, writer):
             end.setblocking(False)
         signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
-        for number in (*STOPS, ROTATE, *KEPT):  # though a script that starts us with & has us ignore SIGINT
+        for number in CAUGHT:  # though a script that starts us with & has us ignore SIGINT
             signal.signal(number, _ignore)
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else each line for a terminal that is not ours raises another
+        # Blocked and looked for, as the kernel does not raise it then for each line on a terminal that is not ours.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [FEWER])
+        signal.signal(FEWER, _ignore)
         self._loop.watch(reader.fileno(), READ, self._on_signals)
         return reader
 
@@ -139,6 +155,10 @@ class Monitor:
                 self._stop(signal.Signals(number).name, number in QUICK)
             elif number == ROTATE:
                 self._requests.rotate(_rotated)
+            elif number == RELOAD:
+                self._reload()
+            elif number == MORE:
+                self._more(signal.Signals(number), 1)
             elif number in KEPT:
                 name, command = signal.Signals(number).name, KEPT[signal.Signals(number)]
                 report.warning(f"{name} does nothing: it is kept for maitred {command}, which is not there yet")
@@ -158,10 +178,23 @@ class Monitor:
             report.info(f"{why}: stopping now")
         return self.machine.handle(core.StopRequested())
 
+    def _reload(self) -> None:
+        try:
+            self._changes.reload(None, False)
+        except (RefusedError, ConfigError) as error:
+            report.warning(f"SIGHUP: {error}")
+
+    def _more(self, number: signal.Signals, static: int) -> None:
+        refused = self._changes.more(static)
+        if refused:
+            report.warning(f"{number.name}: {refused}")
+
     def _look_round(self) -> None:
         self._loop.set_timer("look round", LOOK_ROUND, self._look_round)
         self._distributors.prepare()  # the standby, where there is none
         reap_orphans(frozenset(child.pid for child in self._children()))
+        while signal.sigtimedwait([FEWER], 0):
+            self._more(FEWER, -1)
         for element, up in self._elements.changes():
             self.machine.handle(core.ElementRestored(element) if up else core.ElementFailed(element))
 
@@ -215,7 +248,7 @@ class Monitor:
         while kill_orphans() and time.monotonic() < deadline:
             time.sleep(KILL_AGAIN[0])
         reap_orphans(frozenset())
-        for number in (*STOPS, ROTATE, *KEPT):
+        for number in CAUGHT:
             signal.signal(number, signal.SIG_IGN)  # the end, with its exit code, is at hand: nothing is left to stop
         if self._news.failure:
             report.error(f"stopped: {self._news.failure}")

@@ -38,8 +38,10 @@ def hear_of_children() -> None:
 def heed_signals_again() -> None:
     """Have signals do what they do by default, also those that whoever started us ignores.
 
-    A program in the background of a script, where SIGINT is ignored, could not be ended by it otherwise.
+    A program in the background of a script, where SIGINT is ignored, could not be ended by it otherwise.  And what the
+    Monitor blocks for itself, its children do not.
     """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTTOU])
     for number in signal.valid_signals() - _PYTHONS_OWN:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

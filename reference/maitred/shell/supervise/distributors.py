@@ -134,7 +134,7 @@ class Distributors:
             class_id=effect.class_id,
             name=cls.name,
             incarnation=effect.incarnation,
-            dynamic=cls.dynamic,
+            dynamic=effect.dynamic,
             waiting_limit=cls.waiting_limit,
             listeners=effect.listeners,
             fixed=cls.fixed,

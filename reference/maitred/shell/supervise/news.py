@@ -26,6 +26,8 @@ class News:
         self._machine = machine
         self._servers = servers
         self._announced = False
+        self.failed_replacements: dict[ClassId, int] = {}
+        """By class, how often servers could not be replaced."""
         self.failure = ""
         """What made a class fail: logged once more in the last line, where a program's own output does not hide it."""
 
@@ -54,6 +56,9 @@ class News:
         name, what = self._name(effect.class_id), effect.complaint.value
         cls = self._machine.state.classes[effect.class_id]
         addresses = [address for _, address in cls.listeners]
+        if effect.complaint is Complaint.NOT_REPLACED:
+            self.failed_replacements[effect.class_id] = self.failed_replacements.get(effect.class_id, 0) + 1
+            what += "; what ran before goes on" if cls.replacement is None else "; those that were are replaced back"
         if effect.complaint is Complaint.NOT_LISTENING and addresses:
             what += f" on {', '.join(addresses)}"
         if effect.complaint is Complaint.CRASH_LOOP and cls.proven:

@@ -15,8 +15,10 @@ from maitred.core.transition import Rejected
 from maitred.shell.io import report
 from maitred.shell.io.loop import Loop
 from maitred.shell.supervise import status
+from maitred.shell.supervise.changes import Changes
 from maitred.shell.supervise.distributors import Distributors
 from maitred.shell.supervise.inquiry import Part
+from maitred.shell.supervise.news import News
 from maitred.shell.supervise.recording import Recording
 from maitred.shell.supervise.servers import Machine, Servers
 
@@ -35,6 +37,8 @@ class Requests:
         servers: Servers,
         distributors: Distributors,
         recording: Recording,
+        changes: Changes,
+        news: News,
         stop: Callable[[str, bool], Rejected | None],
     ) -> None:
         """Answer from what these hold; ``stop`` stops the instance: why, for the log, and whether quickly."""
@@ -44,6 +48,8 @@ class Requests:
         self._servers = servers
         self._distributors = distributors
         self._recording = recording
+        self._changes = changes
+        self._news = news
         self._stop = stop
 
     def answer(self, request: status.Json, reply: status.Reply) -> None:
@@ -59,8 +65,11 @@ class Requests:
                 self.rotate(reply)
             case {"request": "element", "name": str(name), "up": bool(up), **rest} if not rest:
                 self._answer_element(name, up, reply)
+            case {"request": "retire" | "restart" | "scale" | "reload"}:
+                reply(self._changes.answer(request))
             case _:
                 known = '"status", "stop" (with "quick" or without), "rotate", "element" with "name" and "up"'
+                known += ', "retire", "restart", "scale", "reload"'
                 reply({"error": f"unknown request; known: {known}"})
 
     def _answer_element(self, name: str, up: bool, reply: status.Reply) -> None:
@@ -122,7 +131,15 @@ class Requests:
             obstacles = self._servers.obstacles()
             standby = self._distributors.standby.pid
             document = status.build(
-                self._config, self._machine.state, pids, running, parts, obstacles, standby, self._servers.restarts
+                self._config,
+                self._machine.state,
+                pids,
+                running,
+                parts,
+                obstacles,
+                standby,
+                self._servers.restarts,
+                self._news.failed_replacements,
             )
             reply({**document, **self._recording.status()})
 

@@ -33,6 +33,7 @@ from maitred.shell.io.registry import Reader
 from maitred.shell.io.registry import create as create_registry
 from maitred.shell.supervise.descendants import Family, Groups, kill_holders
 from maitred.shell.supervise.launch import Child, start_server
+from maitred.shell.supervise.programs import Programs
 from maitred.shell.supervise.recording import Recording
 from maitred.shell.supervise.usable import Elements
 
@@ -73,6 +74,8 @@ class Server:
     """The Distributor's ends."""
     ended: bool = False
     """The main process has been reaped."""
+    stop_signal: int | None = None
+    """What its program is asked to end with; None: the default."""
     look_again: float = KILL_AGAIN[0]
 
 
@@ -97,6 +100,7 @@ class Servers:
         machine: Machine,
         elements: Elements,
         recording: Recording,
+        programs: Programs,
         spared: Callable[[], Iterable[Child]],
     ) -> None:
         """No server yet.  Our own limit of open files is raised; servers have it as it was.
@@ -107,6 +111,7 @@ class Servers:
             machine: the Monitor's.
             elements: where servers run.
             recording: where servers record their steps.
+            programs: what they run.
             spared: our children that are no servers: they are not killed with a server, whatever it has sent them.
         """
         self._config = config
@@ -114,6 +119,7 @@ class Servers:
         self._machine = machine
         self._elements = elements
         self._recording = recording
+        self._programs = programs
         self._others = spared
         self._started_in = kernel.working_directory()
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -204,7 +210,8 @@ class Servers:
 
     def _launch(self, effect: core.StartServer, theirs: channel.Socket) -> None:
         server = self.held[effect.server]
-        cls = self._config.classes[effect.class_id]
+        cls = self._programs.of(effect.class_id, effect.program)
+        server.stop_signal = cls.stop_signal
         registry = trace = None  # an executable keeps none
         try:
             if cls.program.kind != "executable":
@@ -252,7 +259,8 @@ class Servers:
         )
 
     def _log_start(self, effect: core.StartServer, server: Server, child: Child) -> None:
-        kind = "dynamic, " if effect.place >= self._config.classes[effect.class_id].static else ""
+        place = self._machine.state.classes[effect.class_id].places.get(effect.place, None)
+        kind = "dynamic, " if place is not None and place.dynamic else ""
         where = f"(pid {child.pid}, {kind}on {self._config.elements[effect.element].name})"
         before = self._places.get((effect.class_id, effect.place))
         self._places[effect.class_id, effect.place] = effect.server
@@ -269,8 +277,7 @@ class Servers:
             return
         server = self.held.get(effect.server)
         if server is not None and server.child is not None and not server.ended:
-            configured = self._config.classes[effect.class_id].stop_signal
-            kernel.send_signal(server.child.pidfd, configured or self.default_stop_signal)
+            kernel.send_signal(server.child.pidfd, server.stop_signal or self.default_stop_signal)
 
     def kill(self, effect: core.Kill) -> None:
         """Kill all that descends from the server; once nobody is left, its place is free."""

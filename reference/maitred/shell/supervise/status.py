@@ -30,7 +30,7 @@ from maitred.compiled import running
 from maitred.config.model import Config
 from maitred.core import monitor
 from maitred.core.messages import ServerId
-from maitred.core.monitor import ClassId, ClassState, MonitorState, Place, PlacePhase
+from maitred.core.monitor import ClassId, ClassState, MonitorState, Place, PlacePhase, Retirement
 from maitred.shell.io import kernel
 from maitred.shell.io.loop import Loop
 
@@ -207,6 +207,7 @@ def build(
     obstacles: Mapping[ClassId, list[str]] = MappingProxyType({}),
     standby: int | None = None,
     restarts: Mapping[tuple[ClassId, int], int] = MappingProxyType({}),
+    failed_replacements: Mapping[ClassId, int] = MappingProxyType({}),
 ) -> Json:
     """The status of the instance, version 1.
 
@@ -220,6 +221,7 @@ def build(
         obstacles: why the servers of a class do not come up, as far as that is known.
         standby: the pid of the process that will be the next Distributor.
         restarts: how often a server was started in a place again, by class and place.
+        failed_replacements: how often servers could not be replaced, by class.
     """
     names = [element.name for element in config.elements]
     return {
@@ -247,6 +249,7 @@ def build(
                     parts.get(i) or {},
                     {place: count for (class_id, place), count in restarts.items() if class_id == i},
                 ),
+                "failed_replacements": failed_replacements.get(i, 0),
                 "obstacles": obstacles.get(i, []),
             }
             for i, cls in state.classes.items()
@@ -320,6 +323,9 @@ def _class(
         "ports": part.get("ports", own_ports),
         "waiting": part.get("waiting", len(cls.store)),
         "waiting_limit": cls.config.waiting_limit,
+        "static": cls.config.static,
+        "dynamic": cls.config.dynamic,
+        "replacing": cls.replacement is not None,
         "totals": {key: totals.get(key) for key in TOTALS},
         "waiting_list": part.get(
             "waiting_list", [{"port": c.port, "arrival": c.arrival, "since": None} for c in cls.store]
@@ -351,6 +357,8 @@ def _server(place: Place, cls: ClassState, elements: list[str], pid: int | None,
             "dialogs", [{"port": port, "phase": "kept", "owed": owed} for port, owed in place.dialogs.items()]
         ),
         "deaths": place.deaths,
+        "program": place.program,
+        "leaving": None if place.retirement is Retirement.NONE else place.retirement.name.lower(),
     }
 
 
@@ -364,6 +372,8 @@ _BY_PHASE: Final = {
 
 def _state(place: Place, max_clients: int, row: Json) -> str:
     """One word for the server, from what the Monitor and the Distributor know of it."""
+    if not place.alive and place.retirement is Retirement.HOLD:
+        return "held"
     if place.phase is not PlacePhase.READY:
         return _BY_PHASE[place.phase]
     clients = row.get("clients", 0)

@@ -271,13 +271,15 @@ def never_more_servers_than_configured(world: World) -> Iterator[str]:
 
 @always("a_server_leaves_as_wished", occasion=lambda b: b.retirements != 0 or b.replacements != 0)
 def who_is_to_leave_is_sent_nobody(world: World) -> Iterator[str]:
-    """A server that the operator wants to leave is draining at its Distributor, or that is on its way there."""
+    """A server that the operator wants to leave is draining at its Distributor, or that is on its way there, unless it
+    is ending already.
+    """
     if world.distributor is None or world.life not in (Life.UP, Life.CONDEMNED):
         return
     coming = {message.server for message in world.to_distributor if isinstance(message, (Adopt, Drain))}
     for place in world.monitor.classes[CLASS].places.values():
         row = world.distributor.servers.get(place.server, None)
-        leaves = place.retirement is not Retirement.NONE and place.alive
+        leaves = place.retirement is not Retirement.NONE and place.active
         if leaves and row is not None and not row.draining and place.server not in coming:
             yield f"server {place.server} is to leave, and its Distributor has not been sent this"
 
