@@ -72,6 +72,7 @@ from maitred.core.messages import (
     Accepted,
     Acknowledge,
     Adopt,
+    Allow,
     Begin,
     BindReply,
     Client,
@@ -81,6 +82,7 @@ from maitred.core.messages import (
     CreateServer,
     CreationFailed,
     Disconnect,
+    Drain,
     Drained,
     DropListeners,
     HandOff,
@@ -1242,6 +1244,7 @@ REFUSALS = [
     (with_one_idle, Restore(client(1)), Reason.ALREADY_BEGUN),
     (restoring, Restore(client(1)), Reason.DUPLICATE_CLIENT),
     (with_one_idle, CreationFailed(), Reason.NOT_REQUESTED),
+    (starting, Drain(9), Reason.UNKNOWN_SERVER),
     (starting, Close(), Reason.NOT_BEGUN),
     (closing, Close(), Reason.ALREADY_CLOSING),
     (starting, Listening(OTHER, ADDRESS), Reason.UNKNOWN_PORT),
@@ -1293,6 +1296,27 @@ def test_what_may_not_happen_is_declined_with_its_reason(state, event, reason):
 # ================================================================ a whole life
 
 
+def test_a_server_that_is_to_leave_is_sent_nobody_and_is_reported_once_it_is_idle():
+    run = with_one_idle()
+    run.adopt(2)
+    run.ready(2)
+    run.take(Drain(1))
+    assert run.of(Tell) == [Tell(Drained(1))]
+    run.arrive()
+    assert run.of(Send)[0].server == 2
+    run.take(Drain(1))
+    assert not run.of(Tell), "to be asked twice changes nothing"
+
+
+def test_a_class_that_is_allowed_dynamic_servers_asks_for_one():
+    run = with_one_idle()
+    run.take(Drain(1))
+    run.arrive()
+    assert SetTimer(CreateDelay()) not in run.of(SetTimer)
+    run.take(Allow(1))
+    assert SetTimer(CreateDelay()) in run.of(SetTimer)
+
+
 def test_a_whole_life_meets_every_event_message_timer_and_effect():
     run = Class((PORT, ADDRESS), (OTHER, OTHER_ADDRESS), incarnation=2, dynamic=1)
     run.adopt(1, ports=(PORT,), owed=(PORT,), most=2)
@@ -1315,7 +1339,7 @@ def test_a_whole_life_meets_every_event_message_timer_and_effect():
     run.ready(2)
     run.accepted(2, 1)
     run.left(2, waiting[2], 0)
-    run.take(Fired(DeleteDelay(2)), Unfit(2), DialogEnded(2, PORT), ControlEnded(2))
+    run.take(Fired(DeleteDelay(2)), Drain(2), Allow(1), Unfit(2), DialogEnded(2, PORT), ControlEnded(2))
     run.take(Close(), BacklogEmpty(PORT))
     run.left(1, client(1), 0)
     assert run.state.phase is Phase.CLOSED

@@ -876,15 +876,18 @@ def same_but_attempt(timer):
     return replace(timer, attempt=0) if hasattr(timer, "attempt") else timer
 
 
+BY_SERVER = (ServerStable, StartWarning, KillDelay, DrainOver)
+
+
 def may_fire(state):
     """The timers that the guard lets fire, of all there could be; each stands for the same with other attempts."""
     universe = [GraceOver()]
     for class_id in range(3):
-        universe += [RestartServer(class_id, place, 0) for place in range(4)]
+        universe += [RestartServer(class_id, place, 0) for place in range(12)]
         universe += [RestartDistributor(class_id, 0), DynamicRest(class_id, 0)]
         universe += [DistributorStable(class_id, incarnation) for incarnation in range(30)]
         servers = range(state.next_server + 1)
-        universe += [kind(class_id, server) for kind in (ServerStable, StartWarning, KillDelay) for server in servers]
+        universe += [kind(class_id, server) for kind in BY_SERVER for server in servers]
     return {timer for timer in universe if guard(state, Fired(timer)) is None}
 
 

@@ -138,6 +138,11 @@ def closing(state):
     return state.phase in (D.Phase.CLOSING, M.Phase.CLOSING)
 
 
+def asked_for(event):
+    """The places that an operator names."""
+    return getattr(event, "places", None) or (getattr(event, "place", None),)
+
+
 MEANS = {
     Reason.UNKNOWN_SERVER: lambda s, e: not known_server(s, e),
     Reason.UNKNOWN_PORT: lambda s, e: e.port not in s.ports,
@@ -173,6 +178,10 @@ MEANS = {
     Reason.NO_SUCH_PROCESS: lambda s, e: not runs(s, e),
     Reason.UNKNOWN_ELEMENT: lambda s, e: e.element not in s.elements,
     Reason.SAME_ELEMENT_STATE: lambda s, e: s.elements[e.element].up is isinstance(e, M.ElementRestored),
+    Reason.UNKNOWN_PLACE: lambda s, e: any(place not in s.classes[0].places for place in asked_for(e)),
+    Reason.NOT_RUNNING: lambda s, e: s.phase is not M.Phase.RUNNING,
+    Reason.REPLACING: lambda s, e: s.classes[0].replacement is not None,
+    Reason.NO_STATIC_SERVER: lambda s, e: e.static < 1 or e.dynamic < 0,
     Reason.UNKNOWN_CLASS: lambda s, e: getattr(e, "timer", e).class_id not in s.classes,
 }
 """Of each reason, whether its text is true, found otherwise than in the guard that gives it."""

@@ -274,7 +274,8 @@ def places_are_within_the_configuration(state: MonitorState) -> Iterator[str]:
             )
         for number, place in cls.places.items():
             if number in cls.vacant:
-                yield f"place {number} is {'filled' if place.dynamic else 'static'}, and counts as vacant"
+                kind = "dynamic place" if place.dynamic else "static place"
+                yield f"{kind} {number} is filled, and counts as vacant"
 
 
 _AND_ONE: Final = ", and one more that is to replace another"
