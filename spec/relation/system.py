@@ -8,8 +8,9 @@ Distributor may die in between.  The next event is read only when nothing is in 
 A transition that is not *exact* stands for the world around the machines (arrivals, faults, what a program does), or
 for a part of the set-up that is modelled more permissively: it allows at least what the code does.
 
-Not modelled: the closing of the whole system, sockets that cannot be opened, the counting of deaths, audits.  The
-model explores these (`maitred.model`); this relation ends where a stop begins.
+Not modelled: the closing of the whole system, sockets that cannot be opened, the counting of deaths, audits, and what
+an operator changes (servers that are to leave, are replaced, are more or fewer).  The model explores these
+(`maitred.model`); this relation ends where a stop or such a change begins.
 """
 
 import z3

@@ -159,12 +159,14 @@ def test_a_signal_without_a_meaning_does_nothing(maitred, guests):
     port = free_port()
     instance = maitred(*greeters(port))
 
-    commands = {"SIGTTOU": "", "SIGWINCH": "", "SIGHUP": "reload", "SIGUSR2": "upgrade", "SIGTTIN": "scale"}
+    commands = {"SIGWINCH": "", "SIGUSR2": "upgrade"}
     for name, command in commands.items():
         instance.signal(getattr(signal, name))
         if command:  # a terminal sends many of the others
             instance.wait_log(f"^maitred: {name} does nothing: it is kept for maitred {command}")
 
+    instance.signal(signal.SIGHUP)  # a terminal that closes sends it
+    instance.wait_log("SIGHUP: nothing to reload: this instance was started without a configuration file")
     with guests(port) as guest:
         assert guest.seated()
     assert instance.status()["monitor"]["phase"] == "running"

@@ -34,9 +34,9 @@ Steps, written by ``python -m docs.step_tables``:
 "+": the event may be taken in this phase; a phase: so it may lead there; a number: it may be rejected for that reason
 of the row.  A message or a timer stands for the event that brings it.  Not shown: events of an unknown server class.
 
-================== ======= ============== ============ ========= ===== ======================================
+================== ======= ============== ============ ========= ===== ============================================
 event              new     running        closing      ending    ended may be rejected with
-================== ======= ============== ============ ========= ===== ======================================
+================== ======= ============== ============ ========= ===== ============================================
 Started            running 1              1            1         1     1 ALREADY_STARTED
 Store              2       + 12           + 12         + 12      + 12  1 DUPLICATE_CLIENT 2 NO_SUCH_PROCESS
 Release            2       + 12           + 12         + 12      + 12  1 UNKNOWN_CLIENT 2 NO_SUCH_PROCESS
@@ -56,15 +56,19 @@ DistributorExited  1       + 1            + 1          + ended 1 + 1   1 NO_SUCH
 ElementFailed      + 12    + 12           + 12         + 12      + 12  1 UNKNOWN_ELEMENT 2 SAME_ELEMENT_STATE
 ElementRestored    + 12    + 12           + 12         + 12      + 12  1 UNKNOWN_ELEMENT 2 SAME_ELEMENT_STATE
 StopRequested      1       closing ended  ending ended +         2     1 NOT_STARTED 2 ENDED
+Retire             2       + 13           2            2         2     1 UNKNOWN_PLACE 2 NOT_RUNNING 3 REPLACING
+Replace            2       + 13           2            2         2     1 UNKNOWN_PLACE 2 NOT_RUNNING 3 REPLACING
+Scale              1       + 23           1            1         1     1 NOT_RUNNING 2 REPLACING 3 NO_STATIC_SERVER
 RestartServer      1       + 1            1            1         1     1 TIMER_IS_STALE
-DynamicRest        1       + 1            + 1          + 1       + 1   1 TIMER_IS_STALE
+DynamicRest        1       1              1            1         1     1 TIMER_IS_STALE
 RestartDistributor 1       + 1            + 1          1         1     1 TIMER_IS_STALE
-ServerStable       2       + 12           + 12         12        2     1 TIMER_IS_STALE 2 NO_SUCH_PROCESS
+ServerStable       2       12             12           12        2     1 TIMER_IS_STALE 2 NO_SUCH_PROCESS
 DistributorStable  1       + 1            + 1          + 1       1     1 TIMER_IS_STALE
 StartWarning       2       + 12           + 12         12        2     1 TIMER_IS_STALE 2 NO_SUCH_PROCESS
 KillDelay          2       + 12           + 12         + 12      2     1 TIMER_IS_STALE 2 NO_SUCH_PROCESS
+DrainOver          2       + 12           + 12         12        2     1 TIMER_IS_STALE 2 NO_SUCH_PROCESS
 GraceOver          1       1              ending ended 1         1     1 NOT_CLOSING
-================== ======= ============== ============ ========= ===== ======================================
+================== ======= ============== ============ ========= ===== ============================================
 
 (End of the steps.)
 """
