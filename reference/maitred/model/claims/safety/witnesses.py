@@ -159,7 +159,7 @@ def a_server_is_replaced(before: World, action: Action, after: World) -> bool:
     return old.replacement is not None and old.program != new.program
 
 
-@sometimes(lambda b: b.scalings != 0 or b.replacements != 0)
+@sometimes(lambda b: (b.scalings != 0 and b.servers > 1) or b.replacements != 0)
 def a_place_is_struck_off(before: World, action: Action, after: World) -> bool:
     """A place that is no longer wanted is empty, and is struck off."""
     return any(
