@@ -344,6 +344,40 @@ BROKEN = [
         ("place 1 is empty, and dialogs are kept for it, on the ports [4049]",),
     ),
     (
+        "who_is_to_leave_has_a_server",
+        lambda: with_place(watched(), 0, phase=monitor.PlacePhase.DOWN, retirement=monitor.Retirement.REMOVE),
+        ("place 0 waits for its server to leave, and is empty",),
+    ),
+    (
+        "who_is_to_leave_has_a_server",
+        lambda: with_place(watched(), 0, limited=True),
+        ("place 0 has a limit, and no server that is to leave",),
+    ),
+    (
+        "a_replacement_is_of_places_that_are_there",
+        lambda: with_class(watched(), replacement=monitor.Replacement(0, 0, Tree(), old=8, surge=9)),
+        (
+            "place 9 is that of a successor, and none with program 0 comes up there",
+            "it is the turn of place 8, which is not there",
+        ),
+    ),
+    (
+        "a_replacement_is_of_places_that_are_there",
+        lambda: with_class(watched(), replacement=monitor.Replacement(0, 0, Tree(), old=0)),
+        ("no successor of the server in place 0 comes up, and that one is not to leave",),
+    ),
+    (
+        "a_replacement_is_of_places_that_are_there",
+        lambda: with_class(
+            with_place(watched(), 1, dynamic=True),
+            replacement=monitor.Replacement(0, 0, Tree(), old=0, surge=1),
+        ),
+        (
+            "place 1 is that of a successor, and none with program 0 comes up there",
+            "one of the places 0 and 1 is dynamic, and the other is not",
+        ),
+    ),
+    (
         "ended_means_over",
         lambda: with_class(ended(), store=Tree.of([(client(1), None)])),
         ("the Monitor has ended, with these in its store: client 1001",),

@@ -111,7 +111,7 @@ HAND_OFF = to_record(distributor.Send(3, PORT, HandOff(client(1))))
         ),
         (
             monitor.Effect,
-            {"is": "StartDistributor", "class_id": 0, "incarnation": 1, "element": 0, "listeners": [[1]]},
+            {"is": "StartDistributor", "class_id": 0, "incarnation": 1, "element": 0, "listeners": [[1]], "dynamic": 0},
             "StartDistributor.listeners[0]: has 1 items, should have 2",
         ),
         (

@@ -44,6 +44,7 @@ EXPECTED = [
     (monitor.StartWarning(0, 1), 10),
     (monitor.GraceOver(), 11),
     (monitor.KillDelay(0, 1), 12),
+    (monitor.DrainOver(0, 1), 11),
 ]
 
 

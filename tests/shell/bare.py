@@ -26,7 +26,7 @@ class Bare:
         given = self.config, self.loop, self.machine
         news = News(self.config, self.machine, self.servers)
         self.distributors = Distributors(*given, None, recording, self.servers, self.kept, news)
-        self.requests = Requests(*given, self.servers, self.distributors, recording, None)
+        self.requests = Requests(*given, self.servers, self.distributors, recording, None, news, None)
         ours, self.far = channel.pair()
         stream, self.asked = socket.socketpair()
         stream.setblocking(False)

@@ -50,8 +50,8 @@ def test_a_server_is_asked_to_end_and_a_distributor_killed(monkeypatch):
     servers.default_stop_signal = signal.SIGTERM
     servers._to_start = {}
     servers.held = {
-        1: SimpleNamespace(child=SimpleNamespace(pidfd=11), ended=False),
-        2: SimpleNamespace(child=SimpleNamespace(pidfd=12), ended=True),
+        1: SimpleNamespace(child=SimpleNamespace(pidfd=11), ended=False, stop_signal=None),
+        2: SimpleNamespace(child=SimpleNamespace(pidfd=12), ended=True, stop_signal=None),
     }
     distributors = Distributors.__new__(Distributors)
     distributors.held = {0: SimpleNamespace(child=SimpleNamespace(pidfd=20))}
