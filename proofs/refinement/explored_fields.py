@@ -100,6 +100,8 @@ NOT_MODELLED: Final[Mapping[str, str]] = {
     "ListenFailed.port": SET_UP,
     "ListenFailed.address": SET_UP,
     "ListenFailed.errno": SET_UP,
+    "Drain.server": field_table.CHANGES,
+    "Allow.dynamic": field_table.CHANGES,
 }
 """Of each field of a message that the bridge does not compare: why.  Timers have one reason, `RUN_OUT`."""
 

@@ -65,6 +65,7 @@ KEY: Final = "names the row"
 ROWS: Final = "a table: what its rows hold is modelled, field by field"
 CONFIGURED: Final = "configured: follows from ClassConfig"
 INDEX: Final = "an index, derived from other fields; an invariant of the core states that it is kept"
+CHANGES: Final = "what an operator changes, which is outside the relation"
 DELAY: Final = "counts deaths: decides delays, and when a class is given up, which is outside the relation"
 
 NOT_MODELLED: Final[Mapping[str, str]] = {
@@ -94,11 +95,16 @@ NOT_MODELLED: Final[Mapping[str, str]] = {
     "ClassState.vacant": INDEX,
     "ClassState.proven": "decides when a class is given up, which is outside the relation",
     "ClassState.dynamic_deaths": DELAY,
+    "ClassState.program": CHANGES,
+    "ClassState.replacement": CHANGES,
     "ClassConfig.elements": "on which element something starts is left open",
     "ClassConfig.listeners": "which ports a class has is left open",
     "ClassConfig.fixed": "which ports a class has is left open",
     "Place.place": KEY,
     "Place.deaths": DELAY,
+    "Place.program": CHANGES,
+    "Place.retirement": CHANGES,
+    "Place.limited": CHANGES,
     "DistributorPlace.phase": "follows from the process itself, World.life",
     "DistributorPlace.deaths": DELAY,
     "ElementState.processes": "on which element something starts is left open",
