@@ -203,10 +203,10 @@ def watched(servers: int, stored: int) -> Watched:
     machine: Watched = Machine(monitor.step, monitor.initial((config,), (1, 1)))
     machine.take(monitor.Started())
     for server in range(1, servers + 1):
-        machine.take(monitor.Told(0, KeepDialog(server, PORT)))
-        machine.take(monitor.Told(0, ServerReady(server, PORT)))
+        machine.take(monitor.Reported(0, KeepDialog(server, PORT)))
+        machine.take(monitor.Reported(0, ServerReady(server, PORT)))
     for arrival in range(stored):
-        machine.take(monitor.Told(0, Store(Client(arrival, arrival, PORT))))
+        machine.take(monitor.Reported(0, Store(Client(arrival, arrival, PORT))))
     return machine
 
 
@@ -217,13 +217,13 @@ def supervising(servers: int) -> tuple[Watched, Cycle]:
     def rounds() -> Cycle:
         for place in _for_ever(servers):
             server = machine.state.classes[0].places[place - 1].server
-            machine.take(monitor.Told(0, ServerNotReady(server, PORT)), "Told(ServerNotReady)")
+            machine.take(monitor.Reported(0, ServerNotReady(server, PORT)), "Reported(ServerNotReady)")
             machine.take(monitor.ServerExited(0, server), "ServerExited")
             machine.take(monitor.ServerGone(0, server), "ServerGone")
             machine.take(monitor.Fired(monitor.RestartServer(0, place - 1, 0)), "RestartServer")
             server = machine.state.classes[0].places[place - 1].server
-            machine.take(monitor.Told(0, KeepDialog(server, PORT)), "Told(KeepDialog)")
-            machine.take(monitor.Told(0, ServerReady(server, PORT)), "Told(ServerReady)")
+            machine.take(monitor.Reported(0, KeepDialog(server, PORT)), "Reported(KeepDialog)")
+            machine.take(monitor.Reported(0, ServerReady(server, PORT)), "Reported(ServerReady)")
             yield
 
     return machine, rounds()
@@ -236,11 +236,11 @@ def stopping(servers: int) -> tuple[Watched, Cycle]:
     for server in range(1, servers):
         machine.take(monitor.ServerExited(0, server))
         machine.take(monitor.ServerGone(0, server))
-    machine.take(monitor.Told(0, Closed()))
+    machine.take(monitor.Reported(0, Closed()))
 
     def rounds() -> Cycle:
         while True:
-            machine.take(monitor.Told(0, ServerNotReady(servers, PORT)), "Told(ServerNotReady) (closing)")
+            machine.take(monitor.Reported(0, ServerNotReady(servers, PORT)), "Reported(ServerNotReady) (closing)")
             yield
 
     return machine, rounds()
@@ -253,9 +253,9 @@ def storing(stored: int) -> tuple[Watched, Cycle]:
     def rounds() -> Cycle:
         arrival = stored
         while True:
-            machine.take(monitor.Told(0, Store(Client(arrival, arrival, PORT))), "Told(Store)")
+            machine.take(monitor.Reported(0, Store(Client(arrival, arrival, PORT))), "Reported(Store)")
             eldest = Client(arrival - stored, arrival - stored, PORT)
-            machine.take(monitor.Told(0, Release(eldest)), "Told(Release)")
+            machine.take(monitor.Reported(0, Release(eldest)), "Reported(Release)")
             arrival += 1
             yield
 

@@ -188,7 +188,7 @@ SERVER: Final[tuple[Law, ...]] = (
 
 
 def _told(done: Done, kind: type[T]) -> list[T]:
-    return _of(kind, [effect.message for effect in _of(distributor.Tell, done.effects)])
+    return _of(kind, [effect.message for effect in _of(distributor.SendMonitor, done.effects)])
 
 
 def _waiting(state: DistributorState) -> list[Client]:
@@ -219,7 +219,7 @@ def who_waited_is_released_before_the_hand_off(before: DistributorState, event: 
     """Rule 7: the release of a client who waited is sent before the client is."""
     waited, released = _waiting(before), list[Client]()
     for effect in done.effects:
-        if isinstance(effect, distributor.Tell) and isinstance(effect.message, Release):
+        if isinstance(effect, distributor.SendMonitor) and isinstance(effect.message, Release):
             released.append(effect.message.client)
         elif isinstance(effect, distributor.Send) and isinstance(effect.message, HandOff):
             client = effect.message.client
@@ -277,7 +277,7 @@ def an_accept_is_issued_where_one_becomes_outstanding(before: DistributorState, 
 def the_end_is_reported_last_and_once(before: DistributorState, event: object, done: Done) -> bool:
     """`Closed` is the last that is said, when the phase becomes so; `Drained` is said of whoever becomes so."""
     ends = done.state.phase is distributor.Phase.CLOSED and before.phase is not distributor.Phase.CLOSED
-    last = bool(done.effects) and done.effects[-1] == distributor.Tell(Closed())
+    last = bool(done.effects) and done.effects[-1] == distributor.SendMonitor(Closed())
     if len(_told(done, Closed)) != int(ends) or (ends and not last):
         return False
     rows = [row for row in done.state.servers.values() if not _is_as_before(before, row)]
@@ -300,7 +300,7 @@ def a_dialog_is_kept_before_it_is_used(before: DistributorState, event: object, 
     """
     effects = [*done.effects]
     for place, effect in enumerate(effects):
-        if isinstance(effect, distributor.Tell) and isinstance(effect.message, KeepDialog):
+        if isinstance(effect, distributor.SendMonitor) and isinstance(effect.message, KeepDialog):
             who, port = effect.message.server, effect.message.port
             wanted = [
                 distributor.SendControl(who, BindReply(port, 0)),
@@ -455,7 +455,7 @@ def a_distributor_is_sent_all_before_it_begins(before: MonitorState, event: obje
             cls = before.classes[effect.class_id]
             if [*effect.listeners] != [*cls.listeners]:
                 return False
-            told = _of(monitor.TellDistributor, done.effects[place:])
+            told = _of(monitor.SendDistributor, done.effects[place:])
             said = [each.message for each in told if each.class_id == effect.class_id]
             wanted: list[object] = [found.server for found in cls.places.values() if found.alive]
             wanted += [*cls.store, Begin()]
@@ -483,7 +483,7 @@ def a_server_is_adopted_as_it_is_configured(before: MonitorState, event: object,
     for effect in done.effects:
         if isinstance(effect, monitor.StartServer):
             started.append(effect.server)
-        message = effect.message if isinstance(effect, monitor.TellDistributor) else None
+        message = effect.message if isinstance(effect, monitor.SendDistributor) else None
         if not isinstance(message, Adopt):
             continue
         if message.server >= before.next_server and message.server not in started:
@@ -508,7 +508,7 @@ def only_a_running_distributor_is_sent_messages(before: MonitorState, event: obj
     for effect in done.effects:
         if isinstance(effect, monitor.StartDistributor):
             runs.append(effect.class_id)
-        elif isinstance(effect, monitor.TellDistributor | monitor.KillDistributor) and effect.class_id not in runs:
+        elif isinstance(effect, monitor.SendDistributor | monitor.KillDistributor) and effect.class_id not in runs:
             return False
     return True
 
@@ -540,7 +540,7 @@ def _may_run(state: MonitorState, class_id: int, element: int) -> bool:
 
 def what_it_is_sent_to_keep_is_kept(before: MonitorState, event: object, done: Done) -> bool:
     """A client to be stored, a dialog and a listening socket to be kept are kept, whatever the Monitor is about."""
-    if not isinstance(event, monitor.Told):
+    if not isinstance(event, monitor.Reported):
         return True
     cls = done.state.classes[event.class_id]
     match event.message:
@@ -596,7 +596,7 @@ def what_concerns_all_reaches_every_class(before: MonitorState, event: object, d
         if done.state.phase is not before.phase:
             match done.state.phase:
                 case monitor.Phase.CLOSING:
-                    reached = not runs or monitor.TellDistributor(class_id, Close()) in own
+                    reached = not runs or monitor.SendDistributor(class_id, Close()) in own
                 case monitor.Phase.ENDING:
                     started = PlacePhase.STARTING in phases or PlacePhase.READY in phases
                     reached = not started and (not runs or bool(_of(monitor.KillDistributor, own)))

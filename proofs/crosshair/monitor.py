@@ -257,7 +257,7 @@ def _any_client() -> Client:
 
 
 def _told(name: str, kind: type, message: Callable[[], ToMonitor], scenes: Iterable[Scene] = TOLD) -> Contract:
-    return _contract(name, (core.Told, kind), lambda state: core.Told(_class_id(), message()), scenes)
+    return _contract(name, (core.Reported, kind), lambda state: core.Reported(_class_id(), message()), scenes)
 
 
 def _timer(name: str, kind: type, timer: Callable[[], core.Timer], scenes: Iterable[Scene] = ALL) -> Contract:

@@ -289,7 +289,7 @@ def monitor_moves(event: Any, effects: Sequence[Any], running: bool) -> list[Mov
     """
     started = [e.server for e in effects if isinstance(e, monitor.StartServer)]
     match event:
-        case monitor.Told():
+        case monitor.Reported():
             return [_heard(event.message, started)]
         case monitor.ServerExited():
             return [("monitor_sees_server_end", {"s": event.server})] if effects else []
@@ -544,13 +544,15 @@ def distributor_moves(
 
 
 def _is_message(effect: Any) -> bool:
-    return isinstance(effect, (distributor.Tell, distributor.Send))
+    return isinstance(effect, (distributor.SendMonitor, distributor.Send))
 
 
 def _is_undone(event: Any, performed: Sequence[Any]) -> bool:
     """The Distributor died before anything of what the event brings about could be noticed."""
     if isinstance(event, (distributor.PeerClosed, distributor.Fired, Adopt, distributor.BindRequested)):
-        return not any(isinstance(e, (distributor.ShutDown, distributor.Tell, distributor.Send)) for e in performed)
+        return not any(
+            isinstance(e, (distributor.ShutDown, distributor.SendMonitor, distributor.Send)) for e in performed
+        )
     return isinstance(event, distributor.Listening) and not any(_is_message(e) for e in performed)
 
 
@@ -586,7 +588,7 @@ def _event(step: PerformedStep, before: distributor.DistributorState, now: State
         case distributor.BindRequested():
             return _bind(event, before, step.effects)
         case distributor.StillServes():
-            reported = any(isinstance(e, distributor.Tell) for e in step.effects)
+            reported = any(isinstance(e, distributor.SendMonitor) for e in step.effects)
             return [("finds_server_unresponsive", {"s": event.server})] if reported else []
         case distributor.Unfit():
             return [("finds_server_unfit", {"s": event.server})]
@@ -621,7 +623,7 @@ def _received(event: distributor.Received, now: State, shift: int) -> Move:
 
 
 def _bind(event: distributor.BindRequested, state: Any, effects: Sequence[Any]) -> list[Move]:
-    if any(isinstance(e, distributor.Tell) and isinstance(e.message, KeepDialog) for e in effects):
+    if any(isinstance(e, distributor.SendMonitor) and isinstance(e.message, KeepDialog) for e in effects):
         return []  # the dialog is opened by the effect
     known = event.port in state.servers[event.server].dialogs
     declined = any(
@@ -641,7 +643,7 @@ def _timer(timer: Any, effects: Sequence[Any]) -> list[Move]:
         case distributor.RestOver():
             return [("rest_is_over", {"s": timer.server})]
         case distributor.CreateDelay():
-            asked = any(isinstance(e, distributor.Tell) and isinstance(e.message, CreateServer) for e in effects)
+            asked = any(isinstance(e, distributor.SendMonitor) and isinstance(e.message, CreateServer) for e in effects)
             return [("asks_for_server" if asked else "asks_for_no_server", {})]
         case distributor.DeleteDelay():
             return [("drains_idle_server", {"s": timer.server})]
@@ -665,18 +667,18 @@ def _effects(
                 yield ("sends_hand_in_vain" if in_vain(i, effect) else "sends_hand"), {"s": effect.server}
             case distributor.Send(message=InitialMsg()):
                 yield "sends_initial", {"s": effect.server, "p": effect.port}
-            case distributor.Tell(message=Store()):
+            case distributor.SendMonitor(message=Store()):
                 yield "stores_hand", {}
-            case distributor.Tell(message=Release(client=client)):
+            case distributor.SendMonitor(message=Release(client=client)):
                 if dropping:
                     dropping = False
                     yield "releases_dropped", {}
                 else:
                     yield "releases", {"c": client.cookie}
-            case distributor.Tell(message=Drained(server=s)):
+            case distributor.SendMonitor(message=Drained(server=s)):
                 gone = _is_the_last_to_end(step.event, before)
                 yield ("reports_drained_of_the_gone" if gone else "reports_drained"), {"s": s}
-            case distributor.Tell(message=KeepDialog(server=s, port=p)):
+            case distributor.SendMonitor(message=KeepDialog(server=s, port=p)):
                 yield "opens_dialog", {"s": s, "p": p}
             case distributor.Accept():
                 yield "issues_accept", {"p": effect.port}

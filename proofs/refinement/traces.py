@@ -378,7 +378,7 @@ class _Validator:
                 if isinstance(
                     result, Rejected
                 ):  # what the Monitor declines has been read from its channel all the same
-                    read = isinstance(step.event, monitor.Told) and step.event.class_id == self.class_id
+                    read = isinstance(step.event, monitor.Reported) and step.event.class_id == self.class_id
                     yield monitor_moves(step.event, (), True) if read else [], (), True
                 elif isinstance(step.event, monitor.Started):
                     yield _begun(step.effects, self.class_id), step.effects, True
@@ -529,7 +529,7 @@ def _recorded(step: _Step, performed: Sequence[Any], before: State, after: State
             yield ["from server", s, ANSWERS[type(said)], reply.port, about, said.count.clients]
     for i, effect in enumerate(performed):
         match effect:
-            case distributor.Tell(message=message):
+            case distributor.SendMonitor(message=message):
                 of = [getattr(message, name) for name in ("server", "port") if hasattr(message, name)]
                 of = [message.client.cookie] if hasattr(message, "client") else of
                 yield ["to the Monitor", WORDS[type(message)], *([] if isinstance(message, KeepListener) else of)]
@@ -537,7 +537,7 @@ def _recorded(step: _Step, performed: Sequence[Any], before: State, after: State
                 yield ["to server", s, p, "HandOff", client.cookie]
             case distributor.Send(server=s, port=p, message=InitialMsg() as message) if is_alive(after, s):
                 yield ["to server", s, p, "InitialMsg", message.incarnation]
-            case monitor.TellDistributor(message=message) if after.value("life") == "up":
+            case monitor.SendDistributor(message=message) if after.value("life") == "up":
                 of = [message.client.cookie] if hasattr(message, "client") else []
                 of = [message.server] if hasattr(message, "server") else of
                 yield ["to the Distributor", type(message).__name__, *of]

@@ -55,10 +55,10 @@ from maitred.core.distributor import (
     Seat,
     Send,
     SendControl,
+    SendMonitor,
     SetTimer,
     ShutDown,
     StillServes,
-    Tell,
     Unfit,
     Unsent,
     Watch,
@@ -157,7 +157,7 @@ class Class(Machine):
 
     def sent(self):
         """What the last events sent to the Monitor."""
-        return [effect.message for effect in self.of(Tell)]
+        return [effect.message for effect in self.of(SendMonitor)]
 
     def queue(self, port=PORT):
         return list(self.state.ports[port].waiting)
@@ -402,7 +402,7 @@ class TestRule4ARequestComesBackOnlyWhenTheServerCannotHaveTheClient:
         run.adopt(1, 0)
         run.adopt(2, 0)
         who = run.arrive()
-        assert run.take(Fired(HandOffTimeout(1))) == [Tell(Unresponsive(1))]
+        assert run.take(Fired(HandOffTimeout(1))) == [SendMonitor(Unresponsive(1))]
         assert run.status(1).request == who
 
     def test_never_where_it_serves_on(self):
@@ -419,7 +419,7 @@ class TestRule4ARequestComesBackOnlyWhenTheServerCannotHaveTheClient:
         who = run.arrive()
         run.take(StillServes(1))
         run.left(1, client(1), 1)
-        assert run.take(StillServes(1)) == [Tell(Unresponsive(1))]
+        assert run.take(StillServes(1)) == [SendMonitor(Unresponsive(1))]
         assert run.status(1).request == who
 
     def test_what_is_remembered_is_forgotten_with_the_answer(self):
@@ -437,12 +437,12 @@ class TestRule4ARequestComesBackOnlyWhenTheServerCannotHaveTheClient:
     def test_a_client_that_stays_too_long_ends_its_server(self):
         run = operating()
         run.adopt(1, 1)
-        assert run.take(Unfit(1)) == [Tell(Unresponsive(1))]
+        assert run.take(Unfit(1)) == [SendMonitor(Unresponsive(1))]
 
     def test_an_unfit_server_that_is_idle_is_reported_before_it_is_drained(self):
         run = operating()
         run.adopt(1, 0)
-        assert run.take(Unfit(1)) == [Tell(Unresponsive(1)), Tell(Drained(1))]
+        assert run.take(Unfit(1)) == [SendMonitor(Unresponsive(1)), SendMonitor(Drained(1))]
 
     def test_never_on_the_end_of_the_control_socket(self):
         run = operating()
@@ -588,24 +588,24 @@ class TestRule7WhoStartsToWaitIsStoredAndWhoStopsIsReleasedFirst:
     def test_stored_before_anything_else_happens_to_it(self):
         run, _ = full()
         who = run.arrive()
-        assert run.effects[:3] == [Tell(Store(who)), Watch(who), SetTimer(QueueTimeout(who))]
+        assert run.effects[:3] == [SendMonitor(Store(who)), Watch(who), SetTimer(QueueTimeout(who))]
 
     def test_released_before_it_is_handed_to_a_server(self):
         run, seated = full()
         who = run.arrive()
         effects = run.left(1, seated, 0)
-        assert effects.index(Tell(Release(who))) < effects.index(Send(1, PORT, HandOff(who)))
+        assert effects.index(SendMonitor(Release(who))) < effects.index(Send(1, PORT, HandOff(who)))
 
     def test_shut_down_before_it_is_released_where_it_has_hung_up(self):
         run, _ = full()
         who = run.arrive()
-        assert run.take(PeerClosed(who, False, False))[:2] == [ShutDown(who), Tell(Release(who))]
+        assert run.take(PeerClosed(who, False, False))[:2] == [ShutDown(who), SendMonitor(Release(who))]
         assert (run.queue(), run.state.waiting) == ([], 0)
 
     def test_shut_down_before_it_is_released_where_it_has_waited_too_long(self):
         run, _ = full()
         who = run.arrive()
-        assert run.take(Fired(QueueTimeout(who)))[:2] == [ShutDown(who), Tell(Release(who))]
+        assert run.take(Fired(QueueTimeout(who)))[:2] == [ShutDown(who), SendMonitor(Release(who))]
         assert (run.queue(), run.state.waiting) == ([], 0)
 
     def test_a_reset_is_a_hang_up_whatever_was_sent(self):
@@ -726,7 +726,7 @@ class TestDynamicServersComeUnderLoadAndGoWhenIdle:
         run.arrive()
         assert SetTimer(CreateDelay()) in run.effects
         assert run.sent() == [Store(run.queue()[0])]
-        assert run.take(Fired(CreateDelay())) == [Tell(CreateServer())]
+        assert run.take(Fired(CreateDelay())) == [SendMonitor(CreateServer())]
         assert run.state.creation is Creation.REQUESTED
 
     def test_one_at_a_time(self):
@@ -791,7 +791,7 @@ class TestDynamicServersComeUnderLoadAndGoWhenIdle:
         assert run.declines(Fired(DeleteDelay(2))) is Reason.NOT_SPARE
         run.left(2, seated, 0)
         assert SetTimer(DeleteDelay(2)) in run.effects
-        assert run.take(Fired(DeleteDelay(2))) == [Tell(Drained(2))]
+        assert run.take(Fired(DeleteDelay(2))) == [SendMonitor(Drained(2))]
         assert run.status(2).draining
         run.arrive()
         assert run.handed() == []
@@ -829,7 +829,7 @@ class TestAServerBindsAPort:
         run.adopt(1, ports=())
         effects = run.take(BindRequested(1, PORT, "127.0.0.1:4049"))
         assert effects == [
-            Tell(KeepDialog(1, PORT)),
+            SendMonitor(KeepDialog(1, PORT)),
             SendControl(1, BindReply(PORT, 0)),
             Send(1, PORT, InitialMsg(1)),
         ]
@@ -842,7 +842,7 @@ class TestAServerBindsAPort:
         assert run.take(BindRequested(1, PORT, ADDRESS)) == []
         assert run.take(BindRequested(1, PORT, ADDRESS)) == []
         run.take(Listening(PORT, ADDRESS))
-        assert run.effects[0] == Tell(KeepListener(PORT, ADDRESS))
+        assert run.effects[0] == SendMonitor(KeepListener(PORT, ADDRESS))
         assert run.effects[2] == SendControl(1, BindReply(PORT, 0))
 
     def test_a_reply_on_a_dialog_that_is_not_open_opens_nothing(self):
@@ -929,7 +929,9 @@ class TestAServerBindsAPort:
     def test_a_configured_address_that_fails_is_reported_to_the_monitor(self):
         run = Class((PORT, ADDRESS))
         run.take(Begin())
-        assert run.take(ListeningFailed(PORT, ADDRESS, EADDRINUSE)) == [Tell(ListenFailed(PORT, ADDRESS, EADDRINUSE))]
+        assert run.take(ListeningFailed(PORT, ADDRESS, EADDRINUSE)) == [
+            SendMonitor(ListenFailed(PORT, ADDRESS, EADDRINUSE))
+        ]
 
     def test_while_closing_nothing_may_be_bound(self):
         run = operating()
@@ -944,8 +946,8 @@ class TestAServerBindsAPort:
         effects = run.take(Received(1, PORT, NotReady(0, run.count(0))))
         assert effects == [Send(1, PORT, InitialMsg(1)), SendControl(1, Acknowledge(run.sequence))]
         effects = run.take(Received(1, PORT, NotReady(1, run.count(0))))
-        assert effects == [Tell(ServerNotReady(1, PORT)), SendControl(1, Acknowledge(run.sequence))]
-        assert run.ready(1) == [Tell(ServerReady(1, PORT))]
+        assert effects == [SendMonitor(ServerNotReady(1, PORT)), SendControl(1, Acknowledge(run.sequence))]
+        assert run.ready(1) == [SendMonitor(ServerReady(1, PORT))]
 
 
 # ================================================================ restart (FIG. 9)
@@ -1035,7 +1037,7 @@ class TestANewDistributorTakesOverFromADeadOne:
 
     def test_a_new_server_without_dialogs_that_is_to_be_stopped_is_drained_at_once(self):
         run = restarted(begun=False)
-        assert run.take(Adopt(1, 5, 1, False, True, (), ())) == [Tell(Drained(1))]
+        assert run.take(Adopt(1, 5, 1, False, True, (), ())) == [SendMonitor(Drained(1))]
 
     def test_who_waited_on_a_port_that_has_been_closed_for_a_stop_still_waits(self):
         run = Class(incarnation=2)
@@ -1097,7 +1099,7 @@ class TestTheOperationPhaseIsClosedGracefully:
         who = run.arrive()
         assert run.handed() == [(1, who)]
         assert run.of(Accept) == [Accept(PORT, False)]
-        assert run.take(BacklogEmpty(PORT)) == [CloseListeners(PORT), Tell(DropListeners(PORT))]
+        assert run.take(BacklogEmpty(PORT)) == [CloseListeners(PORT), SendMonitor(DropListeners(PORT))]
         assert run.of(Accept) == []
 
     def test_even_where_no_server_has_ever_answered(self):
@@ -1136,7 +1138,7 @@ class TestTheOperationPhaseIsClosedGracefully:
         run = Class((PORT, ADDRESS), incarnation=2)
         run.take(Begin(), Close())
         assert run.effects == [Listen(PORT, ADDRESS), SetTimer(AuditDue())]
-        assert run.take(Listening(PORT, ADDRESS)) == [Tell(KeepListener(PORT, ADDRESS)), Accept(PORT, False)]
+        assert run.take(Listening(PORT, ADDRESS)) == [SendMonitor(KeepListener(PORT, ADDRESS)), Accept(PORT, False)]
         run.take(BacklogEmpty(PORT))
         assert run.sent() == [DropListeners(PORT), Closed()]
 
@@ -1301,11 +1303,11 @@ def test_a_server_that_is_to_leave_is_sent_nobody_and_is_reported_once_it_is_idl
     run.adopt(2)
     run.ready(2)
     run.take(Drain(1))
-    assert run.of(Tell) == [Tell(Drained(1))]
+    assert run.of(SendMonitor) == [SendMonitor(Drained(1))]
     run.arrive()
     assert run.of(Send)[0].server == 2
     run.take(Drain(1))
-    assert not run.of(Tell), "to be asked twice changes nothing"
+    assert not run.of(SendMonitor), "to be asked twice changes nothing"
 
 
 def test_a_class_that_is_allowed_dynamic_servers_asks_for_one():
@@ -1507,10 +1509,10 @@ def test_in_any_run_whoever_waits_is_stored_exactly_as_long(start, choices):
             store.add(event.client)
         for effect in () if isinstance(outcome, Rejected) else outcome.effects:
             match effect:
-                case Tell(Store(who)):
+                case SendMonitor(Store(who)):
                     assert who not in store
                     store.add(who)
-                case Tell(Release(who)):
+                case SendMonitor(Release(who)):
                     store.remove(who)
                 case Send(_, _, HandOff(who)):
                     assert who not in store

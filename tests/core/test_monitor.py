@@ -62,10 +62,12 @@ from maitred.core.monitor import (
     PlacePhase,
     Replace,
     Report,
+    Reported,
     RestartDistributor,
     RestartServer,
     Retire,
     Scale,
+    SendDistributor,
     ServerExited,
     ServerGone,
     ServerStable,
@@ -76,9 +78,7 @@ from maitred.core.monitor import (
     StartServer,
     StartWarning,
     StopRequested,
-    TellDistributor,
     Terminate,
-    Told,
     enabled,
     guard,
     initial,
@@ -102,11 +102,11 @@ class Watched(Machine):
 
     def send(self, *messages):
         """The Distributor sends this."""
-        return self.take(*(Told(0, message) for message in messages))
+        return self.take(*(Reported(0, message) for message in messages))
 
     def sent(self):
         """What the last events sent to the Distributor of class 0."""
-        return [effect.message for effect in self.of(TellDistributor) if effect.class_id == 0]
+        return [effect.message for effect in self.of(SendDistributor) if effect.class_id == 0]
 
     def dies(self, server):
         """The server's main process ends, then the last of its descendants."""
@@ -228,7 +228,7 @@ class TestRule2ADynamicServerIsStartedWhenTheDistributorAsks:
         run.send(CreateServer())
         assert run.of(StartServer) == [StartServer(0, 2, 1, 0)]
         assert run.sent() == [Adopt(2, 64, 1, True, False, (), ())]
-        assert run.send(CreateServer()) == [TellDistributor(0, CreationFailed())]
+        assert run.send(CreateServer()) == [SendDistributor(0, CreationFailed())]
 
     def test_after_one_that_died_before_it_was_ready_the_next_must_wait(self):
         run = serving(config(static=1, dynamic=2))
@@ -277,7 +277,7 @@ class TestRule2ADynamicServerIsStartedWhenTheDistributorAsks:
     def test_not_while_stopping(self):
         run = serving(config(dynamic=1))
         run.take(StopRequested())
-        assert run.send(CreateServer()) == [TellDistributor(0, CreationFailed())]
+        assert run.send(CreateServer()) == [SendDistributor(0, CreationFailed())]
 
 
 class TestRule3AProcessRunsOnItsOwnElementOrOnTheEmptiest:
@@ -374,7 +374,7 @@ class TestRule4WhenAServerDiesEveryDescendantIsKilledAndOnlyThenIsItsPlaceFree:
         run = serving()
         run.dies(1)
         assert run.place().dialogs == Tree()
-        assert run.declines(Told(0, ServerReady(1, PORT))) is Reason.UNKNOWN_SERVER
+        assert run.declines(Reported(0, ServerReady(1, PORT))) is Reason.UNKNOWN_SERVER
 
 
 class TestRule5AServerIsAskedToEndWhenItIsDrainedOrTheGraceHasEnded:
@@ -388,7 +388,7 @@ class TestRule5AServerIsAskedToEndWhenItIsDrainedOrTheGraceHasEnded:
 
     def test_when_the_grace_has_ended(self):
         run = serving(config(static=2))
-        assert run.take(StopRequested()) == [SetTimer(GraceOver()), TellDistributor(0, Close())]
+        assert run.take(StopRequested()) == [SetTimer(GraceOver()), SendDistributor(0, Close())]
         run.take(Fired(GraceOver()))
         assert run.effects == [
             KillDistributor(0),
@@ -554,7 +554,7 @@ class TestAStopIsGracefulTheFirstTimeAndAtOnceTheSecond:
         run.take(StopRequested())
         run.send(Closed())
         assert run.of(Exit) == []
-        run.take(Told(1, Closed()))
+        run.take(Reported(1, Closed()))
         assert run.effects == [Exit(None)]
 
     def test_a_distributor_that_dies_meanwhile_is_replaced_for_those_who_wait(self):
@@ -648,14 +648,14 @@ REFUSALS = [
     (new, ElementFailed(7), Reason.UNKNOWN_ELEMENT),
     (new, ElementRestored(7), Reason.UNKNOWN_ELEMENT),
     (new, ElementRestored(0), Reason.SAME_ELEMENT_STATE),
-    (new, Told(7, Closed()), Reason.UNKNOWN_CLASS),
-    (storing, Told(0, Store(client(1))), Reason.DUPLICATE_CLIENT),
-    (storing, Told(0, Release(client(2))), Reason.UNKNOWN_CLIENT),
-    (serving, Told(0, KeepDialog(7, PORT)), Reason.UNKNOWN_SERVER),
-    (serving, Told(0, ServerReady(7, PORT)), Reason.UNKNOWN_SERVER),
-    (serving, Told(0, ServerNotReady(7, PORT)), Reason.UNKNOWN_SERVER),
-    (serving, Told(0, Drained(7)), Reason.UNKNOWN_SERVER),
-    (serving, Told(0, Unresponsive(7)), Reason.UNKNOWN_SERVER),
+    (new, Reported(7, Closed()), Reason.UNKNOWN_CLASS),
+    (storing, Reported(0, Store(client(1))), Reason.DUPLICATE_CLIENT),
+    (storing, Reported(0, Release(client(2))), Reason.UNKNOWN_CLIENT),
+    (serving, Reported(0, KeepDialog(7, PORT)), Reason.UNKNOWN_SERVER),
+    (serving, Reported(0, ServerReady(7, PORT)), Reason.UNKNOWN_SERVER),
+    (serving, Reported(0, ServerNotReady(7, PORT)), Reason.UNKNOWN_SERVER),
+    (serving, Reported(0, Drained(7)), Reason.UNKNOWN_SERVER),
+    (serving, Reported(0, Unresponsive(7)), Reason.UNKNOWN_SERVER),
     (serving, ServerExited(0, 7), Reason.NO_SUCH_PROCESS),
     (serving, ServerExited(7, 1), Reason.NO_SUCH_PROCESS),
     (serving, ServerGone(0, 7), Reason.NO_SUCH_PROCESS),
@@ -745,7 +745,7 @@ def likely(state):
             for server in cls.living:
                 possible += [KeepDialog(server, PORT), ServerReady(server, PORT), ServerNotReady(server, PORT)]
                 possible += [Drained(server), Unresponsive(server)]
-            yield from (Told(class_id, message) for message in possible)
+            yield from (Reported(class_id, message) for message in possible)
         for server in cls.living:
             yield from (ServerExited(class_id, server), ServerGone(class_id, server))
         for place in cls.places:
@@ -775,8 +775,8 @@ def runs(choices):
 
 
 def test_a_message_from_what_does_not_run_is_rejected():
-    assert new().declines(Told(0, Closed())) is Reason.NO_SUCH_PROCESS
-    assert orphaned().declines(Told(0, Store(client(1)))) is Reason.NO_SUCH_PROCESS
+    assert new().declines(Reported(0, Closed())) is Reason.NO_SUCH_PROCESS
+    assert orphaned().declines(Reported(0, Store(client(1)))) is Reason.NO_SUCH_PROCESS
 
 
 def test_a_distributor_that_has_closed_exits_once():
@@ -860,7 +860,7 @@ def test_in_any_run_a_new_distributor_is_sent_adopt_then_restore_then_begin_then
             if not isinstance(effect, StartDistributor):
                 continue
             sent_there = [
-                e.message for e in effects[at:] if isinstance(e, TellDistributor) and e.class_id == effect.class_id
+                e.message for e in effects[at:] if isinstance(e, SendDistributor) and e.class_id == effect.class_id
             ]
             protocol = sent_there[: next(i for i, message in enumerate(sent_there) if isinstance(message, Begin)) + 1]
             ranks = [order.index(type(message)) for message in protocol]

@@ -159,7 +159,7 @@ def watched(servers):
     config = monitor.ClassConfig(servers, 0, 64, 2 * CROWD, (0, 1), ((PORT, ADDRESS),), True)
     events = [monitor.Started()]
     for server in range(1, servers + 1):
-        events += [monitor.Told(0, KeepDialog(server, PORT)), monitor.Told(0, ServerReady(server, PORT))]
+        events += [monitor.Reported(0, KeepDialog(server, PORT)), monitor.Reported(0, ServerReady(server, PORT))]
     return after(monitor.step, monitor.initial((config,), (1, 1)), events)
 
 
@@ -170,8 +170,8 @@ def test_replacing_a_server_costs_as_much_among_many_servers(counter):
             monitor.ServerExited(0, 2),
             monitor.ServerGone(0, 2),
             monitor.Fired(monitor.RestartServer(0, 1, 0)),
-            monitor.Told(0, KeepDialog(servers + 1, PORT)),
-            monitor.Told(0, ServerReady(servers + 1, PORT)),
+            monitor.Reported(0, KeepDialog(servers + 1, PORT)),
+            monitor.Reported(0, ServerReady(servers + 1, PORT)),
             monitor.Fired(monitor.ServerStable(0, servers + 1)),
         ]
         costs.append(counter.of(monitor.step, watched(servers), events)[1])
@@ -181,7 +181,7 @@ def test_replacing_a_server_costs_as_much_among_many_servers(counter):
 def test_the_last_servers_to_go_cost_as_much_among_many_servers(counter):
     costs = []
     for servers in (FEW, MANY):
-        events = [monitor.StopRequested(), monitor.Told(0, Closed()), monitor.DistributorExited(0)]
+        events = [monitor.StopRequested(), monitor.Reported(0, Closed()), monitor.DistributorExited(0)]
         for server in range(1, servers - 1):
             events += [monitor.ServerExited(0, server), monitor.ServerGone(0, server)]
         last = [monitor.ServerExited(0, servers - 1), monitor.ServerGone(0, servers - 1)]
@@ -192,7 +192,7 @@ def test_the_last_servers_to_go_cost_as_much_among_many_servers(counter):
 def test_storing_a_client_costs_as_much_among_many_who_are_stored(counter):
     costs = []
     for stored in (0, CROWD):
-        state = after(monitor.step, watched(1), [monitor.Told(0, Store(client(n))) for n in range(stored)])
-        events = [monitor.Told(0, Store(client(stored))), monitor.Told(0, Release(client(stored // 2)))]
+        state = after(monitor.step, watched(1), [monitor.Reported(0, Store(client(n))) for n in range(stored)])
+        events = [monitor.Reported(0, Store(client(stored))), monitor.Reported(0, Release(client(stored // 2)))]
         costs.append(counter.of(monitor.step, state, events)[1])
     check(*costs)

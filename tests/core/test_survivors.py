@@ -30,8 +30,8 @@ from maitred.core.distributor import (
     RestOver,
     Send,
     SendControl,
+    SendMonitor,
     SetTimer,
-    Tell,
 )
 from maitred.core.messages import (
     Accepted,
@@ -68,6 +68,7 @@ from maitred.core.monitor import (
     DynamicRest,
     Fired,
     Report,
+    Reported,
     RestartDistributor,
     RestartServer,
     ServerExited,
@@ -75,7 +76,6 @@ from maitred.core.monitor import (
     StartDistributor,
     Started,
     StopRequested,
-    Told,
 )
 from maitred.core.record import RecordError, from_record
 from maitred.core.tree import Tree
@@ -145,8 +145,8 @@ def test_a_server_that_may_have_a_hand_off_unread_is_not_drained():
     """It has reported on one port that it serves nobody; on the other its predecessor may have sent it a client."""
     run = restarted(Adopt(1, 2, 1, False, False, (PORT, OTHER), (PORT, OTHER)))
     run.take(Close(), BacklogEmpty(PORT), BacklogEmpty(OTHER))
-    assert Tell(Drained(1)) not in run.take(Received(1, PORT, RestartReply(2, Count(0, 1))))
-    assert Tell(Drained(1)) in run.take(Received(1, OTHER, NotReady(2, Count(0, 2))))
+    assert SendMonitor(Drained(1)) not in run.take(Received(1, PORT, RestartReply(2, Count(0, 1))))
+    assert SendMonitor(Drained(1)) in run.take(Received(1, OTHER, NotReady(2, Count(0, 2))))
 
 
 def test_the_seats_of_a_dead_dynamic_server_are_promised_no_longer():
@@ -171,7 +171,7 @@ def test_everybody_who_asked_is_informed_that_a_port_cannot_be_listened_on():
     run.take(*(Adopt(server, 1, 1, True, False, (), ()) for server in (1, 2)), Begin())
     run.take(BindRequested(1, PORT, ADDRESS), BindRequested(2, PORT, ADDRESS))
     assert run.take(ListeningFailed(PORT, ADDRESS, EADDRINUSE)) == [
-        Tell(ListenFailed(PORT, ADDRESS, EADDRINUSE)),
+        SendMonitor(ListenFailed(PORT, ADDRESS, EADDRINUSE)),
         SendControl(1, BindReply(PORT, EADDRINUSE)),
         CloseDialog(1, PORT),
         SendControl(2, BindReply(PORT, EADDRINUSE)),
@@ -188,7 +188,7 @@ def test_from_a_server_that_was_there_before_the_distributor_nothing_has_been_re
 def test_a_static_server_that_comes_is_not_the_dynamic_one_that_was_asked_for():
     run = restarted(Adopt(1, 1, 1, False, False, (PORT,), ()), dynamic=1)
     run.take(Received(1, PORT, RestartReply(2, Count(1, 1))), ConnectionRequest(PORT, 7))
-    assert run.take(distributor.Fired(CreateDelay())) == [Tell(CreateServer())]
+    assert run.take(distributor.Fired(CreateDelay())) == [SendMonitor(CreateServer())]
     assert run.take(Adopt(2, 1, 1, False, False, (), ())) == []
     assert SetTimer(CreateDelay()) in run.take(CreationFailed())
 
@@ -205,8 +205,8 @@ def test_a_message_with_a_number_that_was_received_already_changes_nothing():
 def test_only_a_hand_off_on_the_same_dialog_may_be_unread_when_a_server_reports_not_ready():
     run = ready_on_both_ports()
     run.take(ConnectionRequest(PORT, 7))
-    assert Tell(ServerNotReady(1, PORT)) not in run.take(Received(1, PORT, NotReady(2, Count(0, 3))))
-    assert Tell(ServerNotReady(1, OTHER)) in run.take(Received(1, OTHER, NotReady(2, Count(0, 4))))
+    assert SendMonitor(ServerNotReady(1, PORT)) not in run.take(Received(1, PORT, NotReady(2, Count(0, 3))))
+    assert SendMonitor(ServerNotReady(1, OTHER)) in run.take(Received(1, OTHER, NotReady(2, Count(0, 4))))
 
 
 def test_a_server_that_loses_the_dialog_of_its_request_does_not_rest():
@@ -273,7 +273,7 @@ def watching(static=1, dynamic=0, elements=(0,), listeners=()):
 
 
 def ready(server):
-    return (Told(0, KeepDialog(server, PORT)), Told(0, ServerReady(server, PORT)))
+    return (Reported(0, KeepDialog(server, PORT)), Reported(0, ServerReady(server, PORT)))
 
 
 def dies(server):
@@ -311,7 +311,7 @@ def test_every_restart_is_due_after_the_reported_delay():
     """`enabled` knows the timers that the Monitor has set: the model asks the one, the shell performs the other."""
     run = watching(dynamic=1)
     for attempt in range(3):
-        run.take(Told(0, CreateServer()))
+        run.take(Reported(0, CreateServer()))
         run.take(*(event for server in run.state.classes[0].living for event in dies(server)), DistributorExited(0))
         due = [RestartDistributor(0, attempt), DynamicRest(0, attempt), RestartServer(0, 0, attempt)]
         assert {monitor.SetTimer(timer) for timer in due} <= {*run.effects}
@@ -321,13 +321,22 @@ def test_every_restart_is_due_after_the_reported_delay():
 
 def test_a_ready_static_server_implies_nothing_about_dynamic_ones():
     run = watching(dynamic=1)
-    run.take(Told(0, CreateServer()), *dies(2), Fired(DynamicRest(0, 0)), *ready(1), Told(0, CreateServer()), *dies(3))
+    run.take(
+        Reported(0, CreateServer()),
+        *dies(2),
+        Fired(DynamicRest(0, 0)),
+        *ready(1),
+        Reported(0, CreateServer()),
+        *dies(3),
+    )
     assert monitor.SetTimer(DynamicRest(0, 1)) in run.effects
 
 
 def test_a_server_that_hangs_again_is_restarted_later():
     run = watching()
-    run.take(Told(0, Unresponsive(1)), *dies(1), Fired(RestartServer(0, 0, 0)), Told(0, Unresponsive(2)), *dies(2))
+    run.take(
+        Reported(0, Unresponsive(1)), *dies(1), Fired(RestartServer(0, 0, 0)), Reported(0, Unresponsive(2)), *dies(2)
+    )
     assert monitor.SetTimer(RestartServer(0, 0, 1)) in run.effects
 
 
@@ -348,15 +357,15 @@ def test_places_are_numbered_from_the_static_ones_on():
 def test_a_listening_socket_is_kept_once_the_distributor_has_sent_it():
     run = watching(listeners=((PORT, ADDRESS),))
     assert run.state.classes[0].listeners == Tree.of([((PORT, ADDRESS), False)])
-    run.take(Told(0, KeepListener(PORT, ADDRESS)))
+    run.take(Reported(0, KeepListener(PORT, ADDRESS)))
     assert run.state.classes[0].listeners == Tree.of([((PORT, ADDRESS), True)])
 
 
 def test_nothing_is_kept_of_who_waits_when_all_is_over():
     """`Checked` looks at each state on the way, in which flags are lowered and phases end."""
     run = watching()
-    run.take(*ready(1), Told(0, ServerNotReady(1, PORT)), Told(0, Store(client(0))))
-    run.take(StopRequested(), Told(0, Closed()), DistributorExited(0))
+    run.take(*ready(1), Reported(0, ServerNotReady(1, PORT)), Reported(0, Store(client(0))))
+    run.take(StopRequested(), Reported(0, Closed()), DistributorExited(0))
     assert run.state.classes[0].distributor.phase is monitor.DistributorPhase.GONE
     run.take(*dies(1))
     assert run.of(monitor.ShutDownStored, monitor.Exit) == [monitor.ShutDownStored(0, client(0)), monitor.Exit(None)]

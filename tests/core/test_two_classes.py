@@ -21,7 +21,7 @@ def run(*events):
 
 def sent(effects, kind):
     """Of each message of the class to a Distributor: to which, and the message."""
-    sent = [effect for effect in effects if isinstance(effect, monitor.TellDistributor)]
+    sent = [effect for effect in effects if isinstance(effect, monitor.SendDistributor)]
     return [(effect.class_id, effect.message) for effect in sent if isinstance(effect.message, kind)]
 
 
@@ -42,7 +42,7 @@ def test_each_class_listens_on_its_own_ports_and_runs_on_its_own_elements():
 def test_who_waits_in_one_class_is_restored_there():
     client = Client(0, 5, 2)
     due = monitor.Fired(monitor.RestartDistributor(1, 0))
-    state, effects = run(monitor.Told(1, Store(client)), monitor.DistributorExited(1), due)
+    state, effects = run(monitor.Reported(1, Store(client)), monitor.DistributorExited(1), due)
     assert sent(effects, Restore) == [(1, Restore(client))]
     assert [len(cls.store) for cls in state.classes.values()] == [0, 1]
 

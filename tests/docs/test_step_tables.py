@@ -113,7 +113,7 @@ def awaited(state, event):
 def runs(state, event):
     """Whether the process runs that the Monitor's event is about."""
     cls = state.classes[getattr(event, "timer", event).class_id]
-    if isinstance(event, M.Told | M.DistributorExited):
+    if isinstance(event, M.Reported | M.DistributorExited):
         return cls.distributor.phase in (M.DistributorPhase.RUNNING, M.DistributorPhase.DONE)
     return getattr(event, "timer", event).server in cls.living
 

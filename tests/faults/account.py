@@ -318,7 +318,7 @@ class History:
                     self._life(f"server {number} {server}").ended = at
                 case {"is": "DistributorExited", "class_id": number} if number in self._current:
                     self._current.pop(number).ended = at
-                case {"is": "Told", "class_id": number, "message": {"is": "ServerReady", "server": server}}:
+                case {"is": "Reported", "class_id": number, "message": {"is": "ServerReady", "server": server}}:
                     life = self._life(f"server {number} {server}")
                     life.ready = life.ready or at
         elif "effect" in record:
@@ -340,9 +340,9 @@ class History:
         match self._event:
             case {"is": "ElementFailed", "at": at}:
                 life.doom(at, "its processing element was lost")
-            case {"is": "Told", "message": {"is": "Unresponsive"}, "at": at}:
+            case {"is": "Reported", "message": {"is": "Unresponsive"}, "at": at}:
                 life.doom(at, "taken for hung")
-            case {"is": "Told", "message": {"is": "Drained"}, "at": at}:
+            case {"is": "Reported", "message": {"is": "Drained"}, "at": at}:
                 life.doom(at, "a dynamic server, no longer needed")
             case {"is": "ServerExited"}:
                 pass  # it is dead; this is for what it has forked
@@ -355,7 +355,7 @@ class History:
             life.pid = record["pid"]
         elif (event := record.get("event", {})).get("is") == "DialogEnded":
             life.ends.setdefault(f"server {life.who.split()[1]} {event['server']}", record["t"])
-        elif record.get("effect", {}).get("is") == "Tell":
+        elif record.get("effect", {}).get("is") == "SendMonitor":
             life.ready = life.ready or record["t"]
 
     # ------------------------------------------------ clients
@@ -480,8 +480,8 @@ class Inquest:
 
     def _is_stored(self, story):
         """By the Monitor, which reads a dead Distributor's channel to the end: its own lines may lack the end."""
-        heard = [m.what for m in story if m.life is None and m.what in ("Told Store", "Told Release")]
-        return heard[-1:] == ["Told Store"]
+        heard = [m.what for m in story if m.life is None and m.what in ("Reported Store", "Reported Release")]
+        return heard[-1:] == ["Reported Store"]
 
     def _untraced(self, visit):
         """Accepted, and the trace had no time to record it: by a Distributor that died while the client was there."""

@@ -68,8 +68,8 @@ class Scene:
     def told(self, what, cookie=1, at=2.1, *, traced=True):
         message = {"is": what, "client": client(cookie)}
         if traced:
-            self.distributor(at, effect={"is": "Tell", "message": message})
-        self.monitor(at + 0.05, event={"is": "Told", "class_id": 0, "message": message})
+            self.distributor(at, effect={"is": "SendMonitor", "message": message})
+        self.monitor(at + 0.05, event={"is": "Reported", "class_id": 0, "message": message})
 
     def sent(self, cookie=1, at=2.2):
         hand_off = {"is": "HandOff", "client": client(cookie)}
@@ -333,9 +333,9 @@ def test_a_death_without_a_cause_is_noticed(scene):
     ("event", "cause"),
     [
         ({"is": "ElementFailed", "element": 0}, "its processing element was lost"),
-        ({"is": "Told", "class_id": 0, "message": {"is": "Unresponsive", "server": 1}}, "taken for hung"),
+        ({"is": "Reported", "class_id": 0, "message": {"is": "Unresponsive", "server": 1}}, "taken for hung"),
         (
-            {"is": "Told", "class_id": 0, "message": {"is": "Drained", "server": 1}},
+            {"is": "Reported", "class_id": 0, "message": {"is": "Drained", "server": 1}},
             "a dynamic server, no longer needed",
         ),
     ],
@@ -367,7 +367,7 @@ def test_recovery_is_until_the_next_in_the_same_place_is_ready(scene):
     for server, place, at in ((2, 1, 6.0), (3, 0, 7.0)):
         scene.monitor(DIED + 0.1, effect={"is": "StartServer", "class_id": 0, "server": server, "place": place})
         ready = {"is": "ServerReady", "server": server, "port": PORT}
-        scene.monitor(at, event={"is": "Told", "class_id": 0, "message": ready})
+        scene.monitor(at, event={"is": "Reported", "class_id": 0, "message": ready})
 
     (recovery,) = scene.verdict().recoveries
 
@@ -378,7 +378,7 @@ def test_nobody_need_take_the_place_of_a_dynamic_server(scene):
     for server, at in ((2, 1.0), (3, 9.0)):
         scene.monitor(at, effect={"is": "StartServer", "class_id": 0, "server": server, "place": 2})
         ready = {"is": "ServerReady", "server": server, "port": PORT}
-        scene.monitor(at, event={"is": "Told", "class_id": 0, "message": ready})
+        scene.monitor(at, event={"is": "Reported", "class_id": 0, "message": ready})
     scene.faults.append(killed(72, "server"))
     scene.monitor(DIED, event={"is": "ServerExited", "class_id": 0, "server": 2})
     log = "maitred: server 2 of web (pid 72, dynamic, on cpu0) started"

@@ -66,7 +66,7 @@ DISTRIBUTOR = {
 AUDIT = DISTRIBUTOR[distributor.AuditDue]
 OVERTAKEN = "distributor_reads_what_has_overtaken"
 MONITOR = {
-    monitor.Told: "monitor_hears_the_distributor",
+    monitor.Reported: "monitor_hears_the_distributor",
     monitor.DistributorExited: "monitor_learns_of_the_distributors_end",
     monitor.ServerExited: "monitor_learns_of_a_servers_end",
     monitor.ServerGone: "monitor_learns_that_a_server_is_gone",
@@ -364,7 +364,7 @@ class Reached:
         inner = getattr(event, "message", getattr(event, "timer", None))
         self.steps[who, type(event), type(inner)] += 1
         if stride.rejected is not None:
-            message_kind = type(inner) if isinstance(event, monitor.Told) else None
+            message_kind = type(inner) if isinstance(event, monitor.Reported) else None
             self.rejections[type(event), message_kind, stride.rejected] += 1
         return judge(who, before, event, stride)
 

@@ -19,7 +19,7 @@ from maitred.core.distributor import (
     Received,
     Send,
     SendControl,
-    Tell,
+    SendMonitor,
 )
 from maitred.core.messages import (
     Accepted,
@@ -119,9 +119,9 @@ def test_a_server_that_sent_nothing_since_the_restart_is_not_idle():
     run = Run(incarnation=2)
     run.take(Adopt(1, 1, 1, False, False, (1,), ()), Begin(), Listening(1, ADDRESS))
     effects = [*run.take(Close()), *run.take(BacklogEmpty(1))]
-    assert Tell(Drained(1)) not in effects
-    assert Tell(Drained(1)) not in run.take(Received(1, 1, NotReady(2, Count(1, 5))))
-    assert Tell(Drained(1)) in run.take(Received(1, 1, distributor.Disconnect(Client(0, 7, 1), Count(0, 6))))
+    assert SendMonitor(Drained(1)) not in effects
+    assert SendMonitor(Drained(1)) not in run.take(Received(1, 1, NotReady(2, Count(1, 5))))
+    assert SendMonitor(Drained(1)) in run.take(Received(1, 1, distributor.Disconnect(Client(0, 7, 1), Count(0, 6))))
 
 
 def test_an_echo_from_before_a_hand_off_does_not_show_that_it_was_read():
@@ -132,10 +132,10 @@ def test_an_echo_from_before_a_hand_off_does_not_show_that_it_was_read():
     assert run.take(distributor.Audited(1, (client,))) == (Send(1, 1, InitialMsg(1, (client,))),)
     assert Send(1, 1, HandOff(client)) in run.take(ConnectionRequest(1, 7))
     run.take(Received(1, 1, NotReady(0, Count(1, 3))))
-    assert Tell(ServerNotReady(1, 1)) not in run.take(Received(1, 1, NotReady(1, Count(0, 4))))
+    assert SendMonitor(ServerNotReady(1, 1)) not in run.take(Received(1, 1, NotReady(1, Count(0, 4))))
     run.take(Received(1, 1, distributor.Refused(client, Count(0, 5))))
-    assert Tell(ServerNotReady(1, 1)) in run.take(Received(1, 1, NotReady(1, Count(0, 6))))
-    assert Tell(ServerReady(1, 1)) in run.take(Received(1, 1, RestartReply(1, Count(0, 7))))
+    assert SendMonitor(ServerNotReady(1, 1)) in run.take(Received(1, 1, NotReady(1, Count(0, 6))))
+    assert SendMonitor(ServerReady(1, 1)) in run.take(Received(1, 1, RestartReply(1, Count(0, 7))))
 
 
 def test_a_second_stop_is_at_once_after_the_grace_too():

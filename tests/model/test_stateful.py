@@ -72,7 +72,7 @@ def test_what_was_not_reached_is_named():
     assert {"rule things_go_on", "distributor: BindRequested", "server: HandOff", "monitor: GraceOver"} <= {*missing}
     assert {"server: Sent", "server: Interrupted"} <= {*missing}
     assert "rejection PeerClosed: NOT_HANG_UP" in missing
-    assert "rejection Told(Drained): UNKNOWN_SERVER" in missing
+    assert "rejection Reported(Drained): UNKNOWN_SERVER" in missing
     assert "occurrence: a_waiter_is_seated" in missing
 
 

@@ -78,7 +78,7 @@ def test_the_distributor_traces_an_effect_when_it_has_been_performed(played):
     spy = played.distributor.machine.trace = Spy(played.far)
     played.distributor.handle(m.Begin())
     assert ("Begin", False) in spy.noted and ("Listening", False) in spy.noted
-    assert [had for name, had in spy.noted if name == "Tell"] == [True]
+    assert [had for name, had in spy.noted if name == "SendMonitor"] == [True]
     assert channel.receive(played.far).message == m.KeepListener(played.port, f"127.0.0.1:{played.port}")
 
 
@@ -183,7 +183,7 @@ def test_a_client_that_is_stored_twice_is_held_once(bare):
         os.read(reader, 1)  # it is held
     bare.kept.drop_duplicate(core.DropDuplicate(0, CLIENT))
     assert os.read(reader, 1) == b""  # by nobody now
-    assert bare.received == [core.Told(0, m.Store(CLIENT))] * 2 and not bare.kept.clients
+    assert bare.received == [core.Reported(0, m.Store(CLIENT))] * 2 and not bare.kept.clients
     os.close(reader)
 
 
@@ -194,7 +194,7 @@ def test_a_dialog_that_is_kept_twice_is_held_once(bare):
         os.read(reader, 1)
     os.close(bare.servers.held[7].dialogs.pop(80))
     assert os.read(reader, 1) == b""
-    assert bare.received == [core.Told(0, m.KeepDialog(7, 80))] * 2
+    assert bare.received == [core.Reported(0, m.KeepDialog(7, 80))] * 2
     os.close(reader)
 
 

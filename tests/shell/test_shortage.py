@@ -95,7 +95,7 @@ def test_a_server_whose_dialog_is_lost_on_the_way_is_replaced(bare, capfd):
     assert bare.distributors._read(bare.distributor)
 
     assert list(bare.servers.held[7].dialogs) == [80]
-    assert bare.received == [core.Told(0, messages.KeepDialog(7, 80)), core.Told(0, messages.Unresponsive(7))]
+    assert bare.received == [core.Reported(0, messages.KeepDialog(7, 80)), core.Reported(0, messages.Unresponsive(7))]
     assert "KeepDialog of web came without" in capfd.readouterr().err
     os.close(bare.servers.held[7].dialogs[80])
 
@@ -108,9 +108,9 @@ def test_who_waits_is_given_back_by_a_monitor_that_has_no_descriptor_left(bare):
 
     with no_descriptor_left():
         for client in clients:
-            bare.distributors.tell(core.TellDistributor(0, messages.Restore(client)))
+            bare.distributors.tell(core.SendDistributor(0, messages.Restore(client)))
         gone = messages.Adopt(9, 1, 1, dynamic=False, draining=False, dialogs=(), owed=())
-        bare.distributors.tell(core.TellDistributor(0, gone))  # the server is none of ours any more
+        bare.distributors.tell(core.SendDistributor(0, gone))  # the server is none of ours any more
 
     received(bare.far)
     bare.distributors._flush(bare.distributor)

@@ -511,7 +511,7 @@ def is_timer(action):
 
 def is_note(action):
     """Whether the Monitor only records what it is sent."""
-    return isinstance(action.what, monitor.Told) and isinstance(action.what.message, NOTES)
+    return isinstance(action.what, monitor.Reported) and isinstance(action.what.message, NOTES)
 
 
 def server_of(action):

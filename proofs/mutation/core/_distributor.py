@@ -2051,7 +2051,7 @@ MUTANTS: Final = (
         Kind.EFFECT_DROPPED,
         ("Whoever waits is lost with the Distributor, no dynamic server is ever started, and a stop never ends."),
         "distributor._Work.report",
-        "self.effects.append(Tell(message))",
+        "self.effects.append(SendMonitor(message))",
         "pass",
         refutes=("the_table_is_exact_again_after_a_restart", "the_count_is_exact_when_dialogs_are_quiet"),
         within=Bounds(servers=1, clients=1, distributor_crashes=1, warm=True),

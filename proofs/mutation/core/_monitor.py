@@ -929,7 +929,7 @@ MUTANTS: Final = (
         Kind.EFFECT_DROPPED,
         "The Distributor never begins, and nobody is ever served.",
         "monitor._Work.send",
-        "self.effects.append(TellDistributor(class_id, message))",
+        "self.effects.append(SendDistributor(class_id, message))",
         "pass",
         eventually=("the_distributor_is_up_again", "a_static_server_is_up_again"),
         within=Bounds(servers=1, clients=1),

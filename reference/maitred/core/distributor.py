@@ -583,7 +583,7 @@ class SendControl:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class SendMonitor:
     """Send to the Monitor; with `Store`, `KeepDialog` and `KeepListener` goes a duplicate of the descriptor."""
 
     message: ToMonitor
@@ -641,7 +641,7 @@ Effect: TypeAlias = (
     | CloseListeners
     | Send
     | SendControl
-    | Tell
+    | SendMonitor
     | Watch
     | CloseCopy
     | ShutDown
@@ -857,7 +857,7 @@ class _Work:
         self.state.ports = self.state.ports.set(info.port, info)
 
     def report(self, message: ToMonitor) -> None:
-        self.effects.append(Tell(message))
+        self.effects.append(SendMonitor(message))
 
     # ------------------------------------------------ clients
 

@@ -446,7 +446,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reported:
     """A Distributor's message arrived."""
 
     class_id: ClassId
@@ -535,7 +535,7 @@ class Fired:
 
 Event: TypeAlias = (
     Started
-    | Told
+    | Reported
     | ServerExited
     | ServerGone
     | DistributorExited
@@ -574,7 +574,7 @@ class StartDistributor:
 
 
 @dataclass(frozen=True, slots=True)
-class TellDistributor:
+class SendDistributor:
     """Send to the class's Distributor; with `Adopt` and `Restore` go the descriptors that are kept for them."""
 
     class_id: ClassId
@@ -663,7 +663,7 @@ class Exit:
 Effect: TypeAlias = (
     StartServer
     | StartDistributor
-    | TellDistributor
+    | SendDistributor
     | Terminate
     | Kill
     | KillDistributor
@@ -694,7 +694,7 @@ def guard(state: MonitorState, event: Event) -> Reason | None:
             if element is None:
                 return Reason.UNKNOWN_ELEMENT
             return None if element.up is isinstance(event, ElementFailed) else Reason.SAME_ELEMENT_STATE
-        case Told():
+        case Reported():
             return _guard_message(state, event)
         case ServerExited() | ServerGone():
             return None if _place_of(state, event.class_id, event.server) else Reason.NO_SUCH_PROCESS
@@ -733,7 +733,7 @@ def _guard_wish(state: MonitorState, event: Retire | Replace | Scale) -> Reason 
     return Reason.REPLACING if cls.replacement else None
 
 
-def _guard_message(state: MonitorState, event: Told) -> Reason | None:
+def _guard_message(state: MonitorState, event: Reported) -> Reason | None:
     cls = state.classes.get(event.class_id, None)
     if cls is None:
         return Reason.UNKNOWN_CLASS
@@ -843,7 +843,7 @@ class _Work:
     def send(self, class_id: ClassId, message: ToDistributor) -> None:
         """Send to the Distributor, if it runs; otherwise it is sent everything when it starts."""
         if self.state.classes[class_id].distributor.phase is DistributorPhase.RUNNING:
-            self.effects.append(TellDistributor(class_id, message))
+            self.effects.append(SendDistributor(class_id, message))
 
     # ------------------------------------------------ where and whether to start
 
@@ -1229,7 +1229,7 @@ def _scale(work: _Work, event: Scale) -> None:
     work.scale_dynamic(event.class_id, event.dynamic)
 
 
-def _message(work: _Work, event: Told) -> None:
+def _message(work: _Work, event: Reported) -> None:
     class_id, message = event.class_id, event.message
     cls = work.state.classes[class_id]
     match message:
@@ -1342,7 +1342,7 @@ def _fired(work: _Work, event: Fired) -> None:
 
 _ACTIONS: dict[type[Any], Callable[[_Work, Any], None]] = {  # Any: each action takes its own event type
     Started: _started,
-    Told: _message,
+    Reported: _message,
     ServerExited: _server_exited,
     ServerGone: _server_gone,
     DistributorExited: _distributor_exited,

@@ -133,7 +133,7 @@ class Distributor:
             core.CloseListeners: self._listeners.close,
             core.Send: self._send,
             core.SendControl: self._binding.send_control,
-            core.Tell: self._tell,
+            core.SendMonitor: self._tell,
             core.Watch: self._watch,
             core.CloseCopy: self._close_copy,
             core.ShutDown: self._shut_down,
@@ -282,7 +282,7 @@ class Distributor:
                 self._warn_crowded(error)
                 self.handle(core.Unsent(server, message.client))
 
-    def _tell(self, effect: core.Tell) -> None:
+    def _tell(self, effect: core.SendMonitor) -> None:
         message = effect.message
         fds: tuple[int, ...] = ()
         match message:

@@ -210,7 +210,7 @@ class Monitor:
         return {
             core.StartServer: self._servers.start,
             core.StartDistributor: self._distributors.start,
-            core.TellDistributor: self._distributors.tell,
+            core.SendDistributor: self._distributors.tell,
             core.Terminate: self._servers.terminate,
             core.Kill: self._servers.kill,
             core.KillDistributor: self._distributors.kill,

@@ -300,7 +300,7 @@ def sets(timer):
 
 def sends(message):
     def is_sent(effect):
-        sends = isinstance(effect, (distributor.Tell, distributor.Send, monitor.TellDistributor))
+        sends = isinstance(effect, (distributor.SendMonitor, distributor.Send, monitor.SendDistributor))
         return sends and isinstance(effect.message, message)
 
     return is_sent
@@ -333,7 +333,7 @@ def the_grace_never_ends(monkeypatch):
 
 @mutant("a_condemned_server_frees_its_place", clients=0, stops=1)
 def who_ignores_sigterm_is_left_alone(monkeypatch):
-    forget(monkeypatch, monitor, monitor.Told, sets(monitor.KillDelay))
+    forget(monkeypatch, monitor, monitor.Reported, sets(monitor.KillDelay))
 
 
 @mutant("the_table_is_exact_again", clients=0, distributor_crashes=1)

@@ -103,7 +103,9 @@ def a_client_is_given_to_two_servers(monkeypatch):
 def who_waited_is_released_after_being_sent(monkeypatch):
     def settle(work):
         before(work)
-        releases = [e for e in work.effects if isinstance(e, distributor.Tell) and isinstance(e.message, Release)]
+        releases = [
+            e for e in work.effects if isinstance(e, distributor.SendMonitor) and isinstance(e.message, Release)
+        ]
         work.effects = [e for e in work.effects if e not in releases] + releases
 
     before = distributor._Work.settle
@@ -216,7 +218,7 @@ def a_death_between_two_steps_loses_somebody(monkeypatch):
 
     def place(work, client):
         before(work, client)
-        stores = [e for e in work.effects if isinstance(e, distributor.Tell) and hasattr(e.message, "client")]
+        stores = [e for e in work.effects if isinstance(e, distributor.SendMonitor) and hasattr(e.message, "client")]
         work.effects = [e for e in work.effects if e not in stores]
 
     before = distributor._Work.place
@@ -292,7 +294,7 @@ def who_waits_is_not_stored(monkeypatch):
     def place(work, client):
         before(work, client)
         work.effects = [
-            e for e in work.effects if not (isinstance(e, distributor.Tell) and hasattr(e.message, "client"))
+            e for e in work.effects if not (isinstance(e, distributor.SendMonitor) and hasattr(e.message, "client"))
         ]
 
     before = distributor._Work.place
@@ -682,11 +684,11 @@ ALTERED = (
         *(without(distributor.CloseDialog), "keeps its end of server 1's control socket open"),
     ),
     (
-        *("only_drained_servers_are_asked_to_end", "monitor", watching(), monitor.Told(0, Drained(1))),
+        *("only_drained_servers_are_asked_to_end", "monitor", watching(), monitor.Reported(0, Drained(1))),
         *(without(monitor.Terminate), "server 1 is marked as stopping, and is not asked to end"),
     ),
     (
-        *("what_is_no_longer_kept_is_dropped", "monitor", storing(), monitor.Told(0, Release(GUEST))),
+        *("what_is_no_longer_kept_is_dropped", "monitor", storing(), monitor.Reported(0, Release(GUEST))),
         *(without(monitor.DropDuplicate), "strikes client 0 off, and leaves the duplicates open"),
     ),
     (
@@ -694,7 +696,7 @@ ALTERED = (
         *(lambda effects: effects[:1] + effects, "strikes server 1 off, and closes the duplicates that it keeps for"),
     ),
     (
-        *("what_is_no_longer_kept_is_dropped", "monitor", watching(), monitor.Told(0, DropListeners(1))),
+        *("what_is_no_longer_kept_is_dropped", "monitor", watching(), monitor.Reported(0, DropListeners(1))),
         *(without(monitor.DropListener), "strikes port 1 off, and leaves the duplicates open"),
     ),
     (
@@ -727,14 +729,14 @@ def test_an_accept_that_the_table_does_not_have_outstanding_is_named():
 @pytest.mark.parametrize(
     ("event", "said"),
     [
-        (Drained(2), ["server 1 is asked to end on Told(class_id=0, message=Drained(server=2)), which is neither"]),
+        (Drained(2), ["server 1 is asked to end on Reported(class_id=0, message=Drained(server=2)), which is neither"]),
         (Drained(1), []),
     ],
 )
 def test_a_server_is_asked_to_end_because_it_is_drained_and_no_other(event, said):
     stopping = with_place(watching(), 0, phase=PlacePhase.STOPPING)
     stride = Stride(stopping, (monitor.Terminate(0, 1),), None, ())
-    found = [*PROPERTIES["only_drained_servers_are_asked_to_end"].step(watching(), monitor.Told(0, event), stride)]
+    found = [*PROPERTIES["only_drained_servers_are_asked_to_end"].step(watching(), monitor.Reported(0, event), stride)]
     assert len(found) == len(said) and all(map(str.startswith, found, said)), found
 
 
@@ -743,7 +745,7 @@ def test_who_is_asked_to_end_and_not_marked_as_stopping_is_named():
     state, end = watching(), monitor.Terminate(0, 1)
     found = [
         *PROPERTIES["only_drained_servers_are_asked_to_end"].step(
-            state, monitor.Told(0, Drained(1)), Stride(state, (end, end), None, ())
+            state, monitor.Reported(0, Drained(1)), Stride(state, (end, end), None, ())
         )
     ]
     assert found == [
@@ -763,13 +765,15 @@ def test_who_is_asked_to_end_and_not_marked_as_stopping_is_named():
 def test_what_is_wrong_about_a_server_that_takes_nobody_is_named(full_at, then, hung, said):
     state = with_row(operating(), 1, count=Count(1, 2), full_at=full_at)
     after = with_row(state, 1, full_at=then)
-    effects = [distributor.Tell(Unresponsive(1))] if hung else []
+    effects = [distributor.SendMonitor(Unresponsive(1))] if hung else []
     assert stepped("a_full_server_is_spared", state, distributor.StillServes(1), after, *effects) == said
 
 
 def test_an_unfit_server_that_may_be_sent_clients_is_named():
     state = operating()
-    said = stepped("the_unfit_are_sent_nobody", state, distributor.Unfit(1), state, distributor.Tell(Unresponsive(1)))
+    said = stepped(
+        "the_unfit_are_sent_nobody", state, distributor.Unfit(1), state, distributor.SendMonitor(Unresponsive(1))
+    )
     assert said == "server 1 may be sent clients after Unfit(server=1)"
     quarantined = with_row(state, 1, draining=True)
     assert stepped("the_unfit_are_sent_nobody", quarantined, distributor.RestOver(1), state) == said.replace(

@@ -97,7 +97,7 @@ def test_the_monitor_reads_a_dead_distributor_s_channel_to_the_end():
     assert world.to_monitor
     assert not any(isinstance(a.what, monitor.DistributorExited) for a in ways(system, world))
     while world.to_monitor:
-        world = follow(system, world, takes(monitor.Told))
+        world = follow(system, world, takes(monitor.Reported))
     assert any(isinstance(a.what, monitor.DistributorExited) for a in ways(system, world))
 
 

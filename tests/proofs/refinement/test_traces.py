@@ -153,7 +153,7 @@ def operating():
     for message in messages_named:
         written.step(OURS, message)
     written.step(OURS, distributor.Listening(PORT, address))
-    written.step("monitor", monitor.Told(0, messages.KeepListener(PORT, address)))
+    written.step("monitor", monitor.Reported(0, messages.KeepListener(PORT, address)))
     written.step(OURS, distributor.BindRequested(1, PORT, address))
     written.step(THEIRS, server.Bound(PORT))
     written.step(THEIRS, server.Listened(PORT))
@@ -239,18 +239,18 @@ def test_a_process_dies_in_the_midst_of_a_hand_off_and_another_goes_on(tmp_path,
 DROPPED = [
     ("effect", "Send", "HandOff"),
     ("effect", "Send", "InitialMsg"),
-    ("effect", "Tell", "Store"),
-    ("effect", "Tell", "Release"),
-    ("effect", "Tell", "ServerReady"),
-    ("effect", "Tell", "CreateServer"),
+    ("effect", "SendMonitor", "Store"),
+    ("effect", "SendMonitor", "Release"),
+    ("effect", "SendMonitor", "ServerReady"),
+    ("effect", "SendMonitor", "CreateServer"),
     ("effect", "Accept"),
     ("event", "Sent", "RestartReply"),
-    ("effect", "TellDistributor", "Restore"),
+    ("effect", "SendDistributor", "Restore"),
     ("effect", "StartServer"),
     ("event", "ConnectionRequest"),
     ("event", "Received", "RestartReply"),
     ("event", "Restore"),
-    ("event", "Told", "Store"),
+    ("event", "Reported", "Store"),
     ("event", "MessageRead", "HandOff"),
     ("event", "DistributorExited"),
 ]
@@ -265,7 +265,7 @@ def test_a_line_that_is_missing_is_noticed(trace, tmp_path, what):
 
 
 def test_a_client_that_is_sent_before_it_is_released_is_noticed(trace, tmp_path):
-    release = find(trace, "effect", "Tell", "Release")[0]
+    release = find(trace, "effect", "SendMonitor", "Release")[0]
     send = next(place for place in find(trace, "effect", "Send", "HandOff") if place > release)
     mutated = [*trace]
     mutated[release], mutated[send] = mutated[send], mutated[release]

@@ -277,7 +277,7 @@ def _needless(world: World, action: PortDeed) -> bool:
 
 def _monitor(world: World, event: monitor.Event) -> Named:
     match event:
-        case monitor.Told() | monitor.Started():
+        case monitor.Reported() | monitor.Started():
             return Named("the Monitor reads its Distributor", "monitor")
         case monitor.DistributorExited():
             return Named("deaths are reported", "distributor")

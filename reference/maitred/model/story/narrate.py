@@ -131,7 +131,7 @@ def _verb(event: object, say: Callable[[object], str]) -> str:
             )
         case distributor.Fired() | monitor.Fired():
             return f"finds a timer run out: {say(event.timer)}"
-        case monitor.Told():
+        case monitor.Reported():
             return f"reads from the Distributor: {say(event.message)}"
         case monitor.ServerExited():
             return f"learns that server {event.server}'s main process has ended"
@@ -180,9 +180,9 @@ def _effect(effect: object) -> str:
             return f"Distributor -> server {effect.server}, port {effect.port}: {describe(effect.message)}"
         case distributor.SendControl():
             return f"Distributor -> server {effect.server}: {describe(effect.message)}"
-        case distributor.Tell():
+        case distributor.SendMonitor():
             return f"Distributor -> Monitor: {describe(effect.message)}"
-        case monitor.TellDistributor():
+        case monitor.SendDistributor():
             return f"Monitor -> Distributor: {describe(effect.message)}"
         case server.Deliver():
             return f"the program's accept returns {describe(effect.client)}"

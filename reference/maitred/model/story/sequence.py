@@ -185,7 +185,7 @@ def _source(action: Action, before: World) -> Lane | None:
             return f"server {what.server}", DISTRIBUTOR, f"port {what.port}"
         case distributor.BindRequested():
             return f"server {what.server}", DISTRIBUTOR, "control"
-        case monitor.Told():
+        case monitor.Reported():
             return DISTRIBUTOR, MONITOR, ""
         case server.MessageRead():
             return DISTRIBUTOR, action.who, f"port {what.port}"

@@ -182,7 +182,7 @@ class Draft:
 
     def monitor_step(self, event: MonitorEvent, stride: Stride) -> None:
         self.monitor = stride.state
-        if stride.rejected is None and isinstance(event, monitor.Told):
+        if stride.rejected is None and isinstance(event, monitor.Reported):
             if isinstance(event.message, Store):
                 self.guest(event.message.client.cookie, at_monitor=True)
             elif isinstance(event.message, KeepListener):
@@ -195,7 +195,7 @@ class Draft:
                     self.groups = (*self.groups, self.machines.interned(new))
                 case monitor.StartDistributor():
                     self._start_distributor(effect)
-                case monitor.TellDistributor():
+                case monitor.SendDistributor():
                     if isinstance(effect.message, Restore) and not self.guests[effect.message.client.cookie].at_monitor:
                         self.guest(effect.message.client.cookie, void=True)
                     if self.life in (Life.UP, Life.CONDEMNED):
@@ -298,7 +298,7 @@ class Draft:
         match effect:
             case distributor.Send():
                 self._send(effect, declined)
-            case distributor.Tell():
+            case distributor.SendMonitor():
                 if isinstance(effect.message, Store) and not self.guests[effect.message.client.cookie].at_distributor:
                     self.guest(effect.message.client.cookie, void=True)
                 self.to_monitor = (*self.to_monitor, effect.message)

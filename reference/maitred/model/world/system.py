@@ -204,7 +204,7 @@ class System(Machines):
     def _monitor_acts(self, world: World) -> Iterator[Successor]:
         part = world._replace(distributor=None, to_distributor=(), pending=())
         for action, after, wrong in self._remembered(world, part, self._monitor_moves, "to_distributor"):
-            if wrong or isinstance(action.what, monitor.Told) or _differ(after, world):
+            if wrong or isinstance(action.what, monitor.Reported) or _differ(after, world):
                 yield action, after, wrong
 
     def _distributor_acts(self, world: World) -> Iterator[Successor]:
@@ -287,7 +287,7 @@ class System(Machines):
         """Each event, what it is spent of, and whether it is the head of the Distributor's channel."""
         budget, state = world.budget, world.monitor
         if world.to_monitor:
-            yield monitor.Told(CLASS, world.to_monitor[0]), "", True
+            yield monitor.Reported(CLASS, world.to_monitor[0]), "", True
         if world.life is Life.DEAD and (not world.to_monitor or Assumption.HEARD_OUT in self.bounds.without):
             yield monitor.DistributorExited(CLASS), "", False
         places = {p.server: p for p in state.classes[CLASS].places.values() if p.alive}
@@ -686,7 +686,7 @@ _STARTING: Final = (
     distributor.BindRequested,
     distributor.Listening,
     distributor.Received,
-    monitor.Told,
+    monitor.Reported,
     server.Listened,
     server.MessageRead,
     server.Sent,

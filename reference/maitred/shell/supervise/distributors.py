@@ -191,7 +191,7 @@ class Distributors:
         if isinstance(message, _TO_MONITOR):
             self._news.received(class_id, message)
             message = self._keep(class_id, message, packet.fds)
-            self._machine.handle(core.Told(class_id, message))
+            self._machine.handle(core.Reported(class_id, message))
             if self._news.announce():
                 self.prepare()
         else:
@@ -230,7 +230,7 @@ class Distributors:
 
     # ================================================================ writing
 
-    def tell(self, effect: core.TellDistributor) -> None:
+    def tell(self, effect: core.SendDistributor) -> None:
         """Send a message, after those that wait to be sent."""
         distributor = self.held.get(effect.class_id)
         if distributor is None:

@@ -231,7 +231,7 @@ def the_unfit_are_sent_nobody(before: DistributorState, event: object, stride: S
 
 def unresponsive(stride: Stride) -> list[ServerId]:
     """The servers that the Distributor's step reports as unresponsive."""
-    messages = [effect.message for effect in stride.effects if isinstance(effect, distributor.Tell)]
+    messages = [effect.message for effect in stride.effects if isinstance(effect, distributor.SendMonitor)]
     return [message.server for message in messages if isinstance(message, Unresponsive)]
 
 
@@ -243,14 +243,14 @@ def released_before_sent(before: DistributorState, event: object, stride: Stride
     """Who has waited is released from the store before being handed to a server."""
     stored = waiters(before)
     for i, effect in enumerate(stride.effects):
-        if isinstance(effect, distributor.Tell) and isinstance(effect.message, Store):
+        if isinstance(effect, distributor.SendMonitor) and isinstance(effect.message, Store):
             stored.add(effect.message.client)
-        elif isinstance(effect, distributor.Tell) and isinstance(effect.message, Release):
+        elif isinstance(effect, distributor.SendMonitor) and isinstance(effect.message, Release):
             stored.discard(effect.message.client)
         elif isinstance(effect, distributor.Send) and isinstance(effect.message, HandOff):
             client = effect.message.client
             if client in stored:
-                late = distributor.Tell(Release(client)) in stride.effects[i:]
+                late = distributor.SendMonitor(Release(client)) in stride.effects[i:]
                 yield (
                     f"{describe(client)}, who has waited, is sent to server {effect.server}"
                     f" {'before it is' if late else 'and never'} released from the Monitor's store"
@@ -265,7 +265,10 @@ def released_before_sent(before: DistributorState, event: object, stride: Stride
 def shut_down_before_released(before: DistributorState, event: object, stride: Stride) -> Iterator[str]:
     """A waiter that is dropped is shut down before it is released, as other copies of its connection exist."""
     for i, effect in enumerate(stride.effects):
-        if isinstance(effect, distributor.ShutDown) and distributor.Tell(Release(effect.client)) in stride.effects[:i]:
+        if (
+            isinstance(effect, distributor.ShutDown)
+            and distributor.SendMonitor(Release(effect.client)) in stride.effects[:i]
+        ):
             yield (
                 f"{describe(effect.client)} is released before its connection is shut down: should the Distributor die"
                 " between the two, the client would hang"
@@ -353,7 +356,7 @@ def what_is_opened_is_kept(before: DistributorState, event: object, stride: Stri
     if stride.rejected is not None:
         return
     if isinstance(event, distributor.Listening):
-        kept = distributor.Tell(KeepListener(event.port, event.address))
+        kept = distributor.SendMonitor(KeepListener(event.port, event.address))
         if kept not in stride.effects:
             yield f"{event.address} listens, and the Monitor is given no duplicate: it would die with the Distributor"
     for number, port in _unkept_dialogs(before, stride):
@@ -396,7 +399,7 @@ def _unkept_dialogs(before: DistributorState, stride: Stride) -> Iterator[tuple[
         status = before.servers.get(number, None)
         dialog = status.dialogs.get(port, None) if status is not None else None
         fresh = dialog is None or dialog.phase is DialogPhase.BINDING
-        kept = distributor.Tell(KeepDialog(number, port)) in stride.effects[:i]
+        kept = distributor.SendMonitor(KeepDialog(number, port)) in stride.effects[:i]
         if effect.message.errno == 0 and fresh and not kept:
             yield number, port
 
@@ -431,7 +434,7 @@ def an_address_is_listened_on_once(before: DistributorState, event: object, stri
     if isinstance(event, distributor.BacklogEmpty) and stride.rejected is None:
         if distributor.CloseListeners(event.port) not in stride.effects:
             yield f"the sockets of port {event.port} are struck off, and stay open: clients connect to nobody"
-        if distributor.Tell(DropListeners(event.port)) not in stride.effects:
+        if distributor.SendMonitor(DropListeners(event.port)) not in stride.effects:
             yield f"the sockets of port {event.port} are struck off, and the Monitor keeps its duplicates"
     begins = isinstance(event, Begin)
     early = before.phase is Phase.INITIALISING and not begins

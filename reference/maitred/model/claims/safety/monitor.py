@@ -47,7 +47,7 @@ def _may_be_asked_to_end(before: MonitorState, event: object, class_id: int, num
             return (other, leaving) == (class_id, number) and place.retirement is not monitor.Retirement.NONE
         case monitor.Fired(timer=monitor.GraceOver()):
             return True
-        case monitor.Told(class_id=other, message=Drained(server=drained)):
+        case monitor.Reported(class_id=other, message=Drained(server=drained)):
             return (other, drained) == (class_id, number)
         case _:
             return False
@@ -95,7 +95,7 @@ def _has_reason(before: MonitorState, event: object, effect: monitor.Kill | moni
             return place is not None and cls.places[place].element == event.element
         case monitor.ServerExited():
             return event.server == effect.server
-        case monitor.Told(message=Unresponsive(number)):
+        case monitor.Reported(message=Unresponsive(number)):
             return number == effect.server
         case monitor.Fired(timer=monitor.KillDelay(server=number)):
             return number == effect.server
@@ -182,7 +182,7 @@ def _dynamic_deaths(class_id: int, old: monitor.ClassState, event: object) -> in
             place = old.places[old.living[number]]
             counts = place.dynamic and not _comes_up_for_another(old, place.place)
             return old.dynamic_deaths + bool(counts and place.unready_deaths)
-        case monitor.Told(class_id=other, message=ServerReady(server=number)) if other == class_id:
+        case monitor.Reported(class_id=other, message=ServerReady(server=number)) if other == class_id:
             place = old.places[old.living[number]] if number in old.living else monitor.Place(0, dynamic=False)
             return 0 if place.dynamic and place.phase is monitor.PlacePhase.STARTING else old.dynamic_deaths
         case _:
@@ -197,9 +197,12 @@ def _server_deaths(class_id: int, place: monitor.Place, event: object) -> tuple[
     match event:
         case monitor.ServerExited(class_id=other, server=number) if (other, number) == (class_id, place.server):
             return deaths + (not asked), unready + starting
-        case monitor.Told(class_id=other, message=Unresponsive(number)) if (other, number) == (class_id, place.server):
+        case monitor.Reported(class_id=other, message=Unresponsive(number)) if (other, number) == (
+            class_id,
+            place.server,
+        ):
             return deaths + (place.phase is not monitor.PlacePhase.KILLING), unready
-        case monitor.Told(class_id=other, message=ServerReady(server=number)) if starting:
+        case monitor.Reported(class_id=other, message=ServerReady(server=number)) if starting:
             return deaths, 0 if (other, number) == (class_id, place.server) else unready
         case monitor.Fired(timer=monitor.ServerStable(class_id=other, server=number)):
             return 0 if (other, number) == (class_id, place.server) else deaths, unready
@@ -227,7 +230,7 @@ def what_is_no_longer_kept_is_dropped(before: MonitorState, event: object, strid
     when the Distributor asks for it.
     """
     let_go = None
-    if isinstance(event, monitor.Told) and isinstance(event.message, DropListeners) and stride.rejected is None:
+    if isinstance(event, monitor.Reported) and isinstance(event.message, DropListeners) and stride.rejected is None:
         let_go = event.class_id, event.message.port
     for class_id, old in before.classes.items():
         new = stride.state.classes[class_id]

@@ -91,14 +91,14 @@ LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
         (monitor.Scale, None, Reason.REPLACING),
         (monitor.Scale, None, Reason.NO_STATIC_SERVER),
         # The server was gone, and its place free, before the Monitor read this about it.
-        (monitor.Told, KeepDialog, Reason.UNKNOWN_SERVER),
-        (monitor.Told, ServerReady, Reason.UNKNOWN_SERVER),
-        (monitor.Told, ServerNotReady, Reason.UNKNOWN_SERVER),
-        (monitor.Told, Drained, Reason.UNKNOWN_SERVER),
-        (monitor.Told, Unresponsive, Reason.UNKNOWN_SERVER),
+        (monitor.Reported, KeepDialog, Reason.UNKNOWN_SERVER),
+        (monitor.Reported, ServerReady, Reason.UNKNOWN_SERVER),
+        (monitor.Reported, ServerNotReady, Reason.UNKNOWN_SERVER),
+        (monitor.Reported, Drained, Reason.UNKNOWN_SERVER),
+        (monitor.Reported, Unresponsive, Reason.UNKNOWN_SERVER),
     }
 )
-"""The rejections that a sound system comes to: two things happened at once.  Of `Told`, with the message's class."""
+"""The rejections that a sound system comes to: two things happened at once.  Of `Reported`, with its message's class."""
 
 
 @always_of_steps(*MACHINES, witnesses=("the_monitor_reads_about_a_server_that_is_gone",))
@@ -106,7 +106,7 @@ def no_surprising_rejection(before: object, event: object, stride: Stride) -> It
     """A machine declines an event only where two things happened at once, as listed with the property."""
     if stride.rejected is None:
         return
-    message = type(event.message) if isinstance(event, monitor.Told) else None
+    message = type(event.message) if isinstance(event, monitor.Reported) else None
     if (type(event), message, stride.rejected) not in LEGITIMATE:
         yield (
             f"declines {describe(event)}, as {stride.rejected.value}; no two things that may happen at once explain"

@@ -300,7 +300,7 @@ def a_waiter_is_timed_out(before: World, action: Action, after: World) -> bool:
 @sometimes(lambda b: b.hand_off_timeouts != 0 and b.clients > 0)
 def an_unresponsive_server_is_killed(before: World, action: Action, after: World) -> bool:
     """A server leaves a hand-off unanswered, and is killed for it."""
-    if not isinstance(action.what, monitor.Told) or not isinstance(action.what.message, Unresponsive):
+    if not isinstance(action.what, monitor.Reported) or not isinstance(action.what.message, Unresponsive):
         return False
     if before.distributor is None:
         return False
@@ -384,7 +384,7 @@ def a_dead_server_is_started_again(before: World, action: Action, after: World) 
 @sometimes(lambda b: b.dynamic > 0 and b.creations != 0)
 def the_monitor_is_asked_for_a_server(before: World, action: Action, after: World) -> bool:
     """The Distributor asks the Monitor for a dynamic server."""
-    return isinstance(action.what, monitor.Told) and isinstance(action.what.message, CreateServer)
+    return isinstance(action.what, monitor.Reported) and isinstance(action.what.message, CreateServer)
 
 
 @sometimes(lambda b: not b.warm)
@@ -452,7 +452,7 @@ def somebody_waits_on_each_of_two_ports(before: World, action: Action, after: Wo
 @sometimes(lambda b: b.server_crashes > 0 and not b.warm)
 def the_monitor_reads_about_a_server_that_is_gone(before: World, action: Action, after: World) -> bool:
     """The Monitor reads a message about a server whose end it has already seen."""
-    if not isinstance(action.what, monitor.Told):
+    if not isinstance(action.what, monitor.Reported):
         return False
     number = getattr(action.what.message, "server", None)
     return number is not None and number not in before.monitor.classes[CLASS].living
