@@ -359,6 +359,39 @@ def who_waits_too_long_is_released_first(monkeypatch):
     act(monkeypatch, distributor, distributor.Fired, fired)
 
 
+@bent(
+    "who_is_to_leave_is_sent_nobody",
+    "Server 1 is to leave, and its Distributor has not been sent this",
+    servers=1,
+    clients=0,
+    retirements=1,
+)
+def the_monitor_keeps_to_itself_who_is_to_leave(monkeypatch):
+    def retired(before, work, event):
+        before(work, event)
+        work.effects = [e for e in work.effects if not isinstance(e, monitor.SendDistributor)]
+
+    act(monkeypatch, monitor, monitor.Retire, retired)
+
+
+@bent(
+    "a_server_is_given_up_only_for_one_that_is_ready",
+    "Server 1 is to leave on Replace(",
+    servers=1,
+    clients=0,
+    replacements=1,
+)
+def an_old_server_leaves_before_its_successor_is_ready(monkeypatch):
+    def replaced(before, work, event):
+        before(work, event)
+        cls = work.state.classes[event.class_id]
+        if cls.replacement is not None:
+            old = cls.places[cls.replacement.old]
+            work.retire(event.class_id, old, monitor.Retirement.REMOVE, limited=True)
+
+    act(monkeypatch, monitor, monitor.Replace, replaced)
+
+
 @bent("only_drained_servers_are_asked_to_end", "Server 1 is asked to end on StopRequested()", clients=0, stops=1)
 def a_stop_asks_everybody_to_end(monkeypatch):
     def stop(before, work, event):

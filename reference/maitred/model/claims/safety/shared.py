@@ -98,7 +98,7 @@ LEGITIMATE: Final[frozenset[tuple[type, type | None, Reason]]] = frozenset(
         (monitor.Reported, Unresponsive, Reason.UNKNOWN_SERVER),
     }
 )
-"""The rejections that a sound system comes to: two things happened at once.  Of `Reported`, with its message's class."""
+"""The rejections that a sound system comes to: two things happened at once.  Of a message, with its class."""
 
 
 @always_of_steps(*MACHINES, witnesses=("the_monitor_reads_about_a_server_that_is_gone",))
