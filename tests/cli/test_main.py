@@ -45,7 +45,10 @@ def test_the_version(maitred):
     ("command", "hint"),
     [
         ("rnu", "did you mean 'run'?"),
-        ("xyzzy", "there are run, status, top, element, stop, drain, restart, scale, reload, rotate, check, replay, conform"),
+        (
+            "xyzzy",
+            "there are run, status, top, element, stop, drain, restart, scale, reload, rotate, check, replay, conform",
+        ),
         ("-b", "to run a server: maitred run"),
         (__file__, "to run a server: maitred run"),
     ],
