@@ -641,8 +641,19 @@ def ended():
     return run
 
 
+def replacing():
+    """A Monitor whose only server is being replaced."""
+    run = serving()
+    run.take(Replace(0, (0,), 0, at_once=False))
+    return run
+
+
 REFUSALS = [
     (serving, Started(), Reason.ALREADY_STARTED),
+    (new, Scale(0, 1, 0), Reason.NOT_RUNNING),
+    (serving, Retire(0, 9, limited=True), Reason.UNKNOWN_PLACE),
+    (serving, Scale(0, 0, 0), Reason.NO_STATIC_SERVER),
+    (replacing, Scale(0, 1, 0), Reason.REPLACING),
     (new, StopRequested(), Reason.NOT_STARTED),
     (ended, StopRequested(), Reason.ENDED),
     (new, ElementFailed(7), Reason.UNKNOWN_ELEMENT),
