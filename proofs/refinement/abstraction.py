@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from maitred.core import distributor, monitor
-from maitred.core.messages import Adopt, Begin, CreationFailed, InitialMsg, Restore
+from maitred.core.messages import Adopt, Allow, Begin, CreationFailed, Drain, InitialMsg, Restore
 from maitred.model.world import Bounds, World
 from proofs.refinement.interpreter import State
 from proofs.refinement.readers import SYMBOLS, WORDS, Scene, tables
@@ -52,7 +52,7 @@ def abstract(
         "Server": tuple(sorted(scene.servers)),
         "Client": tuple(range(len(world.guests))),
         "Port": tuple(range(1, bounds.ports + 1)),
-        "Place": tuple(range(bounds.servers + bounds.dynamic)),
+        "Place": scene.numbers_of_places,
         "Element": tuple(world.monitor.elements),
         "Int": scene.integers,
     }
@@ -80,7 +80,7 @@ def refuse(world: World) -> None:
             if any(isinstance(down, InitialMsg) and down.forget for down in link.to_server):
                 raise NotModelled("an audit")
     for message in world.to_distributor:
-        if not isinstance(message, (Adopt, Restore, Begin, CreationFailed)):
+        if not isinstance(message, (Adopt, Restore, Begin, CreationFailed, Drain, Allow)):
             raise NotModelled(type(message).__name__)
 
 
@@ -108,6 +108,7 @@ def canonical_form(state: State) -> dict[str, Any]:
             "incarnation",
             "operating",
             "dynamic_resting",
+            "configured",
             "begin_due",
             "decline_due",
             "holding",
@@ -116,10 +117,10 @@ def canonical_form(state: State) -> dict[str, Any]:
     }
     is_up = get("life") == "up"
     if is_up:
-        names = ("condemned", "total", "creation", "promised", "distributor_element")
+        names = ("condemned", "total", "creation", "promised", "allowance", "distributor_element")
         out["Distributor"] = [get(name) for name in names]
     out["elements"] = [get("usable", e) for e in domains["Element"]]
-    out["places"] = [get("filled", place) for place in domains["Place"]]
+    out["places"] = [place for place in domains["Place"] if get("filled", place)]
     out["ports"] = [[get("socket", p), get("unkept", p)] for p in ports]
     if is_up:
         out["ports"].append([[get(n, p) for n in ("accepting", "pausing", "opened", "listens")] for p in ports])
@@ -203,9 +204,12 @@ def _server(state: State, s: int) -> dict[str, Any]:
         out["monitor"] = [
             get("phase", s),
             [[get("kept", s, p), get("kept", s, p) and get("used", s, p)] for p in ports],
+            *(get(name, s) for name in ("leaving", "limited", "succeeds")),
         ]
         if get("dynamic", get("place_of", s)):
             out["died_unready"] = get("died_unready", s)
+    if (row and not get("draining", s)) or (get("to_adopt", s) and not get("adopt_draining", s)):
+        out["drain_due"] = get("drain_due", s)
     if get("to_adopt", s):
         out["named"] = [get("adopt_draining", s), get("late", s) and get("begin_due")]
         out["named"] += [[get("adopt_kept", s, p), get("adopt_kept", s, p) and get("adopt_used", s, p)] for p in ports]

@@ -21,7 +21,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias, assert_never
 
@@ -33,11 +33,13 @@ from maitred.core import distributor, monitor, server
 from maitred.core.messages import (
     Accepted,
     Adopt,
+    Allow,
     Begin,
     BindReply,
     CreateServer,
     CreationFailed,
     Disconnect,
+    Drain,
     Drained,
     HandOff,
     InitialMsg,
@@ -80,7 +82,7 @@ from maitred.model.world import (
 )
 from proofs.refinement.abstraction import NotModelled, abstract, canonical_form
 from proofs.refinement.interpreter import State, Transition, transition
-from proofs.refinement.readers import SHIFT, Unlike
+from proofs.refinement.readers import SHIFT, Unlike, numbered
 from proofs.solve import sentence
 
 TRANSITIONS: dict[str, Transition] = {action.name: transition(action) for action in ACTIONS}
@@ -242,7 +244,10 @@ BY_DISTRIBUTOR: Final = frozenset(
     if action.exact and any(_speaks_of(term, up(NOW)) for _, term in action.step(STATE).guards)
 )
 """The exact transitions that only a living Distributor takes."""
-ANY_ORDER: Final = ({"sends_initial"}, {"issues_accept"}, {"issues_accept", "wants_server"})
+ANY_ORDER: Final = (
+    *({"sends_initial"}, {"issues_accept"}, {"issues_accept", "wants_server"}),
+    *({"reports_drained", "stores_hand"}, {"reports_drained", "sends_hand"}, {"reports_drained", "issues_accept"}),
+)
 """Of these, several may follow from one event, and the relation has them in any order."""
 
 # ================================================================ an action, as transitions
@@ -256,8 +261,8 @@ def plan(system: System, before: World, action: Action, after: World, state: Sta
         case ClientCloses():
             return [("client_closes", {"c": action.client})] if action.what is Deed.HANGS_UP else []
         case MonitorStep():
-            running = after.monitor.phase is monitor.Phase.RUNNING
-            return monitor_moves(action.what, system.stride("monitor", before.monitor, action.what).effects, running)
+            stride = system.stride("monitor", before.monitor, action.what)
+            return monitor_moves(action.what, stride.effects, before.monitor, stride.state)
         case DistributorStep() | DistributorCutOff() | EffectDeclined():
             return _distributor(system, before, action, state)
         case DistributorEnds(what=Deed.DIES):
@@ -276,19 +281,58 @@ def plan(system: System, before: World, action: Action, after: World, state: Sta
             assert_never(action)
 
 
-def monitor_moves(event: Any, effects: Sequence[Any], running: bool) -> list[Move]:
-    """The transitions that a step of the Monitor is.
+def monitor_moves(
+    event: Any,
+    effects: Sequence[Any],
+    before: monitor.MonitorState,
+    after: monitor.MonitorState,
+    class_id: monitor.ClassId = CLASS,
+) -> list[Move]:
+    """The transitions that a step of the Monitor is: the event's own, and those by which servers are replaced.
 
     Args:
         event: of the Monitor.
         effects: of the step.
-        running: whether the system goes on.
+        before: the state before.
+        after: the state after.
+        class_id: of the server class.
 
     Raises:
         NotModelled: the relation does not model it.
     """
+    own = _monitor_event(event, effects, after.phase is monitor.Phase.RUNNING)
+    known = {move[1]["s"] for move in own if move[0] in ("monitor_creates_server", "monitor_starts_server")}
+    return [*own, *_changes(effects, known, before.classes[class_id], after.classes[class_id])]
+
+
+def _changes(
+    effects: Sequence[Any], known: Container[int], before: monitor.ClassState, after: monitor.ClassState
+) -> Iterator[Move]:
+    """Who is to leave from this step on, or within a grace; and who is started that is not `known` to be."""
+    former = {place.server: place for place in before.places.values()}
+    for place in after.places.values():
+        was = former.get(place.server)
+        if was is None or not place.alive:
+            continue
+        if place.retirement is not monitor.Retirement.NONE and was.retirement is monitor.Retirement.NONE:
+            yield "monitor_retires", {"s": place.server}
+        if place.limited and not was.limited:
+            yield "monitor_limits", {"s": place.server}
+    plan = after.replacement
+    for effect in effects:
+        if isinstance(effect, monitor.StartServer) and effect.server not in known:
+            succeeds = plan is not None and plan.surge == effect.place
+            yield "monitor_starts_successor" if succeeds else "monitor_starts_server", {"s": effect.server}
+
+
+def _monitor_event(event: Any, effects: Sequence[Any], running: bool) -> list[Move]:
+    """The transition of the event itself."""
     started = [e.server for e in effects if isinstance(e, monitor.StartServer)]
     match event:
+        case monitor.Retire() | monitor.Replace():
+            return []  # what follows from it are the changes
+        case monitor.Scale():
+            return [("monitor_scales", {"n": event.dynamic})]
         case monitor.Reported():
             return [_heard(event.message, started)]
         case monitor.ServerExited():
@@ -337,6 +381,10 @@ def _monitor_timer(timer: Any, effects: Sequence[Any], started: Sequence[int]) -
             return [("dynamic_rest_is_over", {})]
         case monitor.KillDelay():
             return [("server_outstays", {"s": timer.server})]
+        case monitor.DrainOver():
+            return [("leave_is_over", {"s": timer.server})]
+        case monitor.StartWarning() if any(isinstance(effect, monitor.Kill) for effect in effects):
+            return [("successor_is_late", {"s": timer.server})]
         case monitor.ServerStable() | monitor.DistributorStable() | monitor.StartWarning():
             return []
     raise NotModelled(type(timer).__name__)
@@ -569,6 +617,11 @@ def _event(step: PerformedStep, before: distributor.DistributorState, now: State
             return [("begins", {})]
         case CreationFailed():
             return [("learns_that_none_comes", {})]
+        case Drain():
+            known = before.servers[event.server].draining
+            return [("drains_leaver", {"s": event.server})] if not known else []
+        case Allow():
+            return [("learns_how_many_may_come", {"n": event.dynamic})]
         case distributor.ConnectionRequest():
             return [("accepts", {"c": event.cookie})]
         case distributor.AcceptFailed():
@@ -808,7 +861,8 @@ def _given(world: World, after: World) -> tuple[dict[int, tuple[int, int]], dict
     """What the step decides that never changes: where a server is started, and which port a client comes to."""
     cls = after.monitor.classes[CLASS]
     new = range(world.monitor.next_server, after.monitor.next_server)
-    started = {s: (cls.living[s], cls.places[cls.living[s]].element) for s in new if s in cls.living}
+    places = {s: cls.places[cls.living[s]] for s in new if s in cls.living}
+    started = {s: (numbered(place), place.element) for s, place in places.items()}
     queued = ((cookie, i + 1) for i, queue in enumerate(after.kernel.backlog) for cookie in queue)
     return started, {cookie: port for cookie, port in queued if world.guests[cookie].fate is Fate.ABSENT}
 

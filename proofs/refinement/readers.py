@@ -23,6 +23,7 @@ from maitred.core.messages import (
     CreateServer,
     CreationFailed,
     Disconnect,
+    Drain,
     Drained,
     FromServer,
     HandOff,
@@ -69,9 +70,17 @@ LIVES: Final = {Life.UP: "up", Life.CONDEMNED: "up", Life.DEAD: "dead", Life.ABS
 
 SHIFT: Final = 1
 """What is added to the model's sequence numbers."""
-NOWHERE: Final = -1
-NOWHERE_DYNAMIC: Final = -2
+NOWHERE: Final = -2
+NOWHERE_DYNAMIC: Final = -1
 """The place of a server that fills none any more, static or dynamic."""
+
+
+def numbered(place: monitor.Place) -> int:
+    """The relation's number of the place: even of a static one, odd of a dynamic one.
+
+    The code may give the number of a place that was struck off to one of the other kind.
+    """
+    return 2 * place.place + place.dynamic
 
 
 class Unlike(Exception):
@@ -127,6 +136,11 @@ class Machines:
     def living(self) -> list[monitor.Place]:
         """The places that are filled."""
         return [place for place in self.places if place.alive]
+
+    @once
+    def successor(self) -> monitor.PlaceId:
+        """The place where a server comes up that is to replace another; `monitor.NO_PLACE` where there is none."""
+        return self.cls.replacement.surge if self.cls.replacement is not None else monitor.NO_PLACE
 
     @once
     def rows(self) -> list[tuple[int, distributor.ServerStatus]]:
@@ -235,7 +249,7 @@ class Scene(Machines):
             return self.starting[s][0]
         place = self.cls.living.get(s, None)
         if place is not None:
-            return place
+            return numbered(self.cls.places[place])
         row = self.distributor.servers.get(s, None) if self.distributor is not None else None
         named = next((message for message in self.adoptions if message.server == s), row)
         return NOWHERE_DYNAMIC if named is not None and named.dynamic else NOWHERE
@@ -249,6 +263,11 @@ class Scene(Machines):
             return self.cls.places[place].element
         group = self.world.group(s)
         return group.element if group is not None else 0
+
+    @once
+    def numbers_of_places(self) -> tuple[int, ...]:
+        """The relation's numbers of all places, and of those that are about to be filled."""
+        return tuple(sorted({*map(numbered, self.places), *(place for place, _ in self.starting.values())}))
 
     @once
     def down(self) -> list[tuple[tuple[int, int, int], ToServer]]:
@@ -370,19 +389,20 @@ def _weight(x: Scene) -> Table:
     return {(s,): element.weight if element is not None else 1 for s, element in at.items()}
 
 
-@reads("dynamic", "ClassConfig.static ClassConfig.dynamic")
+@reads("dynamic", "Place.place Place.dynamic")
 def _dynamic(x: Scene) -> Table:
-    static, places = x.cls.config.static, x.cls.config.static + x.cls.config.dynamic
-    return {(NOWHERE_DYNAMIC,): True} | {(place,): place >= static for place in range(places)}
+    return {(place,): bool(place % 2) for place in (NOWHERE, NOWHERE_DYNAMIC, *x.numbers_of_places)}
 
 
-_PLACE: Final = "ClassState.living DistributorState.servers ServerStatus.dynamic World.to_distributor Adopt.dynamic"
+_PLACE: Final = (
+    "ClassState.living DistributorState.servers ServerStatus.dynamic World.to_distributor Adopt.dynamic"
+    " Place.place Place.dynamic"
+)
 reads("place_of", f"{_PLACE} Adopt.server")(lambda x: {(s,): x.place_of(s) for s in x.servers})
 reads("element_of", "ClassState.living Place.element Group.element")(
     lambda x: {(s,): x.element_of(s) for s in x.servers}
 )
 reads("max_clients", "ClassConfig.max_clients")(lambda x: dict.fromkeys([(s,) for s in x.servers], _config(x)))
-reads("has_dynamic", "ClassConfig.dynamic")(lambda x: {(): x.cls.config.dynamic > 0})
 reads("limit", "ClassConfig.waiting_limit")(lambda x: {(): x.cls.config.waiting_limit})
 reads("full", "Link.to_distributor")(lambda x: {(s, link.port): _is_full(x, link) for s, link in x.links})
 
@@ -434,6 +454,7 @@ _of_distributor("next_arrival", "next_arrival", lambda state: state.next_arrival
 _of_distributor("total", "waiting", lambda state: state.waiting)
 _of_distributor("creation", "creation", lambda state: state.creation.value)
 _of_distributor("promised", "promised", lambda state: state.promised)
+_of_distributor("allowance", "dynamic", lambda state: state.dynamic)
 
 _DRAINED: Final = "ServerStatus.draining ServerStatus.known ServerStatus.request ServerStatus.owed ServerStatus.count"
 reads("row", "DistributorState.servers")(lambda x: {(s,): True for s, _ in x.rows})
@@ -600,7 +621,7 @@ reads("owes", "EndpointState.listeners VirtualListener.asked")(lambda x: {at: on
 # ---------------------------------------------------------------- the Monitor
 
 reads("store", "ClassState.store Client.cookie")(lambda x: {(client.cookie,): True for client in x.cls.store})
-reads("filled", "Place.phase")(lambda x: {(place.place,): place.alive for place in x.places})
+reads("filled", "Place.place Place.dynamic Place.phase")(lambda x: {(numbered(place),): True for place in x.living})
 reads("living", "Place.server Place.phase")(lambda x: {(place.server,): True for place in x.living})
 reads("phase", "Place.server Place.phase")(lambda x: {(place.server,): PHASES[place.phase] for place in x.living})
 reads("died_unready", "Place.server Place.phase Place.dynamic Place.unready_deaths")(
@@ -613,6 +634,16 @@ reads("used", "Place.server Place.phase Place.dialogs")(
     lambda x: {(place.server, port): used for place in x.living for port, used in place.dialogs.items()}
 )
 reads("dynamic_resting", "ClassState.dynamic_resting")(lambda x: {(): x.cls.dynamic_resting})
+reads("configured", "ClassConfig.dynamic")(lambda x: {(): x.cls.config.dynamic})
+reads("leaving", "Place.server Place.phase Place.retirement")(
+    lambda x: {(place.server,): place.retirement is not monitor.Retirement.NONE for place in x.living}
+)
+reads("limited", "Place.server Place.phase Place.limited")(
+    lambda x: {(place.server,): place.limited for place in x.living}
+)
+reads("succeeds", "Place.server Place.phase Place.place ClassState.replacement Replacement.surge")(
+    lambda x: {(place.server,): place.place == x.successor for place in x.living}
+)
 reads("usable", "ElementState.up")(lambda x: {(e,): element.up for e, element in x.monitor.elements.items()})
 _ADOPT: Final = "World.to_distributor Adopt.server"
 reads("to_adopt", _ADOPT)(lambda x: {(message.server,): True for message in x.adoptions})
@@ -624,6 +655,9 @@ reads("adopt_kept", f"{_ADOPT} Adopt.dialogs")(
 )
 reads("adopt_used", f"{_ADOPT} Adopt.dialogs Adopt.owed")(
     lambda x: {(message.server, port): port in message.owed for message in x.adoptions for port in message.dialogs}
+)
+reads("drain_due", "World.to_distributor Drain.server")(
+    lambda x: {(one.server,): True for one in x.world.to_distributor if isinstance(one, Drain)}
 )
 reads("to_restore", "World.to_distributor Restore.client Client.cookie")(
     lambda x: {(one.client.cookie,): True for one in x.world.to_distributor if isinstance(one, Restore)}

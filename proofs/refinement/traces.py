@@ -35,7 +35,7 @@ from spec.relation.state import NOW
 from spec.relation.system import initial
 
 from maitred.core import distributor, monitor, server
-from maitred.core.messages import HandOff, InitialMsg, KeepListener, NotReady, RestartReply, ServerId
+from maitred.core.messages import Allow, Drain, HandOff, InitialMsg, KeepListener, NotReady, RestartReply, ServerId
 from maitred.core.record import MACHINES, RecordError, from_record
 from maitred.core.transition import Rejected
 from maitred.shell.observe.replay import ARGUMENTS, INITIAL, STEPS, replay
@@ -59,7 +59,7 @@ from proofs.refinement.bridge import (
     server_moves,
 )
 from proofs.refinement.interpreter import State, compiled
-from proofs.refinement.readers import ANSWERS, SYMBOLS, WORDS, Machines, Table, tables
+from proofs.refinement.readers import ANSWERS, SYMBOLS, WORDS, Machines, Table, numbered, tables
 from proofs.solve import sentence
 
 MOST: Final = 64
@@ -67,13 +67,14 @@ MOST: Final = 64
 TOLD_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "monitor": (
         *("store", "filled", "living", "phase", "died_unready", "kept", "used", "dynamic_resting", "usable"),
+        *("configured", "leaving", "limited", "succeeds"),
         *("incarnation", "distributor_element"),
     ),
     "distributor": (
         *("operating", "next_rank", "next_arrival", "total", "creation", "promised", "row", "attached", "draining"),
         *("resting", "heard", "known", "said_drained", "rank", "count", "count_sequence", "requested", "request"),
         *("dialog", "binding", "ready", "dialog_sequence", "owed", "accepting", "pausing", "opened", "listens"),
-        "waiting",
+        *("waiting", "allowance"),
     ),
 }
 """The symbols that a machine's own state determines."""
@@ -287,12 +288,13 @@ class _Validator:
 
     def _first(self, config: monitor.ClassConfig, weights: Sequence[int]) -> State:
         """The relation's state before anything has been started."""
+        places = range(2 * (config.static + config.dynamic))  # as `readers.numbered` numbers them
         first: dict[str, Table] = {
-            "has_dynamic": {(): config.dynamic > 0},
+            "configured": {(): config.dynamic},
             "limit": {(): config.waiting_limit},
             "reordering": {(): self.reordering},
             "life": {(): "absent"},
-            "dynamic": {(place,): True for place in range(config.static, config.static + config.dynamic)},
+            "dynamic": {(place,): bool(place % 2) for place in places},
             "usable": {(element,): True for element in range(len(weights))},
         }
         if len({port for port, _ in config.listeners}) < len(config.listeners):
@@ -302,7 +304,7 @@ class _Validator:
             "Server": (),
             "Client": (),
             "Port": tuple(sorted(ports | {port for port, _ in config.listeners})),
-            "Place": tuple(range(config.static + config.dynamic)),
+            "Place": tuple(places),
             "Element": tuple(range(len(weights))),
             "Int": (-1, 0, 1),
         }
@@ -379,12 +381,12 @@ class _Validator:
                     result, Rejected
                 ):  # what the Monitor declines has been read from its channel all the same
                     read = isinstance(step.event, monitor.Reported) and step.event.class_id == self.class_id
-                    yield monitor_moves(step.event, (), True) if read else [], (), True
+                    yield monitor_moves(step.event, (), before, before, self.class_id) if read else [], (), True
                 elif isinstance(step.event, monitor.Started):
                     yield _begun(step.effects, self.class_id), step.effects, True
                 else:
-                    running = result.state.phase is monitor.Phase.RUNNING
-                    yield monitor_moves(step.event, step.effects, running), step.effects, True
+                    moves = monitor_moves(step.event, step.effects, before, result.state, self.class_id)
+                    yield moves, step.effects, True
             case "server":
                 s = int(step.who.split()[2])
                 yield [] if rejected else _server_moves(s, step.event, before, state), step.effects, finished
@@ -404,7 +406,7 @@ class _Validator:
     def _introduce(self, step: _Step) -> None:
         """Whoever appears with this step is known from here on: what never changes of it."""
         put: dict[str, Table] = defaultdict(dict)
-        servers, clients = [], []
+        servers, clients, places = [], [], []
         if isinstance(step.event, distributor.ConnectionRequest):
             clients.append(step.event.cookie)
             put["absent"][step.event.cookie,] = True
@@ -413,13 +415,16 @@ class _Validator:
             if isinstance(effect, monitor.StartServer) and effect.class_id == self.class_id:
                 known: monitor.MonitorState = self.machines["monitor"]
                 servers.append(effect.server)
-                put["place_of"][effect.server,] = effect.place
+                place = numbered(known.classes[self.class_id].places[effect.place])
+                put["place_of"][effect.server,] = place
+                put["dynamic"][place,] = bool(place % 2)
+                places.append(place)
                 put["element_of"][effect.server,] = effect.element
                 put["max_clients"][effect.server,] = known.classes[self.class_id].config.max_clients
                 put["weight"][effect.server,] = known.elements[effect.element].weight
         if servers or clients:
             for possible in self.possible:
-                possible.state = _with(possible.state, put, servers, clients)
+                possible.state = _with(possible.state, put, {"Server": servers, "Client": clients, "Place": places})
 
     def _unseen(self, step: _Step, state: State) -> Iterator[list[Move]]:
         """What must have happened before this step, in each way that it may have."""
@@ -509,8 +514,9 @@ def _said(before: State, after: State) -> Iterator[list[Any]]:
         for p in after.domains["Port"]:
             for i in range(before.value("down_tail", s, p), after.value("down_tail", s, p)):
                 yield ["to server", s, p, *down_of(after, s, p, i)]
-        if after.value("to_adopt", s) and not before.value("to_adopt", s):
-            yield ["to the Distributor", "Adopt", s]
+        for name, message in (("to_adopt", "Adopt"), ("drain_due", "Drain")):
+            if after.value(name, s) and not before.value(name, s):
+                yield ["to the Distributor", message, s]
     for c in after.domains["Client"]:
         if after.value("to_restore", c) and not before.value("to_restore", c):
             yield ["to the Distributor", "Restore", c]
@@ -537,6 +543,10 @@ def _recorded(step: _Step, performed: Sequence[Any], before: State, after: State
                 yield ["to server", s, p, "HandOff", client.cookie]
             case distributor.Send(server=s, port=p, message=InitialMsg() as message) if is_alive(after, s):
                 yield ["to server", s, p, "InitialMsg", message.incarnation]
+            case monitor.SendDistributor(message=Allow()):
+                pass  # the relation does not know it as a message
+            case monitor.SendDistributor(message=Drain(server=s)) if before.value("leaving", s):
+                pass  # once more: it has been sent so, or will be by `Adopt`
             case monitor.SendDistributor(message=message) if after.value("life") == "up":
                 of = [message.client.cookie] if hasattr(message, "client") else []
                 of = [message.server] if hasattr(message, "server") else of
@@ -647,15 +657,10 @@ def _known(machines: Machines, symbols: Sequence[str]) -> dict[str, Table]:
 def _with(
     state: State,
     put: Mapping[str, Table],
-    servers: Sequence[int],
-    clients: Sequence[int],
+    more: Mapping[str, Sequence[int]],
 ) -> State:
-    domains = {
-        **state.domains,
-        "Server": tuple(dict.fromkeys((*state.domains["Server"], *servers))),
-        "Client": tuple(dict.fromkeys((*state.domains["Client"], *clients))),
-    }
-    return State(state.with_changes(put).tables, domains, state.defaults)
+    wider = {sort: tuple(dict.fromkeys((*state.domains[sort], *values))) for sort, values in more.items()}
+    return State(state.with_changes(put).tables, {**state.domains, **wider}, state.defaults)
 
 
 def _tidied(state: State) -> State:

@@ -26,6 +26,7 @@ from spec.relation.state import (
     Place,
     Port,
     Server,
+    active,
     alive,
     answer,
     echo,
@@ -139,6 +140,23 @@ def at_most_one_request_outstanding(v):
 def never_more_servers_than_configured(v):
     """No two servers fill one place: so no more live than there are places."""
     return ForAll([s, t], Implies(And(v.living(s), v.living(t), v.place_of(s) == v.place_of(t)), s == t))
+
+
+@promise
+def one_server_at_a_time_replaces_another(v):
+    """No two servers come up to replace others: so at most one more lives than are configured and leaving."""
+    both = And(v.living(s), v.succeeds(s), v.living(t), v.succeeds(t))
+    return ForAll([s, t], Implies(both, s == t))
+
+
+@promise
+def who_is_to_leave_is_sent_nobody(v):
+    """A server that is to leave, and was neither asked to end nor killed, is draining, or the Distributor is yet to
+    read that it is.
+    """
+    row = Implies(v.row(s), Or(v.draining(s), v.drain_due(s)))
+    named = Implies(v.to_adopt(s), Or(v.adopt_draining(s), v.drain_due(s)))
+    return ForAll([s], Implies(And(up(v), v.leaving(s), v.living(s), active(v, s)), And(row, named)))
 
 
 @promise
@@ -726,7 +744,7 @@ def who_is_finished_is_sent_nobody(v):
 
 @lemma
 def only_who_is_finished_is_asked_to_end(v):
-    """The Monitor asks a server to end only on the Distributor's word that it is drained."""
+    """The Monitor asks a server to end only on the Distributor's word that it is drained, or within a grace."""
     w = v.last_drained_word(s)
     recorded = Implies(
         And(word(v, i), v.word_kind(i) == DRAINED),
@@ -734,7 +752,8 @@ def only_who_is_finished_is_asked_to_end(v):
     )
     about = Implies(word(v, w), And(v.word_kind(w) == DRAINED, v.word_server(w) == s))
     return And(
-        ForAll([s], And(Implies(v.asked_to_end(s), v.finished(s)), w < v.word_tail, about)), ForAll([i], recorded)
+        ForAll([s], And(Implies(And(v.asked_to_end(s), Not(v.limited(s))), v.finished(s)), w < v.word_tail, about)),
+        ForAll([i], recorded),
     )
 
 

@@ -318,6 +318,7 @@ KILLS: Final = frozenset(
         "finds_server_unfit",
         "monitor_receives_unresponsive",
         "server_outstays",
+        "successor_is_late",
         "element_fails",
     }
 )
@@ -343,8 +344,8 @@ SET_UP: Final = frozenset(
     }
 )
 """Programs bind, listen, or close their listening sockets."""
-DISMISSALS: Final = frozenset({"drains_idle_server"})
-"""Dynamic servers are let go."""
+DISMISSALS: Final = frozenset({"drains_idle_server", "drains_leaver"})
+"""Dynamic servers are let go, or any that the operator wants to leave."""
 
 PROGRESS: Final[dict[str, LeadsTo]] = {}
 

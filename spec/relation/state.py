@@ -51,7 +51,6 @@ _is("weight", Server, Int, rigid=True, meaning="of its processing element")
 _is("place_of", Server, Place, rigid=True, meaning="the place that it fills while it lives")
 _is("element_of", Server, Element, rigid=True, meaning="where it runs")
 _is("dynamic", Place, Bool, rigid=True, meaning="a place for a dynamic server")
-_is("has_dynamic", Bool, rigid=True, meaning="the class may have dynamic servers")
 _is("limit", Int, rigid=True, meaning="how many clients may wait")
 _is("lighter", Int, Int, Int, Int, Bool, rigid=True, meaning="load n of weight w is less than load m of weight v")
 _is("reordering", Bool, rigid=True, meaning="a server's messages may overtake one another")
@@ -112,6 +111,7 @@ _is("opened", Port, Bool, meaning="some server has answered on the port since th
 _is("listens", Port, Bool, meaning="the Distributor knows that its socket listens")
 _is("creation", Creation, meaning="whether a dynamic server is being asked for")
 _is("promised", Int, meaning="the seats of the dynamic servers that come up")
+_is("allowance", Int, meaning="how many dynamic servers the class may have, as the Distributor has last read")
 
 # ---------------------------------------------------------------- the kernel
 
@@ -168,11 +168,16 @@ _is("phase", Server, Phase, meaning="what becomes of it")
 _is("reported", Server, Bool, meaning="its main process's end has been noticed")
 _is("died_unready", Server, Bool, meaning="which came before it was ever ready")
 _is("dynamic_resting", Bool, meaning="no dynamic server is started for a while")
+_is("configured", Int, meaning="how many dynamic servers the class may have")
+_is("leaving", Server, Bool, meaning="the operator wants it to leave, or it has been replaced")
+_is("limited", Server, Bool, meaning="within a grace, after which it is asked to end though it has clients")
+_is("succeeds", Server, Bool, meaning="it is to replace another, and has not been ready")
 _is("usable", Element, Bool, meaning="the processing element is up")
 _is("distributor_element", Element, meaning="where the Distributor runs, or did last")
 _is("to_adopt", Server, Bool, meaning="the Distributor is yet to read that it lives")
 _is("late", Server, Bool, meaning="which was sent after Begin")
 _is("adopt_draining", Server, Bool, meaning="and reports that it ends")
+_is("drain_due", Server, Bool, meaning="the Distributor is yet to read that it is to leave")
 _is("adopt_kept", Server, Port, Bool, meaning="and names its dialogs")
 _is("adopt_used", Server, Port, Bool, meaning="in which a hand-off may be unread")
 _is("to_restore", Client, Bool, meaning="the Distributor is yet to read that the client waits")
@@ -295,7 +300,7 @@ def accept_wanted(v: View, p: Any) -> Any:
 
 def server_wanted(v: View) -> Any:
     """More wait than will soon be seated, and no dynamic server is being asked for."""
-    return z3.And(v.has_dynamic, v.operating, v.total > v.promised, v.creation == NONE)
+    return z3.And(v.allowance > 0, v.operating, v.total > v.promised, v.creation == NONE)
 
 
 def idle(v: View, s: Any) -> Any:
@@ -343,6 +348,11 @@ def unread_up(v: View, s: Any, q: Any) -> Any:
 def unsent_up(v: View, s: Any, q: Any) -> Any:
     """The server's q-th message is in the outbox, and not in the dialog."""
     return z3.And(unreceived(v, s, q), z3.Not(v.up_sent(s, q)))
+
+
+def active(v: View, s: Any) -> Any:
+    """The Monitor has neither asked the server to end nor killed it."""
+    return z3.Or(v.phase(s) == STARTING, v.phase(s) == READY)
 
 
 def lock_free(v: View, s: Any) -> Any:

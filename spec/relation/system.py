@@ -8,9 +8,9 @@ Distributor may die in between.  The next event is read only when nothing is in 
 A transition that is not *exact* stands for the world around the machines (arrivals, faults, what a program does), or
 for a part of the set-up that is modelled more permissively: it allows at least what the code does.
 
-Not modelled: the closing of the whole system, sockets that cannot be opened, the counting of deaths, audits, and what
-an operator changes (servers that are to leave, are replaced, are more or fewer).  The model explores these
-(`maitred.model`); this relation ends where a stop or such a change begins.
+Not modelled: the closing of the whole system, sockets that cannot be opened, the counting of deaths, and audits.  The
+model explores these (`maitred.model`); this relation ends where a stop begins.  What an operator may change is
+modelled, but not which wish makes the Monitor do so: it may have any server leave, or start one to replace another.
 """
 
 import z3
@@ -49,6 +49,7 @@ from spec.relation.state import (
     Port,
     Server,
     accept_wanted,
+    active,
     alive,
     best,
     between_events,
@@ -676,6 +677,22 @@ def begins(require, now, then):
 
 
 @environment
+def drains_leaver(require, now, then, s: Server):
+    """Drain, in its turn: a server that is to leave is sent no more clients."""
+    require(between_events(now), now.row(s), now.drain_due(s))
+    then.drain_due[s] = False
+    then.draining[s] = True
+    then.promised = now.promised - If(coming(now, s), now.max_clients(s), 0)
+
+
+@environment
+def learns_how_many_may_come(require, now, then, n: Int):
+    """Allow, in its turn: the class may have so many dynamic servers from now on."""
+    require(between_events(now), n >= 0)
+    then.allowance = n
+
+
+@environment
 def learns_that_none_comes(require, now, then):
     """CreationFailed, in its turn: no dynamic server will come; another may be asked for later."""
     require(between_events(now), now.decline_due)
@@ -728,7 +745,7 @@ def ends(now, then):
     then.dropping = False
     then.begin_due = False
     then.decline_due = False
-    for name in ("row", "requested", "to_adopt", "late", "said_drained"):
+    for name in ("row", "requested", "to_adopt", "late", "said_drained", "drain_due"):
         then.every(name, lambda s: z3.BoolVal(False))
     for name in ("waiting", "to_restore"):
         then.every(name, lambda c: z3.BoolVal(False))
@@ -775,9 +792,10 @@ def distributor_starts(require, now, then, e: Element):
     then.promised = 0
     then.creation = NONE
     then.begin_due = True
+    then.allowance = now.configured
     then.every("to_adopt", lambda s: now.living(s))
     then.every("late", lambda s: z3.BoolVal(False))
-    then.every("adopt_draining", lambda s: Not(Or(now.phase(s) == STARTING, now.phase(s) == READY)))
+    then.every("adopt_draining", lambda s: Or(Not(active(now, s)), now.leaving(s)))
     then.every("adopt_kept", lambda s, p: now.kept(s, p))
     then.every("adopt_used", lambda s, p: now.used(s, p))
     then.every("to_restore", lambda c: now.store(c))
@@ -1179,11 +1197,13 @@ def monitor_keeps_dialog(require, now, then):
 
 @action()
 def monitor_receives_ready(require, now, then):
-    """ServerReady: hand-offs may be unread in the dialog from now on."""
+    """ServerReady: hand-offs may be unread in the dialog from now on; one that was to replace another has done so."""
     _, s, p = receives(require, now, then, SERVER_READY)
     then.kept[s, p] = Or(now.kept(s, p), now.living(s))
     then.used[s, p] = Or(now.used(s, p), now.living(s))
-    then.phase[s] = If(And(now.living(s), now.phase(s) == STARTING), READY, now.phase(s))
+    comes_up = And(now.living(s), now.phase(s) == STARTING)
+    then.phase[s] = If(comes_up, READY, now.phase(s))
+    then.succeeds[s] = And(now.succeeds(s), Not(comes_up))
 
 
 @action()
@@ -1198,7 +1218,7 @@ def monitor_receives_not_ready(require, now, then):
 def monitor_receives_drained(require, now, then):
     """Drained: the server is asked to end."""
     _, s, _ = receives(require, now, then, DRAINED)
-    may = And(now.living(s), Or(now.phase(s) == STARTING, now.phase(s) == READY))
+    may = And(now.living(s), active(now, s))
     then.phase[s] = If(may, STOPPING, now.phase(s))
     then.asked_to_end[s] = Or(now.asked_to_end(s), may)
 
@@ -1229,13 +1249,15 @@ def starts(require, now, then, s):
     then.to_adopt[s] = up(now)
     then.late[s] = True
     then.adopt_draining[s] = False
+    for name in ("leaving", "limited", "succeeds", "drain_due"):
+        getattr(then, name)[s] = False
     then.every("adopt_kept", lambda x, p: And(x != s, now.adopt_kept(x, p)))
     then.every("adopt_used", lambda x, p: And(x != s, now.adopt_used(x, p)))
 
 
 @environment
 def monitor_starts_server(require, now, then, s: Server):
-    """A static server, at the start or after the delay that follows a death."""
+    """A static server, at the start, after the delay that follows a death, or as the operator wants one more."""
     require(Not(now.dynamic(now.place_of(s))))
     starts(require, now, then, s)
 
@@ -1246,6 +1268,15 @@ def monitor_creates_server(require, now, then, s: Server):
     require(now.dynamic(now.place_of(s)), Not(now.dynamic_resting))
     receives(require, now, then, CREATE)
     starts(require, now, then, s)
+
+
+@environment
+def monitor_starts_successor(require, now, then, s: Server):
+    """A server that is to replace another, of either kind: one at a time."""
+    other = z3.Const("s.succeeds", Server)
+    require(Not(Exists([other], And(now.living(other), now.succeeds(other)))))
+    starts(require, now, then, s)
+    then.succeeds[s] = True
 
 
 @environment
@@ -1280,7 +1311,8 @@ def monitor_sees_server_gone(require, now, then, s: Server):
     require(now.living(s), now.doomed(s), Not(alive(now, s)))
     then.living[s] = False
     then.filled[place] = False
-    then.dynamic_resting = Or(now.dynamic_resting, And(now.dynamic(place), now.died_unready(s)))
+    rests = And(now.dynamic(place), now.died_unready(s), Not(now.succeeds(s)))
+    then.dynamic_resting = Or(now.dynamic_resting, rests)
 
 
 @action()
@@ -1295,6 +1327,51 @@ def server_outstays(require, now, then, s: Server):
     """KillDelay: it was asked to end a while ago."""
     require(now.living(s), now.phase(s) == STOPPING)
     kills(now, then, s)
+
+
+# ================================================================ the Monitor: what the operator wants
+
+
+@environment
+def monitor_retires(require, now, then, s: Server):
+    """Retire, Replace or Scale, or the server that replaces it is ready: it is to leave, and the Distributor is sent
+    so.
+    """
+    require(now.living(s), Not(now.leaving(s)))
+    then.leaving[s] = True
+    then.drain_due[s] = And(up(now), active(now, s))
+
+
+@environment
+def monitor_limits(require, now, then, s: Server):
+    """The same, within a grace."""
+    require(now.living(s), now.leaving(s))
+    then.limited[s] = True
+
+
+@action()
+def leave_is_over(require, now, then, s: Server):
+    """DrainOver: the grace of a server that is to leave has ended, and it is asked to end."""
+    require(now.living(s), now.limited(s), active(now, s))
+    then.phase[s] = STOPPING
+    then.asked_to_end[s] = True
+
+
+@action()
+def successor_is_late(require, now, then, s: Server):
+    """StartWarning: a server that is to replace another is not ready in time, and is killed."""
+    require(now.living(s), now.succeeds(s), now.phase(s) == STARTING)
+    kills(now, then, s)
+
+
+@environment
+def monitor_scales(require, now, then, n: Int):
+    """Scale: the class may have so many dynamic servers; the static ones are started, or to leave, one by one."""
+    require(n >= 0)
+    then.configured = n
+
+
+# ================================================================ the Monitor: processing elements
 
 
 @environment
