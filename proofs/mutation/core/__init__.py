@@ -8,7 +8,7 @@ check of every mutant.
 
 from typing import Final
 
-from proofs.mutation.core import _distributor, _monitor, _numbers, _server, _values
+from proofs.mutation.core import _distributor, _management, _monitor, _numbers, _server, _values
 from proofs.mutation.core.mutant import Mutant
 
 CATALOGUE: Final[dict[str, Mutant]] = {
@@ -17,6 +17,7 @@ CATALOGUE: Final[dict[str, Mutant]] = {
         _distributor.MUTANTS,
         _server.MUTANTS,
         _monitor.MUTANTS,
+        _management.MUTANTS,
         _values.MUTANTS,
         _numbers.MUTANTS,
     )

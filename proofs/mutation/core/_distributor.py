@@ -125,10 +125,10 @@ MUTANTS: Final = (
         "A bind of a server that has just died brings the Distributor down.",
         "distributor.guard",
         (
-            "case BindRequested() | ControlEnded() | Unfit():\n"
+            "case BindRequested() | ControlEnded() | Unfit() | Drain():\n"
             "            return None if event.server in state.servers else Reason.UNKNOWN_SERVER"
         ),
-        ("case BindRequested() | ControlEnded() | Unfit():\n            return None"),
+        ("case BindRequested() | ControlEnded() | Unfit() | Drain():\n            return None"),
         proofs=("CrossHair",),
         tests=(f"{DISTRIBUTOR}::test_what_may_not_happen_is_declined_with_its_reason",),
     ),
