@@ -72,7 +72,15 @@ SAFETY_EVIDENCE: Final[Mapping[str, Answer]] = {
     "never_more_servers_than_configured": _proved(
         "never_more_servers_than_configured",
         "who_is_alive_fills_a_place",
+        "one_server_at_a_time_replaces_another",
         but="that there are no other places is explored",
+    ),
+    "who_is_to_leave_is_sent_nobody": _proved(
+        "who_is_to_leave_is_sent_nobody",
+        but="that the message to the Distributor is in its channel, and is read, is explored",
+    ),
+    "a_server_is_given_up_only_for_one_that_is_ready": _not_modelled(
+        "about which wish makes a server leave, which the relation allows at any time"
     ),
     "the_count_is_exact_when_dialogs_are_quiet": _proved("the_count_is_exact_when_dialogs_are_quiet"),
     "the_table_is_exact_again_after_a_restart": _proved(
@@ -118,7 +126,8 @@ SAFETY_EVIDENCE: Final[Mapping[str, Answer]] = {
     ),
     "accepts_only_below_the_limit": _guarded("issues_accept", how="fewer wait than may"),
     "only_drained_servers_are_asked_to_end": _proved(
-        "only_who_is_finished_is_asked_to_end", but="while the system runs; that who is stopping was asked is explored"
+        "only_who_is_finished_is_asked_to_end",
+        but="while the system runs, and but for those with a grace; that who is stopping was asked is explored",
     ),
     "processes_are_killed_only_for_a_reason": _not_modelled(
         "about why the Monitor kills, which the relation allows at any time"
@@ -184,6 +193,8 @@ SAFETY_EVIDENCE: Final[Mapping[str, Answer]] = {
     "an_answer_is_owed_only_while_deaf": _guarded("server_answers_later", how="the program does not listen"),
     "living_is_true": _not_modelled(_BOOKS),
     "places_are_within_the_configuration": _not_modelled(_BOOKS),
+    "a_replacement_is_of_places_that_are_there": _not_modelled(_BOOKS),
+    "who_is_to_leave_has_a_server": _not_modelled(_BOOKS),
     "processes_are_counted": _not_modelled(_BOOKS),
     "servers_are_new": _not_modelled(_BOOKS),
     "an_empty_place_keeps_nothing": _not_modelled(_BOOKS),

@@ -213,8 +213,8 @@ def positions_are_in_order(v):
 
 @lemma
 def nobody_speaks_before_birth(v):
-    """A server that was never started has no process, no table row, and has sent nothing."""
-    never = (v.main, v.child, v.living, v.row, v.to_adopt, v.requested)
+    """A server that was never started has no process, no table row, has sent nothing, and nobody wants it to leave."""
+    never = (v.main, v.child, v.living, v.row, v.to_adopt, v.requested, v.leaving, v.limited, v.succeeds)
     silent = And(v.sequence(s) == 0, v.clients(s) == 0, v.last_accept(s) == 0)
     return ForAll([s], Implies(Not(v.born(s)), And(silent, *(Not(f(s)) for f in never))))
 

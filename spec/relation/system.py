@@ -1249,8 +1249,6 @@ def starts(require, now, then, s):
     then.to_adopt[s] = up(now)
     then.late[s] = True
     then.adopt_draining[s] = False
-    for name in ("leaving", "limited", "succeeds", "drain_due"):
-        getattr(then, name)[s] = False
     then.every("adopt_kept", lambda x, p: And(x != s, now.adopt_kept(x, p)))
     then.every("adopt_used", lambda x, p: And(x != s, now.adopt_used(x, p)))
 
@@ -1408,7 +1406,8 @@ def initial(v: View):
     nobody = And(nobody, *(Not(f(c)) for f in (v.taken_twice, v.waiting, v.store, v.to_restore, v.effective)))
     servers = (v.born, v.main, v.child, v.doomed, v.asked_to_end, v.living, v.reported, v.died_unready, v.row)
     no_server = And(
-        *(Not(f(s)) for f in (*servers, v.sending, v.broken, v.requested, v.to_adopt, v.late, v.said_drained))
+        *(Not(f(s)) for f in (*servers, v.sending, v.broken, v.requested, v.to_adopt, v.late, v.said_drained)),
+        *(Not(f(s)) for f in (v.leaving, v.limited, v.succeeds, v.drain_due)),
     )
     zero = And(
         Not(v.finished(s)),

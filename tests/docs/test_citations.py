@@ -18,6 +18,7 @@ from spec.relation.state import (
     Element,
     Port,
     Server,
+    active,
     alive,
     free,
     owes_any,
@@ -79,14 +80,23 @@ IN_THE_RELATION = {
         ForAll([s, p], Implies(v.owed(s, p), v.dialog(s, p))),
     ),
     "requests_travel_on_ready_dialogs": ForAll([s], Implies(v.requested(s), v.dialog(s, v.port_of(v.request(s))))),
-    "never_more_servers_than_configured": ForAll(
-        [s, t], Implies(And(alive(v, s), alive(v, t), v.place_of(s) == v.place_of(t)), s == t)
+    "never_more_servers_than_configured": And(
+        ForAll([s, t], Implies(And(alive(v, s), alive(v, t), v.place_of(s) == v.place_of(t)), s == t)),
+        ForAll([s, t], Implies(And(alive(v, s), v.succeeds(s), alive(v, t), v.succeeds(t)), s == t)),
+    ),
+    "who_is_to_leave_is_sent_nobody": ForAll(
+        [s, p],
+        Implies(And(up(v), v.leaving(s), v.living(s), active(v, s), free(v, s, p)), v.drain_due(s)),
     ),
     "no_one_is_cut_off_by_draining": ForAll(
         [s, p, i],
-        Implies(And(v.asked_to_end(s), alive(v, s)), And(v.clients(s) <= 0, Not(unread(v, s, p, i)))),
+        Implies(
+            And(v.asked_to_end(s), Not(v.limited(s)), alive(v, s)), And(v.clients(s) <= 0, Not(unread(v, s, p, i)))
+        ),
     ),
-    "only_drained_servers_are_asked_to_end": ForAll([s], Implies(v.asked_to_end(s), v.finished(s))),
+    "only_drained_servers_are_asked_to_end": ForAll(
+        [s], Implies(And(v.asked_to_end(s), Not(v.limited(s))), v.finished(s))
+    ),
     "released_before_sent": ForAll([s], Implies(v.requested(s), Not(v.effective(v.request(s))))),
     "who_is_accepted_is_counted": ForAll(
         [s, q],

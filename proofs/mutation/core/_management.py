@@ -125,6 +125,17 @@ MUTANTS: Final = (
         tests=(f"{MANAGEMENT}::test_a_new_server_is_ready_before_an_old_one_is_drained",),
     ),
     Mutant(
+        "a_successor_runs_the_old_program",
+        Kind.WRONG_CHOICE,
+        "A reload replaces every server and changes nothing.",
+        "monitor._Work.replace_next",
+        "program=plan.program",
+        "program=plan.before",
+        refutes=("a_replacement_is_of_places_that_are_there",),
+        within=REPLACED,
+        tests=(f"{MANAGEMENT}::test_another_program_replaces_every_server_but_those_that_are_held",),
+    ),
+    Mutant(
         "a_successor_that_is_late_is_waited_for",
         Kind.CONDITION_DROPPED,
         "A program that never listens leaves the replacement unfinished for ever.",

@@ -168,9 +168,9 @@ def a_place_is_struck_off(before: World, action: Action, after: World) -> bool:
     )
 
 
-@sometimes(lambda b: b.replacements != 0 and b.server_crashes != 0)
+@sometimes(lambda b: b.replacements != 0)
 def a_replacement_is_called_off(before: World, action: Action, after: World) -> bool:
-    """A successor dies before it is ready, and no server is replaced any more."""
+    """A successor dies, or is killed, before it is ready, and no server is replaced any more."""
     plan = before.monitor.classes[CLASS].replacement
     if plan is None or plan.surge == monitor.NO_PLACE or not isinstance(action.what, monitor.ServerGone):
         return False
