@@ -302,13 +302,17 @@ def monitor_moves(
     """
     own = _monitor_event(event, effects, after.phase is monitor.Phase.RUNNING)
     known = {move[1]["s"] for move in own if move[0] in ("monitor_creates_server", "monitor_starts_server")}
-    return [*own, *_changes(effects, known, before.classes[class_id], after.classes[class_id])]
+    timer = event.timer if isinstance(event, monitor.Fired) else None
+    warned = timer.server if isinstance(timer, monitor.StartWarning) else 0
+    return [*own, *_changes(effects, known, warned, before.classes[class_id], after.classes[class_id])]
 
 
 def _changes(
-    effects: Sequence[Any], known: Container[int], before: monitor.ClassState, after: monitor.ClassState
+    effects: Sequence[Any], known: Container[int], warned: int, before: monitor.ClassState, after: monitor.ClassState
 ) -> Iterator[Move]:
-    """Who is to leave from this step on, or within a grace; and who is started that is not `known` to be."""
+    """Who is to leave from this step on, or within a grace; who is started that is not `known` to be; and whether the
+    server of which the operator is `warned` is killed.
+    """
     former = {place.server: place for place in before.places.values()}
     for place in after.places.values():
         was = former.get(place.server)
@@ -318,6 +322,8 @@ def _changes(
             yield "monitor_retires", {"s": place.server}
         if place.limited and not was.limited:
             yield "monitor_limits", {"s": place.server}
+        if warned == place.server and place.phase is monitor.PlacePhase.KILLING:
+            yield "successor_is_late", {"s": place.server}
     plan = after.replacement
     for effect in effects:
         if isinstance(effect, monitor.StartServer) and effect.server not in known:
@@ -383,8 +389,6 @@ def _monitor_timer(timer: Any, effects: Sequence[Any], started: Sequence[int]) -
             return [("server_outstays", {"s": timer.server})]
         case monitor.DrainOver():
             return [("leave_is_over", {"s": timer.server})]
-        case monitor.StartWarning() if any(isinstance(effect, monitor.Kill) for effect in effects):
-            return [("successor_is_late", {"s": timer.server})]
         case monitor.ServerStable() | monitor.DistributorStable() | monitor.StartWarning():
             return []
     raise NotModelled(type(timer).__name__)

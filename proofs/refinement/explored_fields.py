@@ -77,6 +77,7 @@ CONSTANT: Final[Mapping[str, str]] = {
             "DistributorStable.class_id",
             "StartWarning.class_id",
             "KillDelay.class_id",
+            "DrainOver.class_id",
         ),
         ONE_CLASS,
     ),
@@ -100,8 +101,7 @@ NOT_MODELLED: Final[Mapping[str, str]] = {
     "ListenFailed.port": SET_UP,
     "ListenFailed.address": SET_UP,
     "ListenFailed.errno": SET_UP,
-    "Drain.server": field_table.CHANGES,
-    "Allow.dynamic": field_table.CHANGES,
+    "Allow.dynamic": "in the relation the Distributor may read any number, at any time",
 }
 """Of each field of a message that the bridge does not compare: why.  Timers have one reason, `RUN_OUT`."""
 

@@ -35,6 +35,7 @@ STATES: Final[Mapping[str, tuple[type, ...]]] = {
         monitor.MonitorState,
         monitor.ClassState,
         monitor.ClassConfig,
+        monitor.Replacement,
         monitor.Place,
         monitor.DistributorPlace,
         monitor.ElementState,
@@ -65,12 +66,11 @@ KEY: Final = "names the row"
 ROWS: Final = "a table: what its rows hold is modelled, field by field"
 CONFIGURED: Final = "configured: follows from ClassConfig"
 INDEX: Final = "an index, derived from other fields; an invariant of the core states that it is kept"
-CHANGES: Final = "what an operator changes, which is outside the relation"
+CHANGES: Final = "which wish makes a server leave, or another start, is left open: the relation allows it at any time"
 DELAY: Final = "counts deaths: decides delays, and when a class is given up, which is outside the relation"
 
 NOT_MODELLED: Final[Mapping[str, str]] = {
     "DistributorState.incarnation": "what it was started as: follows from DistributorPlace.incarnation",
-    "DistributorState.dynamic": CONFIGURED,
     "DistributorState.waiting_limit": CONFIGURED,
     "DistributorState.fixed": "which ports a class has is left open: the set-up of sockets allows any",
     "DistributorState.ports": ROWS,
@@ -96,15 +96,13 @@ NOT_MODELLED: Final[Mapping[str, str]] = {
     "ClassState.proven": "decides when a class is given up, which is outside the relation",
     "ClassState.dynamic_deaths": DELAY,
     "ClassState.program": CHANGES,
-    "ClassState.replacement": CHANGES,
+    **dict.fromkeys((f"Replacement.{name}" for name in ("program", "before", "queue", "old")), CHANGES),
+    "ClassConfig.static": "how many static servers there are is left open",
     "ClassConfig.elements": "on which element something starts is left open",
     "ClassConfig.listeners": "which ports a class has is left open",
     "ClassConfig.fixed": "which ports a class has is left open",
-    "Place.place": KEY,
     "Place.deaths": DELAY,
     "Place.program": CHANGES,
-    "Place.retirement": CHANGES,
-    "Place.limited": CHANGES,
     "DistributorPlace.phase": "follows from the process itself, World.life",
     "DistributorPlace.deaths": DELAY,
     "ElementState.processes": "on which element something starts is left open",

@@ -56,7 +56,7 @@ def test_a_stale_table_is_seen_and_mended(tmp_path, monkeypatch, capsys):
 def test_a_table_fits_on_a_screen(walked):
     who, cells, _ = walked
     lines = step_tables.table(who, cells).splitlines()
-    assert len(lines) <= 42 and max(map(len, lines)) <= 120
+    assert len(lines) <= 44 and max(map(len, lines)) <= 120
 
 
 # ================================================================ the text of a reason
@@ -93,7 +93,8 @@ def awaited(state, event):
     match timer:
         case M.RestartServer():
             place = cls.places.get(timer.place, None)
-            return state.phase is M.Phase.RUNNING and place is not None and not place.alive
+            wanted = place is not None and place.retirement is M.Retirement.NONE
+            return state.phase is M.Phase.RUNNING and wanted and not place.alive
         case M.DynamicRest():
             return cls.dynamic_resting
         case M.RestartDistributor():
@@ -108,6 +109,8 @@ def awaited(state, event):
             return up[timer.server].phase is M.PlacePhase.STARTING
         case M.KillDelay():
             return up[timer.server].phase is M.PlacePhase.STOPPING
+        case M.DrainOver():
+            return up[timer.server].limited and up[timer.server].active
 
 
 def runs(state, event):

@@ -56,7 +56,7 @@ def named(tree):
 
 
 OPEN = {
-    ("monitor_moves", "type(event).__name__"): lambda has: kinds(monitor.Event) - has,
+    ("_monitor_event", "type(event).__name__"): lambda has: kinds(monitor.Event) - has,
     ("_monitor_timer", "type(timer).__name__"): lambda has: kinds(monitor.Timer) - has,
     ("_timer", "type(timer).__name__"): lambda has: kinds(distributor.Timer) - has,
     ("_event", "type(event).__name__"): lambda has: kinds(distributor.Event) - has,
