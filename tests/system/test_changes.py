@@ -1,5 +1,6 @@
 """What an operator changes while it runs: nobody who is served is cut off, and nobody is refused."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from proofs.refinement.traces import validate
 from tests.machine import PATIENCE, free_port
-from tests.system.harness import eventually, greeter, is_alive, write_config
+from tests.system.harness import Guest, eventually, greeter, is_alive, processes_with, write_config
 
 pytestmark = pytest.mark.system
 
@@ -164,44 +166,104 @@ def test_a_limit_of_time_is_kept(instance, guests):
     assert "not done within 0.5 s; it goes on: waiting for 1 client" in outcome.stderr
 
 
-def test_ten_thousand_requests_through_a_rolling_replacement_and_a_dead_distributor(maitred, tmp_path):
-    """64 clients, one connection for each request: none fails while all servers are replaced."""
-    port = free_port()
-    cls, slow = greeter(port, static=3, max_clients=40), {"grace": 20, "start_warning": 60}
-    config = write_config(tmp_path / "c.toml", [cls], **slow)
-    instance = maitred("--config", config, traced=False)
-    before = ids(instance)
-    failures, done, over = [], [0] * 64, threading.Event()
+class Clients:
+    """64 clients, one connection for each request, until the context ends."""
 
-    def client(number):
-        while not over.is_set():
+    def __init__(self, port):
+        self.port, self.failures, self.done, self.over = port, [], [0] * 64, threading.Event()
+        self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(64)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        self.reach(500)
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def reach(self, requests, within=120):
+        eventually(lambda: sum(self.done) >= requests, lambda: f"{sum(self.done)} of {requests} requests", within)
+
+    def _run(self, number):
+        while not self.over.is_set():
             try:
-                with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+                with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
                     lines = connection.makefile("rb")
                     assert lines.readline().startswith(b"welcome")
                     connection.sendall(b"hello %d\n" % number)
                     assert lines.readline() == b"hello %d\n" % number
-                done[number] += 1
+                self.done[number] += 1
             except (OSError, AssertionError) as error:
-                failures.append((number, repr(error)))
+                self.failures.append((number, repr(error)))
                 time.sleep(0.1)
 
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(64)]
-    for thread in threads:
-        thread.start()
-    try:
-        eventually(lambda: sum(done) > 500, "the clients are served")
-        write_config(tmp_path / "c.toml", [greeter(port, static=3, max_clients=40, log=tmp_path / "green")], **slow)
-        manage(instance, "reload", "--no-wait")
-        eventually(lambda: any(each["leaving"] for each in instance.servers()), "the first leaves")
+
+def replacing(maitred, tmp_path):
+    """An instance whose three servers are about to be replaced by another program."""
+    port = free_port()
+    path, slow = tmp_path / "c.toml", {"grace": 20, "start_warning": 60}
+    instance = maitred("--config", write_config(path, [greeter(port, static=3, max_clients=40)], **slow), traced=False)
+    instance.listens = port
+    write_config(path, [greeter(port, static=3, max_clients=40, log=tmp_path / "green")], **slow)
+    return instance
+
+
+def replace_first(instance):
+    """Begin to replace the servers, up to where the first of them leaves."""
+    manage(instance, "reload", "--no-wait")
+    eventually(lambda: any(each["leaving"] for each in instance.servers()), "the first leaves")
+
+
+def test_ten_thousand_requests_through_a_rolling_replacement_and_a_dead_distributor(maitred, tmp_path):
+    """None fails while all servers are replaced."""
+    instance = replacing(maitred, tmp_path)
+    before = ids(instance)
+    with Clients(instance.listens) as clients:
+        replace_first(instance)
         os.kill(instance.distributor(), signal.SIGKILL)
         eventually(lambda: not instance.server_class()["replacing"], lambda: f"replaced\n{instance.log}", 120)
-        eventually(lambda: sum(done) >= 10_000, lambda: f"{sum(done)} of 10,000 requests", 120)
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
+        clients.reach(10_000)
     after = ids(instance)
     assert len(after) == 3 and not {*after} & {*before}
     # A Distributor that is killed loses at most the one client that it alone holds (OWN-3.6).
-    assert len(failures) <= 1, failures[:5]
+    assert len(clients.failures) <= 1, clients.failures[:5]
+
+
+def test_a_monitor_that_is_killed_during_a_replacement_costs_no_request(maitred, tmp_path):
+    """The replacement stays where it is: old and new servers serve on, unsupervised, but for the one that leaves."""
+    instance = replacing(maitred, tmp_path)
+    instance.expected = -signal.SIGKILL
+    with Clients(instance.listens) as clients:
+        replace_first(instance)
+        instance.process.kill()
+        instance.wait()
+        clients.reach(sum(clients.done) + 1_000)
+    for pid in processes_with(instance.token.encode()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    instance.control.unlink()
+    assert clients.failures == []
+
+
+def test_what_an_operator_changes_is_a_run_of_the_relation(instance):
+    """Servers that leave, are replaced, are more and fewer, and a Distributor that dies meanwhile."""
+    with Guest(instance.listens) as guest:
+        server = next(each for each in instance.servers() if each["pid"] == guest.seated())
+        manage(instance, "drain", server["id"], "--no-wait")
+        distributor = instance.distributor()
+        instance.kill(distributor)
+        eventually(lambda: instance.distributor() != distributor, "another Distributor runs")
+    eventually(lambda: not is_alive(server["pid"]), "it ends once its client has left")
+    manage(instance, "restart", server["id"])
+    manage(instance, "restart", "greeters")
+    manage(instance, "scale", "greeters", "--static", 3, "--dynamic", 1)
+    manage(instance, "scale", "greeters", "--static", 1)
+    instance.signal(signal.SIGTERM)
+    instance.wait()
+    followed = validate(instance.trace)
+    assert followed.ends.endswith("StopRequested")
+    changes = ("monitor_retires", "monitor_limits", "drains_leaver", "monitor_starts_successor", "monitor_scales")
+    assert all(followed.taken[name] for name in (*changes, "learns_how_many_may_come")), followed.taken
