@@ -494,7 +494,7 @@ def a_server_is_adopted_as_it_is_configured(before: MonitorState, event: object,
         wanted = (cls.config.max_clients, done.state.elements[place.element].weight, place.dynamic)
         if (message.max_clients, message.weight, message.dynamic) != wanted:
             return False
-        if message.draining != (place.phase not in (PlacePhase.STARTING, PlacePhase.READY)):
+        if message.draining != (not place.active or place.retirement is not monitor.Retirement.NONE):
             return False
         if (message.dialogs, message.owed) != (tuple(place.dialogs), used):
             return False
@@ -587,7 +587,8 @@ def what_concerns_all_reaches_every_class(before: MonitorState, event: object, d
                 gone = all(place.phase in (PlacePhase.DOWN, PlacePhase.KILLING) for place in here)
                 reached = gone and (not moved or bool(_of(monitor.KillDistributor, own)))
             case monitor.ElementRestored():
-                down = [place.place for place in cls.places.values() if place.phase is PlacePhase.DOWN]
+                wanted = [place for place in cls.places.values() if place.retirement is monitor.Retirement.NONE]
+                down = [place.place for place in wanted if place.phase is PlacePhase.DOWN]
                 asked = any(timer.class_id == class_id for timer in _of(monitor.RestartDistributor, due))
                 waits = cls.distributor.phase is DistributorPhase.DOWN
                 reached = asked == waits and all((class_id, place) in again for place in down)
@@ -620,8 +621,14 @@ def _become(phase: PlacePhase, before: MonitorState, after: MonitorState) -> lis
         (class_id, now.server)
         for class_id, cls in after.classes.items()
         for place, now in cls.places.items()
-        if now.phase is phase and before.classes[class_id].places[place].phase is not phase
+        if now.phase is phase and _phase_of(before.classes[class_id], place) is not phase
     ]
+
+
+def _phase_of(cls: monitor.ClassState, place: int) -> PlacePhase:
+    """A place that is not there yet has no process."""
+    known = cls.places.get(place, None)
+    return known.phase if known is not None else PlacePhase.DOWN
 
 
 def who_leaves_the_store_is_let_go(before: MonitorState, event: object, done: Done) -> bool:

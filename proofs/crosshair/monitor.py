@@ -40,6 +40,7 @@ from maitred.core.monitor import (
     Phase,
     Place,
     PlacePhase,
+    Retirement,
 )
 from maitred.core.tree import Tree
 from proofs.crosshair import effects
@@ -63,6 +64,8 @@ class Class:
     """Of the one dynamic place; None where it is vacant."""
     stored: int = 3
     elements: tuple[int, ...] = ELEMENTS
+    leaving: tuple[int, ...] = ()
+    """The places whose servers are to leave."""
 
     @property
     def label(self) -> str:
@@ -70,7 +73,9 @@ class Class:
         dynamic = self.dynamic.value if self.dynamic else "vacant"
         places = ", ".join(phase.value for phase in self.static)
         where = "" if self.elements == ELEMENTS else f", on {self.elements} only"
-        return f"Distributor {self.distributor.value}, static {places}, dynamic {dynamic}, {self.stored} stored{where}"
+        leave = f", {self.leaving} leaving" if self.leaving else ""
+        stored = f"{self.stored} stored"
+        return f"Distributor {self.distributor.value}, static {places}, dynamic {dynamic}, {stored}{where}{leave}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Scene:
         return f"{self.phase.value}; {'; '.join(cls.label for cls in self.classes)}"
 
 
-def _place(name: str, server: int, place: int, phase: PlacePhase, dynamic: bool, element: int) -> Place:
+def _place(name: str, server: int, place: int, phase: PlacePhase, dynamic: bool, element: int, leaves: bool) -> Place:
     alive = phase is not DOWN
     return Place(
         place=place,
@@ -97,6 +102,8 @@ def _place(name: str, server: int, place: int, phase: PlacePhase, dynamic: bool,
         deaths=number(f"deaths_{name}", 0),
         unready_deaths=number(f"unready_{name}", 0),
         dialogs=Tree.of([(PORT, flag(f"used_{name}"))] if alive else []),
+        retirement=Retirement.HOLD if leaves else Retirement.NONE,
+        limited=flag(f"limited_{name}") if leaves and alive else False,
     )
 
 
@@ -104,7 +111,15 @@ def _class(class_id: int, cls: Class) -> ClassState:
     static = len(cls.static)
     kinds = [(phase, False) for phase in cls.static] + ([(cls.dynamic, True)] if cls.dynamic else [])
     places = [
-        _place(f"{class_id}_{i}", 1 + 10 * class_id + i, i, phase, dynamic, cls.elements[i % len(cls.elements)])
+        _place(
+            f"{class_id}_{i}",
+            1 + 10 * class_id + i,
+            i,
+            phase,
+            dynamic,
+            cls.elements[i % len(cls.elements)],
+            i in cls.leaving,
+        )
         for i, (phase, dynamic) in enumerate(kinds)
     ]
     return ClassState(
@@ -200,7 +215,13 @@ TWO = (
     Scene(Phase.CLOSING, (Class(RUNS, (STARTING,), None, 1), Class(RUNS, (UP,), None, 0, ELEMENTS[1:]))),
 )
 """Two classes that run: what is for the one is not for the other, and what is for all is for the second too."""
-QUICK = (RUNNING[0], RUNNING[1], RUNNING[4], RUNNING[7], *(OTHERWISE[i] for i in (0, 1, 4, 7, 9)), *TWO)
+LEAVING = (
+    Scene(Phase.RUNNING, (Class(RUNS, (UP, DOWN), None, 0, leaving=(0, 1)),)),
+    Scene(Phase.RUNNING, (Class(RUNS, (UP, STOPPING), UP, 0, leaving=(1, 2)),)),
+    Scene(Phase.RUNNING, (Class(IS_DOWN, (STARTING, KILLING), None, 0, leaving=(0, 1)),)),
+)
+"""Servers that the operator wants to leave, and a place that is to stay empty."""
+QUICK = (LEAVING[0], RUNNING[0], RUNNING[1], RUNNING[4], RUNNING[7], *(OTHERWISE[i] for i in (0, 1, 4, 7, 9)), *TWO)
 """Those that are asked in every run of the tests."""
 TOLD = (*ALL, TWO[0])
 SPEAKING = tuple(scene for scene in TOLD if all(cls.distributor is not IS_DONE for cls in scene.classes))
@@ -275,6 +296,24 @@ CONTRACTS = (
     _contract(
         "element_restored", (core.ElementRestored,), lambda state: core.ElementRestored(number("element")), (*ALL, *TWO)
     ),
+    _contract(
+        "retire",
+        (core.Retire,),
+        lambda state: core.Retire(_class_id(), number("place"), flag("limited")),
+        (*ALL, *LEAVING, TWO[0]),
+    ),
+    _contract(
+        "replace",
+        (core.Replace,),
+        lambda state: core.Replace(_class_id(), (number("place"),), choice("program", (0, 1)), flag("at_once")),
+        (*ALL, *LEAVING, TWO[0]),
+    ),
+    _contract(
+        "scale",
+        (core.Scale,),
+        lambda state: core.Scale(_class_id(), choice("static", (0, 1, 2, 3)), choice("dynamic", (-1, 0, 1, 2))),
+        (*ALL, *LEAVING, TWO[0]),
+    ),
     _contract("stop_requested", (core.StopRequested,), lambda state: core.StopRequested(), (*ALL, *TWO)),
     _told("told_store", Store, lambda: Store(_any_client()), SPEAKING),
     _told("told_release", Release, lambda: Release(_any_client())),
@@ -307,5 +346,6 @@ CONTRACTS = (
     ),
     _timer("start_warning", core.StartWarning, lambda: core.StartWarning(_class_id(), _server())),
     _timer("kill_delay", core.KillDelay, lambda: core.KillDelay(_class_id(), _server())),
+    _timer("drain_over", core.DrainOver, lambda: core.DrainOver(_class_id(), _server()), (*ALL, *LEAVING)),
     _timer("grace_over", core.GraceOver, core.GraceOver, (*ALL, *DEAD, *TWO)),
 )
