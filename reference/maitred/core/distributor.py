@@ -42,7 +42,7 @@ event             initialising operating      closing      closed may be rejecte
 Adopt             + 1          + 1            + 1          2      1 DUPLICATE_SERVER 2 CLOSED
 Restore           + 1          2              2            2      1 DUPLICATE_CLIENT 2 ALREADY_BEGUN
 Begin             operating    1              1            1      1 ALREADY_BEGUN
-CreationFailed    1            + 1            + 1          + 1    1 NOT_REQUESTED
+CreationFailed    1            + 1            + 1          1      1 NOT_REQUESTED
 Close             1            closing closed 2            2      1 NOT_BEGUN 2 ALREADY_CLOSING
 Drain             + 1          + 1            + 1          + 1    1 UNKNOWN_SERVER
 Allow             +            +              +            +
@@ -54,7 +54,7 @@ AcceptFailed      12           + 12           + 12         12     1 UNKNOWN_PORT
 BacklogEmpty      12           123            + closed 12  12     1 UNKNOWN_PORT 2 NOT_ACCEPTING 3 NOT_CLOSING
 PeerClosed        + 12         + 12           + closed 12  1      1 NOT_WAITING 2 NOT_HANG_UP
 RestartReply      + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
-Accepted          + 12         + 12           + 12         + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
+Accepted          + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
 Refused           + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
 Disconnect        + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
 NotReady          + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERVER 2 UNKNOWN_DIALOG
@@ -62,11 +62,11 @@ DialogEnded       + 12         + 12           + closed 12  + 12   1 UNKNOWN_SERV
 ControlEnded      + 1          + 1            + closed 1   + 1    1 UNKNOWN_SERVER
 Unsent            12           + 12           + 12         12     1 UNKNOWN_SERVER 2 NOT_THIS_REQUEST
 Audited           + 12         + 12           + 12         + 12   1 UNKNOWN_SERVER 2 NO_DIALOG
-StillServes       123          123            123          123    1 UNKNOWN_SERVER 2 NOT_OUTSTANDING 3 NOT_SERVING
+StillServes       123          + 123          + 123        123    1 UNKNOWN_SERVER 2 NOT_OUTSTANDING 3 NOT_SERVING
 Unfit             + 1          + 1            + 1          + 1    1 UNKNOWN_SERVER
 QueueTimeout      + 1          + 1            + closed 1   1      1 NOT_WAITING
 HandOffTimeout    12           + 12           + 12         12     1 UNKNOWN_SERVER 2 NOT_OUTSTANDING
-RestOver          12           + 12           + 12         12     1 UNKNOWN_SERVER 2 NOT_RESTING
+RestOver          12           + 12           + 12         + 12   1 UNKNOWN_SERVER 2 NOT_RESTING
 CreateDelay       1            + 1            + 1          + 1    1 TIMER_IS_STALE
 DeleteDelay       + 12         + 12           + 12         12     1 UNKNOWN_SERVER 2 NOT_SPARE
 AcceptRetry       1            + 1            + 1          1      1 TIMER_IS_STALE
