@@ -25,7 +25,7 @@ REASONS = (None, Reason.NOT_BOUND, Reason.OTHER_PORT, Reason.UNKNOWN_CLIENT, Rea
 EFFECTS = (type(None), server.Deliver, server.Discard)
 NOBODY = messages.Client(0, 0, 0)
 BATCH = 500
-"""Events after which both machines begin anew, so that a difference shows early."""
+"""Events after which both machines begin again, so that a difference shows early."""
 
 
 class Both:

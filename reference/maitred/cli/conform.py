@@ -29,10 +29,8 @@ KINDS: Final = {
 """What can be tested."""
 _EPILOG: Final = (
     "Ends with 0 if all is as expected, 1 if something is not, 2 if the command line or a file is wrong."
-    " Example: maitred conform endpoint -- ./server --flag"
+    " Example: maitred conform {}"
 )
-_STEP_EPILOG: Final = _EPILOG.partition(" Example")[0] + " Example: maitred conform step --seed 7 -- ./steps"
-_TRACE_EPILOG: Final = _EPILOG.partition(" Example")[0] + " Example: maitred conform trace run.trace"
 _VALUED: Final = ("--clients", "--say", "--away", "--patience", "--seed")
 """Options with a value that a case depends on."""
 EVERY: Final = 250
@@ -44,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="maitred conform",
         description="Check whether a program keeps the protocol of maitred, in whatever language it is written.",
-        epilog=_EPILOG,
+        epilog=_EPILOG.format("endpoint -- ./server --flag"),
         allow_abbrev=False,
     )
     kinds = made.add_subparsers(dest="kind", metavar="KIND", required=True)
@@ -54,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         description="Start a program as an Application Server, by the contract of spec/start.md, once for each case;"
         " do to it what reality may do; check what it answers by the server's machine, and its counts by the kernel."
         " A Python program is started with maitred's own endpoint.",
-        epilog=_EPILOG,
+        epilog=_EPILOG.format("endpoint -- ./server --flag"),
         allow_abbrev=False,
     )
     _add_choice(endpoint)
@@ -84,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         description="Start a program that has the steps of the machines, in whatever language. It reads questions, the"
         " test vectors, from its stdin, a line of JSON each, and answers each with a line on its stdout:"
         " spec/vectors/README.md. Of an answer the state and the effects are compared, or the reason of the rejection.",
-        epilog=_STEP_EPILOG,
+        epilog=_EPILOG.format("step --seed 7 -- ./steps"),
         allow_abbrev=False,
     )
     _add_choice(step)
@@ -110,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
         description="Play recorded traces (docs/reference/trace.md) through the machines again, each file as a case of"
         " its own, and report where one is not what the machines would have written. A trace that has been split"
         " into several files is for `maitred replay`.",
-        epilog=_TRACE_EPILOG,
+        epilog=_EPILOG.format("trace run.trace"),
         allow_abbrev=False,
     )
     _add_choice(trace)
@@ -235,11 +233,11 @@ def _trace(options: argparse.Namespace, own: Sequence[str]) -> int:
         except (OSError, ValueError) as error:  # ValueError: a name with a NUL character
             raise ConfigError(f"{file}: cannot be read: {getattr(error, 'strerror', error)}") from error
         try:
-            number = replay.overlong(fd)
+            complaint = replay.no_trace(fd)
         finally:
             os.close(fd)
-        if number is not None:
-            raise ConfigError(f"{file}: line {number}: longer than {replay.MAX_LINE >> 20} MiB: this is no trace")
+        if complaint is not None:
+            raise ConfigError(f"{file}: {complaint}")
     found = recordings.collection(options.command)
     chosen = found.chosen(options.texts)
     if options.list:

@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         for file in files:
             fds.append(opened(file))
-            if (number := overlong(fds[-1])) is not None:
-                return complain(f"{file}: line {number}: longer than {MAX_LINE >> 20} MiB: this is no trace", 1)
+            if (complaint := no_trace(fds[-1])) is not None:
+                return complain(f"{file}: {complaint}", 1)
         found = replay(*(f"/proc/self/fd/{fd}" for fd in fds))
     except OSError as error:
         return complain(f"{file}: cannot be read: {error.strerror}", 2)
@@ -80,6 +80,12 @@ def opened(file: str) -> int:
         os.close(fd)
         raise OSError(errno.EINVAL, "it is a directory" if stat.S_ISDIR(kind) else "it is no regular file")
     return fd
+
+
+def no_trace(fd: int) -> str | None:
+    """Why the file is no trace, before a line of it is read whole; None if it may be one."""
+    number = overlong(fd)
+    return None if number is None else f"line {number}: longer than {MAX_LINE >> 20} MiB: this is no trace"
 
 
 def overlong(fd: int) -> int | None:

@@ -19,14 +19,13 @@ from typing import IO, Final
 
 from maitred.config.error import ConfigError
 from maitred.conform.cases import Failed
+from maitred.conform.testee import last_lines
 from maitred.vectors.codec import Json
 
 LONGEST: Final = 16 << 20
 """Bytes of an answer."""
 STARTS: Final = 3
 """A program that ends so often before its first answer, or is silent so often in a row, is not started again."""
-SHOWN: Final = 20
-"""Lines of what it writes to stderr that are shown."""
 ENDS: Final = 2.0
 """Seconds to end in after its input has."""
 
@@ -148,10 +147,7 @@ class Lines:
 
     def output(self) -> str:
         """The last lines that it has written to stderr."""
-        if self._said is None:
-            return ""
-        self._said.seek(0)
-        return "\n".join(self._said.read().decode(errors="replace").splitlines()[-SHOWN:])
+        return "" if self._said is None else last_lines(self._said)
 
     def stop(self) -> None:
         """End the program with all processes of its session's group; what it has written stays readable."""

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import maitred
 from maitred.config.error import ConfigError
@@ -166,9 +166,7 @@ class Testee:
 
     def output(self) -> str:
         """The last lines that it has printed."""
-        self._output.seek(0)
-        lines = self._output.read().decode(errors="replace").splitlines()
-        return "\n".join(lines[-SHOWN:])
+        return last_lines(self._output)
 
     def end(self, dialogs: Sequence[int] = ()) -> None:
         """Kill it with all that descends from it, and reap them.
@@ -185,6 +183,12 @@ class Testee:
         self._family.close()
         self.control.close()
         self._output.close()
+
+
+def last_lines(output: IO[bytes]) -> str:
+    """The last lines of what a program has written there."""
+    output.seek(0)
+    return "\n".join(output.read().decode(errors="replace").splitlines()[-SHOWN:])
 
 
 def end_orphans() -> None:

@@ -368,7 +368,7 @@ impl Work<'_> {
             Event::Begin {} => self.begin(),
             Event::CreationFailed {} => self.state.creation = Creation::NONE,
             Event::Close {} => {
-                // From now on an accept takes only what the backlog holds (OWN-3.11b): all are issued anew.
+                // From now on an accept takes only what the backlog holds (OWN-3.11b): all are issued again.
                 self.state.phase = Phase::CLOSING;
                 for info in self.state.ports.values_mut() {
                     info.accepting = false;
