@@ -106,4 +106,7 @@ def main(how, name):
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
+    # What is printed before a flush is one write, however long, so that the kit reads it in one piece.
+    # (The standard stream would not do so where PYTHONUNBUFFERED is set.)
+    sys.stdout = os.fdopen(1, "w", 1 << 20, closefd=False)
     main(*sys.argv[1:])

@@ -420,7 +420,7 @@ def _commented(table: Mapping[str, render.Value], known: tuple[keys.Key, ...]) -
     found = []
     for key, value in table.items():
         means = next(each for each in known if each.name == key).means
-        found += [f"# {render.plain(means)}", f"{key} = {render.toml(value)}"]
+        found += [f"# {keys.unlinked(means)}", f"{key} = {render.toml(value)}"]
     return found
 
 

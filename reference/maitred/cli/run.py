@@ -9,7 +9,6 @@ its meaning and its default from there (`maitred.config.keys`).
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -45,14 +44,9 @@ class Option:
     @property
     def help(self) -> str:
         """The sentence and the default for ``--help``, without Markdown."""
-        text = _plain(self.means)
-        default = f" (default: {_plain(self.default)})" if self.default else ""
+        text = keys.plain(self.means)
+        default = f" (default: {keys.plain(self.default)})" if self.default else ""
         return text[:1].lower() + text[1:].removesuffix(".") + default
-
-
-def _plain(markdown: str) -> str:
-    """The text without marks of code and links."""
-    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown).replace("`", "")
 
 
 def _of(name: str, metavar: str, group: str) -> Option:

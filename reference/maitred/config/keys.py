@@ -7,10 +7,21 @@ and the tables of the reference pages (``python -m docs.tables``).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from maitred.core.durations import Durations
+
+
+def unlinked(markdown: str) -> str:
+    """The text without marks of links."""
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
+
+
+def plain(markdown: str) -> str:
+    """The text without marks of links and code."""
+    return unlinked(markdown).replace("`", "")
 
 
 @dataclass(frozen=True, slots=True)

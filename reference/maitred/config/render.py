@@ -6,7 +6,6 @@ Whatever is written here, `maitred.config.toml_file` reads as the same configura
 from __future__ import annotations
 
 import json
-import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
@@ -37,11 +36,6 @@ def toml(value: Value) -> str:
 def shown(value: Value | None) -> str:
     """The value as TOML, or what stands for none."""
     return "none" if value is None else toml(value)
-
-
-def plain(markdown: str) -> str:
-    """The text without marks of links."""
-    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
 
 
 def tables(config: Config, *, control: bool) -> Tables:

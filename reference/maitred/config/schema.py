@@ -6,7 +6,6 @@ loader refuses too; the loader refuses more, because only it knows what is on th
 
 from __future__ import annotations
 
-import re
 import signal
 from typing import Final, TypeAlias
 
@@ -82,7 +81,7 @@ _TYPES: Final[dict[str, Schema]] = {
 
 def _described(key: keys.Key, of: Schema) -> Schema:
     default = "" if key.default == "required" else f" Default: {key.default}."
-    return {"description": re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", f"{key.means}{default}").replace("`", ""), **of}
+    return {"description": keys.plain(f"{key.means}{default}"), **of}
 
 
 def _table(known: tuple[keys.Key, ...], types: dict[str, Schema]) -> Schema:
